@@ -1,0 +1,1 @@
+"""Recogniser, translator and their cascade for long code-switched lectures."""

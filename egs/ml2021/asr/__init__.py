@@ -1,0 +1,1 @@
+"""Speech recognition: a transducer trained on windows, decoded on windows and on whole lectures."""

@@ -1,0 +1,1 @@
+"""Text translation, transcript to English."""

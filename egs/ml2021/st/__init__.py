@@ -1,0 +1,1 @@
+"""The cascade: a whole lecture through recogniser and translator to subtitles."""

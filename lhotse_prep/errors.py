@@ -1,0 +1,13 @@
+"""Errors that are addressed to the user. Entry points print them as one line, without a traceback."""
+
+
+class Ml2021Error(Exception):
+    """Something that the user can put right; the message says what, which id or key, and how."""
+
+
+class DataError(Ml2021Error):
+    """Something is wrong with the data: a file, a lecture, a manifest."""
+
+
+class ConfigError(Ml2021Error):
+    """Something is wrong with an option or a configuration value."""
