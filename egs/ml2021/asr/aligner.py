@@ -1,0 +1,230 @@
+"""Stage 3: times for whole lectures from an acoustic model that learns on the lectures themselves.
+
+Rounds: windows are cut at pauses by the times known so far (at first: proportional), a CTC model on units of
+pronunciation trains on them, and every lecture is aligned anew with its log-probs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from lhotse.dataset import SpecAugment
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lhotse_prep.align import Alignment, align, drop_islands
+from lhotse_prep.bootstrap import group_regions, proportional_times, speech_regions
+from lhotse_prep.errors import DataError
+from lhotse_prep.pronounce import PronunciationUnits
+from ml2021.asr.features import FRAME_SHIFT, SAMPLE_RATE, fbank
+from ml2021.asr.model import CtcModel
+from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
+from ml2021.checkpoint import load_checkpoint
+from ml2021.config import AlignerConfig, SpecAugmentConfig
+from ml2021.trainer import StepLoss, Trainer
+
+logger = logging.getLogger(__name__)
+FRAME = FRAME_SHIFT * SUBSAMPLING_FACTOR  # samples an encoder frame
+STAR_PENALTY = 2.0  # speech with no text passes as blank at the best unit's log-prob less this
+
+
+@dataclass
+class Lecture:
+    """A recording and its transcript on the way to an alignment."""
+
+    id: str
+    words: list[str]
+    features: NDArray[np.float32]  # (T, 80)
+    regions: NDArray[np.int64]  # (R, 2) stretches of speech, samples
+    times: NDArray[np.float64]  # (len(words),) middle of each word in samples, as known so far; NaN: not spoken
+
+
+@dataclass(frozen=True)
+class WordTimes:
+    """The alignment of a lecture's words."""
+
+    start: NDArray[np.float64]  # (W,) seconds; NaN for a word that was not spoken
+    end: NDArray[np.float64]  # (W,) seconds
+    score: NDArray[np.float64]  # (W,) mean probability of the word's units, 0..1
+
+
+def read_lecture(lecture_id: str, samples: NDArray[np.float32], text: str) -> Lecture:
+    """Features, stretches of speech and proportional times of one lecture."""
+    words = text.split()
+    if not words:
+        raise DataError(f"lecture {lecture_id}: its transcript is empty, there is nothing to align")
+    regions = speech_regions(samples, lecture_id)
+    return Lecture(lecture_id, words, fbank(samples), regions, proportional_times(words, regions))
+
+
+def align_lectures(
+    lectures: Sequence[Lecture], train_ids: set[str], config: AlignerConfig, exp_dir: Path, device: torch.device
+) -> dict[str, WordTimes]:
+    """Train the aligner in rounds and align every lecture; a round that was finished before a kill is not repeated."""
+    units = PronunciationUnits([" ".join(x.words) for x in lectures], config.num_english_pieces)
+    torch.manual_seed(config.train.seed)
+    model = CtcModel(config.encoder, len(units)).to(device)
+    encoded = {x.id: units.encode_words(x.words) for x in lectures}
+    alignments: dict[str, WordTimes] = {}
+    num_rounds = len(config.epochs_per_round)
+    for index, epochs in enumerate(config.epochs_per_round):
+        round_dir = exp_dir / f"round-{index + 1}"
+        if not (round_dir / "pretrained.pt").is_file():
+            windows = [w for x in lectures if x.id in train_ids for w in training_windows(x, encoded[x.id], config)]
+            logger.info("aligner, round %d of %d: %d windows", index + 1, num_rounds, len(windows))
+            task = AlignerTask(windows, config)
+            Trainer(model, task, replace(config.train, num_epochs=epochs), round_dir, device).run()
+        model.load_state_dict(load_checkpoint(round_dir / "pretrained.pt")["model"])
+        model.eval()
+        last = index == num_rounds - 1
+        moved = []
+        for lecture in lectures:
+            log_probs = lecture_log_probs(model, lecture.features, device)
+            alignments[lecture.id] = align_words(log_probs, encoded[lecture.id], lecture.id, config, with_star=last)
+            middle = (alignments[lecture.id].start + alignments[lecture.id].end) / 2 * SAMPLE_RATE
+            moved.append(np.nanmedian(np.abs(middle - lecture.times)) / SAMPLE_RATE)
+            lecture.times = middle
+        logger.info("aligner, round %d: words moved by %.3f s (median)", index + 1, float(np.median(moved)))
+    lag = onset_lag(lectures, alignments)
+    logger.info("aligner: first words of stretches fire %.0f ms after speech begins; taken off", 1000 * lag)
+    return {k: WordTimes(np.maximum(v.start - lag, 0), v.end - lag, v.score) for k, v in alignments.items()}
+
+
+def training_windows(
+    lecture: Lecture, word_units: list[list[int]], config: AlignerConfig
+) -> list[tuple[NDArray[np.float32], list[int]]]:
+    """(features, unit ids) of windows between pauses, with the words whose middle lies inside."""
+    windows = []
+    spans = group_regions(lecture.regions, int(config.window_duration * SAMPLE_RATE))
+    edges = np.append((spans[1:, 0] + spans[:-1, 1]) / 2, np.inf)  # a word in a pause goes to the nearer window
+    order = np.searchsorted(edges, lecture.times)
+    for index, (begin, end) in enumerate(spans.tolist()):
+        ids = [u for w in np.flatnonzero((order == index) & np.isfinite(lecture.times)) for u in word_units[w]]
+        features = lecture.features[begin // FRAME_SHIFT : -(-end // FRAME_SHIFT)]
+        num_frames = -(-len(features) // SUBSAMPLING_FACTOR)
+        if ids and num_frames >= 1.05 * len(ids) + sum(a == b for a, b in zip(ids, ids[1:])):
+            windows.append((features, ids))
+    return windows
+
+
+def align_words(
+    log_probs: NDArray[np.float32], word_units: list[list[int]], lecture_id: str, config: AlignerConfig, with_star: bool
+) -> WordTimes:
+    """Word times from frame log-probs; with_star allows speech without text and text without speech."""
+    flat = np.array([u for word in word_units for u in word], dtype=np.int64)
+    star, skip = (STAR_PENALTY, config.skip_cost) if with_star else (None, None)
+    path = align(log_probs, flat, lecture_id, star, skip)
+    if with_star:
+        isolation = 5 * SAMPLE_RATE // FRAME
+        path = drop_islands(path, config.min_island, isolation)
+    return _words_of_units(path, [len(w) for w in word_units])
+
+
+def _words_of_units(path: Alignment, sizes: Sequence[int]) -> WordTimes:
+    """A word lasts from its first spoken unit to its last; one with fewer than half its units spoken is not spoken."""
+    start, end, score = (np.full(len(sizes), np.nan) for _ in range(3))
+    begin = 0
+    for w, size in enumerate(sizes):
+        unit = np.arange(begin, begin + size)
+        spoken = unit[path.start[unit] >= 0]
+        begin += size
+        if 2 * len(spoken) >= size:
+            start[w], end[w] = path.start[spoken[0]] * FRAME / SAMPLE_RATE, path.end[spoken[-1]] * FRAME / SAMPLE_RATE
+        score[w] = float(np.exp(path.score[spoken]).sum() / size)
+    return WordTimes(start, end, score)
+
+
+def onset_lag(lectures: Sequence[Lecture], alignments: dict[str, WordTimes]) -> float:
+    """Median seconds from the beginning of a stretch of speech to the word that fires first in it."""
+    lags = []
+    for lecture in lectures:
+        starts = alignments[lecture.id].start
+        starts = starts[np.isfinite(starts)]
+        onsets = lecture.regions[1:, 0] / SAMPLE_RATE
+        quiet = (lecture.regions[1:, 0] - lecture.regions[:-1, 1]) >= 0.3 * SAMPLE_RATE
+        for onset in onsets[quiet]:
+            index = np.searchsorted(starts, onset - 0.1)
+            if index < len(starts) and starts[index] - onset < 0.5:
+                lags.append(starts[index] - onset)
+    return float(np.median(lags)) if lags else 0.0
+
+
+@torch.no_grad()
+def lecture_log_probs(
+    model: CtcModel, features: NDArray[np.float32], device: torch.device, chunk: int = 2000, context: int = 200
+) -> NDArray[np.float32]:
+    """(T, 80) -> (T', V) log-probs of a whole lecture, chunk frames at a time with context frames on both sides."""
+    parts = []
+    for begin in range(0, len(features), chunk):
+        left = min(context, begin)
+        piece = torch.from_numpy(features[begin - left : begin + chunk + context])[None].to(device)
+        log_probs, _ = model(piece, torch.tensor([piece.shape[1]], device=device))
+        count = -(-min(chunk, len(features) - begin) // SUBSAMPLING_FACTOR)
+        first = left // SUBSAMPLING_FACTOR
+        parts.append(log_probs[0, first : first + count].float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+class AlignerTask:
+    """CTC on windows held in memory, batched by length."""
+
+    def __init__(self, windows: Sequence[tuple[NDArray[np.float32], list[int]]], config: AlignerConfig) -> None:
+        if not windows:
+            raise DataError("the aligner has no windows to train on: the training lectures have no usable speech")
+        self.windows, self.config = sorted(windows, key=lambda w: len(w[0])), config
+        self.augment = spec_augment(config.data.spec_augment)
+
+    def train_batches(self, epoch: int) -> Iterator[list[int]]:
+        """Lists of window indices; neighbours in length together, the order of batches shuffled."""
+        rng = np.random.default_rng((self.config.train.seed, epoch))
+        order = np.argsort(np.array([len(w[0]) for w in self.windows]) * rng.uniform(0.9, 1.1, len(self.windows)))
+        limit = self.config.data.max_duration * SAMPLE_RATE / FRAME_SHIFT
+        batches: list[list[int]] = [[]]
+        for i in order.tolist():
+            if batches[-1] and len(self.windows[i][0]) * (len(batches[-1]) + 1) > limit:
+                batches.append([])
+            batches[-1].append(i)
+        for b in rng.permutation(len(batches)).tolist():
+            yield batches[b]
+
+    def valid_batches(self) -> Iterator[list[int]]:
+        """None: all lectures are to be aligned, there is nothing to hold out."""
+        return iter(())
+
+    def compute_loss(self, model: nn.Module, batch: list[int], step: int) -> StepLoss:
+        """Mean CTC loss a unit."""
+        device = next(model.parameters()).device
+        features = [torch.from_numpy(self.windows[i][0]) for i in batch]
+        lens = torch.tensor([len(f) for f in features])
+        inputs = nn.utils.rnn.pad_sequence(features, batch_first=True)
+        targets = [torch.tensor(self.windows[i][1]) for i in batch]
+        target_lens = torch.tensor([len(t) for t in targets])
+        inputs = augment_batch(inputs, lens, self.augment)
+        log_probs, out_lens = model(inputs.to(device), lens.to(device))
+        loss = nn.functional.ctc_loss(
+            log_probs.transpose(0, 1), torch.cat(targets).to(device), out_lens, target_lens.to(device),
+            reduction="sum", zero_infinity=True,
+        )  # fmt: skip
+        num_units = float(target_lens.sum())
+        return StepLoss(loss / num_units, {"ctc_loss": float(loss.detach())}, num_units)
+
+
+def spec_augment(config: SpecAugmentConfig) -> SpecAugment:
+    """Lhotse's SpecAugment, without time warping."""
+    return SpecAugment(
+        time_warp_factor=None, num_feature_masks=config.num_feature_masks,
+        features_mask_size=config.features_mask_size, num_frame_masks=config.num_frame_masks,
+        frames_mask_size=config.max_frames_mask, max_frames_mask_fraction=config.max_frames_fraction,
+    )  # fmt: skip
+
+
+def augment_batch(inputs: Tensor, lens: Tensor, augment: SpecAugment) -> Tensor:
+    """Mask each utterance of (N, T, F) within its own length."""
+    segments = torch.stack([torch.arange(len(lens)), torch.zeros_like(lens), lens], dim=1)
+    return augment.train()(inputs, supervision_segments=segments.to(torch.int32))
+

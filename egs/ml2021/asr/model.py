@@ -1,0 +1,102 @@
+"""The recogniser: encoder, stateless decoder, joiner, a CTC head, and their losses in training.
+
+Legend: N batch, T input frames, T' encoder frames, F mel bins, S tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ml2021.asr.conformer import ConformerEncoder
+from ml2021.asr.decoder import Decoder
+from ml2021.asr.joiner import Joiner
+from ml2021.asr.rnnt_loss import (
+    do_rnnt_pruning,
+    get_rnnt_prune_ranges,
+    rnnt_loss_pruned,
+    rnnt_loss_smoothed,
+)
+from ml2021.config import EncoderConfig, TransducerConfig
+
+NUM_FEATURES = 80
+BLANK_ID = 0
+
+
+@dataclass(frozen=True)
+class TransducerLosses:
+    """Sums over the utterances that have a path; the others are counted."""
+
+    simple: Tensor
+    pruned: Tensor
+    ctc: Tensor
+    num_left_out: int
+
+
+class CtcModel(nn.Module):
+    """An encoder with a CTC head: what the aligner trains."""
+
+    def __init__(self, config: EncoderConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.encoder = ConformerEncoder(NUM_FEATURES, config)
+        self.ctc_output = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.dim, vocab_size))
+
+    def forward(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, T, F), (N,) -> log-probs (N, T', V), lengths (N,)."""
+        encoder_out, lens = self.encoder(features, feature_lens)
+        return self.ctc_output(encoder_out).log_softmax(dim=2), lens
+
+
+class AsrModel(nn.Module):
+    """The transducer."""
+
+    def __init__(self, config: TransducerConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config, self.vocab_size = config, vocab_size
+        dim = config.encoder.dim
+        self.encoder = ConformerEncoder(NUM_FEATURES, config.encoder)
+        self.decoder = Decoder(vocab_size, config.decoder_dim, BLANK_ID, config.context_size)
+        self.joiner = Joiner(dim, config.decoder_dim, config.joiner_dim, vocab_size)
+        self.simple_am_proj = nn.Linear(dim, vocab_size)
+        self.simple_lm_proj = nn.Linear(config.decoder_dim, vocab_size)
+        self.ctc_output = nn.Sequential(nn.Dropout(config.encoder.dropout), nn.Linear(dim, vocab_size))
+
+    def forward(self, features: Tensor, feature_lens: Tensor, tokens: list[list[int]]) -> TransducerLosses:
+        """The losses of a batch: features (N, T, F), lengths (N,), token ids of each utterance."""
+        encoder_out, lens = self.encoder(features, feature_lens)
+        token_lens = torch.tensor([len(t) for t in tokens], device=lens.device)
+        symbols = nn.utils.rnn.pad_sequence(
+            [torch.tensor(t, dtype=torch.int64) for t in tokens], batch_first=True
+        ).to(lens.device)
+        ctc = nn.functional.ctc_loss(
+            self.ctc_output(encoder_out).log_softmax(2).transpose(0, 1), symbols, lens, token_lens, reduction="none"
+        )
+        zeros = torch.zeros_like(lens)
+        boundary = torch.stack([zeros, zeros, token_lens, lens], dim=1)
+        simple, pruned = self._transducer_losses(encoder_out, symbols, boundary)
+        good = torch.isfinite(simple) & torch.isfinite(pruned) & torch.isfinite(ctc)
+        sums = [torch.where(good, x, torch.zeros_like(x)).sum() for x in (simple, pruned, ctc)]
+        return TransducerLosses(*sums, num_left_out=int((~good).sum()))
+
+    def _transducer_losses(self, encoder_out: Tensor, symbols: Tensor, boundary: Tensor) -> tuple[Tensor, Tensor]:
+        """Simple and pruned loss of each utterance, (N,) each."""
+        c = self.config
+        start = torch.full_like(symbols[:, :1], BLANK_ID)
+        decoder_out = self.decoder(torch.cat([start, symbols], dim=1))  # (N, S + 1, decoder_dim)
+        simple, (px_grad, py_grad) = rnnt_loss_smoothed(
+            self.simple_lm_proj(decoder_out).float(), self.simple_am_proj(encoder_out).float(), symbols, BLANK_ID,
+            boundary, c.lm_scale, c.am_scale,
+        )  # fmt: skip
+        ranges = get_rnnt_prune_ranges(px_grad, py_grad, boundary, c.prune_range)
+        am, lm = do_rnnt_pruning(
+            self.joiner.encoder_proj(encoder_out), self.joiner.decoder_proj(decoder_out), ranges
+        )
+        pruned = rnnt_loss_pruned(self.joiner(am, lm).float(), symbols, ranges, BLANK_ID, boundary)
+        return simple, pruned
+
+
+def num_parameters(model: nn.Module) -> int:
+    """How many numbers training adjusts."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
