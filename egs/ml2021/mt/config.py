@@ -1,0 +1,90 @@
+"""Configuration of the translator: conf/*/mt.yaml, sections `mt` (stage 8) and `translate` (stages 9 and 10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lhotse_prep.errors import ConfigError
+from ml2021.config import TrainConfig
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class MtModelConfig:
+    """A Marian Transformer from random initialisation."""
+
+    d_model: int = 192
+    num_heads: int = 4
+    num_encoder_layers: int = 3
+    num_decoder_layers: int = 3
+    feedforward_dim: int = 768
+    dropout: float = 0.1
+    max_positions: int = 512  # sentencepiece tokens of a sentence
+
+    def __post_init__(self) -> None:
+        _require(self.d_model % (2 * self.num_heads) == 0, f"d_model {self.d_model} must be a multiple of 2 * num_heads")
+        _require(0 <= self.dropout < 1, f"dropout must be in 0..1, got {self.dropout}")
+        _require(min(self.num_encoder_layers, self.num_decoder_layers) > 0, "the model needs at least one layer a side")
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """What recognition errors do to a source sentence, in training only."""
+
+    sentence_probability: float = 0.3  # part of the sentences that get noise
+    token_rate: float = 0.08  # tokens substituted, inserted or deleted in such a sentence
+    fillers: tuple[str, ...] = ("嗯", "呃", "啊", "喔")  # dropped with filler_drop
+    filler_drop: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("sentence_probability", "token_rate", "filler_drop"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must be in 0..1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class MtDataConfig:
+    """Sentence pairs, their pieces and batches."""
+
+    vocab_size: int = 2000  # sentencepiece pieces of both languages together, at most
+    max_tokens: int = 1200  # pieces of a batch, padding included, on its longer side
+    max_pieces: int = 200  # longer sentences are left out of training
+    join_probability: float = 0.3  # that a pair is joined with the next ones of its lecture
+    max_join: int = 3  # pairs in a joined one
+    sampling_alpha: float = 0.2  # smoothing of sampled segmentations of the source (1 is none, 0 uniform)
+    sampling_probability: float = 0.5  # part of the source sentences with a sampled segmentation
+    label_smoothing: float = 0.1
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.vocab_size >= 50, f"vocab_size must be >= 50, got {self.vocab_size}")
+        _require(self.max_tokens >= self.max_pieces, "max_tokens must be at least max_pieces")
+        _require(0 <= self.join_probability <= 1, f"join_probability must be in 0..1, got {self.join_probability}")
+        _require(self.max_join >= 1, f"max_join must be >= 1, got {self.max_join}")
+
+
+@dataclass(frozen=True)
+class MtConfig:
+    """Everything that stage 8 needs."""
+
+    model: MtModelConfig = field(default_factory=MtModelConfig)
+    data: MtDataConfig = field(default_factory=MtDataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class TranslateConfig:
+    """How sentences are translated."""
+
+    engine: str = "ctranslate2"  # or transformers
+    beam_size: int = 4
+    max_length: int = 256  # pieces of a translation, at most
+    max_batch_tokens: int = 2000
+    compute_type: str = "float32"  # of CTranslate2
+
+    def __post_init__(self) -> None:
+        _require(self.engine in ("ctranslate2", "transformers"), f"engine must be ctranslate2 or transformers, got {self.engine!r}")  # noqa: E501
+        _require(self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}")

@@ -1,0 +1,163 @@
+"""Sentence pairs of a bitext as batches of ids, augmented so that the translator survives recognition errors.
+
+N sentences, S source pieces, T target pieces.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lhotse_prep.errors import DataError
+from lhotse_prep.normalize import remove_han_spaces
+from lhotse_prep.stages import read_jsonl
+from ml2021.mt.config import MtDataConfig, NoiseConfig
+from ml2021.mt.vocabulary import Vocabulary
+
+IGNORED = -100  # label of padding
+
+
+@dataclass(frozen=True)
+class SentencePair:
+    """A line of bitext/{part}.jsonl."""
+
+    id: str
+    lecture: str
+    tokens: tuple[str, ...]  # spaced tokens of the transcript
+    target: str
+    first_token: int
+
+
+@dataclass(frozen=True)
+class MtBatch:
+    """Padded ids: source (N, S), source_mask (N, S), labels (N, T) with IGNORED where padded."""
+
+    source: Tensor
+    source_mask: Tensor
+    labels: Tensor
+
+
+def read_bitext(path: Path) -> list[SentencePair]:
+    """Read the pairs of a part; raises DataError where the file or a key is missing."""
+    if not path.is_file():
+        raise DataError(f"no bitext {path}: stage 7 makes it")
+    pairs = []
+    for number, row in enumerate(read_jsonl(path), 1):
+        try:
+            tokens = tuple(row["source"].split())
+            pairs.append(SentencePair(row["id"], row["lecture"], tokens, row["target"], row["first_token"]))
+        except KeyError as e:
+            raise DataError(f"{path}, line {number}: no key {e}; make it again with stage 7") from e
+    return pairs
+
+
+def source_text(tokens: Sequence[str]) -> str:
+    """What the encoder's sentencepiece reads: tokens with no spaces between Han characters."""
+    return remove_han_spaces(" ".join(tokens))
+
+
+def joined(pairs: Sequence[SentencePair], config: MtDataConfig, rng: random.Random) -> list[SentencePair]:
+    """Every pair once, some of them as one with the next pairs of the lecture."""
+    result = []
+    i = 0
+    while i < len(pairs):
+        wanted = rng.randint(2, max(2, config.max_join)) if rng.random() < config.join_probability else 1
+        end = i + 1
+        while end < min(len(pairs), i + min(wanted, config.max_join)) and _follows(pairs[end], pairs[end - 1]):
+            end += 1
+        group = pairs[i:end]
+        tokens = tuple(t for p in group for t in p.tokens)
+        first = group[0]
+        target = " ".join(p.target for p in group)
+        result.append(SentencePair(first.id, first.lecture, tokens, target, first.first_token))
+        i = end
+    return result
+
+
+def add_noise(
+    tokens: Sequence[str], alphabet: Sequence[str], config: NoiseConfig, rng: random.Random
+) -> tuple[str, ...]:
+    """Substitute, delete and insert tokens as a recogniser does, drop fillers; never leaves nothing."""
+    kept = [t for t in tokens if t not in config.fillers or rng.random() >= config.filler_drop]
+    if rng.random() < config.sentence_probability:
+        noisy = []
+        for token in kept:
+            kind = rng.random() / max(config.token_rate, 1e-9)
+            if kind < 0.6:
+                noisy.append(rng.choice(alphabet))
+            elif 0.6 <= kind < 0.8:
+                noisy.extend((token, rng.choice(alphabet)))
+            elif kind >= 1:
+                noisy.append(token)
+        kept = noisy
+    return tuple(kept) or tuple(tokens)
+
+
+def bucketed(pairs: Sequence[tuple[list[int], list[int]]], max_tokens: int, rng: random.Random) -> list[MtBatch]:
+    """Batches of pairs of like length, at most max_tokens ids a side with padding, in random order."""
+    order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i][1]), len(pairs[i][0]), rng.random()))
+    batches: list[list[int]] = [[]]
+    longest = 0
+    for i in order:
+        size = max(len(pairs[i][0]), len(pairs[i][1]))
+        if batches[-1] and max(longest, size) * (len(batches[-1]) + 1) > max_tokens:
+            batches.append([])
+            longest = 0
+        longest = max(longest, size)
+        batches[-1].append(i)
+    rng.shuffle(batches)
+    return [collate([pairs[i] for i in batch]) for batch in batches if batch]
+
+
+def collate(pairs: Sequence[tuple[list[int], list[int]]]) -> MtBatch:
+    """Pad encoded pairs; padding of the source is hidden by the mask, its id does not matter."""
+    source = torch.nn.utils.rnn.pad_sequence([torch.tensor(s) for s, _ in pairs], batch_first=True, padding_value=0)
+    lengths = torch.tensor([len(s) for s, _ in pairs])
+    mask = (torch.arange(source.size(1))[None] < lengths[:, None]).long()
+    labels = torch.nn.utils.rnn.pad_sequence([torch.tensor(t) for _, t in pairs], True, IGNORED)
+    return MtBatch(source, mask, labels)
+
+
+class TranslationBatches:
+    """Train and dev batches; those of an epoch are a function of seed and epoch alone."""
+
+    def __init__(
+        self,
+        train: Sequence[SentencePair],
+        valid: Sequence[SentencePair],
+        vocabulary: Vocabulary,
+        config: MtDataConfig,
+        seed: int,
+    ) -> None:
+        self.train_pairs, self.vocabulary, self.config, self.seed = train, vocabulary, config, seed
+        self.alphabet = [t for p in train for t in p.tokens]  # drawn from as often as they occur
+        encoded = [(vocabulary.encode_source(source_text(p.tokens)), vocabulary.encode_target(p.target)) for p in valid]
+        self.valid = bucketed(encoded, config.max_tokens, random.Random(seed))
+
+    def train_batches(self, epoch: int) -> Iterator[MtBatch]:
+        rng = random.Random(1_000_003 * self.seed + epoch)
+        _seed_sentencepiece(rng.getrandbits(31))
+        encoded = [self._encode(p, rng) for p in joined(self.train_pairs, self.config, rng)]
+        fitting = [e for e in encoded if max(len(e[0]), len(e[1])) <= self.config.max_pieces]
+        yield from bucketed(fitting, self.config.max_tokens, rng)
+
+    def _encode(self, pair: SentencePair, rng: random.Random) -> tuple[list[int], list[int]]:
+        c = self.config
+        text = source_text(add_noise(pair.tokens, self.alphabet, c.noise, rng))
+        alpha = c.sampling_alpha if rng.random() < c.sampling_probability else None
+        return self.vocabulary.encode_source(text, alpha), self.vocabulary.encode_target(pair.target)
+
+
+def _follows(pair: SentencePair, before: SentencePair) -> bool:
+    return pair.lecture == before.lecture and pair.first_token == before.first_token + len(before.tokens)
+
+
+def _seed_sentencepiece(seed: int) -> None:
+    import sentencepiece
+
+    sentencepiece.set_random_generator_seed(seed)

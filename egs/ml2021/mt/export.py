@@ -1,0 +1,41 @@
+"""A Marian folder -> a CTranslate2 folder with the vocabulary beside the weights."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+from lhotse_prep.errors import DataError
+from ml2021.mt.vocabulary import FILES
+
+
+def convert(marian_dir: Path, out_dir: Path, quantization: str | None = None) -> None:
+    """Convert with CTranslate2's own converter; out_dir appears whole.
+
+    Args:
+      marian_dir: model and tokenizer, as stage 8 leaves them.
+      quantization: None keeps float32; int8, int8_float32 ... as CTranslate2 names them.
+    """
+    import transformers
+    from ctranslate2.converters import TransformersConverter
+
+    missing = [f for f in ("config.json", *FILES) if not (marian_dir / f).is_file()]
+    if missing:
+        raise DataError(f"{marian_dir} is no translation model: no {missing[0]} in it; stage 8 writes one")
+    work = out_dir.with_name(f".{out_dir.name}.tmp")
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.redirect_stderr(null):
+            warnings.simplefilter("ignore")
+            converter = TransformersConverter(str(marian_dir), copy_files=list(FILES))
+            converter.convert(str(work), quantization=quantization, force=True)
+    except (ValueError, RuntimeError, OSError) as e:
+        raise DataError(f"{marian_dir} cannot be converted for CTranslate2: {str(e).splitlines()[0]}") from e
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    shutil.rmtree(out_dir, ignore_errors=True)
+    work.rename(out_dir)

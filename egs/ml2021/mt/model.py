@@ -1,0 +1,45 @@
+"""The translator: a Marian Transformer of transformers, from random initialisation."""
+
+from __future__ import annotations
+
+from transformers import GenerationConfig, MarianConfig, MarianMTModel
+
+from ml2021.mt.config import MtModelConfig
+
+
+def build_model(config: MtModelConfig, vocab_size: int) -> MarianMTModel:
+    """A new model; the last id of the vocabulary is the padding, which also starts the decoder."""
+    pad_id = vocab_size - 1
+    marian = MarianConfig(
+        vocab_size=vocab_size,
+        decoder_vocab_size=vocab_size,
+        d_model=config.d_model,
+        encoder_layers=config.num_encoder_layers,
+        decoder_layers=config.num_decoder_layers,
+        encoder_attention_heads=config.num_heads,
+        decoder_attention_heads=config.num_heads,
+        encoder_ffn_dim=config.feedforward_dim,
+        decoder_ffn_dim=config.feedforward_dim,
+        dropout=config.dropout,
+        max_position_embeddings=config.max_positions,
+        activation_function="swish",
+        scale_embedding=True,
+        share_encoder_decoder_embeddings=True,
+        static_position_embeddings=True,
+        pad_token_id=pad_id,
+        decoder_start_token_id=pad_id,
+        bos_token_id=0,
+        eos_token_id=0,
+        forced_eos_token_id=None,
+        init_std=config.d_model**-0.5,  # the embedding is scaled by sqrt(d_model)
+    )
+    model = MarianMTModel(marian)
+    model.generation_config = GenerationConfig(
+        pad_token_id=pad_id, decoder_start_token_id=pad_id, bos_token_id=0, eos_token_id=0, bad_words_ids=[[pad_id]]
+    )
+    return model
+
+
+def num_parameters(model: MarianMTModel) -> int:
+    """Trained parameters, shared ones once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

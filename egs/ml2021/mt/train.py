@@ -1,0 +1,104 @@
+"""Training of the translator on the bitext: vocabulary, task, loop, and the folder that transformers reads."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lhotse_prep.config import to_mapping
+from lhotse_prep.errors import DataError
+from lhotse_prep.stages import write_json
+from ml2021.checkpoint import load_checkpoint
+from ml2021.mt.config import MtConfig
+from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, read_bitext, source_text
+from ml2021.mt.model import build_model, num_parameters
+from ml2021.mt.vocabulary import FILES, Vocabulary, train_vocabulary
+from ml2021.trainer import StepLoss, Trainer
+
+logger = logging.getLogger(__name__)
+
+
+class TranslationTask:
+    """Cross entropy with label smoothing over target pieces."""
+
+    def __init__(self, batches: TranslationBatches, label_smoothing: float, device: torch.device) -> None:
+        self.batches, self.label_smoothing, self.device = batches, label_smoothing, device
+
+    def train_batches(self, epoch: int) -> Iterator[MtBatch]:
+        return self.batches.train_batches(epoch)
+
+    def valid_batches(self) -> Iterator[MtBatch]:
+        return iter(self.batches.valid)
+
+    def compute_loss(self, model: nn.Module, batch: MtBatch, step: int) -> StepLoss:
+        """The mean loss a target piece; `nll` (without smoothing) and `accuracy` are reported."""
+        labels = batch.labels.to(self.device)  # (N, T)
+        start = labels.new_full((len(labels), 1), self.batches.vocabulary.pad_id)
+        decoder_input = torch.cat([start, labels[:, :-1]], dim=1)
+        decoder_input = decoder_input.masked_fill(decoder_input == IGNORED, self.batches.vocabulary.pad_id)
+        logits = model(
+            input_ids=batch.source.to(self.device),
+            attention_mask=batch.source_mask.to(self.device),
+            decoder_input_ids=decoder_input,
+        ).logits  # (N, T, V)
+        wanted = labels != IGNORED
+        flat, gold = logits[wanted], labels[wanted]
+        smoothing = self.label_smoothing if model.training else 0.0
+        log_probs = F.log_softmax(flat.float(), dim=-1)
+        nll = -log_probs.gather(1, gold[:, None]).squeeze(1)
+        loss = (1 - smoothing) * nll.mean() - smoothing * log_probs.mean()
+        correct = (flat.argmax(dim=-1) == gold).sum()
+        return StepLoss(loss, {"nll": float(nll.sum()), "accuracy": float(correct)}, float(len(gold)))
+
+
+def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: torch.device | None = None) -> None:
+    """Train on bitext_dir/train.jsonl, going on from the newest checkpoint in exp_dir; writes exp_dir/marian/ at the end.
+
+    Raises:
+      DataError: no training pairs, or none short enough.
+    """
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    train, valid = read_bitext(bitext_dir / "train.jsonl"), read_bitext(bitext_dir / "dev.jsonl")
+    if not train:
+        raise DataError(f"{bitext_dir / 'train.jsonl'} has no pairs; look at rejected.jsonl beside it")
+    vocabulary = _vocabulary(exp_dir / "vocabulary", train, config)
+    torch.manual_seed(config.train.seed)
+    model = build_model(config.model, len(vocabulary))
+    logger.info("%d train pairs, %d dev pairs, %d pieces, %d parameters",
+                len(train), len(valid), len(vocabulary), num_parameters(model))  # fmt: skip
+    write_json(exp_dir / "config.json", to_mapping(config))
+    batches = TranslationBatches(train, valid, vocabulary, config.data, config.train.seed)
+    Trainer(model, TranslationTask(batches, config.data.label_smoothing, device), config.train, exp_dir, device).run()
+    model.load_state_dict(load_checkpoint(exp_dir / "pretrained.pt")["model"])
+    save_marian(model.cpu().eval(), vocabulary, exp_dir / "marian")
+
+
+def save_marian(model: nn.Module, vocabulary: Vocabulary, folder: Path) -> None:
+    """Write model and tokenizer as transformers' save_pretrained does, whole."""
+    from transformers import MarianTokenizer
+
+    work = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    model.save_pretrained(work)  # type: ignore[operator]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it recommends sacremoses, which would change the text
+        source, target, vocab = (str(vocabulary.folder / f) for f in FILES)
+        MarianTokenizer(source, target, vocab).save_pretrained(work)
+    shutil.rmtree(folder, ignore_errors=True)
+    work.rename(folder)
+
+
+def _vocabulary(folder: Path, train: list, config: MtConfig) -> Vocabulary:
+    """The vocabulary of an earlier start of this training, or a new one."""
+    if all((folder / f).is_file() for f in FILES):
+        return Vocabulary(folder)
+    sources = [source_text(p.tokens) for p in train]
+    return train_vocabulary(sources, [p.target for p in train], config.data.vocab_size, folder)

@@ -1,0 +1,118 @@
+"""Translation by CTranslate2 (a folder that export.convert made) or by transformers: the same beam, the same text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from lhotse_prep.errors import DataError
+from ml2021.mt.config import TranslateConfig
+from ml2021.mt.data import source_text
+from ml2021.mt.vocabulary import EOS, PAD, Vocabulary
+
+
+class Translator(Protocol):
+    """Translates sentences given as spaced tokens."""
+
+    def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]: ...
+
+
+def load_translator(folder: Path, config: TranslateConfig) -> Translator:
+    """The translator of config.engine from its folder (CTranslate2's or Marian's)."""
+    return (CTranslate2Translator if config.engine == "ctranslate2" else TransformersTranslator)(folder, config)
+
+
+class CTranslate2Translator:
+    """From a folder with model.bin, shared_vocabulary.json and the vocabulary.
+
+    Raises:
+      DataError: a file is missing, or the vocabulary is not the model's.
+    """
+
+    def __init__(self, folder: Path, config: TranslateConfig) -> None:
+        import ctranslate2
+
+        if not (folder / "model.bin").is_file() or not (folder / "shared_vocabulary.json").is_file():
+            raise DataError(f"no CTranslate2 model in {folder}: convert one with stage 11 or ml2021.mt.export.convert")
+        self.vocabulary, self.config = Vocabulary(folder), config
+        pieces = [p for p in self.vocabulary.ids if p != PAD]
+        if json.loads((folder / "shared_vocabulary.json").read_text(encoding="utf-8")) != pieces:
+            raise _wrong_vocabulary(folder)
+        self.engine = ctranslate2.Translator(
+            str(folder), device="cuda" if ctranslate2.get_cuda_device_count() else "cpu", compute_type=config.compute_type
+        )
+
+    def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]:
+        """English of each sentence (a sequence of spaced tokens); an empty sentence gives an empty string."""
+        c = self.config
+        wanted = [i for i, s in enumerate(sentences) if s]
+        pieces = [self.vocabulary.source_pieces(source_text(sentences[i])) + [EOS] for i in wanted]
+        results = self.engine.translate_batch(
+            pieces, beam_size=c.beam_size, max_batch_size=c.max_batch_tokens, batch_type="tokens",
+            max_decoding_length=c.max_length, max_input_length=0,
+        )  # fmt: skip
+        texts = [""] * len(sentences)
+        for i, result in zip(wanted, results, strict=True):
+            texts[i] = self.vocabulary.decode(result.hypotheses[0])
+        return texts
+
+
+class TransformersTranslator:
+    """From a folder that save_pretrained wrote (stage 8's marian/). Raises as CTranslate2Translator does."""
+
+    def __init__(self, folder: Path, config: TranslateConfig) -> None:
+        import torch
+        from transformers import MarianMTModel
+
+        if not (folder / "config.json").is_file():
+            raise DataError(f"no translation model in {folder}: stage 8 writes one to exp/CORPUS/mt/marian")
+        self.vocabulary, self.config = Vocabulary(folder), config
+        try:
+            self.model = MarianMTModel.from_pretrained(folder, local_files_only=True).eval()
+        except (OSError, ValueError, RuntimeError) as e:
+            raise DataError(f"{folder} cannot be read as a Marian model: {str(e).splitlines()[0]}") from e
+        if self.model.config.vocab_size != len(self.vocabulary):
+            raise _wrong_vocabulary(folder)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model.to(self.device)
+
+    def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]:
+        """As CTranslate2Translator.translate."""
+        encoded = {i: self.vocabulary.encode_source(source_text(s)) for i, s in enumerate(sentences) if s}
+        order = sorted(encoded, key=lambda i: len(encoded[i]))
+        texts = [""] * len(sentences)
+        while order:
+            batch = [order.pop()]
+            size = max(1, self.config.max_batch_tokens // len(encoded[batch[0]]))
+            while order and len(batch) < size:
+                batch.append(order.pop())
+            for i, text in zip(batch, self._translate_batch([encoded[i] for i in batch]), strict=True):
+                texts[i] = text
+        return texts
+
+    def _translate_batch(self, ids: Sequence[list[int]]) -> list[str]:
+        import torch
+
+        from ml2021.mt.data import collate
+
+        batch = collate([(s, [0]) for s in ids])
+        with torch.inference_mode():
+            output = self.model.generate(
+                batch.source.to(self.device),
+                attention_mask=batch.source_mask.to(self.device),
+                num_beams=self.config.beam_size,
+                max_new_tokens=self.config.max_length,
+                length_penalty=1.0,
+                early_stopping=True,
+                do_sample=False,
+            )
+        return [self.vocabulary.decode_ids(row.tolist()) for row in output]
+
+
+def _wrong_vocabulary(folder: Path) -> DataError:
+    return DataError(
+        f"the vocabulary in {folder} is not the one that its model was trained with; "
+        "copy source.spm, target.spm, vocab.json and the weights from one training, or convert again (stage 11)"
+    )

@@ -1,0 +1,86 @@
+"""Pieces of text and their ids: one sentencepiece model for both languages, in the files of a MarianTokenizer."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from lhotse_prep.errors import DataError
+from lhotse_prep.stages import write_json
+
+FILES = ("source.spm", "target.spm", "vocab.json")
+EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
+
+
+class Vocabulary:
+    """Text <-> pieces <-> ids. `</s>` is 0 and `<unk>` 1; `<pad>` is the last id and begins the decoder, as in Marian."""
+
+    def __init__(self, folder: Path) -> None:
+        missing = [f for f in FILES if not (folder / f).is_file()]
+        if missing:
+            raise DataError(f"no {missing[0]} in {folder}: train the translator (stage 8) or export it again (stage 11)")
+        self.folder = folder
+        self.spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
+        self.target_spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
+        self.ids: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        self.pieces = {i: p for p, i in self.ids.items()}
+        if self.ids.get(EOS) != 0 or self.ids.get(PAD) != len(self.ids) - 1:
+            raise DataError(f"{folder / 'vocab.json'} is not of this project: {EOS} must be 0 and {PAD} the last id")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def pad_id(self) -> int:
+        return self.ids[PAD]
+
+    def source_pieces(self, text: str) -> list[str]:
+        """The pieces that the encoder reads, without the end mark."""
+        return [p if p in self.ids else UNK for p in self.spm.encode(text, out_type=str)]
+
+    def encode_source(self, text: str, sampling_alpha: float | None = None) -> list[int]:
+        """Ids with the end mark; with sampling_alpha, of a segmentation drawn at random."""
+        sampled = {} if sampling_alpha is None else {"enable_sampling": True, "alpha": sampling_alpha, "nbest_size": -1}
+        pieces = self.spm.encode(text, out_type=str, **sampled)
+        return [self.ids.get(p, self.ids[UNK]) for p in pieces] + [self.ids[EOS]]
+
+    def encode_target(self, text: str) -> list[int]:
+        """Ids of a translation, with the end mark."""
+        return [self.ids.get(p, self.ids[UNK]) for p in self.target_spm.encode(text, out_type=str)] + [self.ids[EOS]]
+
+    def decode(self, pieces: Sequence[str]) -> str:
+        """The text of target pieces; marks are left out."""
+        return self.target_spm.decode_pieces([p for p in pieces if p not in (EOS, PAD, UNK)]).strip()
+
+    def decode_ids(self, ids: Sequence[int]) -> str:
+        return self.decode([self.pieces[i] for i in ids])
+
+
+def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size: int, folder: Path) -> Vocabulary:
+    """Train sentencepiece (unigram) on both sides and write the files of a MarianTokenizer to folder."""
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([*sources, *targets]),
+            model_writer=model,
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as e:
+        raise DataError(f"sentencepiece cannot learn {vocab_size} pieces from {len(sources)} pairs: {e}; lower vocab_size") from e  # noqa: E501
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "source.spm").write_bytes(model.getvalue())
+    shutil.copyfile(folder / "source.spm", folder / "target.spm")
+    spm = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    learned = [spm.id_to_piece(i) for i in range(len(spm)) if not (spm.is_control(i) or spm.is_unknown(i))]
+    write_json(folder / "vocab.json", {p: i for i, p in enumerate([EOS, UNK, *learned, PAD])})
+    return Vocabulary(folder)

@@ -1,0 +1,143 @@
+"""The figures of a run: every stage's scores and seconds merged into results.json, and the table printed at the end.
+
+Imported also when there is nothing to do, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lhotse_prep.errors import DataError
+from lhotse_prep.stages import read_done
+
+# Keys of results.json that are there for every corpus; null where a corpus cannot have them (no truth, say).
+HEADLINE = (
+    "alignment_median_ms",
+    "alignment_p95_ms",
+    "mer_windows",
+    "mer_lecture",
+    "bleu_mt",
+    "bleu_cascade",
+    "num_parameters_asr",
+    "num_parameters_mt",
+)
+Row = tuple[str, str, str, str]  # figure, value, bar, "ok" or "MISSED"; the last two may be empty
+
+
+def stage_folders(data: Path, exp: Path) -> dict[str, list[Path]]:
+    """The folders that hold the `.done` of each stage, by stage name, in order; a decoding method has one each."""
+    return {
+        "corpus": [data / "source"],
+        "manifests": [data / "manifests"],
+        "lang": [data / "lang"],
+        "align": [data / "aligned"],
+        "windows": [data / "cuts"],
+        "asr-train": [exp / "asr"],
+        "asr-decode": decode_folders(exp),
+        "bitext": [data / "bitext"],
+        "mt-train": [exp / "mt"],
+        "mt-decode": [exp / "mt" / "decode"],
+        "st": [exp / "st"],
+        "export": [exp / "export"],
+        "report": [exp / "report"],
+    }
+
+
+def decode_folders(exp: Path) -> list[Path]:
+    """The recogniser's finished decodings, greedy search first: its figures are the headline."""
+    greedy = exp / "asr" / "greedy_search"
+    others = sorted(p.parent for p in (exp / "asr").glob("*/.done") if p.parent != greedy)
+    return [greedy, *others]
+
+
+def collect_results(data: Path, exp: Path) -> dict[str, Any]:
+    """Merge every stage's scores.json and seconds.
+
+    Returns:
+      {"wall_seconds": {stage: seconds, ..., "total": seconds}, the HEADLINE keys, "scores": {folder: its scores.json}}.
+    """
+    scores: dict[str, Any] = {}
+    wall_seconds: dict[str, float] = {}
+    for stage, folders in stage_folders(data, exp).items():
+        done = [d for d in map(read_done, folders) if d is not None]
+        if done:
+            wall_seconds[stage] = round(sum(d["seconds"] for d in done), 2)
+        for folder in folders:
+            if (folder / "scores.json").is_file():
+                scores[_folder_name(folder, data, exp)] = _read_scores(folder / "scores.json")
+    wall_seconds["total"] = round(sum(wall_seconds.values()), 2)
+    headline = {key: next((s[key] for s in scores.values() if key in s), None) for key in HEADLINE}
+    return {"wall_seconds": wall_seconds, **headline, "scores": scores}
+
+
+def table_rows(results: Mapping[str, Any], has_bars: bool) -> list[Row]:
+    """The rows of the closing table.
+
+    Args:
+      results: as collect_results returns them.
+      has_bars: show the bars of the mini corpus, and whether they are met.
+    """
+    bleu_mt = results["bleu_mt"]
+    rows = [
+        _row("alignment error, median (ms)", results["alignment_median_ms"], "{:.0f}", at_most=80),
+        _row("alignment error, 95% (ms)", results["alignment_p95_ms"], "{:.0f}", at_most=250),
+        *_mer_rows("MER of windows", results["mer_windows"], 5),
+        *_mer_rows("MER of whole lectures", results["mer_lecture"], 6),
+        _row("BLEU, translation of the transcript", bleu_mt, "{:.1f}", at_least=60),
+        _row(
+            "BLEU, cascade on whole lectures",
+            results["bleu_cascade"],
+            "{:.1f}",
+            at_least=None if bleu_mt is None else round(bleu_mt - 5, 1),
+        ),
+        _row("parameters, recogniser", results["num_parameters_asr"], "{:,}"),
+        _row("parameters, translator", results["num_parameters_mt"], "{:,}"),
+        _row("wall time of all stages (s)", results["wall_seconds"]["total"], "{:.0f}", at_most=1500),
+    ]
+    return rows if has_bars else [(name, value, "", "") for name, value, _, _ in rows]
+
+
+def render_table(results: Mapping[str, Any], has_bars: bool) -> str:
+    """The closing table as text, and the seconds of each stage below it."""
+    rows: list[Row] = [("", "value", "bar" if has_bars else "", ""), *table_rows(results, has_bars)]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        f"{name:<{widths[0]}}  {value:>{widths[1]}}  {bar:<{widths[2]}}  {met}".rstrip()
+        for name, value, bar, met in rows
+    ]
+    seconds = ", ".join(f"{k} {v:.0f}" for k, v in results["wall_seconds"].items() if k != "total")
+    return "\n".join([*lines, f"seconds by stage: {seconds}"])
+
+
+def _mer_rows(name: str, mer: Mapping[str, float | None] | None, limit: float) -> list[Row]:
+    mer = mer or {"mer": None, "zh": None, "en": None}
+    return [
+        _row(f"{name} (%)", mer["mer"], "{:.2f}", at_most=limit),
+        _row("  Chinese characters", mer["zh"], "{:.2f}"),
+        _row("  English words", mer["en"], "{:.2f}"),
+    ]
+
+
+def _row(name: str, value: float | None, form: str, at_most: float | None = None, at_least: float | None = None) -> Row:
+    bar = f"<= {at_most:g}" if at_most is not None else f">= {at_least:g}" if at_least is not None else ""
+    if value is None:
+        return name, "-", bar, "MISSED" if bar else ""
+    met = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
+    return name, form.format(value), bar, ("ok" if met else "MISSED") if bar else ""
+
+
+def _folder_name(folder: Path, data: Path, exp: Path) -> str:
+    return str(folder.relative_to(exp if folder.is_relative_to(exp) else data))
+
+
+def _read_scores(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise DataError(f"{path} cannot be read ({e}); remove its folder and run its stage again") from e
+    if not isinstance(content, dict):
+        raise DataError(f"{path} must hold a mapping, found {type(content).__name__}; run its stage again")
+    return content

@@ -1,0 +1,94 @@
+"""Recognised words with times -> sentences, by pauses and length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lhotse_prep.errors import ConfigError
+
+Word = tuple[str, float, float]  # a token with start and end in seconds
+
+
+@dataclass(frozen=True)
+class SentenceConfig:
+    """Where a sentence ends."""
+
+    min_pause: float = 0.3  # seconds of silence that end a sentence
+    max_tokens: int = 40  # a longer sentence is cut at its longest pause
+    min_tokens: int = 2  # a shorter one is joined with its nearer neighbour, if that leaves it short enough
+    join_pause: float = 1.0  # seconds; across a longer pause nothing is joined
+
+    def __post_init__(self) -> None:
+        if self.min_pause <= 0:
+            raise ConfigError(f"min_pause must be > 0 s, got {self.min_pause}")
+        if not 1 <= self.min_tokens <= self.max_tokens:
+            raise ConfigError(f"min_tokens ({self.min_tokens}) must be in 1..max_tokens ({self.max_tokens})")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Words that are translated together."""
+
+    words: tuple[Word, ...]
+
+    @property
+    def start(self) -> float:
+        return self.words[0][1]
+
+    @property
+    def end(self) -> float:
+        return self.words[-1][2]
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        return tuple(w[0] for w in self.words)
+
+
+def split_sentences(words: Sequence[Word], config: SentenceConfig) -> list[Sentence]:
+    """Cut words (in order of time) into sentences; every word is in exactly one."""
+    runs: list[list[Word]] = []
+    for word in words:
+        if not runs or word[1] - runs[-1][-1][2] >= config.min_pause:
+            runs.append([])
+        runs[-1].append(word)
+    pieces = [piece for run in _join_short(runs, config) for piece in _cut_long(run, config)]
+    return [Sentence(tuple(piece)) for piece in pieces]
+
+
+def _join_short(runs: list[list[Word]], config: SentenceConfig) -> list[list[Word]]:
+    """Join runs of fewer than min_tokens with the neighbour across the shorter pause."""
+    runs = list(runs)
+    i = 0
+    while i < len(runs):
+        if len(runs[i]) < config.min_tokens:
+            before = _gap(runs, i - 1) if i > 0 else float("inf")
+            after = _gap(runs, i) if i + 1 < len(runs) else float("inf")
+            j = i - 1 if before <= after else i
+            if min(before, after) <= config.join_pause and len(runs[j]) + len(runs[j + 1]) <= config.max_tokens:
+                runs[j : j + 2] = [runs[j] + runs[j + 1]]
+                i = j
+                if len(runs[i]) < config.min_tokens:
+                    continue
+        i += 1
+    return runs
+
+
+def _gap(runs: Sequence[Sequence[Word]], i: int) -> float:
+    """Seconds between run i and the next."""
+    return runs[i + 1][0][1] - runs[i][-1][2]
+
+
+def _cut_long(run: list[Word], config: SentenceConfig) -> list[list[Word]]:
+    """Cut at the longest pause (the most central of equals) until no piece has more than max_tokens."""
+    todo, done = [run], []
+    while todo:
+        piece = todo.pop()
+        if len(piece) <= config.max_tokens:
+            done.append(piece)
+            continue
+        edge = max(1, min(config.min_tokens, len(piece) // 2))
+        places = range(edge, len(piece) - edge + 1)
+        cut = max(places, key=lambda i: (round(piece[i][1] - piece[i - 1][2], 3), -abs(2 * i - len(piece))))  # noqa: B023
+        todo += [piece[cut:], piece[:cut]]
+    return done

@@ -1,0 +1,102 @@
+"""Which transcript tokens translate which English words: IBM model 1 (Brown et al., 1993) by EM, in numpy and numba.
+
+K pairs, S source types, V target types. A source unit is a Han character or a part of a hyphenated English word; a
+target unit is a part of a word. Terms that both sides share (`bert`, `self-supervised`, `42`) anchor without training.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numba
+import numpy as np
+
+RARE = 0  # target words seen once, and unknown ones: nothing can be learned of them
+SHARED_TERM = 0.5  # least probability that an English term of the transcript is translated by itself
+_PART = re.compile(r"\d+(?:\.\d+)+|[^\W_]+")
+
+
+def units_of(token: str) -> list[str]:
+    """The comparable parts of a token or word: lower case, without marks, hyphens apart, plurals as singulars."""
+    parts = _PART.findall(token.lower().replace("'s", "").replace("’s", ""))
+    return [p[:-1] if len(p) > 3 and p.endswith("s") and not p.endswith("ss") else p for p in parts]
+
+
+class WordTable:
+    """t(source unit | target unit), with the source unigram u as background."""
+
+    def __init__(self, sources: Iterable[Sequence[str]], targets: Iterable[Sequence[str]]) -> None:
+        source_counts = Counter(u for text in sources for token in text for u in units_of(token))
+        target_counts = Counter(u for text in targets for word in text for u in units_of(word))
+        self.source_ids = {u: i for i, u in enumerate(sorted(source_counts))}
+        kept = sorted(u for u, c in target_counts.items() if c > 1 or u in self.source_ids)
+        self.target_ids = {u: i for i, u in enumerate(kept, 1)}
+        counts = np.array([source_counts[u] for u in self.source_ids], dtype=np.float64)
+        self.unigram = (counts / max(1.0, counts.sum())).astype(np.float32)  # (S,)
+        shape = (len(self.source_ids), len(self.target_ids) + 1)
+        self.probs = np.zeros(shape, dtype=np.float32)  # (S, V), column by column a distribution at most
+        self._shared = np.array(
+            [(i, self.target_ids[u]) for u, i in self.source_ids.items() if u in self.target_ids], dtype=np.int64
+        ).reshape(-1, 2)
+        self._keep_shared_terms()
+
+    def encode_source(self, tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Unit ids (int32), and the index of the first unit of each token with the number of units at the end."""
+        return _encode(tokens, self.source_ids, None)
+
+    def encode_target(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The same for English words; units that were seen too rarely are RARE."""
+        return _encode(words, self.target_ids, RARE)
+
+    def train(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], num_steps: int, discount: float) -> None:
+        """EM over encoded pairs; `discount` is taken from each expected count, so that one sighting proves nothing."""
+        if not pairs:
+            return
+        source, source_starts = _concatenate([p[0] for p in pairs])
+        target, target_starts = _concatenate([p[1] for p in pairs])
+        if not self.probs[:, 1:].any() or self.probs.sum() <= SHARED_TERM * len(self._shared) + 1e-3:
+            self.probs = np.maximum(self.probs, self.unigram[:, None])
+        for _ in range(num_steps):
+            counts = np.zeros_like(self.probs)
+            _expected_counts(source, source_starts, target, target_starts, self.probs, self.unigram, counts)
+            totals = counts.sum(axis=0) + 1e-6
+            np.maximum(counts - discount, 0.0, out=counts)
+            self.probs = counts / totals
+            self.probs[:, RARE] = 0.0
+            self._keep_shared_terms()
+
+    def _keep_shared_terms(self) -> None:
+        rows, columns = self._shared[:, 0], self._shared[:, 1]
+        self.probs[rows, columns] = np.maximum(self.probs[rows, columns], SHARED_TERM)
+
+
+def _encode(tokens: Sequence[str], ids: dict[str, int], unknown: int | None) -> tuple[np.ndarray, np.ndarray]:
+    encoded: list[int] = []
+    starts = np.zeros(len(tokens) + 1, dtype=np.int32)
+    for i, token in enumerate(tokens):
+        for unit in units_of(token):
+            unit_id = ids.get(unit, unknown)
+            if unit_id is not None:
+                encoded.append(unit_id)
+        starts[i + 1] = len(encoded)
+    return np.array(encoded, dtype=np.int32), starts
+
+
+def _concatenate(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate(arrays), np.cumsum([0] + [len(a) for a in arrays]).astype(np.int64)
+
+
+@numba.njit(cache=True)
+def _expected_counts(source, source_starts, target, target_starts, probs, unigram, counts):  # type: ignore[no-untyped-def]
+    """E step; NULL (the unigram) competes as one more target word."""
+    for k in range(len(source_starts) - 1):
+        e0, e1 = target_starts[k], target_starts[k + 1]
+        for i in range(source_starts[k], source_starts[k + 1]):
+            f = source[i]
+            total = unigram[f]
+            for e in range(e0, e1):
+                total += probs[f, target[e]]
+            for e in range(e0, e1):
+                counts[f, target[e]] += probs[f, target[e]] / total

@@ -1,0 +1,25 @@
+#!/usr/bin/env python3
+"""Stage 7: pair the sentences of transcript and translation of every lecture."""
+
+from __future__ import annotations
+
+from lhotse_prep.bitext_config import BitextConfig
+from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+
+
+def main(argv: list[str]) -> None:
+    args = stage_parser(__doc__ or "").parse_args(argv)
+    config = load_config(args.conf / "prep.yaml", "bitext", BitextConfig)
+    inputs = [Input(args.data / "manifests", 1), Input(args.data / "aligned", 3)]
+    stage = Stage("bitext", args.data / "bitext", inputs, to_mapping(config))
+    if stage.is_done():
+        return
+    from lhotse_prep.bitext_files import make_bitext
+
+    with stage.work() as out:
+        make_bitext(args.data, out, config)
+
+
+if __name__ == "__main__":
+    run_main(main)

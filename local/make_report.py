@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Stage 12: the page of the run, results.json, and the table of figures."""
+
+from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json
+from ml2021.report.results import collect_results, decode_folders, render_table
+
+
+def main(argv: list[str]) -> None:
+    """Make the page where it is not up to date; write results.json and print the table in any case."""
+    args = stage_parser(__doc__).parse_args(argv)
+    data, exp = args.data, args.exp
+    has_bars = data.name == "mini"
+    results = collect_results(data, exp)
+    inputs = [
+        Input(args.conf),
+        Input(data / "aligned", 3),
+        Input(data / "cuts", 4),
+        Input(exp / "asr", 5),
+        *(Input(folder, 6) for folder in decode_folders(exp)),
+        Input(data / "bitext", 7),
+        Input(exp / "mt", 8),
+        Input(exp / "mt" / "decode", 9),
+        Input(exp / "st", 10),
+        Input(exp / "export", 11),
+    ]
+    seconds = {stage: s for stage, s in results["wall_seconds"].items() if stage not in ("report", "total")}
+    stage = Stage("report", exp / "report", inputs, {"seconds": seconds})
+    if not stage.is_done():
+        from ml2021.report.page import write_page
+
+        with stage.work() as out:
+            write_page(out / "index.html", data, exp, args.conf, results, has_bars)
+        results = collect_results(data, exp)  # now with this stage's own seconds
+    write_json(exp / "results.json", results)
+    print(f"{exp}/results.json, {exp}/report/index.html:\n\n{render_table(results, has_bars)}\n")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,24 @@
+#!/usr/bin/env python3
+"""Stage 8: train the translator on the sentence pairs."""
+
+from __future__ import annotations
+
+from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+from ml2021.mt.config import MtConfig
+
+
+def main(argv: list[str]) -> None:
+    args = stage_parser(__doc__ or "").parse_args(argv)
+    config = load_config(args.conf / "mt.yaml", "mt", MtConfig)
+    stage = Stage("mt-train", args.exp / "mt", [Input(args.data / "bitext", 7)], to_mapping(config), resumable=True)
+    if stage.is_done():
+        return
+    from ml2021.mt.train import train_translator
+
+    with stage.work() as out:
+        train_translator(args.data / "bitext", out, config)
+
+
+if __name__ == "__main__":
+    run_main(main)

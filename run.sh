@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# From lectures without times to a recogniser, a translator and bilingual subtitles: see ./run.sh --help
+set -euo pipefail
+
+start_dir=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+root=$PWD
+last_stage=12
+stages="0 corpus, 1 manifests, 2 lang, 3 align, 4 windows, 5 asr-train, 6 asr-decode, 7 bitext, 8 mt-train"
+stages+=", 9 mt-decode, 10 st, 11 export, 12 report"
+stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' given=''
+
+usage() {
+  cat <<END
+Usage: ./run.sh [--stage N] [--stop-stage N] [--corpus mini|PATH] [--conf DIR] [--data DIR] [--exp DIR]
+
+  --stage N          first stage to run, 0 to $last_stage [0]
+  --stop-stage N     last stage to run [$last_stage]
+  --corpus mini|PATH the corpus: mini is made here, else a folder or table of lectures [mini]
+  --conf DIR         folder of YAML files [conf/mini for mini, else conf/ml2021]
+  --data DIR         where the data goes [data/CORPUS]
+  --exp DIR          where models and results go [exp/CORPUS]
+  --help             print this
+
+$(fold -s -w 98 <<<"Stages: $stages.")
+A stage whose outputs are up to date is skipped.
+--a-b and --a_b are the same option, --a b and --a=b too. The first run makes .venv (see path.sh).
+END
+}
+
+usage_error() {
+  echo "run.sh: error: $*" >&2
+  exit 2
+}
+
+# The line and function in a message are those of the main program, where the stage is called.
+log() {
+  echo "$(date '+%Y-%m-%d %H:%M:%S') (run.sh:${BASH_LINENO[${#BASH_LINENO[@]} - 2]}:main) $*" >&2
+}
+
+# Paths on the command line are relative to where the user is, the defaults to the project.
+from_start_dir() {
+  if [[ $1 == /* || $start_dir == "$root" ]]; then echo "$1"; else echo "$start_dir/$1"; fi
+}
+
+check_stage() { # option, value
+  [[ $2 =~ ^[0-9]{1,3}$ ]] && ((10#$2 <= last_stage)) ||
+    usage_error "--$1 must be a stage from 0 to $last_stage, got '$2'. Stages: $stages"
+}
+
+parse_options() {
+  local argument name value
+  while (($#)); do
+    argument=$1
+    shift
+    [[ $argument != -h && $argument != --help ]] || { usage && exit 0; }
+    [[ $argument == --* ]] || usage_error "unexpected argument '$argument'; ./run.sh --help lists the options"
+    name=${argument%%=*}
+    name=${name#--}
+    name=${name//_/-}
+    case $name in
+      stage | stop-stage | corpus | conf | data | exp) ;;
+      *) usage_error "unknown option --$name; options: --stage --stop-stage --corpus --conf --data --exp --help" ;;
+    esac
+    if [[ $argument == *=* ]]; then
+      value=${argument#*=}
+    else
+      value=${1:-}
+      if [[ $value == --* ]]; then value=''; else shift $(($# > 0)); fi
+    fi
+    [[ -n $value ]] || usage_error "option --$name needs a value; ./run.sh --help explains it"
+    case $name in
+      stage) check_stage stage "$value" && stage=$((10#$value)) ;;
+      stop-stage) check_stage stop-stage "$value" && stop_stage=$((10#$value)) ;;
+      corpus) [[ $value == mini ]] && corpus=mini || corpus=$(from_start_dir "${value%/}") ;;
+      conf) conf=$(from_start_dir "${value%/}") ;;
+      data) data=$(from_start_dir "${value%/}") ;;
+      exp) exp=$(from_start_dir "${value%/}") ;;
+    esac
+    [[ $name == *stage ]] || given+=" --$name $(printf %q "$value")"
+  done
+  ((stage <= stop_stage)) || usage_error "--stage $stage is after --stop-stage $stop_stage"
+}
+
+set_defaults() {
+  local name
+  name=$(basename "$corpus" .parquet)
+  [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || [[ -n $data && -n $exp ]] ||
+    usage_error "--corpus $corpus gives no plain name for folders; name them with --data and --exp"
+  [[ $corpus == mini ]] && conf=${conf:-conf/mini}
+  conf=${conf:-conf/ml2021} data=${data:-data/$name} exp=${exp:-exp/$name}
+  [[ -d $conf ]] || usage_error "no folder $conf; --conf names one that holds the YAML files, such as conf/mini"
+}
+
+run_stage() { # number, name, executable, its own options
+  local number=$1 name=$2 code=0
+  shift 2
+  ((stage <= number && number <= stop_stage)) || return 0
+  log "Stage $number: $name"
+  "$ml2021_python" "$@" --conf "$conf" --data "$data" --exp "$exp" || code=$?
+  ((code)) || return 0
+  if ((code == 130)); then
+    log "Interrupted in stage $number ($name). Go on with: ./run.sh$given --stage $number"
+  else
+    log "Stage $number ($name) failed: its error is above. Go on with: ./run.sh$given --stage $number"
+  fi
+  exit "$code"
+}
+
+parse_options "$@"
+set_defaults
+. ./path.sh || exit 1
+trap 'exit 130' INT
+
+run_stage 0 corpus local/make_corpus.py --corpus "$corpus"
+run_stage 1 manifests local/make_manifests.py
+run_stage 2 lang local/make_lang.py
+run_stage 3 align local/align.py
+run_stage 4 windows local/make_windows.py
+run_stage 5 asr-train local/asr_train.py
+run_stage 6 asr-decode local/asr_decode.py
+run_stage 7 bitext local/make_bitext.py
+run_stage 8 mt-train local/mt_train.py
+run_stage 9 mt-decode local/mt_decode.py
+run_stage 10 st local/st.py
+run_stage 11 export local/export.py
+run_stage 12 report local/make_report.py
+
+log "Done: stages $stage to $stop_stage in $SECONDS s; data in $data, results in $exp"
