@@ -1,8 +1,8 @@
 """Transcript and translation of a lecture, neither with boundaries but in the same order -> sentence pairs.
 
-The English is cut at possible sentence starts, and a monotone search (bitext_search) gives each piece its stretch of the
-transcript. What it goes by (word translations, lengths, how likely a sentence ends at a place) is learned from the pairs
-that it found the round before, over all lectures; shared English terms and pauses give it its first hold.
+The English is cut at possible sentence starts, and a monotone search (bitext_search) gives each piece its stretch of
+the transcript. What it goes by (word translations, lengths, how likely a sentence ends at a place) is learned from the
+pairs that it found the round before, over all lectures; shared English terms and pauses give it its first hold.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def make_pairs(lectures: Sequence[LectureText], config: BitextConfig) -> dict[st
 
 
 def segment_starts(words: Sequence[str]) -> list[int]:
-    """Words at which a sentence may begin: capitalised, or after a full stop; at least every MAX_SEGMENT_WORDS words."""
+    """Words where a sentence may begin: capitalised, after a full stop, and at least every MAX_SEGMENT_WORDS words."""
     starts = [0]
     for i in range(1, len(words)):
         stop = words[i - 1].rstrip("\"'”’)")[-1:] in (".", "?", "!")
@@ -135,17 +135,21 @@ def _band(state: _State, config: BitextConfig) -> tuple[np.ndarray, np.ndarray]:
     """First and last column of each row: around the last path, or around the proportional line at first."""
     num_tokens = len(state.text.tokens)
     if state.beads:
-        rows = [0] + [b[1] for b in state.beads]
-        columns = [0] + [b[3] for b in state.beads]
-        center = np.interp(np.arange(len(state.starts)), rows, columns)
+        rows = np.arange(len(state.starts))
+        leaves = {k0: i for k0, _, i, _ in reversed(state.beads)}  # first column of the path in a row
+        enters = {k1: j for _, k1, _, j in state.beads}  # last column
+        first = np.interp(rows, list(leaves)[::-1], list(leaves.values())[::-1])
+        last = np.interp(rows, list(enters), list(enters.values()))
         margin: float = config.band
     else:
-        center = state.starts / state.starts[-1] * num_tokens
+        first = last = state.starts / state.starts[-1] * num_tokens
         margin = max(config.band, config.first_band * num_tokens)
-    low = np.clip(center - margin, 0, num_tokens).astype(np.int64)
-    high = np.clip(center + margin, 0, num_tokens).astype(np.int64)
+    low = np.clip(first - margin, 0, num_tokens).astype(np.int64)
+    high = np.clip(last + margin, 0, num_tokens).astype(np.int64)
     low[0], high[-1] = 0, num_tokens
-    return np.minimum.accumulate(low[::-1])[::-1], np.maximum.accumulate(high)
+    low, high = np.minimum.accumulate(low[::-1])[::-1], np.maximum.accumulate(high)
+    low[1:] = np.minimum(low[1:], high[:-1])  # a path goes from each row to the next
+    return low, high
 
 
 def _search(state: _State, table: WordTable, prior: LengthPrior, band: tuple[np.ndarray, np.ndarray]) -> None:

@@ -23,3 +23,9 @@ class BitextConfig:
             raise ConfigError(f"num_rounds must be >= 1, got {self.num_rounds}")
         if not 0 < self.first_band <= 1:
             raise ConfigError(f"first_band must be in 0..1, got {self.first_band}")
+        if self.band < 1:
+            raise ConfigError(f"band must be >= 1 token, got {self.band}")
+        if self.max_length_ratio <= 1:
+            raise ConfigError(f"max_length_ratio must be > 1, got {self.max_length_ratio}")
+        if self.discount < 0:
+            raise ConfigError(f"discount must be >= 0, got {self.discount}")

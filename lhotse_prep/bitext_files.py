@@ -18,7 +18,7 @@ PARTS = ("train", "dev", "test")
 
 
 def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
-    """Pair all lectures of data_dir/{manifests,aligned}; write {train,dev,test,rejected}.jsonl and scores.json to out_dir.
+    """Pair all lectures of data_dir; write {train,dev,test,rejected}.jsonl and scores.json to out_dir.
 
     Text-only lectures go to train. All lectures are paired together: they share what is learned of word translations,
     which uses no reference but the lecture-level translation that each lecture comes with.
@@ -32,10 +32,12 @@ def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
     rejected: list[dict[str, Any]] = []
     for part in PARTS:
         rows = [row for lecture in lectures[part] for row in _rows(lecture, pairs[lecture.id])]
-        kept = [row for row in rows if "reason" not in _judge(row, config)]
-        rejected += [_judge(row, config) for row in rows if "reason" in _judge(row, config)]
+        reasons = [_reason_to_reject(row, config) for row in rows]
+        kept = [row for row, reason in zip(rows, reasons) if reason is None]
+        rejected += [row | {"reason": reason} for row, reason in zip(rows, reasons) if reason is not None]
         write_jsonl(out_dir / f"{part}.jsonl", kept)
-        logger.info("%s: %d lectures, %d pairs kept, %d rejected", part, len(lectures[part]), len(kept), len(rows) - len(kept))  # noqa: E501
+        num_rejected = len(rows) - len(kept)
+        logger.info("%s: %d lectures, %d pairs, %d rejected", part, len(lectures[part]), len(kept), num_rejected)
     write_jsonl(out_dir / "rejected.jsonl", rejected)
     write_json(out_dir / "scores.json", _scores(everything, pairs, data_dir / "truth"))
 
@@ -59,7 +61,7 @@ def read_lectures(data_dir: Path, part: str) -> list[LectureText]:
     for lecture in load_manifest(supervisions):
         translation = ((lecture.custom or {}).get("translated_text") or {}).get("eng", "")
         if not translation.split():
-            raise DataError(f"lecture {lecture.id} has no translation: give it NAME.en.txt or leave it out of the splits")
+            raise DataError(f"lecture {lecture.id} has no translation: give it {lecture.id}.en.txt, or leave it out")
         tokens = lecture.text.split()
         pauses = token_pauses(len(tokens), stretches.get(lecture.recording_id, []))
         lectures.append(LectureText(lecture.id, tokens, translation.split(), pauses))
@@ -69,15 +71,16 @@ def read_lectures(data_dir: Path, part: str) -> list[LectureText]:
 def token_pauses(num_tokens: int, stretches: Sequence[Any]) -> list[float | None] | None:
     """Seconds of silence before each token from aligned supervisions; None where a neighbour has no time.
 
-    Across two stretches the gap between them counts, even where tokens at their edges are untimed.
+    At the edges of a stretch its own times stand in for those of an untimed token.
     """
     starts: dict[int, float] = {}
     ends: dict[int, float] = {}
     for stretch in stretches:
-        first = int(stretch.custom["first_token"])
-        items = (stretch.alignment or {}).get("word", [])
-        for index, item in _positions(stretch.text.split(), items, first):
+        first, tokens = int(stretch.custom["first_token"]), stretch.text.split()
+        for index, item in _positions(tokens, (stretch.alignment or {}).get("word", []), first):
             starts[index], ends[index] = item.start, item.start + item.duration
+        starts.setdefault(first, stretch.start)
+        ends.setdefault(first + len(tokens) - 1, stretch.end)
     if not starts:
         return None
     return [starts[i] - ends[i - 1] if i in starts and i - 1 in ends else None for i in range(num_tokens)]
@@ -98,7 +101,7 @@ def _positions(tokens: Sequence[str], items: Sequence[Any], first: int) -> list[
         while at < len(tokens) and tokens[at] != item.symbol:
             at += 1
         if at == len(tokens):
-            raise DataError(f"aligned token {item.symbol!r} at {item.start:.2f} s is not in its text; run stage 3 again")
+            raise DataError(f"aligned token {item.symbol!r} at {item.start:.2f} s is not in its text; redo stage 3")
         result.append((first + at, item))
         at += 1
     return result
@@ -119,17 +122,17 @@ def _rows(lecture: LectureText, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     ]
 
 
-def _judge(row: dict[str, Any], config: BitextConfig) -> dict[str, Any]:
-    """The row, with a `reason` where it is to be rejected."""
-    num_words = len(row["target"].split())
+def _reason_to_reject(row: dict[str, Any], config: BitextConfig) -> str | None:
+    """Why a pair is no good for training or scoring; None where it is good."""
+    num_tokens, num_words = row["num_tokens"], len(row["target"].split())
     if row["score"] is None:
-        return row | {"reason": "no translation" if row["num_tokens"] else "no transcript"}
+        return "no translation" if num_tokens else "no transcript"
     if row["score"] < config.min_score:
-        return row | {"reason": f"score below {config.min_score}"}
-    ratio = max(row["num_tokens"] / num_words, num_words / row["num_tokens"])
-    if ratio > config.max_length_ratio and max(row["num_tokens"], num_words) > 8:
-        return row | {"reason": f"lengths differ by more than {config.max_length_ratio} times"}
-    return row
+        return f"score below {config.min_score}"
+    ratio = max(num_tokens / num_words, num_words / num_tokens)
+    if ratio > config.max_length_ratio and max(num_tokens, num_words) > 8:
+        return f"lengths differ by more than {config.max_length_ratio} times"
+    return None
 
 
 def _scores(lectures: Sequence[LectureText], pairs: dict[str, list[Pair]], truth_dir: Path) -> dict[str, float]:

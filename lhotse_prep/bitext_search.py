@@ -118,8 +118,9 @@ def _fill(  # type: ignore[no-untyped-def]
     for k in range(1, num_rows):
         s = k - 1
         first = low[max(0, k - MAX_MERGE)]
-        row = sums[s % MAX_MERGE]
-        u0, u1 = source_starts[low[s]], source_starts[high[min(num_rows - 1, s + MAX_MERGE)]]
+        row = sums[s % MAX_MERGE]  # over all columns of the rows that a bead with this segment can touch
+        u0 = source_starts[low[max(0, k - MAX_MERGE)]]
+        u1 = source_starts[high[min(num_rows - 1, s + MAX_MERGE)]]
         row[:] = 0.0
         _segment_sums(source, u0, u1, target, target_starts[s], target_starts[k], probs, row)
         here = score[k]
@@ -135,7 +136,7 @@ def _fill(  # type: ignore[no-untyped-def]
             num_units = max(1, target_starts[k] - target_starts[start])
             a = low[start]
             piece = sums[start % MAX_MERGE]
-            for u in range(source_starts[a], source_starts[high[k]]):
+            for u in range(source_starts[first], source_starts[high[k]]):
                 merged[u] += piece[u]
             _gains(merged, num_units, source, source_starts, unigram, a, high[k], gain)
             prior = priors[prior_starts[num_words] : prior_starts[num_words + 1]]

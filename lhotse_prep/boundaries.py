@@ -14,7 +14,7 @@ _EDGE = "|"  # beyond the text
 
 
 def transcript_features(tokens: Sequence[str], pauses: Sequence[float | None] | None) -> list[list[str]]:
-    """Features of the boundary before each token, from two tokens on both sides and the pause in seconds (None: unknown)."""
+    """Features of the boundary before each token: two tokens on both sides, the pause in seconds (None: unknown)."""
     padded = [_EDGE, _EDGE, *tokens, _EDGE, _EDGE]
     rows = []
     for i in range(len(tokens)):

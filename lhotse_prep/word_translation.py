@@ -41,6 +41,7 @@ class WordTable:
             [(i, self.target_ids[u]) for u, i in self.source_ids.items() if u in self.target_ids], dtype=np.int64
         ).reshape(-1, 2)
         self._keep_shared_terms()
+        self._trained = False
 
     def encode_source(self, tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Unit ids (int32), and the index of the first unit of each token with the number of units at the end."""
@@ -56,8 +57,9 @@ class WordTable:
             return
         source, source_starts = _concatenate([p[0] for p in pairs])
         target, target_starts = _concatenate([p[1] for p in pairs])
-        if not self.probs[:, 1:].any() or self.probs.sum() <= SHARED_TERM * len(self._shared) + 1e-3:
+        if not self._trained:
             self.probs = np.maximum(self.probs, self.unigram[:, None])
+            self._trained = True
         for _ in range(num_steps):
             counts = np.zeros_like(self.probs)
             _expected_counts(source, source_starts, target, target_starts, self.probs, self.unigram, counts)

@@ -26,9 +26,11 @@ class MtModelConfig:
     max_positions: int = 512  # sentencepiece tokens of a sentence
 
     def __post_init__(self) -> None:
-        _require(self.d_model % (2 * self.num_heads) == 0, f"d_model {self.d_model} must be a multiple of 2 * num_heads")
+        _require(
+            self.d_model % (2 * self.num_heads) == 0, f"d_model must be a multiple of 2 * num_heads, got {self.d_model}"
+        )
         _require(0 <= self.dropout < 1, f"dropout must be in 0..1, got {self.dropout}")
-        _require(min(self.num_encoder_layers, self.num_decoder_layers) > 0, "the model needs at least one layer a side")
+        _require(min(self.num_encoder_layers, self.num_decoder_layers) > 0, "each side needs at least one layer")
 
 
 @dataclass(frozen=True)
@@ -86,5 +88,6 @@ class TranslateConfig:
     compute_type: str = "float32"  # of CTranslate2
 
     def __post_init__(self) -> None:
-        _require(self.engine in ("ctranslate2", "transformers"), f"engine must be ctranslate2 or transformers, got {self.engine!r}")  # noqa: E501
+        known = ("ctranslate2", "transformers")
+        _require(self.engine in known, f"engine must be one of {', '.join(known)}, got {self.engine!r}")
         _require(self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}")

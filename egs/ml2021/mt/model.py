@@ -25,7 +25,6 @@ def build_model(config: MtModelConfig, vocab_size: int) -> MarianMTModel:
         activation_function="swish",
         scale_embedding=True,
         share_encoder_decoder_embeddings=True,
-        static_position_embeddings=True,
         pad_token_id=pad_id,
         decoder_start_token_id=pad_id,
         bos_token_id=0,

@@ -59,7 +59,7 @@ class TranslationTask:
 
 
 def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: torch.device | None = None) -> None:
-    """Train on bitext_dir/train.jsonl, going on from the newest checkpoint in exp_dir; writes exp_dir/marian/ at the end.
+    """Train on bitext_dir/train.jsonl, going on from the newest checkpoint in exp_dir; exp_dir/marian/ comes last.
 
     Raises:
       DataError: no training pairs, or none short enough.

@@ -40,9 +40,8 @@ class CTranslate2Translator:
         pieces = [p for p in self.vocabulary.ids if p != PAD]
         if json.loads((folder / "shared_vocabulary.json").read_text(encoding="utf-8")) != pieces:
             raise _wrong_vocabulary(folder)
-        self.engine = ctranslate2.Translator(
-            str(folder), device="cuda" if ctranslate2.get_cuda_device_count() else "cpu", compute_type=config.compute_type
-        )
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        self.engine = ctranslate2.Translator(str(folder), device=device, compute_type=config.compute_type)
 
     def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]:
         """English of each sentence (a sequence of spaced tokens); an empty sentence gives an empty string."""

@@ -18,12 +18,12 @@ EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
 
 
 class Vocabulary:
-    """Text <-> pieces <-> ids. `</s>` is 0 and `<unk>` 1; `<pad>` is the last id and begins the decoder, as in Marian."""
+    """Text <-> pieces <-> ids. `</s>` is 0, `<unk>` 1; `<pad>` is the last id and begins the decoder, as in Marian."""
 
     def __init__(self, folder: Path) -> None:
         missing = [f for f in FILES if not (folder / f).is_file()]
         if missing:
-            raise DataError(f"no {missing[0]} in {folder}: train the translator (stage 8) or export it again (stage 11)")
+            raise DataError(f"no {missing[0]} in {folder}: train the translator (stage 8) or export again (stage 11)")
         self.folder = folder
         self.spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
         self.target_spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
@@ -45,8 +45,10 @@ class Vocabulary:
 
     def encode_source(self, text: str, sampling_alpha: float | None = None) -> list[int]:
         """Ids with the end mark; with sampling_alpha, of a segmentation drawn at random."""
-        sampled = {} if sampling_alpha is None else {"enable_sampling": True, "alpha": sampling_alpha, "nbest_size": -1}
-        pieces = self.spm.encode(text, out_type=str, **sampled)
+        if sampling_alpha is None:
+            pieces = self.spm.encode(text, out_type=str)
+        else:
+            pieces = self.spm.encode(text, out_type=str, enable_sampling=True, alpha=sampling_alpha, nbest_size=-1)
         return [self.ids.get(p, self.ids[UNK]) for p in pieces] + [self.ids[EOS]]
 
     def encode_target(self, text: str) -> list[int]:
@@ -76,7 +78,9 @@ def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size:
             minloglevel=2,
         )
     except RuntimeError as e:
-        raise DataError(f"sentencepiece cannot learn {vocab_size} pieces from {len(sources)} pairs: {e}; lower vocab_size") from e  # noqa: E501
+        raise DataError(
+            f"no {vocab_size} pieces can be learned from {len(sources)} pairs: {e}; lower vocab_size"
+        ) from e
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "source.spm").write_bytes(model.getvalue())
     shutil.copyfile(folder / "source.spm", folder / "target.spm")
