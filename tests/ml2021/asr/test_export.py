@@ -1,0 +1,152 @@
+"""The exported networks compute what the model computes, and sherpa-onnx decodes with them as we do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import lhotse
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import soundfile
+import torch
+
+from lhotse_prep.config import to_mapping
+from lhotse_prep.errors import DataError
+from lhotse_prep.stages import write_json
+from lhotse_prep.tokens import LangConfig, load_lang, make_lang
+from ml2021.asr.export import export_onnx
+from ml2021.asr.features import SAMPLE_RATE, fbank
+from ml2021.asr.load import load_model
+from ml2021.asr.model import AsrModel
+from ml2021.asr.sherpa import decode_cuts
+from ml2021.checkpoint import save_checkpoint
+from ml2021.config import AsrConfig, EncoderConfig, TransducerConfig
+
+CONFIG = AsrConfig(
+    model=TransducerConfig(
+        encoder=EncoderConfig(num_layers=2, dim=32, num_heads=2, feedforward_dim=64, cnn_kernel=7),
+        decoder_dim=24,
+        joiner_dim=20,
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def exp_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What training leaves, with weights that emit tokens of all kinds."""
+    folder = tmp_path_factory.mktemp("exp") / "asr"
+    tokens = make_lang(["我 們 用 attention 來 做 a generator"], [], folder / "lang", LangConfig(num_english_pieces=30))
+    torch.manual_seed(3)
+    model = AsrModel(CONFIG.model, len(tokens))
+    model.encoder.subsampling.norm(torch.randn(500, 80) * 4 - 8)  # statistics other than the initial ones
+    with torch.no_grad():
+        model.joiner.output_linear.weight.mul_(20)
+    write_json(folder / "config.json", to_mapping(CONFIG))
+    save_checkpoint(folder / "pretrained.pt", {"model": model.state_dict()})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(exp_dir: Path) -> Path:
+    model, tokens, _ = load_model(exp_dir)
+    export_onnx(model, tokens, exp_dir.parent / "sherpa-onnx")
+    return exp_dir.parent / "sherpa-onnx"
+
+
+def greedy_tokens(model: AsrModel, features: torch.Tensor) -> list[int]:
+    """At most one token a frame, as sherpa-onnx searches; written out here so that it is a second opinion."""
+    with torch.no_grad():
+        encoder_out, _ = model.encoder(features[None], torch.tensor([len(features)]))
+        projected = model.joiner.encoder_proj(encoder_out[0])
+        history = [-1] * (model.decoder.context_size - 1) + [model.decoder.blank_id]
+        for frame in projected:
+            context = torch.tensor([history[-model.decoder.context_size :]])
+            decoder_out = model.joiner.decoder_proj(model.decoder(context, need_pad=False)[0, 0])
+            token = int(model.joiner(frame, decoder_out).argmax())
+            if token not in (model.decoder.blank_id, 2):  # sherpa-onnx leaves <unk> out
+                history.append(token)
+    return history[model.decoder.context_size :]
+
+
+def test_load_model_gives_what_was_saved(exp_dir: Path) -> None:
+    model, tokens, config = load_model(exp_dir)
+    assert config == CONFIG and len(tokens) == model.vocab_size and not model.training
+    zeros = {k: torch.zeros_like(v) for k, v in model.state_dict().items()}
+    other, _, _ = load_model(exp_dir, zeros)
+    assert not any(v.any() for v in other.state_dict().values())
+
+
+def test_load_model_names_what_does_not_fit(exp_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"config\.json.*stage 5"):
+        load_model(tmp_path)
+    wide = AsrModel(replace(CONFIG.model, decoder_dim=48), 30)
+    with pytest.raises(DataError, match="do not fit"):
+        load_model(exp_dir, wide.state_dict())
+
+
+def test_networks_take_any_lengths_and_padding_changes_nothing(exp_dir: Path, exported: Path) -> None:
+    model, _, _ = load_model(exp_dir)
+    encoder = onnxruntime.InferenceSession(str(exported / "encoder.onnx"))
+    rng = np.random.default_rng(0)
+    for lens in ([200, 31], [1], [2], [9], [333], [64, 64, 64, 3]):
+        x = rng.normal(-8, 4, (len(lens), max(lens), 80)).astype(np.float32)
+        out, out_lens = encoder.run(None, {"x": x, "x_lens": np.array(lens)})
+        assert out_lens.tolist() == [-(-(-(-n // 2)) // 2) for n in lens]
+        for i, n in enumerate(lens):
+            with torch.no_grad():
+                alone, _ = model.encoder(torch.from_numpy(x[i : i + 1, :n]), torch.tensor([n]))
+                alone = model.joiner.encoder_proj(alone)[0]
+            np.testing.assert_allclose(out[i, : out_lens[i]], alone, atol=1e-4)
+
+
+def test_files_say_what_sherpa_onnx_asks(exp_dir: Path, exported: Path) -> None:
+    tokens = load_lang(exp_dir / "lang")
+    for name in ("encoder", "decoder", "joiner"):
+        content = onnx.load(str(exported / f"{name}.onnx"))
+        metadata = {p.key: p.value for p in content.metadata_props}
+        assert metadata["vocab_size"] == str(len(tokens)) and metadata["context_size"] == "2"
+    joiner = onnxruntime.InferenceSession(str(exported / "joiner.onnx"))
+    assert [i.name for i in joiner.get_inputs()] == ["encoder_out", "decoder_out"]
+    assert joiner.get_outputs()[0].shape[1] == len(tokens)
+    assert (exported / "tokens.txt").read_bytes() == (exp_dir / "lang" / "tokens.txt").read_bytes()
+
+
+def test_weights_that_are_not_finite_are_not_exported(exp_dir: Path, tmp_path: Path) -> None:
+    model, tokens, _ = load_model(exp_dir)
+    with torch.no_grad():
+        model.joiner.output_linear.weight[0, 0] = float("nan")
+    with pytest.raises(DataError, match=r"joiner\.onnx"):
+        export_onnx(model, tokens, tmp_path)
+
+
+def make_cuts(folder: Path, num_cuts: int) -> lhotse.CutSet:
+    rng = np.random.default_rng(1)
+    cuts = []
+    for i in range(num_cuts):
+        path = folder / f"lecture-{i:04d}.wav"
+        soundfile.write(path, rng.normal(0, 0.1, 8000 + 5000 * i), SAMPLE_RATE, subtype="FLOAT")
+        cuts.append(lhotse.Recording.from_file(path).to_cut())
+    return lhotse.CutSet.from_cuts(cuts)
+
+
+def test_sherpa_onnx_decodes_a_batch_as_we_do(exp_dir: Path, exported: Path, tmp_path: Path) -> None:
+    cuts = make_cuts(tmp_path, 6)
+    cuts.to_file(tmp_path / "cuts.jsonl.gz")
+    texts = decode_cuts(exported, tmp_path / "cuts.jsonl.gz", tmp_path / "out.jsonl")
+    model, tokens, _ = load_model(exp_dir)
+    kinds: Counter[bool] = Counter()
+    for cut in cuts:
+        ids = greedy_tokens(model, torch.from_numpy(fbank(cut.load_audio()[0])))
+        kinds.update(tokens.symbols[i].isascii() for i in ids)
+        assert texts[cut.id].replace(" ", "") == "".join(tokens.symbols[i] for i in ids).replace("▁", "")
+    assert kinds[True] > 5 and kinds[False] > 5  # the comparison was not of empty texts
+
+
+def test_what_sherpa_onnx_says_is_in_the_error(exported: Path, tmp_path: Path) -> None:
+    make_cuts(tmp_path, 1).to_file(tmp_path / "cuts.jsonl.gz")
+    with pytest.raises(DataError, match="sherpa-onnx ended with"):
+        decode_cuts(tmp_path, tmp_path / "cuts.jsonl.gz", tmp_path / "out.jsonl")
