@@ -66,9 +66,14 @@ class Stage:
         return self._key
 
     def is_done(self) -> bool:
-        """True where the outputs are there and were made from these inputs with these options."""
+        """True where the outputs are there and were made from these inputs with these options.
+
+        Raises:
+          DataError: an input is missing; the message names the stage that makes it.
+        """
+        key = self.key  # before anything else: it reads the inputs
         done = read_done(self.out_dir)
-        if done is None or done["key"] != self.key:
+        if done is None or done["key"] != key:
             return False
         missing = [f for f in done["outputs"] if not (self.out_dir / f).exists()]
         if missing:
