@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from numpy.typing import NDArray
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import read_jsonl, run_main, write_jsonl
 from ml2021.asr.features import SAMPLE_RATE
+from ml2021.scoring.error_rate import mer_tokens, read_texts, score
 
 BATCH_SECONDS = 100.0  # of audio decoded at a time
+MER_LIMIT = 5.0  # between sherpa-onnx and us: features at the edges of a cut differ a little, more is another model
+logger = logging.getLogger(__name__)
 
 
 def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path) -> dict[str, str]:
@@ -38,6 +43,44 @@ def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path) -> dict[str, s
         said = (result.stderr + result.stdout).strip().splitlines()[-1:] or ["it said nothing"]
         raise DataError(f"sherpa-onnx ended with {result.returncode} on {model_dir}: {said[0][-300:]}")
     return {row["id"]: row["text"] for row in read_jsonl(out_file)}
+
+
+def compare_with_ours(model_dir: Path, cuts_file: Path, recogs_file: Path, num_cuts: int) -> dict[str, float | None]:
+    """Decode cuts spread over a manifest, and hold the texts against those of our own decoding.
+
+    Args:
+      recogs_file: our references and hypotheses, which has every cut of the manifest.
+      num_cuts: how many to decode, at most.
+    Returns:
+      sherpa_num_cuts; sherpa_mer and sherpa_our_mer on these cuts; sherpa_same_percent of them have equal texts.
+    Raises:
+      DataError: sherpa-onnx failed, or its error rate is not ours within MER_LIMIT.
+    """
+    from lhotse import CutSet
+
+    refs, ours = read_texts(recogs_file, "ref"), read_texts(recogs_file, "hyp")
+    cuts = [cut for cut in CutSet.from_file(cuts_file) if cut.id in refs]
+    cuts = cuts[:: -(-len(cuts) // num_cuts)] if cuts else []
+    if not cuts:
+        raise DataError(f"{recogs_file} has no cut of {cuts_file}: decode the test part again (stage 6)")
+    with tempfile.TemporaryDirectory() as work:
+        CutSet.from_cuts(cuts).to_file(Path(work) / "cuts.jsonl.gz")
+        theirs = decode_cuts(model_dir, Path(work) / "cuts.jsonl.gz", Path(work) / "hyps.jsonl")
+    mer = score((i, refs[i], text) for i, text in theirs.items()).total.percent
+    our_mer = score((i, refs[i], ours[i]) for i in theirs).total.percent
+    num_same = sum(mer_tokens(text) == mer_tokens(ours[i]) for i, text in theirs.items())
+    logger.info("%d cuts: MER %s with sherpa-onnx, %s with ours, %d the same", len(cuts), mer, our_mer, num_same)
+    if mer is not None and our_mer is not None and abs(mer - our_mer) > MER_LIMIT:
+        raise DataError(
+            f"{model_dir} decodes at MER {mer:.2f} with sherpa-onnx and {our_mer:.2f} with ours, limit {MER_LIMIT} "
+            f"apart: decode again (stage 6) if {recogs_file} is of another training"
+        )
+    return {
+        "sherpa_num_cuts": len(cuts),
+        "sherpa_mer": mer,
+        "sherpa_our_mer": our_mer,
+        "sherpa_same_percent": round(100 * num_same / len(cuts), 2),
+    }
 
 
 def main(argv: Sequence[str]) -> None:

@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Stage 11: the recogniser for sherpa-onnx and the translator for CTranslate2, each checked by decoding with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json
+from ml2021.config import DecodeConfig
+from ml2021.mt.config import TranslateConfig
+
+NUM_CUTS = 60  # of the test part, decoded with sherpa-onnx
+NUM_SENTENCES = 20  # of the test bitext, translated with CTranslate2
+
+
+def main(argv: list[str]) -> None:
+    args = stage_parser(__doc__ or "").parse_args(argv)
+    decode = load_config(args.conf / "decode.yaml", "decode", DecodeConfig)
+    translate = load_config(args.conf / "mt.yaml", "translate", TranslateConfig)
+    decoded = args.exp / "asr" / decode.decoding_method
+    inputs = [
+        Input(args.data / "cuts", 4),
+        Input(args.exp / "asr", 5),
+        Input(decoded, 6),
+        Input(args.data / "bitext", 7),
+        Input(args.exp / "mt", 8),
+    ]
+    stage = Stage("export", args.exp / "export", inputs, {"translate": to_mapping(translate)})
+    if stage.is_done():
+        return
+    with stage.work() as out:
+        scores = {
+            **_export_recogniser(args.exp / "asr", args.data / "cuts", decoded, out / "sherpa-onnx"),
+            **_export_translator(args.exp / "mt" / "marian", args.data / "bitext", translate, out / "ctranslate2"),
+        }
+        write_json(out / "scores.json", scores)
+
+
+def _export_recogniser(exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path) -> dict[str, float | None]:
+    from ml2021.asr.export import export_onnx
+    from ml2021.asr.load import load_model
+    from ml2021.asr.sherpa import compare_with_ours
+
+    model, tokens, _ = load_model(exp_dir)
+    export_onnx(model, tokens, out_dir)
+    recogs = min(decoded.glob("recogs-test-*.txt"), default=decoded / "recogs-test.txt")
+    return compare_with_ours(out_dir, cuts / "ml2021_cuts_test.jsonl.gz", recogs, NUM_CUTS)
+
+
+def _export_translator(marian: Path, bitext: Path, config: TranslateConfig, out_dir: Path) -> dict[str, float | None]:
+    from ml2021.mt.check_export import compare_translations
+    from ml2021.mt.export import convert
+
+    convert(marian, out_dir)
+    return compare_translations(marian, out_dir, bitext / "test.jsonl", config, NUM_SENTENCES)
+
+
+if __name__ == "__main__":
+    run_main(main)
