@@ -1,0 +1,233 @@
+"""Speaks a lecture with espeak-ng: Mandarin by its pinyin voice, English terms by its English voice, in one sentence.
+
+espeak-ng keeps its state in the library, so a lecture is spoken in a process of its own (`speak_lectures`), which makes
+the same samples each time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lhotse_prep.errors import DataError
+from lhotse_prep.normalize import is_han
+
+SAMPLE_RATE = 16000
+Samples = npt.NDArray[np.float64]
+
+_ESPEAK_RATE = 22050
+_SYNCHRONOUS, _UTF8 = 2, 1
+_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4  # espeak_PARAMETER
+_SILENCE = 0.02  # of a piece's peak: quieter is silence, at its ends
+_JOINT = (0.010, 0.040)  # seconds between two pieces of a sentence
+_COMMA = (0.12, 0.25)  # seconds at a comma
+_GAP = (0.35, 1.2)  # seconds between sentences
+_EDGE = 0.6  # seconds before the first sentence and after the last
+_SNR_DB = 30.0
+_CUTOFF = (7000.0, 7800.0)  # Hz: the low-pass falls from 1 to 0
+# Syllables a second at espeak rate 200, for Mandarin and for English; used to plan a lecture's length.
+_HAN_PER_SECOND, _ENGLISH_PER_SECOND = 4.55, 5.0
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who speaks a lecture, in espeak-ng's terms."""
+
+    variant: str  # m1..m8, f1..f5
+    rate: int  # words a minute
+    pitch: int  # 0..100
+    pitch_range: int  # 0..100
+
+
+@dataclass(frozen=True)
+class SpokenLecture:
+    """A lecture's sound.
+
+    Args:
+      samples: (num_samples,), int16, at SAMPLE_RATE.
+      times: start and end of each sentence in seconds: its first and its last sample that is not silent.
+    """
+
+    samples: npt.NDArray[np.int16]
+    times: list[tuple[float, float]]
+
+
+def speak_lectures(
+    lectures: Sequence[tuple[Sequence[str], Voice, int, tuple[float, float]]], num_workers: int
+) -> list[SpokenLecture]:
+    """Speak each lecture (see speak_lecture for its four values) in a new process, num_workers at a time."""
+    with multiprocessing.get_context("spawn").Pool(num_workers, maxtasksperchild=1) as pool:
+        return pool.starmap(speak_lecture, lectures, chunksize=1)
+
+
+def speak_lecture(sentences: Sequence[str], voice: Voice, seed: int, limits: tuple[float, float]) -> SpokenLecture:
+    """Speak one lecture.
+
+    Args:
+      sentences: tokens separated by spaces, with "," at pauses.
+      seed: of pauses, of variations of voice, of noise.
+      limits: least and greatest duration in seconds; the pauses between sentences are fitted to it.
+    Raises:
+      DataError: the limits cannot be met.
+    """
+    rng = np.random.default_rng(seed)
+    spoken = _speak_sentences(sentences, voice, rng)
+    gaps = _fit_gaps(rng.uniform(*_GAP, len(spoken) - 1), sum(map(len, spoken)) / _ESPEAK_RATE + 2 * _EDGE, limits)
+    signal, times = [np.zeros(round(_EDGE * _ESPEAK_RATE))], []
+    position = len(signal[0])
+    for sentence, gap in zip(spoken, [*gaps, _EDGE]):
+        times.append((position / _ESPEAK_RATE, (position + len(sentence)) / _ESPEAK_RATE))
+        signal += [sentence, np.zeros(round(gap * _ESPEAK_RATE))]
+        position += len(sentence) + len(signal[-1])
+    return SpokenLecture(_finish(np.concatenate(signal), rng), times)
+
+
+def planned_seconds(sentence: str, rate: int) -> float:
+    """About how long a sentence and the gap after it will take."""
+    seconds = sum(_GAP) / 2
+    for token in sentence.split():
+        if token == ",":
+            seconds += sum(_COMMA) / 2
+        elif is_han(token):
+            seconds += 200 / rate / _HAN_PER_SECOND
+        else:
+            seconds += 200 / rate * max(1.5, len(token) / 3) / _ENGLISH_PER_SECOND + sum(_JOINT)
+    return seconds
+
+
+def _speak_sentences(sentences: Sequence[str], voice: Voice, rng: np.random.Generator) -> list[Samples]:
+    """The sound of each sentence at espeak's rate. Each of the two voices is loaded once."""
+    espeak = _Espeak()
+    pieces = [sentence_pieces(s) for s in sentences]
+    settings = [
+        (round(voice.rate * rng.uniform(0.95, 1.05)), round(voice.pitch + rng.uniform(-3, 3)), voice.pitch_range)
+        for _ in sentences
+    ]
+    sounds: dict[tuple[int, int], Samples] = {}
+    for language in ("cmn-latn-pinyin", "en-us"):
+        espeak.set_voice(f"{language}+{voice.variant}")
+        for i, sentence in enumerate(pieces):
+            espeak.set_prosody(*settings[i])
+            for j, (of_language, text) in enumerate(sentence):
+                if of_language == language:
+                    sounds[i, j] = trim(espeak.speak(text))
+    spoken = []
+    for i, sentence in enumerate(pieces):
+        signal: list[Samples] = []
+        for j, (language, _) in enumerate(sentence):
+            if language == ",":
+                signal.append(np.zeros(round(rng.uniform(*_COMMA) * _ESPEAK_RATE)))
+            else:
+                if j and sentence[j - 1][0] != ",":
+                    signal.append(np.zeros(round(rng.uniform(*_JOINT) * _ESPEAK_RATE)))
+                signal.append(sounds[i, j])
+        spoken.append(np.concatenate(signal) * 10 ** (rng.uniform(-1.5, 1.5) / 20))
+    return spoken
+
+
+def sentence_pieces(sentence: str) -> list[tuple[str, str]]:
+    """Cut a sentence where the language changes and at commas: (voice, what it reads); (",", "") is a pause."""
+    from pypinyin import Style, lazy_pinyin
+
+    pieces = []
+    for language, group in groupby(sentence.split(), key=_language):
+        tokens = list(group)
+        if language == ",":
+            pieces.append((",", ""))
+        elif language == "en-us":
+            pieces.append((language, " ".join(tokens)))
+        else:
+            syllables = lazy_pinyin("".join(tokens), style=Style.TONE3, neutral_tone_with_five=True)
+            pieces.append((language, " ".join(syllables)))
+    return pieces
+
+
+def trim(signal: Samples) -> Samples:
+    """Take silence off both ends."""
+    loud = np.flatnonzero(np.abs(signal) > _SILENCE * np.abs(signal).max())
+    return signal[loud[0] : loud[-1] + 1]
+
+
+def _language(token: str) -> str:
+    return "," if token == "," else "cmn-latn-pinyin" if is_han(token) else "en-us"
+
+
+def _fit_gaps(gaps: Samples, other_seconds: float, limits: tuple[float, float]) -> Samples:
+    """Scale the gaps, within their bounds, so that the lecture's duration lies within limits."""
+    total = other_seconds + gaps.sum()
+    wanted = min(max(total, limits[0] * 1.005), limits[1] * 0.995)
+    if wanted != total:
+        gaps = np.clip(gaps * (wanted - other_seconds) / gaps.sum(), *_GAP)
+        if not limits[0] <= other_seconds + gaps.sum() <= limits[1]:
+            raise DataError(
+                f"a lecture of {total:.0f} s cannot be fitted into {limits[0]:.0f} to {limits[1]:.0f} s; "
+                "put min_minutes and max_minutes further apart"
+            )
+    return gaps
+
+
+def _finish(signal: Samples, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    """Low-pass, resample to SAMPLE_RATE, scale to a random peak, add noise."""
+    signal = resample(signal)
+    signal *= rng.uniform(0.5, 0.8) / np.abs(signal).max()
+    level = np.sqrt(np.mean(signal[np.abs(signal) > 0.01] ** 2))
+    signal += rng.standard_normal(len(signal)) * level * 10 ** (-_SNR_DB / 20)
+    return np.round(np.clip(signal, -1, 1) * 32767).astype(np.int16)
+
+
+def resample(signal: Samples) -> Samples:
+    """From espeak's sample rate to SAMPLE_RATE, exactly band-limited (in the frequency domain of the whole signal)."""
+    ratio = np.gcd(_ESPEAK_RATE, SAMPLE_RATE)
+    blocks = -(-len(signal) // (_ESPEAK_RATE // ratio)) + 1
+    num_in, num_out = blocks * _ESPEAK_RATE // ratio, blocks * SAMPLE_RATE // ratio
+    spectrum = np.fft.rfft(signal, num_in)[: num_out // 2 + 1]
+    frequencies = np.arange(len(spectrum)) * (_ESPEAK_RATE / num_in)
+    spectrum *= np.interp(frequencies, _CUTOFF, (1.0, 0.0))
+    return np.fft.irfft(spectrum, num_out) * (num_out / num_in)
+
+
+class _Espeak:
+    """The espeak-ng library of espeakng-loader, loaded once a process."""
+
+    def __init__(self) -> None:
+        import espeakng_loader
+
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        data_path = str(espeakng_loader.get_data_path()).encode()
+        if self._library.espeak_Initialize(_SYNCHRONOUS, 0, data_path, 0) != _ESPEAK_RATE:
+            raise DataError("espeak-ng could not be started; install espeakng-loader again")
+        self._blocks: list[npt.NDArray[np.int16]] = []
+        callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self._callback = callback_type(self._receive)  # kept: the library holds only a pointer
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def set_voice(self, name: str) -> None:
+        """Choose a voice by language and variant, `en-us+m3`."""
+        if self._library.espeak_SetVoiceByName(name.encode()) != 0:
+            raise DataError(f"espeak-ng has no voice {name}; install espeakng-loader again")
+
+    def set_prosody(self, rate: int, pitch: int, pitch_range: int) -> None:
+        """Rate in words a minute, pitch and its range from 0 to 100."""
+        for parameter, value in ((_RATE, rate), (_VOLUME, 100), (_PITCH, pitch), (_RANGE, pitch_range)):
+            self._library.espeak_SetParameter(parameter, value, 0)
+
+    def speak(self, text: str) -> Samples:
+        """The sound of a text, at 22050 Hz, in [-1, 1]."""
+        self._blocks.clear()
+        content = text.encode() + b"\0"
+        size = ctypes.c_size_t(len(content))
+        if self._library.espeak_Synth(content, size, 0, 1, 0, _UTF8, None, None) != 0 or not self._blocks:
+            raise DataError(f"espeak-ng did not speak {text!r}")
+        return np.concatenate(self._blocks) / 32768.0
+
+    def _receive(self, wav: Any, num_samples: int, _events: Any) -> int:
+        if wav and num_samples > 0:
+            self._blocks.append(np.ctypeslib.as_array(wav, (num_samples,)).copy())
+        return 0
