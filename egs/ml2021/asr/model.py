@@ -67,16 +67,16 @@ class AsrModel(nn.Module):
         """The losses of a batch: features (N, T, F), lengths (N,), token ids of each utterance."""
         encoder_out, lens = self.encoder(features, feature_lens)
         token_lens = torch.tensor([len(t) for t in tokens], device=lens.device)
-        symbols = nn.utils.rnn.pad_sequence(
-            [torch.tensor(t, dtype=torch.int64) for t in tokens], batch_first=True
-        ).to(lens.device)
+        padded = [torch.tensor(t or [BLANK_ID], dtype=torch.int64) for t in tokens]  # at least one column
+        symbols = nn.utils.rnn.pad_sequence(padded, batch_first=True).to(lens.device)
         ctc = nn.functional.ctc_loss(
-            self.ctc_output(encoder_out).log_softmax(2).transpose(0, 1), symbols, lens, token_lens, reduction="none"
-        )
+            self.ctc_output(encoder_out).log_softmax(2).transpose(0, 1), symbols, lens, token_lens, reduction="none",
+            zero_infinity=True,  # else the gradient is NaN for the whole batch
+        )  # fmt: skip
         zeros = torch.zeros_like(lens)
         boundary = torch.stack([zeros, zeros, token_lens, lens], dim=1)
         simple, pruned = self._transducer_losses(encoder_out, symbols, boundary)
-        good = torch.isfinite(simple) & torch.isfinite(pruned) & torch.isfinite(ctc)
+        good = ~torch.isinf(simple) & ~torch.isinf(pruned) & _has_ctc_path(symbols, token_lens, lens)  # NaN stays NaN
         sums = [torch.where(good, x, torch.zeros_like(x)).sum() for x in (simple, pruned, ctc)]
         return TransducerLosses(*sums, num_left_out=int((~good).sum()))
 
@@ -90,11 +90,16 @@ class AsrModel(nn.Module):
             boundary, c.lm_scale, c.am_scale,
         )  # fmt: skip
         ranges = get_rnnt_prune_ranges(px_grad, py_grad, boundary, c.prune_range)
-        am, lm = do_rnnt_pruning(
-            self.joiner.encoder_proj(encoder_out), self.joiner.decoder_proj(decoder_out), ranges
-        )
+        am, lm = do_rnnt_pruning(self.joiner.encoder_proj(encoder_out), self.joiner.decoder_proj(decoder_out), ranges)
         pruned = rnnt_loss_pruned(self.joiner(am, lm).float(), symbols, ranges, BLANK_ID, boundary)
         return simple, pruned
+
+
+def _has_ctc_path(symbols: Tensor, token_lens: Tensor, frame_lens: Tensor) -> Tensor:
+    """(N,) bool: is there a frame for each token, and for a blank between equal ones?"""
+    pairs = torch.arange(1, symbols.shape[1], device=symbols.device) < token_lens[:, None]
+    repeats = ((symbols[:, 1:] == symbols[:, :-1]) & pairs).sum(dim=1)
+    return token_lens + repeats <= frame_lens
 
 
 def num_parameters(model: nn.Module) -> int:

@@ -1,0 +1,155 @@
+"""The recogniser: padding changes nothing, what has no path is left out, and it learns what it is shown."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ml2021.asr.model import AsrModel, CtcModel
+from ml2021.asr.subsampling import frame_mask, subsampled_lens
+from ml2021.config import EncoderConfig, TransducerConfig
+
+ENCODER = EncoderConfig(num_layers=2, dim=48, num_heads=2, feedforward_dim=96, cnn_kernel=7, dropout=0.0)
+CONFIG = TransducerConfig(encoder=ENCODER, decoder_dim=48, joiner_dim=48)
+VOCAB = 20
+
+
+def log_mels(lens: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Random features (N, T, 80), with anything in the padding, and their lengths."""
+    g = torch.Generator().manual_seed(seed)
+    return 4 * torch.randn(len(lens), max(lens), 80, generator=g) - 8, torch.tensor(lens)
+
+
+@pytest.fixture
+def model() -> AsrModel:
+    torch.manual_seed(0)
+    model = AsrModel(CONFIG, VOCAB)
+    model.encoder.subsampling.norm(4 * torch.randn(500, 80) - 8)
+    return model
+
+
+def test_subsampled_lens_are_the_encoder_s(model: AsrModel) -> None:
+    model.eval()
+    for num_frames in (1, 2, 3, 4, 5, 8, 9, 101):
+        out, lens = model.encoder(*log_mels([num_frames]))
+        assert out.shape[1] == lens.item() == subsampled_lens(torch.tensor(num_frames)) == -(-num_frames // 4)
+
+
+def test_padding_changes_no_output(model: AsrModel) -> None:
+    model.eval()
+    lens = [150, 33, 2, 97]
+    features, feature_lens = log_mels(lens)
+    with torch.no_grad():
+        together, out_lens = model.encoder(features, feature_lens)
+        for i, n in enumerate(lens):
+            alone, alone_lens = model.encoder(features[i : i + 1, :n], torch.tensor([n]))
+            assert alone_lens.item() == out_lens[i]
+            torch.testing.assert_close(together[i : i + 1, : out_lens[i]], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_padding_changes_no_loss_and_no_gradient_in_training() -> None:
+    features, lens = log_mels([160, 80])
+    tokens = [[3, 4, 5, 6, 7], [8, 9]]
+
+    def losses_and_gradient(padding: float) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(1)
+        model = AsrModel(CONFIG, VOCAB).train()
+        padded = features.clone()
+        padded[1, 80:] = padding
+        losses = model(padded, lens, tokens)
+        (losses.simple + losses.pruned + losses.ctc).backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+        return torch.stack([losses.simple, losses.pruned, losses.ctc]).detach(), gradient
+
+    for a, b in zip(losses_and_gradient(0.0), losses_and_gradient(100.0), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_sums_are_those_of_the_utterances_alone(model: AsrModel) -> None:
+    model.eval()
+    features, lens = log_mels([160, 80, 120])
+    tokens = [[3, 4, 5, 6, 7], [8, 9], [10, 10, 11]]
+    together = model(features, lens, tokens)
+    alone = [model(features[i : i + 1, : lens[i]], lens[i : i + 1], tokens[i : i + 1]) for i in range(3)]
+    for name in ("simple", "pruned", "ctc"):
+        torch.testing.assert_close(getattr(together, name), sum(getattr(a, name) for a in alone))
+
+
+@pytest.mark.parametrize("tokens", [[3] * 40, [3, 3, 3, 3], list(range(3, 19))])
+def test_utterance_with_too_many_tokens_is_left_out_and_the_others_learn(model: AsrModel, tokens: list[int]) -> None:
+    features, lens = log_mels([100, 16])
+    model.train()
+    losses = model(features, lens, [[5, 6, 7], tokens])
+    assert losses.num_left_out == 1
+    (losses.simple + losses.pruned + losses.ctc).backward()
+    for name, p in model.named_parameters():
+        assert torch.isfinite(p.grad).all(), name
+    features[1], lens[1] = features[0], 100
+    assert model(features, lens, [[5, 6, 7], [5]]).num_left_out == 0
+
+
+def test_empty_transcript_is_all_blanks(model: AsrModel) -> None:
+    losses = model(*log_mels([60, 40]), [[], [4, 5]])
+    assert losses.num_left_out == 0 and torch.isfinite(losses.pruned)
+    only_empty = model(*log_mels([60]), [[]])
+    assert only_empty.num_left_out == 0 and torch.isfinite(only_empty.pruned)
+
+
+def test_decoder_sees_only_its_context(model: AsrModel) -> None:
+    model.eval()
+    y = torch.tensor([[0, 3, 4, 5, 6]])
+    whole = model.decoder(y)
+    assert whole.shape == (1, 5, CONFIG.decoder_dim)
+    for i in range(1, 5):
+        one = model.decoder(y[:, i - 1 : i + 1], need_pad=False)
+        torch.testing.assert_close(whole[:, i : i + 1], one)
+    torch.testing.assert_close(whole[:, :1], model.decoder(torch.tensor([[-1, 0]]), need_pad=False))
+
+
+def test_ctc_log_probs_are_normalised() -> None:
+    log_probs, lens = CtcModel(ENCODER, VOCAB).eval()(*log_mels([50, 20]))
+    torch.testing.assert_close(log_probs.exp().sum(dim=2)[frame_mask(lens, log_probs.shape[1])], torch.ones(13 + 5))
+
+
+def test_one_token_in_one_frame_has_a_path(model: AsrModel) -> None:
+    assert model(*log_mels([4, 60]), [[3], [4, 5]]).num_left_out == 0
+
+
+def test_losses_that_are_not_numbers_are_not_left_out(model: AsrModel) -> None:
+    """Else a model that has diverged would pass for one whose utterances are all too short."""
+    with torch.no_grad():
+        model.encoder.subsampling.project.bias[0] = float("nan")
+    losses = model(*log_mels([60]), [[3, 4]])
+    assert torch.isnan(losses.simple) and torch.isnan(losses.pruned) and losses.num_left_out == 0
+
+
+def test_overfits_a_few_utterances() -> None:
+    """Tokens are bands of frequency; after a minute's worth of steps greedy search reads them back."""
+    search = pytest.importorskip("ml2021.asr.search.greedy")
+    torch.manual_seed(0)
+    tokens = [[3, 4, 5, 3], [6, 7, 7, 8, 3], [9, 10, 4]]
+    features = torch.full((3, 120, 80), -10.0)
+    for i, ids in enumerate(tokens):
+        for j, token in enumerate(ids):
+            features[i, 8 + 22 * j : 22 + 22 * j, 8 * (token - 3) : 8 * (token - 3) + 8] = 0.0
+    features += 0.5 * torch.randn(features.shape)
+    lens = torch.tensor([22 * len(ids) + 10 for ids in tokens])
+    model = AsrModel(CONFIG, VOCAB).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    first = last = 0.0
+    for _ in range(120):
+        losses = model(features, lens, tokens)
+        loss = losses.simple + losses.pruned + 0.2 * losses.ctc
+        last = float(losses.pruned.detach())
+        first = first or last
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+    assert last < first / 10
+    model.eval()
+    with torch.no_grad():
+        encoder_out, out_lens = model.encoder(features, lens)
+        hypotheses = search.greedy_search(model, encoder_out, out_lens, 0.0)
+    assert [list(h.tokens) for h in hypotheses] == tokens
