@@ -77,8 +77,8 @@ class AsrModel(nn.Module):
         boundary = torch.stack([zeros, zeros, token_lens, lens], dim=1)
         simple, pruned = self._transducer_losses(encoder_out, symbols, boundary)
         good = ~torch.isinf(simple) & ~torch.isinf(pruned) & _has_ctc_path(symbols, token_lens, lens)  # NaN stays NaN
-        sums = [torch.where(good, x, torch.zeros_like(x)).sum() for x in (simple, pruned, ctc)]
-        return TransducerLosses(*sums, num_left_out=int((~good).sum()))
+        simple, pruned, ctc = (torch.where(good, x, torch.zeros_like(x)).sum() for x in (simple, pruned, ctc))
+        return TransducerLosses(simple, pruned, ctc, num_left_out=int((~good).sum()))
 
     def _transducer_losses(self, encoder_out: Tensor, symbols: Tensor, boundary: Tensor) -> tuple[Tensor, Tensor]:
         """Simple and pruned loss of each utterance, (N,) each."""
