@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lhotse_prep.corpora.mini_grammar import Grammar, Phrase
-from lhotse_prep.corpora.mini_rules import make_grammar
+from lhotse_prep.corpora.mini_grammar import Phrase
+from lhotse_prep.corpora.mini_rules import make_grammar, rare_words
 from lhotse_prep.corpora.mini_speech import SAMPLE_RATE, Voice, planned_seconds, speak_lectures
 from lhotse_prep.errors import ConfigError, DataError
 from lhotse_prep.normalize import is_han
@@ -25,18 +25,21 @@ logger = logging.getLogger(__name__)
 
 # Those of dev and test lie within the range of the others.
 _TRAIN_VOICES = (
-    Voice("m3", 185, 40, 50),
-    Voice("f1", 200, 55, 55),
-    Voice("m1", 215, 30, 45),
-    Voice("m6", 190, 55, 60),
-    Voice("f1", 180, 35, 45),
-    Voice("m4", 205, 50, 50),
+    Voice("m3", 225, 40, 50),
+    Voice("f1", 240, 55, 55),
+    Voice("m1", 250, 30, 45),
+    Voice("m6", 230, 55, 60),
+    Voice("f1", 220, 35, 45),
+    Voice("m4", 245, 50, 50),
 )
-_DEV_VOICE = Voice("f1", 192, 46, 50)
-_TEST_VOICE = Voice("m3", 196, 45, 52)
+_DEV_VOICE = Voice("f1", 230, 46, 50)
+_TEST_VOICE = Voice("m3", 235, 45, 52)
+_TEXT_RATE = 235  # to plan the length of a lecture that is not spoken
 _TOKEN = re.compile(r"[a-z0-9'-]+|[^a-z0-9\s]")
 _MIN_TOKENS, _MAX_TOKENS = 4, 30
 _MAX_DRAWS = 5000  # for one sentence
+_CANDIDATES = 6  # training sentences that are drawn for one that is taken
+_RARE_COUNT = 3  # a rare word occurs at most so often in the spoken training lectures
 
 
 @dataclass(frozen=True)
@@ -138,12 +141,10 @@ def make_lectures(config: MiniConfig) -> list[Lecture]:
     No sentence of dev or test is a sentence of another part, whatever filler it begins with; their characters and
     English words are known from the spoken training lectures.
     """
-    rng = random.Random(config.seed)
-    writer = _Writer(make_grammar(), rng, config)
+    writer = _Writer(config)
     lectures = []
     for i in range(config.num_train):
         lectures.append(writer.lecture(f"lecture{i + 1:02d}", "train", _TRAIN_VOICES[i % len(_TRAIN_VOICES)]))
-    writer.learn(s for x in lectures for s in x.sentences)
     for part, voice in (("dev", _DEV_VOICE), ("test", _TEST_VOICE)):
         lectures.append(writer.lecture(f"lecture{len(lectures) + 1:02d}", part, voice))
     for i in range(config.num_text_lectures):
@@ -163,53 +164,60 @@ def token_counts(sentences: Iterable[Sentence]) -> tuple[Counter[str], Counter[s
 class _Writer:
     """Draws sentences and keeps the parts apart."""
 
-    def __init__(self, grammar: Grammar, rng: random.Random, config: MiniConfig) -> None:
-        self._grammar, self._rng, self._config = grammar, rng, config
-        self._known: tuple[Counter[str], Counter[str]] | None = None
+    def __init__(self, config: MiniConfig) -> None:
+        self._grammar, self._rng, self._config = make_grammar(), random.Random(config.seed), config
+        self._rare = rare_words(self._grammar)
         self._part_of: dict[str, str] = {}  # a sentence without its filler -> where it occurs
-
-    def learn(self, sentences: Iterable[Sentence]) -> None:
-        """From here on, sentences of dev and test must consist of what these hold often enough."""
-        self._known = token_counts(sentences)
+        self._counts = {part: Counter[str]() for part in ("train", "dev", "test", "text")}  # tokens written so far
 
     def lecture(self, name: str, part: str, voice: Voice | None) -> Lecture:
         """Draw sentences for a duration that lies well within the limits."""
         low, high = self._config.min_minutes * 60, self._config.max_minutes * 60
-        wanted = self._rng.uniform(low + (high - low) * 0.3, high - (high - low) * 0.3)
-        rate = voice.rate if voice else 195
+        wanted = self._rng.uniform(low + (high - low) * 0.4, high - (high - low) * 0.25)
+        rate = voice.rate if voice else _TEXT_RATE
         sentences: list[Sentence] = []
         seconds = 0.0
         while seconds < wanted:
-            sentences.append(self._sentence(part))
+            sentences.append(self._next(part))
             seconds += planned_seconds(sentences[-1].spoken, rate)
         return Lecture(name, part, voice, tuple(sentences))
 
-    def _sentence(self, part: str) -> Sentence:
+    def _next(self, part: str) -> Sentence:
+        """The next sentence. For training, of a few drawn ones that whose tokens were used least so far."""
+        drawn = [self._draw(part) for _ in range(_CANDIDATES if part in ("train", "text") else 1)]
+        phrase, core = max(drawn, key=lambda d: self._novelty(part, to_sentence(d[0])))
+        sentence = to_sentence(phrase)
+        self._part_of.setdefault(core, part)
+        self._grammar.count(phrase)
+        self._counts[part].update(sentence.tokens)
+        return sentence
+
+    def _novelty(self, part: str, sentence: Sentence) -> float:
+        counts = self._counts[part]
+        return sum((1 + counts[t]) ** -1.5 for t in set(sentence.tokens)) / len(sentence.tokens)
+
+    def _draw(self, part: str) -> tuple[Phrase, str]:
+        """A sentence that may stand in a part, and its Mandarin side without the filler at its start."""
         for _ in range(_MAX_DRAWS):
             plain = self._grammar.draw("S", self._rng)
             phrase = self._grammar.draw("TALK", self._rng, {"S": plain})
-            sentence, core = to_sentence(phrase), plain.mandarin
-            if not _MIN_TOKENS <= len(sentence.tokens) <= _MAX_TOKENS:
-                continue
-            if part in ("dev", "test") and (core in self._part_of or not self._is_known(sentence)):
-                continue
-            if self._part_of.get(core) in ("dev", "test"):
-                continue
-            self._part_of.setdefault(core, part)
-            self._grammar.count(phrase)
-            return sentence
+            if self._may_stand(to_sentence(phrase), plain.mandarin, part):
+                return phrase, plain.mandarin
         raise DataError(
             f"the grammar has no more new sentences for {part}: raise min_minutes or num_train, "
             "or lower min_char_count and min_term_count"
         )
 
-    def _is_known(self, sentence: Sentence) -> bool:
-        assert self._known is not None, "learn() comes before dev and test"
-        chars, words = self._known
-        return all(
-            chars[t] >= self._config.min_char_count if is_han(t) else words[t] >= self._config.min_term_count
-            for t in sentence.tokens
-        )
+    def _may_stand(self, sentence: Sentence, core: str, part: str) -> bool:
+        tokens, known = sentence.tokens, self._counts["train"]
+        if not _MIN_TOKENS <= len(tokens) <= _MAX_TOKENS or self._part_of.get(core) in ("dev", "test"):
+            return False
+        if part == "train":
+            return all(known[t] < _RARE_COUNT for t in tokens if t in self._rare)
+        if part == "text":
+            return True
+        limits = (self._config.min_term_count, self._config.min_char_count)
+        return core not in self._part_of and all(known[t] >= limits[is_han(t)] for t in tokens)
 
 
 def to_sentence(phrase: Phrase) -> Sentence:

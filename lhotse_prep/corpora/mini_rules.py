@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from lhotse_prep.corpora.mini_grammar import Grammar, Rule, parse_rules
-from lhotse_prep.corpora.mini_terms import NOUNS, term_rules
+from lhotse_prep.corpora.mini_terms import NOUNS, RARE, term_rules
+
+_SLOT = re.compile(r"\{.*?\}")
+_TERM = re.compile(r"[a-z][a-z -]*")
 
 # For each kind of noun, say data: `datan` is the noun itself, `data` a noun with or without an adjective, `DATAN` a
 # simple noun phrase, `DATAX` any noun phrase; `+` after the noun says that it can be counted.
@@ -16,10 +21,10 @@ THINGN  5 | {thing} | {thing:the} | thing
 THINGN  3 | 這{thing:m}{thing} | this {thing} | thing
 THINGN  2 | 那{thing:m}{thing} | that {thing} | thing
 THINGN  3 | 一{thing+:m}{thing+} | {thing+:a} | thing+
-THINGN  1.5 | 很多{thing} | a lot of {thing:pl} | thing.pl
+THINGN  1.5 | 很多{thing+} | a lot of {thing+:pl} | pl
 THINGN  1 | 每一{thing+:m}{thing+} | every {thing+} | thing+
 THINGN  1.5 | 這些{thing+} | these {thing+:pl} | pl
-THINGN  1 | 所有的{thing} | all the {thing:pl} | thing.pl
+THINGN  1 | 所有的{thing+} | all the {thing+:pl} | pl
 THINGN  1.5 | 我們的{thing} | our {thing} | thing
 THINGN  1 | 另外一{thing+:m}{thing+} | another {thing+} | thing+
 THINGN  1.5 | {NUM}{thing+:m}{thing+} | {NUM} {thing+:pl} | pl
@@ -40,7 +45,7 @@ DATAX  0.8 | {OWNER}的第{ORD}{datan+:m}{datan+} | the {ORD} {datan+} of {OWNER
 DATAX  1 | {WHO}收集的{data} | the {data} that {WHO} {=collect:WHO} | data
 MODELX 1 | {WHO}訓練的{model} | the {model} that {WHO} {=train:WHO} | model
 MODELX 1 | {KIND}的{modeln} | the {KIND} {modeln} | modeln
-MODELX 0.7 | 能夠{MACT}的那種{modeln} | the kind of {modeln} that can {MACT} | sg
+MODELX 0.4 | 能夠{MACT}的那種{modeln} | the kind of {modeln} that can {MACT} | sg
 METHX  1 | {WHO}發明的{meth} | the {meth} that {WHO} {=invent:WHO} | meth
 METHX  1 | 訓練{MODELX}的{methn} | the {methn} to train {MODELX} | methn
 QTYX   1 | 百分之{PERCENT}的{qtyn} | a {qtyn} of {PERCENT} percent | sg
@@ -56,7 +61,6 @@ ADVERB 1 | 很 | very
 ADVERB 1 | 非常 | extremely
 ADVERB 1 | 比較 | rather
 ADVERB 1 | 太 | too
-ADVERB 0.7 | 真的很 | really
 ADVERB 0.7 | 不夠 | not so
 ADVERB 0.7 | 越來越 | more and more
 """
@@ -66,8 +70,7 @@ _VERB_PHRASES = """
 ACT 3 | 訓練{MODELX} | train {MODELX}
 ACT 2 | train{MODELX} | train {MODELX}
 ACT 1.5 | fine-tune{MODELX} | fine-tune {MODELX}
-ACT 0.1 | initialize{PARTX} | initialize {PARTX}
-ACT 2 | 使用{METHX} | use {METHX}
+ACT 2 | 用{METHX} | use {METHX}
 ACT 1 | update{PARTX} | update {PARTX}
 ACT 1 | 更新{PARTX} | update {PARTX}
 ACT 1.5 | minimize{QTYX} | minimize {QTYX}
@@ -77,36 +80,27 @@ ACT 1.5 | 收集{DATAX} | collect {DATAX}
 ACT 1 | 檢查{QTYX} | check {QTYX}
 ACT 1 | 調整{PARTX} | adjust {PARTX}
 ACT 1 | 設計{MODELX} | design {MODELX}
-ACT 1 | 改進{METHX} | improve {METHX}
 ACT 1 | 介紹{METHX} | introduce {METHX}
-ACT 1 | 討論{TASKX} | discuss {TASKX}
 ACT 1 | 把{MODELN}跟{MODELN2}放在一起 | put {MODELN} together with {MODELN2}
 ACT 1 | 定義{QTYX} | define {QTYX}
 ACT 1 | 寫程式 | write programs
 ACT 1 | 完成{TASKX} | finish {TASKX}
-ACT 1 | 解釋{QTYX} | explain {QTYX}
-ACT 1 | 觀察{DATAX} | observe {DATAX}
+ACT 1 | 解決{TASKX} | solve {TASKX}
 ACT 1 | 選擇{METHX} | choose {METHX}
 ACT 1.5 | 拿{DATAX}來訓練{MODELX} | use {DATAX} to train {MODELX}
-ACT 1.5 | 把{DATAX}丟進{MODELX} | feed {DATAX} into {MODELX}
+ACT 1.5 | 把{DATAX}放進{MODELX} | feed {DATAX} into {MODELX}
 ACT 1 | 把{QTYX}加起來 | add up {QTYX}
-ACT 1 | 刪掉{DATAX} | delete {DATAX}
 ACT 0.1 | shuffle{DATAX} | shuffle {DATAX}
 ACT 1 | mask{DATAX} | mask {DATAX}
 ACT 1 | sample{DATAX} | sample {DATAX}
 ACT 1 | 畫出{QTYX} | plot {QTYX}
 ACT 1 | 了解{METHX} | understand {METHX}
-ACT 1 | 複習{METHX} | review {METHX}
-ACT 1 | 壓縮{MODELX} | compress {MODELX}
-ACT 1 | 測試{MODELX} | test {MODELX}
-ACT 1 | 下載{DATAX} | download {DATAX}
+ACT 1 | 測量{QTYX} | measure {QTYX}
 ACT 1 | 找到{PLACEX} | find {PLACEX}
 ACT 1 | 等{NUM}天 | wait for {NUM} days
 ACT 1 | 看{NUM}次{DATAX} | look at {DATAX} {NUM} times
 ACT 1 | 訓練{NUM}個epoch | train for {NUM} epochs
 ACT 1 | 參加{TASKX} | take part in {TASKX}
-ACT 1 | 降低{QTYX} | reduce {QTYX}
-ACT 0.1 | debug{MODELX} | debug {MODELX}
 MACT 1.5 | 產生{DATAX} | generate {DATAX}
 MACT 1 | 看懂{DATAX} | understand {DATAX}
 MACT 1.5 | 處理{DATAX} | process {DATAX}
@@ -121,16 +115,14 @@ MACT 1 | 忘記{DATAX} | forget {DATAX}
 MACT 1 | 犯錯 | make mistakes
 MACT 1 | 分辨{DATAN}跟{DATAN2} | tell {DATAN} from {DATAN2}
 MACT 1 | 解決{TASKX} | solve {TASKX}
-MACT 0.1 | encode{DATAX} | encode {DATAX}
 MACT 1 | overfit | overfit
 MACT 1 | 停在{PLACEX} | stop at {PLACEX}
 MACT 1 | 走到{PLACEX} | walk to {PLACEX}
-MACT 1 | 騙過{MODELX} | fool {MODELX}
 MACT 1 | attack{MODELX} | attack {MODELX}
 MACT 1 | 幫助{MODELX} | help {MODELX}
 MACT 1 | 把{DATAX}變成{DATAX2} | turn {DATAX} into {DATAX2}
 MACT 1 | 把{DATAX}分成{NUM}類 | divide {DATAX} into {NUM} classes
-MACT 0.1 | converge | converge
+MACT 0.05 | converge | converge
 VERB 5 | {ACT} | {ACT}
 VERB 2 | 可以{ACT} | can {ACT}
 VERB 1.5 | 要{ACT} | have to {ACT}
@@ -144,7 +136,6 @@ VERB 1 | 開始{ACT} | start to {ACT}
 VERB 1 | 正在{ACT} | be {ACT:ing}
 VERB 1 | 沒有{ACT} | did not {ACT}
 VERB 1 | 喜歡{ACT} | like to {ACT}
-VERB 1 | 打算{ACT} | plan to {ACT}
 VERB 1 | 忘了{ACT} | forget to {ACT}
 MVERB 4 | {MACT} | {MACT}
 MVERB 2 | 可以{MACT} | can {MACT}
@@ -170,7 +161,7 @@ SAY 0.7 | {METHX}對{MODELX}有幫助 | {METHX} {=be:METHX} good for {MODELX}
 """
 
 _SENTENCES = """
-S 6 | {SAY} | {SAY}.
+S 12 | {SAY} | {SAY}.
 S 2 | 因為{SAY},所以{SAY2} | because {SAY}, {SAY2}.
 S 2 | 如果{SAY},那{SAY2} | if {SAY}, then {SAY2}.
 S 2 | 雖然{SAY},但是{SAY2} | although {SAY}, {SAY2}.
@@ -224,26 +215,21 @@ S 1 | 我相信{SAY} | I believe that {SAY}
 S 1 | {MODELX}的前面是{MODELX2} | in front of {MODELX} is {MODELX2}.
 S 1 | {PARTX}在{MODELX}裡面 | {PARTX} {=be:PARTX} in {MODELX}.
 S 1 | 你可能會問,為什麼{SAY}呢 | you may ask why {SAY}.
-S 1 | 你不需要擔心{QTYX} | you do not need to worry about {QTYX}.
 S 1 | 記得把{DATAX}交給助教 | remember to give {DATAX} to the TA.
 S 1 | 下個星期我們再{ACT} | next week, we will {ACT}.
-S 1 | 給你{NUM}分鐘{ACT} | you have {NUM} minutes to {ACT}.
-S 1 | 有一個更{ADJ}的做法 | there is {ADJ:a} approach.
+S 1 | 有一個更{ADJ}的做法 | there is an approach that is {ADJ:er}.
 S 1 | 原來{SAY} | it turns out that {SAY}.
 S 1 | 看起來{SAY} | it looks like {SAY}
 S 1 | {WHO}花了{NUM}個小時{ACT} | {WHO} spent {NUM} hours {ACT:ing}.
 S 1 | 直接{ACT}就好 | just {ACT}.
 S 1 | 其中一個原因是{SAY} | one of the reasons is that {SAY}.
-S 1 | 世界上有{NUM}種{methn+} | there are {NUM} kinds of {methn+:pl} in the world.
-S 1 | 我們希望{MODELN}跟{MODELN2}越像越好 | we hope that {MODELN} and {MODELN2} are as similar as possible.
+S 1 | 我們希望{SAY} | we hope that {SAY}.
 S 1 | 講到這邊,大家有沒有問題 | so far, do you have any questions?
 S 1 | 是不是{SAY}呢 | is it true that {SAY}?
 S 1 | 只有{WHO}才能{ACT} | only {WHO} can {ACT}.
-S 1 | 這就是{METHX}的精神 | this is the spirit of {METHX}.
-S 1 | {METHX}又叫做{METHX2} | {METHX} {=be:METHX} also called {METHX2}.
+S 1 | 這就是{METHX} | this is {METHX}.
 S 1 | 我們重新{ACT}一次 | we {ACT} once again.
 S 1 | 就算{SAY},也沒有關係 | even if {SAY}, it does not matter.
-S 1 | 課程網頁上面有{DATAX} | on the course page there {=be:DATAX} {DATAX}.
 """
 
 # How a sentence may begin.
@@ -274,3 +260,19 @@ def make_grammar() -> Grammar:
 def sentence_patterns(grammar: Grammar) -> list[Rule]:
     """The rules that make whole sentences and clauses."""
     return [*grammar.rules["S"], *grammar.rules["SAY"]]
+
+
+def english_terms(grammar: Grammar) -> set[str]:
+    """The English terms of the Mandarin side, some of two words."""
+    texts = [_SLOT.sub(",", rule.mandarin) for rules in grammar.rules.values() for rule in rules]
+    return {term.strip() for text in texts for term in _TERM.findall(text)}
+
+
+def rare_words(grammar: Grammar) -> set[str]:
+    """English words that occur only in rare rules."""
+    rare, common = set[str](), set[str]()
+    for rules in grammar.rules.values():
+        for rule in rules:
+            words = _TERM.findall(_SLOT.sub(",", rule.mandarin))
+            (rare if rule.weight <= RARE else common).update(w for term in words for w in term.split())
+    return rare - common

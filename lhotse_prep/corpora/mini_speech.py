@@ -28,7 +28,7 @@ _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4  # espeak_PARAMETER
 _SILENCE = 0.02  # of a piece's peak: quieter is silence, at its ends
 _JOINT = (0.010, 0.040)  # seconds between two pieces of a sentence
 _COMMA = (0.12, 0.25)  # seconds at a comma
-_GAP = (0.35, 1.2)  # seconds between sentences
+_GAP = (0.35, 1.2)  # seconds between sentences; short ones are more common
 _EDGE = 0.6  # seconds before the first sentence and after the last
 _SNR_DB = 30.0
 _CUTOFF = (7000.0, 7800.0)  # Hz: the low-pass falls from 1 to 0
@@ -79,7 +79,11 @@ def speak_lecture(sentences: Sequence[str], voice: Voice, seed: int, limits: tup
     """
     rng = np.random.default_rng(seed)
     spoken = _speak_sentences(sentences, voice, rng)
-    gaps = _fit_gaps(rng.uniform(*_GAP, len(spoken) - 1), sum(map(len, spoken)) / _ESPEAK_RATE + 2 * _EDGE, limits)
+    gaps = _fit_gaps(
+        _GAP[0] + (_GAP[1] - _GAP[0]) * rng.uniform(size=len(spoken) - 1) ** 2,
+        sum(map(len, spoken)) / _ESPEAK_RATE + 2 * _EDGE,
+        limits,
+    )
     signal, times = [np.zeros(round(_EDGE * _ESPEAK_RATE))], []
     position = len(signal[0])
     for sentence, gap in zip(spoken, [*gaps, _EDGE]):
@@ -91,7 +95,7 @@ def speak_lecture(sentences: Sequence[str], voice: Voice, seed: int, limits: tup
 
 def planned_seconds(sentence: str, rate: int) -> float:
     """About how long a sentence and the gap after it will take."""
-    seconds = sum(_GAP) / 2
+    seconds = _GAP[0] + (_GAP[1] - _GAP[0]) / 3
     for token in sentence.split():
         if token == ",":
             seconds += sum(_COMMA) / 2
