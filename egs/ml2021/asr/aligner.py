@@ -1,6 +1,6 @@
 """Stage 3: times for whole lectures from an acoustic model that learns on the lectures themselves.
 
-Rounds: windows are cut at pauses by the times known so far (at first: proportional), a CTC model on units of
+Rounds: windows are cut at pauses by the times known so far (at first: those of synthetic speech), a CTC model on units of
 pronunciation trains on them, and every lecture is aligned anew with its log-probs.
 """
 
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lhotse_prep.align import Alignment, align, drop_islands
-from lhotse_prep.bootstrap import group_regions, proportional_times, speech_regions
+from lhotse_prep.bootstrap import group_regions, speech_regions, synthetic_times
 from lhotse_prep.errors import DataError
 from lhotse_prep.pronounce import PronunciationUnits
+from lhotse_prep.stretches import WordTimes
 from ml2021.asr.features import FRAME_SHIFT, SAMPLE_RATE, fbank
 from ml2021.asr.model import CtcModel
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
@@ -44,22 +45,16 @@ class Lecture:
     times: NDArray[np.float64]  # (len(words),) middle of each word in samples, as known so far; NaN: not spoken
 
 
-@dataclass(frozen=True)
-class WordTimes:
-    """The alignment of a lecture's words."""
-
-    start: NDArray[np.float64]  # (W,) seconds; NaN for a word that was not spoken
-    end: NDArray[np.float64]  # (W,) seconds
-    score: NDArray[np.float64]  # (W,) mean probability of the word's units, 0..1
-
-
 def read_lecture(lecture_id: str, samples: NDArray[np.float32], text: str) -> Lecture:
-    """Features, stretches of speech and proportional times of one lecture."""
+    """Features, stretches of speech and first times of one lecture."""
     words = text.split()
     if not words:
         raise DataError(f"lecture {lecture_id}: its transcript is empty, there is nothing to align")
     regions = speech_regions(samples, lecture_id)
-    return Lecture(lecture_id, words, fbank(samples), regions, proportional_times(words, regions))
+    features = fbank(samples)
+    starts = synthetic_times(words, features, regions)
+    middles = starts + np.minimum(np.diff(starts, append=len(samples)) / 2, 0.1 * SAMPLE_RATE)
+    return Lecture(lecture_id, words, features, regions, middles)
 
 
 def align_lectures(
@@ -214,8 +209,10 @@ class AlignerTask:
         return StepLoss(loss / num_units, {"ctc_loss": float(loss.detach())}, num_units)
 
 
-def spec_augment(config: SpecAugmentConfig) -> SpecAugment:
-    """Lhotse's SpecAugment, without time warping."""
+def spec_augment(config: SpecAugmentConfig) -> SpecAugment | None:
+    """Lhotse's SpecAugment, without time warping; None where the configuration masks nothing."""
+    if config.num_frame_masks == 0 or config.num_feature_masks == 0:
+        return None
     return SpecAugment(
         time_warp_factor=None, num_feature_masks=config.num_feature_masks,
         features_mask_size=config.features_mask_size, num_frame_masks=config.num_frame_masks,
@@ -223,8 +220,10 @@ def spec_augment(config: SpecAugmentConfig) -> SpecAugment:
     )  # fmt: skip
 
 
-def augment_batch(inputs: Tensor, lens: Tensor, augment: SpecAugment) -> Tensor:
+def augment_batch(inputs: Tensor, lens: Tensor, augment: SpecAugment | None) -> Tensor:
     """Mask each utterance of (N, T, F) within its own length."""
+    if augment is None:
+        return inputs
     segments = torch.stack([torch.arange(len(lens)), torch.zeros_like(lens), lens], dim=1)
     return augment.train()(inputs, supervision_segments=segments.to(torch.int32))
 

@@ -1,0 +1,146 @@
+"""Timed supervisions of a lecture -> windows (Lhotse cuts) at pauses; and plain overlapping windows for decoding."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+
+from lhotse_prep.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How lectures become cuts."""
+
+    target_duration: float = 12.0  # seconds; a window is closed before it grows longer
+    max_duration: float = 30.0  # seconds; a longer stretch without a pause is split at its widest gap between words
+    min_duration: float = 0.3  # seconds; shorter ones are left out of training
+    max_gap: float = 2.0  # seconds without text that a window may hold
+    padding: float = 0.3  # seconds kept before and after the text, at most half of the pause there
+    min_confidence: float = 0.3  # supervisions below are left out of training
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_duration < self.target_duration <= self.max_duration:
+            raise ConfigError("need 0 < min_duration < target_duration <= max_duration (seconds)")
+        if self.padding < 0 or self.max_gap <= 0 or not 0 <= self.min_confidence <= 1:
+            raise ConfigError("need padding >= 0 s, max_gap > 0 s, min_confidence in 0..1")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A window for decoding, in samples: what it hears and, inside, the part whose tokens it gives."""
+
+    begin: int
+    end: int
+    keep_begin: int
+    keep_end: int
+
+
+def make_windows(
+    recording: Recording, supervisions: Sequence[SupervisionSegment], config: WindowConfig, for_training: bool
+) -> tuple[CutSet, list[SupervisionSegment]]:
+    """Cut one lecture.
+
+    Args:
+      recording: the lecture.
+      supervisions: its stretches, in order, none overlapping.
+      config: sizes and thresholds.
+      for_training: leave out supervisions below min_confidence and windows below min_duration.
+    Returns:
+      The cuts, each supervision whole in exactly one of them, and the supervisions left out.
+    """
+    pieces = [p for s in supervisions for p in split_long(s, config.max_duration - 2 * config.padding)]
+    groups, left_out = _group(pieces, config, for_training)
+    cuts = []
+    for index, (group, before, after) in enumerate(groups):
+        begin = max(0.0, before, group[0].start - config.padding)
+        end = min(recording.duration, after, group[-1].end + config.padding)
+        first = int(begin * recording.sampling_rate)
+        num_samples = min(recording.num_samples, -int(-end * recording.sampling_rate // 1)) - first
+        start = first / recording.sampling_rate
+        cuts.append(
+            MonoCut(
+                id=f"{recording.id}-{index:04d}", start=start, duration=num_samples / recording.sampling_rate,
+                channel=0, recording=recording, supervisions=[s.with_offset(-start) for s in group],
+            )  # fmt: skip
+        )
+    return CutSet.from_cuts(cuts), left_out
+
+
+def split_long(supervision: SupervisionSegment, max_duration: float) -> list[SupervisionSegment]:
+    """Split a supervision at its widest gap between words, again and again, until each part is short enough."""
+    items = (supervision.alignment or {}).get("word", [])
+    if supervision.duration <= max_duration or len(items) < 2:
+        return [supervision]
+    cut = max(range(1, len(items)), key=lambda i: (round(items[i].start - items[i - 1].end, 3), -abs(2 * i - len(items))))
+    first_token = int((supervision.custom or {}).get("first_token", 0))
+    parts = []
+    for name, group, offset in (("a", items[:cut], 0), ("b", items[cut:], cut)):
+        custom = dict(supervision.custom or {}) | {"first_token": first_token + offset}
+        scores = [x.score for x in group if x.score is not None]
+        if scores:
+            custom["confidence"] = round(sum(scores) / len(scores), 4)
+        part = SupervisionSegment(
+            id=supervision.id + name, recording_id=supervision.recording_id, start=group[0].start,
+            duration=round(group[-1].end - group[0].start, 4), channel=supervision.channel,
+            language=supervision.language, text=" ".join(x.symbol for x in group), alignment={"word": list(group)},
+            custom=custom,
+        )  # fmt: skip
+        parts += split_long(part, max_duration)
+    return parts
+
+
+def decoding_chunks(num_samples: int, chunk: int, context: int) -> list[Chunk]:
+    """Overlapping windows over a recording: the kept parts are disjoint and cover every sample."""
+    return [
+        Chunk(max(0, begin - context), min(num_samples, begin + chunk + context), begin, min(num_samples, begin + chunk))
+        for begin in range(0, num_samples, chunk)
+    ]
+
+
+_Group = tuple[list[SupervisionSegment], float, float]  # supervisions, earliest begin, latest end of the window
+
+
+def _group(
+    supervisions: Sequence[SupervisionSegment], config: WindowConfig, for_training: bool
+) -> tuple[list[_Group], list[SupervisionSegment]]:
+    """Neighbours together up to target_duration, never across untimed words, left-out supervisions or a long gap."""
+    groups: list[list[int]] = []
+    dropped: set[int] = set()
+    for i, s in enumerate(supervisions):
+        if for_training and float((s.custom or {}).get("confidence", 1.0)) < config.min_confidence:
+            dropped.add(i)
+            continue
+        if groups and groups[-1][-1] == i - 1 and _may_join(supervisions, groups[-1], s, config):
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    result: list[_Group] = []
+    for group in groups:
+        first, last = supervisions[group[0]], supervisions[group[-1]]
+        if for_training and last.end - first.start < config.min_duration:
+            dropped.update(group)
+            continue
+        before = _middle(supervisions[group[0] - 1], first) if group[0] > 0 else 0.0
+        after = _middle(last, supervisions[group[-1] + 1]) if group[-1] + 1 < len(supervisions) else float("inf")
+        result.append(([supervisions[i] for i in group], before, after))
+    return result, [supervisions[i] for i in sorted(dropped)]
+
+
+def _may_join(
+    supervisions: Sequence[SupervisionSegment], group: Sequence[int], s: SupervisionSegment, config: WindowConfig
+) -> bool:
+    last = supervisions[group[-1]]
+    follows = int((last.custom or {}).get("first_token", 0)) + len((last.text or "").split())
+    if int((s.custom or {}).get("first_token", follows)) != follows or s.start - last.end > config.max_gap:
+        return False
+    return s.end - supervisions[group[0]].start + 2 * config.padding <= config.target_duration
+
+
+def _middle(a: SupervisionSegment, b: SupervisionSegment) -> float:
+    return (a.end + b.start) / 2
