@@ -6,7 +6,7 @@ _MODALS = {"can", "cannot", "will", "should", "did", "may", "must", "could", "wo
 _THIRD_PERSON = {"be": "is", "have": "has", "do": "does", "go": "goes"}
 _BE = {"I": "am", "pl": "are", "sg": "is"}
 _PLURALS = {"matrix": "matrices", "minimum": "minima"}
-_COMPARISON = {"good": ("better", "best")}
+_COMPARISON = {"good": ("better", "best"), "strange": ("stranger", "strangest")}
 _DOUBLED = {"stop", "put", "overfit", "plot", "begin", "forget", "drop"}
 _A_BEFORE_VOWEL = ("uni", "use", "one")
 

@@ -206,7 +206,7 @@ S 1 | {METHN}跟{METHN2}有什麼不一樣 | what is the difference between {MET
 S 1 | 舉例來說,{SAY} | for example, {SAY}.
 S 1 | 換句話說,{SAY} | in other words, {SAY}.
 S 1 | 也就是說,{SAY} | that is to say, {SAY}.
-S 1 | 除了{METHX}以外,還有{METHX2} | besides {METHX}, there is also {METHX2}.
+S 1 | 除了{METHX}以外,還有{METHX2} | besides {METHX}, there {=be:METHX2} also {METHX2}.
 S 1 | 不管{WHO}怎麼{ACT},{SAY} | no matter how {WHO} {ACT:WHO}, {SAY}.
 S 1 | 越{DEGREE}越好 | the {DEGREE:er} the better.
 S 1 | {QTYX}越{DEGREE}越好 | the {DEGREE:er} {QTYX}, the better.

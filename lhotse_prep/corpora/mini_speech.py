@@ -7,6 +7,7 @@ the same samples each time.
 from __future__ import annotations
 
 import ctypes
+import math
 import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ _EDGE = 0.6  # seconds before the first sentence and after the last
 _SNR_DB = 30.0
 _CUTOFF = (7000.0, 7800.0)  # Hz: the low-pass falls from 1 to 0
 # Syllables a second at espeak rate 200, for Mandarin and for English; used to plan a lecture's length.
-_HAN_PER_SECOND, _ENGLISH_PER_SECOND = 4.55, 5.0
+_HAN_PER_SECOND, _ENGLISH_PER_SECOND = 4.95, 5.4
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,14 @@ def speak_lecture(sentences: Sequence[str], voice: Voice, seed: int, limits: tup
     spoken = _speak_sentences(sentences, voice, rng)
     gaps = _fit_gaps(
         _GAP[0] + (_GAP[1] - _GAP[0]) * rng.uniform(size=len(spoken) - 1) ** 2,
-        sum(map(len, spoken)) / _ESPEAK_RATE + 2 * _EDGE,
+        sum(map(len, spoken)) / SAMPLE_RATE + 2 * _EDGE,
         limits,
     )
-    signal, times = [np.zeros(round(_EDGE * _ESPEAK_RATE))], []
+    signal, times = [_silence(_EDGE)], []
     position = len(signal[0])
     for sentence, gap in zip(spoken, [*gaps, _EDGE]):
-        times.append((position / _ESPEAK_RATE, (position + len(sentence)) / _ESPEAK_RATE))
-        signal += [sentence, np.zeros(round(gap * _ESPEAK_RATE))]
+        times.append((position / SAMPLE_RATE, (position + len(sentence)) / SAMPLE_RATE))
+        signal += [sentence, _silence(gap)]
         position += len(sentence) + len(signal[-1])
     return SpokenLecture(_finish(np.concatenate(signal), rng), times)
 
@@ -107,7 +108,7 @@ def planned_seconds(sentence: str, rate: int) -> float:
 
 
 def _speak_sentences(sentences: Sequence[str], voice: Voice, rng: np.random.Generator) -> list[Samples]:
-    """The sound of each sentence at espeak's rate. Each of the two voices is loaded once."""
+    """The sound of each sentence at SAMPLE_RATE. Each of the two voices is loaded once."""
     espeak = _Espeak()
     pieces = [sentence_pieces(s) for s in sentences]
     settings = [
@@ -121,16 +122,16 @@ def _speak_sentences(sentences: Sequence[str], voice: Voice, rng: np.random.Gene
             espeak.set_prosody(*settings[i])
             for j, (of_language, text) in enumerate(sentence):
                 if of_language == language:
-                    sounds[i, j] = trim(espeak.speak(text))
+                    sounds[i, j] = resample(trim(espeak.speak(text)))
     spoken = []
     for i, sentence in enumerate(pieces):
         signal: list[Samples] = []
         for j, (language, _) in enumerate(sentence):
             if language == ",":
-                signal.append(np.zeros(round(rng.uniform(*_COMMA) * _ESPEAK_RATE)))
+                signal.append(_silence(rng.uniform(*_COMMA)))
             else:
                 if j and sentence[j - 1][0] != ",":
-                    signal.append(np.zeros(round(rng.uniform(*_JOINT) * _ESPEAK_RATE)))
+                    signal.append(_silence(rng.uniform(*_JOINT)))
                 signal.append(sounds[i, j])
         spoken.append(np.concatenate(signal) * 10 ** (rng.uniform(-1.5, 1.5) / 20))
     return spoken
@@ -151,6 +152,10 @@ def sentence_pieces(sentence: str) -> list[tuple[str, str]]:
             syllables = lazy_pinyin("".join(tokens), style=Style.TONE3, neutral_tone_with_five=True)
             pieces.append((language, " ".join(syllables)))
     return pieces
+
+
+def _silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * SAMPLE_RATE))
 
 
 def trim(signal: Samples) -> Samples:
@@ -178,8 +183,7 @@ def _fit_gaps(gaps: Samples, other_seconds: float, limits: tuple[float, float]) 
 
 
 def _finish(signal: Samples, rng: np.random.Generator) -> npt.NDArray[np.int16]:
-    """Low-pass, resample to SAMPLE_RATE, scale to a random peak, add noise."""
-    signal = resample(signal)
+    """Scale to a random peak, add noise."""
     signal *= rng.uniform(0.5, 0.8) / np.abs(signal).max()
     level = np.sqrt(np.mean(signal[np.abs(signal) > 0.01] ** 2))
     signal += rng.standard_normal(len(signal)) * level * 10 ** (-_SNR_DB / 20)
@@ -187,14 +191,15 @@ def _finish(signal: Samples, rng: np.random.Generator) -> npt.NDArray[np.int16]:
 
 
 def resample(signal: Samples) -> Samples:
-    """From espeak's sample rate to SAMPLE_RATE, exactly band-limited (in the frequency domain of the whole signal)."""
-    ratio = np.gcd(_ESPEAK_RATE, SAMPLE_RATE)
-    blocks = -(-len(signal) // (_ESPEAK_RATE // ratio)) + 1
+    """From espeak's sample rate to SAMPLE_RATE, with a low-pass; done in the frequency domain, as in a whole signal."""
+    ratio = math.gcd(_ESPEAK_RATE, SAMPLE_RATE)
+    blocks = -(-len(signal) * ratio // _ESPEAK_RATE) + 1  # at least one block of zeros, so that the ends do not meet
     num_in, num_out = blocks * _ESPEAK_RATE // ratio, blocks * SAMPLE_RATE // ratio
     spectrum = np.fft.rfft(signal, num_in)[: num_out // 2 + 1]
     frequencies = np.arange(len(spectrum)) * (_ESPEAK_RATE / num_in)
     spectrum *= np.interp(frequencies, _CUTOFF, (1.0, 0.0))
-    return np.fft.irfft(spectrum, num_out) * (num_out / num_in)
+    resampled = np.fft.irfft(spectrum, num_out) * (num_out / num_in)
+    return resampled[: len(signal) * SAMPLE_RATE // _ESPEAK_RATE]
 
 
 class _Espeak:
