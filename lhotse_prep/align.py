@@ -47,13 +47,16 @@ def align(
       star_penalty: speech with no text may pass as blank, at the frame's best log-prob less this; None: it may not.
       skip_cost: a unit may be left unspoken at this cost; None: it may not.
     Raises:
-      DataError: empty text, more units than frames, an id outside the vocabulary, log-probs that are not finite.
+      DataError: empty text, no frames, more units than frames, an id outside the vocabulary, log-probs not finite.
     """
     num_frames, num_symbols = log_probs.shape
     if len(units) == 0:
         raise DataError(f"lecture {lecture}: its transcript is empty, there is nothing to align")
-    if units.min() < 1 or units.max() >= num_symbols:
-        raise DataError(f"lecture {lecture}: unit {units.max()} is outside the model's vocabulary 1..{num_symbols - 1}")
+    if num_frames == 0:
+        raise DataError(f"lecture {lecture}: it has no frames; is the recording empty?")
+    outside = units[(units < 1) | (units >= num_symbols)]
+    if len(outside):
+        raise DataError(f"lecture {lecture}: unit {outside[0]} is outside the model's vocabulary 1..{num_symbols - 1}")
     repeats = int((units[1:] == units[:-1]).sum())
     if skip_cost is None and len(units) + repeats > num_frames:
         raise DataError(
@@ -75,14 +78,18 @@ def align(
 
 
 def drop_islands(alignment: Alignment, min_units: int, isolation: int) -> Alignment:
-    """Untime runs of fewer than min_units spoken units that stand more than `isolation` frames from all others."""
+    """Untime runs of fewer than min_units spoken units that stand more than `isolation` frames from all others.
+
+    Where no run has as many, all stay: there is nothing that they would be strays from.
+    """
     start, end, score = alignment.start.copy(), alignment.end.copy(), alignment.score.copy()
     spoken = np.flatnonzero(start >= 0)
-    if len(spoken) < 2:
-        return alignment
     gaps = start[spoken[1:]] - end[spoken[:-1]]
-    for run in np.split(spoken, np.flatnonzero(gaps > isolation) + 1):
-        if len(run) < min_units and len(run) < len(spoken):
+    runs = np.split(spoken, np.flatnonzero(gaps > isolation) + 1)
+    if max(len(run) for run in runs) < min_units:
+        return alignment
+    for run in runs:
+        if len(run) < min_units:
             start[run], end[run], score[run] = -1, -1, 0.0
     return Alignment(start, end, score, alignment.total)
 
@@ -122,7 +129,7 @@ def _first_row(log_probs_0, blank_0, units, skip):  # pragma: no cover (compiled
 
 @numba.njit(cache=True)
 def _forward(log_probs, blank, units, skip):  # pragma: no cover (compiled)
-    """Rows at frames 0, BLOCK, 2 BLOCK, ... and the last frame's, each shifted so that its maximum is 0 at kept rows."""
+    """Rows at frames 0, BLOCK, 2 BLOCK, ... and the last; at each kept row all scores are shifted so that the best is 0."""
     num_frames = log_probs.shape[0]
     num_states = 2 * len(units) + 1
     num_kept = (num_frames - 1) // BLOCK + 1

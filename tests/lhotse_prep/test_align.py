@@ -1,0 +1,206 @@
+"""The aligner against all paths one by one, a plain dynamic program, and torchaudio's forced_align."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torchaudio.functional import forced_align
+
+from lhotse_prep.align import BLOCK, Alignment, align, drop_islands
+from lhotse_prep.errors import DataError
+
+Costs = tuple[float | None, float | None]  # star_penalty, skip_cost
+ALL_COSTS: list[Costs] = [(None, None), (0.7, None), (None, 1.5), (0.7, 1.5), (0.1, 0.05)]
+
+
+def random_log_probs(seed: int, num_frames: int, num_symbols: int, sharpness: float = 2.0) -> NDArray[np.float32]:
+    logits = sharpness * np.random.default_rng(seed).normal(size=(num_frames, num_symbols))
+    return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
+
+
+def blank_scores(log_probs: NDArray[np.float32], star_penalty: float | None) -> NDArray[np.float64]:
+    blank = log_probs[:, 0].astype(np.float64)
+    return blank if star_penalty is None else np.maximum(blank, log_probs.max(axis=1) - star_penalty)
+
+
+def path_score(labels: tuple[int, ...], log_probs: NDArray[np.float32], units: list[int], costs: Costs) -> float:
+    """Score of a path that says of each frame which unit of the text it is (-1: blank); -inf where it is no path."""
+    star_penalty, skip_cost = costs
+    blank = blank_scores(log_probs, star_penalty)
+    total = sum(float(blank[t] if u < 0 else log_probs[t, units[u]]) for t, u in enumerate(labels))
+    at, was_blank = -1, False  # the unit before, and whether a blank came after it
+    for u in (*labels, len(units)):
+        if u < 0:
+            was_blank = True
+            continue
+        last = u == len(units)
+        if u == at and not was_blank:
+            continue
+        skipped = u - at - 1
+        if u <= at or (skipped and (not was_blank or skip_cost is None)):
+            return -np.inf
+        if not last and at >= 0 and not was_blank and units[u] == units[at]:
+            return -np.inf
+        total -= skipped * (skip_cost or 0.0)
+        at, was_blank = u, False
+    return total
+
+
+def labels_of(alignment: Alignment, num_frames: int) -> tuple[int, ...]:
+    labels = [-1] * num_frames
+    for u, (start, end) in enumerate(zip(alignment.start, alignment.end, strict=True)):
+        assert (start < 0) == (end < 0)
+        for t in range(start, end):
+            assert labels[t] == -1
+            labels[t] = u
+    return tuple(labels)
+
+
+def best_score(log_probs: NDArray[np.float32], units: list[int], costs: Costs) -> float:
+    """A plain dynamic program over the same paths, in double precision."""
+    star_penalty, skip_cost = costs
+    blank = blank_scores(log_probs, star_penalty)
+    num_states = 2 * len(units) + 1
+    row = np.full(num_states, -np.inf)
+    for t in range(len(log_probs)):
+        before = row
+        row = np.full(num_states, -np.inf)
+        for s in range(num_states):
+            if t == 0:
+                best = 0.0 if s <= 1 else -np.inf
+            else:
+                best = max(before[max(s - 1, 0)], before[s])
+                if s % 2 and s >= 3 and units[s // 2] != units[s // 2 - 1]:
+                    best = max(best, before[s - 2])
+            row[s] = best + (log_probs[t, units[s // 2]] if s % 2 else blank[t])
+            if s % 2 == 0 and s >= 2 and skip_cost is not None:
+                row[s] = max(row[s], row[s - 2] - skip_cost)
+    return max(row[-1], row[-2])
+
+
+@pytest.mark.parametrize("costs", ALL_COSTS)
+@pytest.mark.parametrize("units", [[1], [1, 2], [1, 1], [2, 2, 2], [1, 2, 1], [3, 3, 1]])
+def test_best_of_all_paths(units: list[int], costs: Costs) -> None:
+    for seed, num_frames in enumerate((1, 2, 3, 4, 5, 6)):
+        log_probs = random_log_probs(seed, num_frames, 4)
+        every = itertools.product(range(-1, len(units)), repeat=num_frames)
+        scores = {labels: path_score(labels, log_probs, units, costs) for labels in every}
+        best = max(scores.values())
+        if best == -np.inf:
+            with pytest.raises(DataError, match="do not fit"):
+                align(log_probs, np.array(units), "week1", *costs)
+            continue
+        found = align(log_probs, np.array(units), "week1", *costs)
+        assert found.total == pytest.approx(best, abs=1e-4)
+        assert scores[labels_of(found, num_frames)] == pytest.approx(best, abs=1e-4)
+        assert best_score(log_probs, units, costs) == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.parametrize("num_frames", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 1, 1300])
+@pytest.mark.parametrize("costs", [(None, None), (0.7, 1.5)])
+def test_blocks_join_without_a_seam(num_frames: int, costs: Costs) -> None:
+    rng = np.random.default_rng(num_frames)
+    units = rng.integers(1, 5, 12).tolist()
+    log_probs = random_log_probs(num_frames, num_frames, 6)
+    found = align(log_probs, np.array(units), "week1", *costs)
+    assert found.total == pytest.approx(best_score(log_probs, units, costs), abs=0.05)
+    assert path_score(labels_of(found, num_frames), log_probs, units, costs) == pytest.approx(found.total, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_frames_are_those_of_torchaudio(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    num_frames = int(rng.choice([80, 300, BLOCK, BLOCK + 1, 2 * BLOCK, 1500]))
+    units = rng.integers(1, 4 if seed % 2 else 30, int(rng.integers(1, num_frames // 4)))
+    log_probs = random_log_probs(seed, num_frames, 30)
+    found = align(log_probs, units, "week1")
+    tokens, scores = forced_align(torch.from_numpy(log_probs)[None], torch.from_numpy(units)[None], blank=0)
+    ours = [0 if u < 0 else units[u] for u in labels_of(found, num_frames)]
+    assert ours == tokens[0].tolist()
+    assert found.total == pytest.approx(float(scores.double().sum()), rel=1e-5)
+
+
+def test_every_unit_is_timed_in_order_and_scored_by_its_frames() -> None:
+    units = np.random.default_rng(0).integers(1, 9, 150)
+    log_probs = random_log_probs(0, 900, 9)
+    found = align(log_probs, units, "week1")
+    assert (found.start >= 0).all() and (found.end > found.start).all() and (found.start[1:] >= found.end[:-1]).all()
+    for u, unit in enumerate(units):
+        assert found.score[u] == pytest.approx(log_probs[found.start[u] : found.end[u], unit].mean(), abs=1e-4)
+
+
+def spoken_log_probs(frames: list[int], num_symbols: int) -> NDArray[np.float32]:
+    """Log-probs of a model that is nearly sure of the given symbol in each frame."""
+    log_probs = np.full((len(frames), num_symbols), np.log(0.001 / (num_symbols - 1)), np.float32)
+    log_probs[np.arange(len(frames)), frames] = np.log(0.999)
+    return log_probs
+
+
+def test_speech_without_text_passes_as_star_and_text_without_speech_is_not_timed() -> None:
+    frames = [0, 1, 0, 2, 0, *[5, 0, 6, 0] * 10, 0, 3, 0, 4, 0]  # units 5 and 6 are spoken and not written
+    units = np.array([1, 2, *[7, 8, 7, 8], 3, 4])  # units 7 and 8 are written and not spoken
+    found = align(spoken_log_probs(frames, 9), units, "week1", star_penalty=2.0, skip_cost=4.0)
+    assert found.start.tolist() == [1, 3, -1, -1, -1, -1, 46, 48]
+    assert found.end.tolist() == [2, 4, -1, -1, -1, -1, 47, 49]
+    assert (found.score[2:6] == 0).all()
+    exact = align(spoken_log_probs(frames, 9), units, "week1")
+    assert (exact.start >= 0).all() and exact.total < found.total
+
+
+def test_all_text_may_be_unspoken() -> None:
+    found = align(spoken_log_probs([0] * 5, 4), np.array([1, 2, 3]), "week1", skip_cost=1.0)
+    assert found.start.tolist() == found.end.tolist() == [-1, -1, -1]
+    assert found.total == pytest.approx(5 * np.log(0.999) - 3, abs=1e-5)
+
+
+def test_more_text_than_frames_is_possible_where_it_may_be_skipped() -> None:
+    found = align(spoken_log_probs([0, 2, 0], 4), np.array([1, 1, 1, 2, 3, 3]), "week1", skip_cost=1.0)
+    assert found.start.tolist() == [-1, -1, -1, 1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("log_probs", "units", "message"),
+    [
+        (random_log_probs(0, 5, 4), [], "transcript is empty"),
+        (np.zeros((0, 4), np.float32), [1], "no frames"),
+        (random_log_probs(0, 5, 4), [1, 4], "unit 4 is outside"),
+        (random_log_probs(0, 5, 4), [1, 0], "unit 0 is outside"),
+        (random_log_probs(0, 3, 4), [1, 2, 3, 1], "4 units .* do not fit into 3 frames"),
+        (random_log_probs(0, 3, 4), [1, 1, 1], r"3 units \(and 2 repeats\) do not fit"),
+        (np.full((5, 4), np.nan, np.float32), [1], "not finite"),
+    ],
+)
+def test_errors_name_the_lecture(log_probs: NDArray[np.float32], units: list[int], message: str) -> None:
+    with pytest.raises(DataError, match=f"lecture week10_1.*{message}"):
+        align(log_probs, np.array(units, dtype=np.int64), "week10_1")
+
+
+def timed(starts: list[int]) -> Alignment:
+    start = np.array(starts)
+    return Alignment(start, np.where(start < 0, -1, start + 2), np.where(start < 0, 0.0, -0.5), -7.0)
+
+
+def test_short_run_far_from_all_others_is_untimed() -> None:
+    found = drop_islands(timed([0, 3, 6, -1, 200, 203, 400, 403, 406]), min_units=3, isolation=100)
+    assert found.start.tolist() == [0, 3, 6, -1, -1, -1, 400, 403, 406]
+    assert found.end.tolist() == [2, 5, 8, -1, -1, -1, 402, 405, 408]
+    assert found.score.tolist() == [-0.5] * 3 + [0.0] * 3 + [-0.5] * 3
+    assert found.total == -7.0
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        [0, 3, 6, 100, 103, 106],  # as far as that, but not farther
+        [0, 3, 6, 300, 303, 306],  # long enough
+        [-1, -1],  # nothing is spoken
+        [5],  # a lone unit has nothing to be far from
+        [0, 3, 300, 303],  # short runs only
+    ],
+)
+def test_other_runs_stay(starts: list[int]) -> None:
+    assert drop_islands(timed(starts), min_units=3, isolation=92).start.tolist() == starts
