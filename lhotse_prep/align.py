@@ -129,7 +129,7 @@ def _first_row(log_probs_0, blank_0, units, skip):  # pragma: no cover (compiled
 
 @numba.njit(cache=True)
 def _forward(log_probs, blank, units, skip):  # pragma: no cover (compiled)
-    """Rows at frames 0, BLOCK, 2 BLOCK, ... and the last; at each kept row all scores are shifted so that the best is 0."""
+    """Rows at frames 0, BLOCK, 2 BLOCK, ... and the last; the best score of a kept row is shifted to 0."""
     num_frames = log_probs.shape[0]
     num_states = 2 * len(units) + 1
     num_kept = (num_frames - 1) // BLOCK + 1
