@@ -131,7 +131,7 @@ def _warp(real: NDArray[np.float32], synthetic: NDArray[np.float32]) -> NDArray[
     for factor, seconds in ((_COARSE, band), (_FINE, _FINE_BAND)):
         x, y = _pooled(real, factor), _pooled(synthetic, factor)
         resampled = y[np.minimum((np.arange(len(x)) * len(y) / len(x)).astype(np.int64), len(y) - 1)]
-        centre = path[:: factor][: len(x)] / scale / factor
+        centre = path[::factor][: len(x)] / scale / factor
         width = int(seconds * 100 / factor)
         fine = _dtw(x, resampled, centre.astype(np.int64), width)
         at = (np.arange(len(fine)) + 0.5) * factor

@@ -41,9 +41,7 @@ def prepare_ml2021(corpus_dir: Path, output_dir: Path) -> dict[str, dict[str, Re
         manifests[part] = {"recordings": recordings, "supervisions": supervisions}
         logger.info("%s: %d lectures, %.2f h", part, len(own), sum(r.duration for r in recordings) / 3600)
     texts = [x for x in lectures if x.part == TEXT_ONLY]
-    rows = [
-        {"id": x.id, "text": _transcript(x), "translation": normalize_translation(x.translation)} for x in texts
-    ]
+    rows = [{"id": x.id, "text": _transcript(x), "translation": normalize_translation(x.translation)} for x in texts]
     write_jsonl(output_dir / "texts.jsonl", rows)
     logger.info("text only: %d lectures", len(texts))
     return manifests

@@ -10,19 +10,7 @@ from lhotse import SupervisionSegment
 from lhotse.supervision import AlignmentItem
 from numpy.typing import NDArray
 
-from lhotse_prep.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class StretchConfig:
-    """Where one supervision ends and the next begins."""
-
-    min_pause: float = 0.25  # seconds of silence between words
-    min_word: float = 0.04  # seconds; a word lasts at least that long
-
-    def __post_init__(self) -> None:
-        if self.min_pause <= 0 or self.min_word <= 0:
-            raise ConfigError("min_pause and min_word must be > 0 s")
+from lhotse_prep.prep_config import StretchConfig
 
 
 @dataclass(frozen=True)
@@ -108,7 +96,9 @@ def _stretch(
     start: NDArray[np.float64], end: NDArray[np.float64], score: NDArray[np.float64], number: int,
 ) -> SupervisionSegment:  # fmt: skip
     items = [
-        AlignmentItem(words[w], round(float(start[w]), 4), round(float(end[w] - start[w]), 4), round(float(score[w]), 4))
+        AlignmentItem(
+            words[w], round(float(start[w]), 4), round(float(end[w] - start[w]), 4), round(float(score[w]), 4)
+        )
         for w in group
     ]
     first, last = items[0], items[-1]

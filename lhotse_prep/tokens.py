@@ -10,31 +10,19 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import sentencepiece as spm
 
-from lhotse_prep.errors import ConfigError, DataError
+from lhotse_prep.errors import DataError
 from lhotse_prep.normalize import is_han
+from lhotse_prep.prep_config import LangConfig
 from lhotse_prep.stages import whole_file, write_json, write_text
 
 BLANK, SOS_EOS, UNK = "<blk>", "<sos/eos>", "<unk>"
 SPECIAL = (BLANK, SOS_EOS, UNK)
 BLANK_ID, UNK_ID = 0, 2
 WORD_START = "▁"
-
-
-@dataclass(frozen=True)
-class LangConfig:
-    """The recogniser's tokens."""
-
-    num_english_pieces: int = 150  # BPE pieces for everything that is not Han, at most
-    min_char_count: int = 1  # rarer characters become <unk>
-
-    def __post_init__(self) -> None:
-        if self.num_english_pieces < 2 or self.min_char_count < 1:
-            raise ConfigError("num_english_pieces must be >= 2 and min_char_count >= 1")
 
 
 class TokenTable:
@@ -78,6 +66,11 @@ class TokenTable:
         """True where the token begins a unit of normalised text."""
         symbol = self.symbols[token_id]
         return is_han(symbol) or symbol.startswith(WORD_START) or symbol in SPECIAL
+
+    def is_whole_word(self, token_id: int) -> bool:
+        """True where the token is a unit of text by itself: a Han character or <unk>."""
+        symbol = self.symbols[token_id]
+        return is_han(symbol) or symbol in SPECIAL
 
     def _encode_word(self, word: str) -> list[int]:
         if len(word) == 1 and is_han(word):

@@ -1,6 +1,6 @@
 """What Lhotse's own validation lets pass: manifests that could run code, repeated ids, empty texts, damaged audio.
 
-    python -m lhotse_prep.validate data/mini/manifests
+python -m lhotse_prep.validate data/mini/manifests
 """
 
 from __future__ import annotations
@@ -75,11 +75,15 @@ def _check_audio(recording: Any) -> None:
         for block in sf.blocks(str(path), _BLOCK, dtype="float32"):
             if not np.isfinite(block).all():
                 at = (num_samples + int(np.flatnonzero(~np.isfinite(block))[0])) / SAMPLE_RATE
-                raise DataError(f"recording {recording.id}: {path} has samples that are not numbers, first at {at:.2f} s")
+                raise DataError(
+                    f"recording {recording.id}: {path} has samples that are not numbers, first at {at:.2f} s"
+                )
             peak = max(peak, float(np.abs(block).max(initial=0.0)))
             num_samples += len(block)
     except sf.LibsndfileError as e:
-        raise DataError(f"recording {recording.id}: {path} is damaged after {num_samples / SAMPLE_RATE:.2f} s ({e})") from e
+        raise DataError(
+            f"recording {recording.id}: {path} is damaged after {num_samples / SAMPLE_RATE:.2f} s ({e})"
+        ) from e
     if num_samples != recording.num_samples:
         raise DataError(
             f"recording {recording.id}: {path} has {num_samples} samples, its header or manifest says "
@@ -92,7 +96,9 @@ def _check_audio(recording: Any) -> None:
 def main(argv: list[str]) -> None:
     """Check the manifests of a folder."""
     parser = argparse.ArgumentParser(prog="python -m lhotse_prep.validate", description=main.__doc__)
-    parser.add_argument("manifests", type=Path, help="folder with ml2021_recordings_*.jsonl.gz and ml2021_supervisions_*")
+    parser.add_argument(
+        "manifests", type=Path, help="folder with ml2021_recordings_*.jsonl.gz and ml2021_supervisions_*"
+    )
     folder = parser.parse_args(argv).manifests
     for part in PARTS:
         paths = [folder / f"ml2021_{kind}_{part}.jsonl.gz" for kind in ("recordings", "supervisions")]

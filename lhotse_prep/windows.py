@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
-from lhotse_prep.errors import ConfigError
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class WindowConfig:
-    """How lectures become cuts."""
-
-    target_duration: float = 12.0  # seconds; a window is closed before it grows longer
-    max_duration: float = 30.0  # seconds; a longer stretch without a pause is split at its widest gap between words
-    min_duration: float = 0.3  # seconds; shorter ones are left out of training
-    max_gap: float = 2.0  # seconds without text that a window may hold
-    padding: float = 0.3  # seconds kept before and after the text, at most half of the pause there
-    min_confidence: float = 0.3  # supervisions below are left out of training
-
-    def __post_init__(self) -> None:
-        if not 0 < self.min_duration < self.target_duration <= self.max_duration:
-            raise ConfigError("need 0 < min_duration < target_duration <= max_duration (seconds)")
-        if self.padding < 0 or self.max_gap <= 0 or not 0 <= self.min_confidence <= 1:
-            raise ConfigError("need padding >= 0 s, max_gap > 0 s, min_confidence in 0..1")
+from lhotse_prep.prep_config import WindowConfig
 
 
 @dataclass(frozen=True)
@@ -65,8 +44,12 @@ def make_windows(
         start = first / recording.sampling_rate
         cuts.append(
             MonoCut(
-                id=f"{recording.id}-{index:04d}", start=start, duration=num_samples / recording.sampling_rate,
-                channel=0, recording=recording, supervisions=[s.with_offset(-start) for s in group],
+                id=f"{recording.id}-{index:04d}",
+                start=start,
+                duration=num_samples / recording.sampling_rate,
+                channel=0,
+                recording=recording,
+                supervisions=[s.with_offset(-start) for s in group],
             )  # fmt: skip
         )
     return CutSet.from_cuts(cuts), left_out
@@ -77,7 +60,9 @@ def split_long(supervision: SupervisionSegment, max_duration: float) -> list[Sup
     items = (supervision.alignment or {}).get("word", [])
     if supervision.duration <= max_duration or len(items) < 2:
         return [supervision]
-    cut = max(range(1, len(items)), key=lambda i: (round(items[i].start - items[i - 1].end, 3), -abs(2 * i - len(items))))
+    cut = max(
+        range(1, len(items)), key=lambda i: (round(items[i].start - items[i - 1].end, 3), -abs(2 * i - len(items)))
+    )
     first_token = int((supervision.custom or {}).get("first_token", 0))
     parts = []
     for name, group, offset in (("a", items[:cut], 0), ("b", items[cut:], cut)):
@@ -98,7 +83,9 @@ def split_long(supervision: SupervisionSegment, max_duration: float) -> list[Sup
 def decoding_chunks(num_samples: int, chunk: int, context: int) -> list[Chunk]:
     """Overlapping windows over a recording: the kept parts are disjoint and cover every sample."""
     return [
-        Chunk(max(0, begin - context), min(num_samples, begin + chunk + context), begin, min(num_samples, begin + chunk))
+        Chunk(
+            max(0, begin - context), min(num_samples, begin + chunk + context), begin, min(num_samples, begin + chunk)
+        )
         for begin in range(0, num_samples, chunk)
     ]
 

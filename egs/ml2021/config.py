@@ -34,7 +34,7 @@ class TrainConfig:
         _require(self.num_epochs > 0, f"num_epochs must be > 0, got {self.num_epochs}")
         _require(self.base_lr > 0, f"base_lr must be > 0, got {self.base_lr}")
         _require(0 <= self.final_lr_factor <= 1, f"final_lr_factor must be in 0..1, got {self.final_lr_factor}")
-        _require(0 < self.average_epochs, f"average_epochs must be > 0, got {self.average_epochs}")
+        _require(self.average_epochs > 0, f"average_epochs must be > 0, got {self.average_epochs}")
         _require(
             self.keep_epochs > self.average_epochs,
             f"keep_epochs ({self.keep_epochs}) must be more than average_epochs ({self.average_epochs})",

@@ -41,7 +41,9 @@ def import_parquet(path: Path, source_dir: Path) -> None:
         for row, content in _rows(table):
             lecture = _lecture_id(content, f"{table.name}, row {row}")
             if lecture in where:
-                raise DataError(f"lecture {lecture} is in {where[lecture]} and in {table.name}, row {row}: `file` must be unique")
+                raise DataError(
+                    f"lecture {lecture} is in {where[lecture]} and in {table.name}, row {row}: `file` must be unique"
+                )
             where[lecture] = f"{table.name}, row {row}"
             audio = _audio(content["audio"], table, f"{table.name}, row {row} ({lecture})")
             add_lecture(source_dir, lecture, audio, content["transcription"] or "", content["translation"] or "")

@@ -39,9 +39,7 @@ class SourceLecture:
     translation: str  # may be empty
 
 
-def add_lecture(
-    source_dir: Path, lecture: str, audio: Path | bytes | None, transcript: str, translation: str
-) -> None:
+def add_lecture(source_dir: Path, lecture: str, audio: Path | bytes | None, transcript: str, translation: str) -> None:
     """Write one lecture's files; audio in another form than 16 kHz mono WAV or FLAC is converted, and that is logged."""
     if not lecture or "/" in lecture or lecture.startswith(".") or any(c.isspace() for c in lecture):
         raise DataError(f"{lecture!r} cannot name a lecture: it must be a plain file name without spaces")
@@ -162,9 +160,10 @@ def _convert(audio: Path | bytes, rate: int, path: Path) -> None:
     step = rate // math.gcd(rate, SAMPLE_RATE)
     assert second % step == 0
     temporary = path.with_name(f".{path.name}.tmp.flac")
-    with sf.SoundFile(str(audio) if isinstance(audio, Path) else io.BytesIO(audio)) as source, sf.SoundFile(
-        str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16"
-    ) as out:
+    with (
+        sf.SoundFile(str(audio) if isinstance(audio, Path) else io.BytesIO(audio)) as source,
+        sf.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as out,
+    ):
         for begin in range(0, source.frames, minute):
             left = min(second, begin)
             source.seek(begin - left)

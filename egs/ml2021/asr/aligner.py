@@ -13,20 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lhotse.dataset import SpecAugment
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from lhotse_prep.align import Alignment, align, drop_islands
 from lhotse_prep.bootstrap import group_regions, speech_regions, synthetic_times
 from lhotse_prep.errors import DataError
+from lhotse_prep.features import FRAME_SHIFT, SAMPLE_RATE, fbank
 from lhotse_prep.pronounce import PronunciationUnits
 from lhotse_prep.stretches import WordTimes
-from ml2021.asr.features import FRAME_SHIFT, SAMPLE_RATE, fbank
+from ml2021.asr.augment import augment_batch, spec_augment
 from ml2021.asr.model import CtcModel
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
 from ml2021.checkpoint import load_checkpoint
-from ml2021.config import AlignerConfig, SpecAugmentConfig
+from ml2021.config import AlignerConfig
 from ml2021.trainer import StepLoss, Trainer
 
 logger = logging.getLogger(__name__)
@@ -207,23 +207,3 @@ class AlignerTask:
         )  # fmt: skip
         num_units = float(target_lens.sum())
         return StepLoss(loss / num_units, {"ctc_loss": float(loss.detach())}, num_units)
-
-
-def spec_augment(config: SpecAugmentConfig) -> SpecAugment | None:
-    """Lhotse's SpecAugment, without time warping; None where the configuration masks nothing."""
-    if config.num_frame_masks == 0 or config.num_feature_masks == 0:
-        return None
-    return SpecAugment(
-        time_warp_factor=None, num_feature_masks=config.num_feature_masks,
-        features_mask_size=config.features_mask_size, num_frame_masks=config.num_frame_masks,
-        frames_mask_size=config.max_frames_mask, max_frames_mask_fraction=config.max_frames_fraction,
-    )  # fmt: skip
-
-
-def augment_batch(inputs: Tensor, lens: Tensor, augment: SpecAugment | None) -> Tensor:
-    """Mask each utterance of (N, T, F) within its own length."""
-    if augment is None:
-        return inputs
-    segments = torch.stack([torch.arange(len(lens)), torch.zeros_like(lens), lens], dim=1)
-    return augment.train()(inputs, supervision_segments=segments.to(torch.int32))
-

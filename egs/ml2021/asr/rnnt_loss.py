@@ -10,8 +10,6 @@ rnnt_type: "regular" symbols take no frame; "modified" each takes one; "constrai
 
 from __future__ import annotations
 
-from typing import Tuple
-
 import numba
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ _TINY = float(np.finfo(np.float32).tiny)
 def rnnt_loss_smoothed(
     lm: Tensor, am: Tensor, symbols: Tensor, blank: int, boundary: Tensor,
     lm_only_scale: float = 0.1, am_only_scale: float = 0.1, rnnt_type: str = "regular", delay_penalty: float = 0.0,
-) -> Tuple[Tensor, Tuple[Tensor, Tensor]]:  # fmt: skip
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
     """The simple loss, interpolated with one from the decoder alone and one from the encoder alone.
 
     Args:
@@ -71,7 +69,7 @@ def get_rnnt_prune_ranges(px_grad: Tensor, py_grad: Tensor, boundary: Tensor, s_
     return begin[..., None] + torch.arange(s_range, device=begin.device)
 
 
-def do_rnnt_pruning(am: Tensor, lm: Tensor, ranges: Tensor) -> Tuple[Tensor, Tensor]:
+def do_rnnt_pruning(am: Tensor, lm: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
     """Encoder and decoder vectors at the chosen positions.
 
     Args:
@@ -121,7 +119,7 @@ def rnnt_loss_full(
 
 def _smoothed_log_probs(
     lm: Tensor, am: Tensor, symbols: Tensor, blank: int, lm_scale: float, am_scale: float, rnnt_type: str
-) -> Tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """px and py of the simple joiner lm + am, by exp, a matrix product and log, so that no (B, S, T, V) is made."""
     num_frames = am.shape[1]
     am_max, lm_max = am.amax(dim=2, keepdim=True), lm.amax(dim=2, keepdim=True)  # (B, T, 1), (B, S + 1, 1)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lhotse_prep.errors import DataError
+from lhotse_prep.features import SAMPLE_RATE
 from lhotse_prep.stages import read_jsonl, run_main, write_jsonl
-from ml2021.asr.features import SAMPLE_RATE
 from ml2021.scoring.error_rate import mer_tokens, read_texts, score
 
 BATCH_SECONDS = 100.0  # of audio decoded at a time

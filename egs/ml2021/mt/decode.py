@@ -27,7 +27,7 @@ def decode_bitext(bitext: Path, marian_dir: Path, out_dir: Path, config: Transla
     if not pairs:
         raise DataError(f"{bitext} has no pairs to translate; look at rejected.jsonl beside it (stage 7)")
     with tempfile.TemporaryDirectory() as work:
-        translator, num_parameters = _load(marian_dir, Path(work), config)
+        translator, num_parameters = open_marian(marian_dir, Path(work), config)
         hypotheses = translator.translate([p.tokens for p in pairs])
     rows = [
         {"id": p.id, "source": " ".join(p.tokens), "target": p.target, "hypothesis": h}
@@ -48,7 +48,7 @@ def decode_bitext(bitext: Path, marian_dir: Path, out_dir: Path, config: Transla
     logger.info("%d sentences: BLEU %.2f, chrF %.2f", len(pairs), scores.bleu, scores.chrf)
 
 
-def _load(marian_dir: Path, work: Path, config: TranslateConfig) -> tuple[Translator, int]:
+def open_marian(marian_dir: Path, work: Path, config: TranslateConfig) -> tuple[Translator, int]:
     """The translator that the configuration asks for, and how many parameters it has."""
     marian = TransformersTranslator(marian_dir, config)
     num_parameters = sum(p.numel() for p in marian.model.parameters() if p.requires_grad)

@@ -1,0 +1,55 @@
+"""Greedy search, batched: at most one token a frame, as icefall's greedy_search_batch.
+
+Legend: N batch, T frames, D encoder dimension, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ml2021.asr.model import BLANK_ID, AsrModel
+from ml2021.asr.search.hypothesis import Hypothesis
+
+
+@torch.no_grad()
+def greedy_search(
+    model: AsrModel, encoder_out: Tensor, encoder_out_lens: Tensor, blank_penalty: float = 0.0
+) -> list[Hypothesis]:
+    """
+    Args:
+      model: in evaluation mode.
+      encoder_out: (N, T, D).
+      encoder_out_lens: (N,).
+      blank_penalty: taken from the blank's logit.
+    Returns:
+      One hypothesis an utterance.
+    """
+    num_utterances, num_frames, _ = encoder_out.shape
+    device = encoder_out.device
+    am = model.joiner.encoder_proj(encoder_out)  # (N, T, J)
+    context = torch.full((num_utterances, model.decoder.context_size), BLANK_ID, device=device)
+    context[:, :-1] = -1  # icefall's start: nothing, then a blank
+    lm = _project(model, context)
+    emitted: list[list[tuple[int, int, float]]] = [[] for _ in range(num_utterances)]
+    for t in range(num_frames):
+        logits = model.joiner(am[:, t], lm)  # (N, V)
+        logits[:, BLANK_ID] -= blank_penalty
+        best = logits.argmax(dim=1)
+        new = (best != BLANK_ID) & (t < encoder_out_lens)
+        if not bool(new.any()):
+            continue
+        probs = logits.softmax(dim=1).gather(1, best[:, None]).squeeze(1)
+        for n in new.nonzero().squeeze(1).tolist():
+            emitted[n].append((int(best[n]), t, float(probs[n])))
+        moved = torch.cat([context[:, 1:], best[:, None]], dim=1)
+        context = torch.where(new[:, None], moved, context)
+        lm = _project(model, context)
+    return [
+        Hypothesis(tuple(x[0] for x in e), tuple(x[1] for x in e), tuple(round(x[2], 4) for x in e)) for e in emitted
+    ]
+
+
+def _project(model: AsrModel, context: Tensor) -> Tensor:
+    """(N, context_size) -> (N, J)."""
+    return model.joiner.decoder_proj(model.decoder(context, need_pad=False)).squeeze(1)

@@ -1,0 +1,49 @@
+"""Values of stages 2, 3 and 4: sections lang, stretches and windows of conf/*/prep.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lhotse_prep.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LangConfig:
+    """The recogniser's tokens."""
+
+    num_english_pieces: int = 150  # BPE pieces for everything that is not Han, at most
+    min_char_count: int = 1  # rarer characters become <unk>
+
+    def __post_init__(self) -> None:
+        if self.num_english_pieces < 2 or self.min_char_count < 1:
+            raise ConfigError("num_english_pieces must be >= 2 and min_char_count >= 1")
+
+
+@dataclass(frozen=True)
+class StretchConfig:
+    """Where one supervision ends and the next begins."""
+
+    min_pause: float = 0.25  # seconds of silence between words
+    min_word: float = 0.04  # seconds; a word lasts at least that long
+
+    def __post_init__(self) -> None:
+        if self.min_pause <= 0 or self.min_word <= 0:
+            raise ConfigError("min_pause and min_word must be > 0 s")
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How lectures become cuts."""
+
+    target_duration: float = 12.0  # seconds; a window is closed before it grows longer
+    max_duration: float = 30.0  # seconds; a longer stretch without a pause is split at its widest gap between words
+    min_duration: float = 0.3  # seconds; shorter ones are left out of training
+    max_gap: float = 2.0  # seconds without text that a window may hold
+    padding: float = 0.3  # seconds kept before and after the text, at most half of the pause there
+    min_confidence: float = 0.3  # supervisions below are left out of training
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_duration < self.target_duration <= self.max_duration:
+            raise ConfigError("need 0 < min_duration < target_duration <= max_duration (seconds)")
+        if self.padding < 0 or self.max_gap <= 0 or not 0 <= self.min_confidence <= 1:
+            raise ConfigError("need padding >= 0 s, max_gap > 0 s, min_confidence in 0..1")

@@ -1,0 +1,88 @@
+"""Stage 4's files: manifests and timed supervisions in, cuts with features out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lhotse import CutSet, LilcomChunkyWriter, RecordingSet, SupervisionSegment, SupervisionSet, load_manifest
+from lhotse.utils import fastcopy
+
+from lhotse_prep.corpora.source import PARTS
+from lhotse_prep.errors import DataError
+from lhotse_prep.features import fbank_extractor
+from lhotse_prep.prep_config import WindowConfig
+from lhotse_prep.stages import write_json, write_jsonl
+from lhotse_prep.windows import make_windows
+
+logger = logging.getLogger(__name__)
+
+
+def write_windows(manifests: Path, aligned: Path, out_dir: Path, final_dir: Path, config: WindowConfig) -> None:
+    """Write ml2021_cuts_{part}.jsonl.gz with features, left_out.jsonl and scores.json.
+
+    Args:
+      manifests: stage 1's folder.
+      aligned: stage 3's folder.
+      out_dir: where to write.
+      final_dir: where out_dir will be once the stage is done: the paths in the cuts are those.
+      config: sizes and thresholds.
+    """
+    left_out: list[dict[str, object]] = []
+    scores: dict[str, object] = {}
+    for part in PARTS:
+        recordings = load_manifest(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
+        lectures = load_manifest(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
+        timed = load_manifest(aligned / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
+        cuts, dropped = _cut_part(recordings, timed, config, for_training=part == "train")
+        if part == "train" and not len(cuts):
+            raise DataError(
+                "no training windows: the alignment found no words; look at the aligned supervisions (stage 3)"
+            )
+        cuts = _with_features(cuts, out_dir / f"feats_{part}", final_dir / f"feats_{part}")
+        cuts.to_file(out_dir / f"ml2021_cuts_{part}.jsonl.gz")
+        left_out += [
+            {"id": s.id, "part": part, "start": s.start, "duration": s.duration, "text": s.text} for s in dropped
+        ]
+        scores[f"windows_{part}"] = summary = _summary(cuts, recordings, lectures)
+        logger.info("%s: %d windows, %.2f h of %.2f h, %d of %d tokens",
+                    part, summary["windows"], summary["hours"], summary["hours_recorded"],
+                    summary["tokens"], summary["tokens_transcribed"])  # fmt: skip
+    write_jsonl(out_dir / "left_out.jsonl", left_out)
+    write_json(out_dir / "scores.json", scores)
+
+
+def _cut_part(
+    recordings: RecordingSet, timed: SupervisionSet, config: WindowConfig, for_training: bool
+) -> tuple[CutSet, list[SupervisionSegment]]:
+    by_lecture: dict[str, list[SupervisionSegment]] = {}
+    for s in timed:
+        by_lecture.setdefault(s.recording_id, []).append(s)
+    cuts, dropped = [], []
+    for recording in recordings:
+        made, left_out = make_windows(recording, by_lecture.get(recording.id, []), config, for_training)
+        cuts += list(made)
+        dropped += left_out
+    return CutSet.from_cuts(cuts), dropped
+
+
+def _with_features(cuts: CutSet, work_dir: Path, final_dir: Path) -> CutSet:
+    """Compute and store the features of each cut in work_dir, which will be final_dir."""
+    if not len(cuts):
+        return cuts
+    stored = cuts.compute_and_store_features(fbank_extractor(), str(work_dir), storage_type=LilcomChunkyWriter)
+    moved = []
+    for cut in stored:
+        path = final_dir.parent / Path(cut.features.storage_path).relative_to(work_dir.parent)
+        moved.append(fastcopy(cut, features=fastcopy(cut.features, storage_path=str(path))))
+    return CutSet.from_cuts(moved)
+
+
+def _summary(cuts: CutSet, recordings: RecordingSet, lectures: SupervisionSet) -> dict[str, float]:
+    return {
+        "windows": len(cuts),
+        "hours": round(sum(c.duration for c in cuts) / 3600, 4),
+        "hours_recorded": round(sum(r.duration for r in recordings) / 3600, 4),
+        "tokens": sum(len(s.text.split()) for c in cuts for s in c.supervisions),
+        "tokens_transcribed": sum(len(s.text.split()) for s in lectures),
+    }

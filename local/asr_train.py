@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""Stage 5: train the recogniser on the windows."""
+
+from __future__ import annotations
+
+from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+from ml2021.config import AlignerConfig, AsrConfig
+
+
+def main(argv: list[str]) -> None:
+    args = stage_parser(__doc__ or "").parse_args(argv)
+    config = load_config(args.conf / "asr.yaml", "asr", AsrConfig)
+    inputs = [Input(args.data / "lang", 2), Input(args.data / "cuts", 4)]
+    aligner = None
+    if config.init_encoder_from_aligner:
+        rounds = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig).epochs_per_round
+        aligner = args.data / "aligned" / "aligner" / f"round-{len(rounds)}" / "pretrained.pt"
+        inputs.append(Input(args.data / "aligned", 3))
+    stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config), resumable=True)
+    if stage.is_done():
+        return
+    from ml2021.asr.train import train_recogniser
+
+    with stage.work() as out:
+        train_recogniser(args.data / "cuts", args.data / "lang", aligner, out, config)
+
+
+if __name__ == "__main__":
+    run_main(main)

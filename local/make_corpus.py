@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Stage 0: bring a corpus into the form of a source folder; `--corpus mini` makes one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.corpora.mini import MiniConfig
+from lhotse_prep.errors import DataError
+from lhotse_prep.stages import Stage, run_main, stage_parser
+
+logger = logging.getLogger("make_corpus")
+
+
+def main(argv: list[str]) -> None:
+    parser = stage_parser(__doc__ or "")
+    parser.add_argument("--corpus", default="mini", help="mini, or a folder or table of lectures [%(default)s]")
+    args = parser.parse_args(argv)
+    if args.corpus == "mini":
+        config = load_config(args.conf / "prep.yaml", "mini", MiniConfig)
+        stage = Stage("corpus", args.data / "source", [], {"corpus": "mini", "config": to_mapping(config)})
+        if not (stage.is_done() and (args.data / "truth").is_dir()):
+            from lhotse_prep.corpora.mini import make_mini
+
+            with stage.work() as out:
+                make_mini(out, args.data / "truth", config)
+        return
+    path = Path(args.corpus)
+    if not path.exists():
+        raise DataError(f"no corpus {path}; --corpus takes mini, a folder of lectures, or a .parquet table")
+    stage = Stage("corpus", args.data / "source", [], {"corpus": str(path.resolve()), "files": _fingerprint(path)})
+    if stage.is_done():
+        return
+    from lhotse_prep.corpora.folder import import_folder
+    from lhotse_prep.corpora.parquet import find_tables, import_parquet
+
+    with stage.work() as out:
+        (import_parquet if find_tables(path) else import_folder)(path, out)
+
+
+def _fingerprint(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file: a large corpus is not read through just to see that it is the same."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return [(str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+
+
+if __name__ == "__main__":
+    run_main(main)

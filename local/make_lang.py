@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""Stage 2: the recogniser's tokens, from the training transcripts."""
+
+from __future__ import annotations
+
+from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.prep_config import LangConfig
+from lhotse_prep.stages import Input, Stage, read_jsonl, run_main, stage_parser
+
+
+def main(argv: list[str]) -> None:
+    args = stage_parser(__doc__ or "").parse_args(argv)
+    config = load_config(args.conf / "prep.yaml", "lang", LangConfig)
+    manifests = args.data / "manifests"
+    stage = Stage("lang", args.data / "lang", [Input(manifests, 1)], to_mapping(config))
+    if stage.is_done():
+        return
+    from lhotse import load_manifest
+
+    from lhotse_prep.tokens import make_lang
+
+    texts = [s.text for s in load_manifest(manifests / "ml2021_supervisions_train.jsonl.gz")]
+    with stage.work() as out:
+        make_lang(texts, [row["text"] for row in read_jsonl(manifests / "texts.jsonl")], out, config)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,25 @@
+#!/usr/bin/env python3
+"""Stage 4: cut the lectures into windows at pauses, with 80-bin features."""
+
+from __future__ import annotations
+
+from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.prep_config import WindowConfig
+from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+
+
+def main(argv: list[str]) -> None:
+    args = stage_parser(__doc__ or "").parse_args(argv)
+    config = load_config(args.conf / "prep.yaml", "windows", WindowConfig)
+    inputs = [Input(args.data / "manifests", 1), Input(args.data / "aligned", 3)]
+    stage = Stage("windows", args.data / "cuts", inputs, to_mapping(config))
+    if stage.is_done():
+        return
+    from lhotse_prep.window_files import write_windows
+
+    with stage.work() as out:
+        write_windows(args.data / "manifests", args.data / "aligned", out, args.data / "cuts", config)
+
+
+if __name__ == "__main__":
+    run_main(main)

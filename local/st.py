@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Stage 10: whole test lectures through recogniser and translator to bilingual subtitles, and their scores."""
+
+from __future__ import annotations
+
+from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+from ml2021.config import DecodeConfig
+from ml2021.mt.config import TranslateConfig
+from ml2021.st.sentences import SentenceConfig
+from ml2021.st.subtitles import SubtitleConfig
+
+
+def main(argv: list[str]) -> None:
+    args = stage_parser(__doc__ or "").parse_args(argv)
+    decode = load_config(args.conf / "decode.yaml", "decode", DecodeConfig)
+    sentences = load_config(args.conf / "decode.yaml", "sentences", SentenceConfig)
+    subtitles = load_config(args.conf / "decode.yaml", "subtitles", SubtitleConfig)
+    translate = load_config(args.conf / "mt.yaml", "translate", TranslateConfig)
+    inputs = [
+        Input(args.data / "manifests", 1),
+        Input(args.data / "bitext", 7),
+        Input(args.exp / "asr", 5),
+        Input(args.exp / "mt", 8),
+    ]
+    options = {
+        "decode": to_mapping(decode),
+        "sentences": to_mapping(sentences),
+        "subtitles": to_mapping(subtitles),
+        "translate": to_mapping(translate),
+    }
+    stage = Stage("st", args.exp / "st", inputs, options)
+    if stage.is_done():
+        return
+    from ml2021.st.cascade import Cascade, run_test_lectures
+
+    with stage.work() as out:
+        cascade = Cascade(args.exp / "asr", args.exp / "mt" / "marian", decode, sentences, translate)
+        run_test_lectures(cascade, args.data / "manifests", args.data / "bitext", out, subtitles)
+
+
+if __name__ == "__main__":
+    run_main(main)
