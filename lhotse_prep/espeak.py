@@ -82,11 +82,11 @@ class Speaker:
         )
         if code != 0:
             raise DataError(f"espeak-ng cannot speak {joined!r} (code {code})")
-        samples = np.concatenate(self._chunks or [np.zeros(0, np.int16)]).astype(np.float32) / 32768
+        samples = (np.concatenate(self._chunks or [np.zeros(0, np.int16)]) / 32768).astype(np.float32)
         return Speech(samples, self._word_starts(words, len(samples)))
 
     def _word_starts(self, words: Sequence[str], num_samples: int) -> NDArray[np.int64]:
-        """espeak-ng reports what it takes for words, which may be more or fewer; a word unreported starts with the next."""
+        """espeak-ng reports what it takes for words, which may be more or fewer; one unreported starts with the next."""
         ends = np.cumsum([len(w) + 1 for w in words])  # in characters, with the space
         starts = np.full(len(words), num_samples, np.int64)
         for character, sample in reversed(self._words):

@@ -1,4 +1,4 @@
-"""Word times of a lecture -> timed supervisions ("stretches"): words in a row between pauses. And their error against truth."""
+"""Word times of a lecture -> timed supervisions ("stretches"): words in a row between pauses. And their error."""
 
 from __future__ import annotations
 

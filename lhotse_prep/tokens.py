@@ -1,6 +1,6 @@
 """Text <-> token ids: each Han character is a token, everything else is split by an English BPE. Blank is 0.
 
-A lang folder holds `tokens.txt` (`token id` a line, `<blk> 0`), `bpe.model` (sentencepiece) and `lang.json` (sizes, hash).
+A lang folder holds `tokens.txt` (`token id` a line, `<blk> 0`), `bpe.model` (sentencepiece), `lang.json` (sizes, hash).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, with a sha256 beside each, read without executing anything, averaged as icefall does."""
+"""Checkpoints: whole or absent, with a sha256 beside each, read without running anything, averaged as icefall does."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-      DataError: there is none, its bytes are not those that were written, or it holds more than tensors and plain values.
+      DataError: there is none, its bytes are not those written, or it holds more than tensors and plain values.
     """
     if not path.is_file():
         raise DataError(f"no checkpoint {path}; train first (stage 5 or 8), or name another --exp-dir or --epoch")
     hash_path = _hash_path(path)
     if hash_path.is_file() and hash_path.read_text().split()[0] != _sha256(path):
-        raise DataError(f"checkpoint {path} is damaged: its sha256 is not the one in {hash_path.name}; use another epoch")
+        raise DataError(f"checkpoint {path} is damaged: its sha256 is not that in {hash_path.name}; use another epoch")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises many kinds for a file that is no checkpoint

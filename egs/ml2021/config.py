@@ -121,7 +121,8 @@ class AlignerConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     data: AsrDataConfig = field(default_factory=AsrDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    epochs_per_round: tuple[int, ...] = (6, 4, 4)  # the alignment is made anew after each
+    epochs_per_round: tuple[int, ...] = (4, 2)  # the alignment is made anew after each round
+    min_steps: int = 500  # of the first round, in whole epochs: CTC loss stays flat for some hundred steps
     train_parts: tuple[str, ...] = ("train",)  # parts whose lectures train the aligner
     num_english_pieces: int = 150
     window_duration: float = 6.0  # seconds, of the windows that the aligner trains on

@@ -1,4 +1,4 @@
-"""A user's folder of lectures: NAME.wav or NAME.flac, NAME.txt, NAME.en.txt, and perhaps splits.yaml -> a source folder."""
+"""A user's folder of lectures (NAME.wav or .flac, NAME.txt, NAME.en.txt, perhaps splits.yaml) -> a source folder."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class SourceLecture:
 
 
 def add_lecture(source_dir: Path, lecture: str, audio: Path | bytes | None, transcript: str, translation: str) -> None:
-    """Write one lecture's files; audio in another form than 16 kHz mono WAV or FLAC is converted, and that is logged."""
+    """Write one lecture's files; audio that is not 16 kHz mono WAV or FLAC is converted, and that is logged."""
     if not lecture or "/" in lecture or lecture.startswith(".") or any(c.isspace() for c in lecture):
         raise DataError(f"{lecture!r} cannot name a lecture: it must be a plain file name without spaces")
     if audio is not None:

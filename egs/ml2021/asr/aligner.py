@@ -1,7 +1,7 @@
 """Stage 3: times for whole lectures from an acoustic model that learns on the lectures themselves.
 
-Rounds: windows are cut at pauses by the times known so far (at first: those of synthetic speech), a CTC model on units of
-pronunciation trains on them, and every lecture is aligned anew with its log-probs.
+Rounds: windows are cut at pauses by the times known so far (at first: those of synthetic speech), a CTC model on units
+of pronunciation trains on them, and every lecture is aligned anew with its log-probs.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def align_lectures(
             windows = [w for x in lectures if x.id in train_ids for w in training_windows(x, encoded[x.id], config)]
             logger.info("aligner, round %d of %d: %d windows", index + 1, num_rounds, len(windows))
             task = AlignerTask(windows, config)
+            if index == 0:
+                epochs = max(epochs, -(-config.min_steps // sum(1 for _ in task.train_batches(1))))
             Trainer(model, task, replace(config.train, num_epochs=epochs), round_dir, device).run()
         model.load_state_dict(load_checkpoint(round_dir / "pretrained.pt")["model"])
         model.eval()

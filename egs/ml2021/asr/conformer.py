@@ -20,13 +20,14 @@ class ConformerEncoder(nn.Module):
         self.dim = config.dim
         self.subsampling = ConvSubsampling(num_features, config.dim)
         self.dropout = nn.Dropout(config.dropout)
+        self.head_dim = config.dim // config.num_heads
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.num_layers))
 
     def forward(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
         """(N, T, F), (N,) -> encoder_out (N, T', D), encoder_out_lens (N,)."""
         x, lens = self.subsampling(features, feature_lens)
         mask = frame_mask(lens, x.shape[1])
-        rotation = rotary_table(x.shape[1], self.layers[0].attention.head_dim, x)  # type: ignore[union-attr]
+        rotation = rotary_table(x.shape[1], self.head_dim, x)
         x = self.dropout(x)
         for layer in self.layers:
             x = layer(x, mask, rotation)

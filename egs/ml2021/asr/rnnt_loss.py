@@ -182,7 +182,7 @@ class _MutualInformation(torch.autograd.Function):
     def forward(ctx, px: Tensor, py: Tensor, boundary: Tensor, regular: bool):  # type: ignore[override]
         arrays = [x.detach().to("cpu", torch.float32).contiguous().numpy() for x in (px, py)]
         ends = boundary[:, 2:].cpu().numpy()
-        scores, px_grad, py_grad = _lattice(*arrays, ends, regular)
+        scores, px_grad, py_grad = _lattice(arrays[0], arrays[1], ends, regular)
         results = [torch.from_numpy(x).to(px.device, px.dtype) for x in (scores, px_grad, py_grad)]
         ctx.save_for_backward(results[1], results[2])
         ctx.mark_non_differentiable(results[1], results[2])

@@ -37,8 +37,9 @@ class ConvSubsampling(nn.Module):
         mask = frame_mask(feature_lens, features.shape[1])
         if self.training:  # statistics of the frames that exist
             self.norm(features[mask])
-        scale = (self.norm.running_var + self.norm.eps).rsqrt()  # type: ignore[operator, union-attr]
-        x = (features - self.norm.running_mean) * scale * mask[..., None]
+        mean, var = self.norm.running_mean, self.norm.running_var
+        assert mean is not None and var is not None
+        x = (features - mean) * (var + self.norm.eps).rsqrt() * mask[..., None]
         half_lens = (feature_lens + 1) // 2
         x = nn.functional.silu(self.conv1(x[:, None]))
         x = x * frame_mask(half_lens, x.shape[2])[:, None, :, None]
