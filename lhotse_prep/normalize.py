@@ -1,4 +1,4 @@
-"""Text as training and scoring see it. A transcript becomes spaced tokens: Han characters alone, the rest by its spaces.
+"""Text as training and scoring see it. A transcript becomes spaced tokens: Han characters alone, the rest by spaces.
 
 All functions are pure and idempotent.
 """

@@ -43,6 +43,7 @@ def add_lecture(source_dir: Path, lecture: str, audio: Path | bytes | None, tran
     """Write one lecture's files; audio that is not 16 kHz mono WAV or FLAC is converted, and that is logged."""
     if not lecture or "/" in lecture or lecture.startswith(".") or any(c.isspace() for c in lecture):
         raise DataError(f"{lecture!r} cannot name a lecture: it must be a plain file name without spaces")
+    source_dir.mkdir(parents=True, exist_ok=True)
     if audio is not None:
         _write_audio(source_dir, lecture, audio)
     write_text(source_dir / f"{lecture}.txt", transcript.strip() + "\n")

@@ -1,0 +1,111 @@
+"""Windows: every supervision whole in exactly one, limits kept, nothing cut at a word; chunks cover every sample."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.supervision import AlignmentItem
+
+from lhotse_prep.errors import ConfigError
+from lhotse_prep.prep_config import WindowConfig
+from lhotse_prep.windows import decoding_chunks, make_windows, split_long
+
+RATE = 16_000
+
+
+def random_lecture(seed: int) -> tuple[Recording, list[SupervisionSegment]]:
+    """Stretches of 1 to 40 words, sometimes with no pause between them or untimed words in between."""
+    rng = random.Random(seed)
+    time, token, stretches = rng.choice([0.0, 0.5]), 0, []
+    for number in range(rng.randint(1, 30)):
+        token += rng.choice([0, 0, 0, 2])
+        items = []
+        for _ in range(rng.choice([1, 5, 20, 40])):
+            duration = rng.uniform(0.05, 0.6)
+            items.append(AlignmentItem(rng.choice(["我", "的", "bert"]), round(time, 4), round(duration, 4), 0.9))
+            time += duration + rng.choice([0.0, 0.0, 0.05])
+        custom = {"first_token": token, "confidence": rng.choice([0.1, 0.9])}
+        start, end = items[0].start, items[-1].end
+        stretches.append(
+            SupervisionSegment(f"l-{number:05d}", "l", start, round(end - start, 4), text=" ".join(i.symbol for i in items),
+                               alignment={"word": items}, custom=custom)  # fmt: skip
+        )
+        token += len(items)
+        time += rng.choice([0.0, 0.3, 1.0, 4.0])
+    num_samples = int((time + 1) * RATE)
+    return Recording("l", [], RATE, num_samples, num_samples / RATE), stretches
+
+
+def tokens_of(supervisions: list[SupervisionSegment]) -> list[str]:
+    return [token for s in supervisions for token in (s.text or "").split()]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_every_token_is_in_exactly_one_window_or_left_out(seed: int) -> None:
+    recording, stretches = random_lecture(seed)
+    config = WindowConfig(target_duration=8.0, max_duration=10.0)
+    cuts, left_out = make_windows(recording, stretches, config, for_training=True)
+    in_cuts = [s for c in cuts for s in c.supervisions]
+    first_tokens = sorted((s.custom["first_token"], len(s.text.split())) for s in [*in_cuts, *left_out])
+    covered = [first + i for first, count in first_tokens for i in range(count)]
+    wanted = [s.custom["first_token"] + i for s in stretches for i in range(len(s.text.split()))]
+    assert covered == wanted
+    assert len({s.id for s in in_cuts}) == len(in_cuts)
+    assert all(s.custom["confidence"] < config.min_confidence or s.duration < config.min_duration for s in left_out)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_windows_keep_their_limits_and_hold_their_supervisions(seed: int) -> None:
+    recording, stretches = random_lecture(seed)
+    config = WindowConfig(target_duration=8.0, max_duration=10.0)
+    cuts, left_out = make_windows(recording, stretches, config, for_training=False)
+    assert not left_out
+    assert tokens_of([s for c in cuts for s in c.supervisions]) == tokens_of(stretches)
+    end = 0.0
+    for cut in cuts:
+        assert cut.duration <= config.max_duration + 1e-3
+        assert cut.start >= end - 1e-3 and cut.end <= recording.duration + 1e-6
+        assert cut.num_samples == round(cut.duration * RATE)
+        end = cut.end
+        for s in cut.supervisions:
+            assert s.start >= -1e-3 and s.end <= cut.duration + 1e-3
+        gaps = [b.start - a.end for a, b in zip(cut.supervisions, cut.supervisions[1:])]
+        assert all(gap <= config.max_gap for gap in gaps)
+        firsts = [(s.custom["first_token"], len(s.text.split())) for s in cut.supervisions]
+        assert all(a + n == b for (a, n), (b, _) in zip(firsts, firsts[1:]))
+
+
+def test_words_stay_where_they_were_in_the_recording() -> None:
+    recording, stretches = random_lecture(3)
+    cuts, _ = make_windows(recording, stretches, WindowConfig(), for_training=False)
+    spoken = {(i.symbol, round(i.start, 2)) for s in stretches for i in s.alignment["word"]}
+    found = {
+        (i.symbol, round(i.start + c.start, 2)) for c in cuts for s in c.supervisions for i in s.alignment["word"]
+    }
+    assert {w for w, _ in found} == {w for w, _ in spoken} and len(found) == len(spoken)
+    assert isinstance(cuts, CutSet) and all(isinstance(c, MonoCut) and c.recording_id == "l" for c in cuts)
+
+
+def test_long_stretch_is_split_at_its_widest_gap() -> None:
+    items = [AlignmentItem("我", t, 0.5, 0.8) for t in (0.0, 0.5, 1.3, 1.8)]
+    stretch = SupervisionSegment("s", "l", 0.0, 2.3, text="我 我 我 我", alignment={"word": items},
+                                 custom={"first_token": 7, "confidence": 0.8})  # fmt: skip
+    parts = split_long(stretch, 1.5)
+    assert [(p.id, p.start, p.end, p.custom["first_token"]) for p in parts] == [("sa", 0.0, 1.0, 7), ("sb", 1.3, 2.3, 9)]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_chunks_cover_every_sample_once_and_hear_context(seed: int) -> None:
+    rng = random.Random(seed)
+    num_samples, chunk, context = rng.randint(1, 5000), rng.randint(1, 700), rng.randint(0, 100)
+    chunks = decoding_chunks(num_samples, chunk, context)
+    assert [i for c in chunks for i in range(c.keep_begin, c.keep_end)] == list(range(num_samples))
+    for c in chunks:
+        assert c.begin == max(0, c.keep_begin - context) and c.end == min(num_samples, c.keep_begin + chunk + context)
+
+
+def test_config_says_what_is_wrong() -> None:
+    with pytest.raises(ConfigError, match="max_duration"):
+        WindowConfig(target_duration=20.0, max_duration=10.0)
