@@ -1,0 +1,44 @@
+"""Batched greedy search against a plain loop over one utterance at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ml2021.asr.model import AsrModel
+from ml2021.asr.search.greedy import greedy_search
+from ml2021.config import EncoderConfig, TransducerConfig
+
+SMALL = EncoderConfig(num_layers=1, dim=16, num_heads=2, feedforward_dim=16, cnn_kernel=3)
+
+
+def one_by_one(model: AsrModel, encoder_out: torch.Tensor, blank_penalty: float) -> tuple[list[int], list[int]]:
+    """At most one token a frame; the decoder sees the last two tokens."""
+    history, tokens, frames = [-1, 0], [], []
+    for t in range(len(encoder_out)):
+        lm = model.joiner.decoder_proj(model.decoder(torch.tensor([history[-2:]]), need_pad=False))[0, 0]
+        logits = model.joiner(model.joiner.encoder_proj(encoder_out[t]), lm)
+        logits[0] -= blank_penalty
+        token = int(logits.argmax())
+        if token != 0:
+            history.append(token)
+            tokens.append(token)
+            frames.append(t)
+    return tokens, frames
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("blank_penalty", [0.0, 0.5])
+@torch.no_grad()
+def test_batch_equals_one_by_one(seed: int, blank_penalty: float) -> None:
+    torch.manual_seed(seed)
+    model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16), vocab_size=7).eval()
+    for p in model.joiner.parameters():
+        p.mul_(3)  # far enough from uniform that tokens depend on the history
+    encoder_out, lens = torch.randn(4, 30, 16), torch.tensor([30, 1, 17, 0])
+    found = greedy_search(model, encoder_out, lens, blank_penalty)
+    assert any(len(h.tokens) > 3 for h in found)
+    for hypothesis, x, n in zip(found, encoder_out, lens.tolist()):
+        tokens, frames = one_by_one(model, x[:n], blank_penalty)
+        assert (list(hypothesis.tokens), list(hypothesis.frames)) == (tokens, frames)
+        assert all(0 < s <= 1 for s in hypothesis.scores)
