@@ -48,7 +48,7 @@ MODELX 1 | {KIND}的{modeln} | the {KIND} {modeln} | modeln
 MODELX 0.4 | 能夠{MACT}的那種{modeln} | the kind of {modeln} that can {MACT} | sg
 METHX  1 | {WHO}發明的{meth} | the {meth} that {WHO} {=invent:WHO} | meth
 METHX  1 | 訓練{MODELX}的{methn} | the {methn} to train {MODELX} | methn
-QTYX   1 | 百分之{PERCENT}的{qtyn} | a {qtyn} of {PERCENT} percent | sg
+QTYX   1 | 百分之{PERCENT}的{qtyn} | {qtyn:a} of {PERCENT} percent | sg
 TASKX  1 | 跟{MODELX}有關的{taskn} | the {taskn} about {MODELX} | taskn
 PERCENT 2 | {TENS} | {TENS}
 PERCENT 3 | {TENS}{ONES} | {TENS}-{ONES}

@@ -10,6 +10,8 @@ import ctypes
 import math
 import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -64,8 +66,16 @@ def speak_lectures(
     lectures: Sequence[tuple[Sequence[str], Voice, int, tuple[float, float]]], num_workers: int
 ) -> list[SpokenLecture]:
     """Speak each lecture (see speak_lecture for its four values) in a new process, num_workers at a time."""
-    with multiprocessing.get_context("spawn").Pool(num_workers, maxtasksperchild=1) as pool:
-        return pool.starmap(speak_lecture, lectures, chunksize=1)
+    with ThreadPoolExecutor(num_workers) as threads:
+        return list(threads.map(_speak_in_new_process, lectures))
+
+
+def _speak_in_new_process(lecture: tuple[Sequence[str], Voice, int, tuple[float, float]]) -> SpokenLecture:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        try:
+            return process.submit(speak_lecture, *lecture).result()
+        except BrokenProcessPool as e:
+            raise DataError("a process that spoke a lecture was killed; free some memory and run again") from e
 
 
 def speak_lecture(sentences: Sequence[str], voice: Voice, seed: int, limits: tuple[float, float]) -> SpokenLecture:
