@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from ml2021.asr.model import AsrModel, CtcModel
+from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.subsampling import frame_mask, subsampled_lens
 from ml2021.config import EncoderConfig, TransducerConfig
 
@@ -25,8 +28,15 @@ def log_mels(lens: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
 def model() -> AsrModel:
     torch.manual_seed(0)
     model = AsrModel(CONFIG, VOCAB)
-    model.encoder.subsampling.norm(4 * torch.randn(500, 80) - 8)
+    set_statistics(model, 4 * torch.randn(500, 80) - 8)
     return model
+
+
+def set_statistics(model: AsrModel, features: Tensor) -> None:
+    """Give the feature normalisation the statistics of (T, 80), as training does over many steps."""
+    norm = model.encoder.subsampling.norm
+    norm.momentum = 1.0
+    norm(features)
 
 
 def test_subsampled_lens_are_the_encoder_s(model: AsrModel) -> None:
@@ -63,7 +73,7 @@ def test_padding_changes_no_loss_and_no_gradient_in_training() -> None:
         return torch.stack([losses.simple, losses.pruned, losses.ctc]).detach(), gradient
 
     for a, b in zip(losses_and_gradient(0.0), losses_and_gradient(100.0), strict=True):
-        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
 
 
 def test_sums_are_those_of_the_utterances_alone(model: AsrModel) -> None:
@@ -125,31 +135,28 @@ def test_losses_that_are_not_numbers_are_not_left_out(model: AsrModel) -> None:
 
 
 def test_overfits_a_few_utterances() -> None:
-    """Tokens are bands of frequency; after a minute's worth of steps greedy search reads them back."""
-    search = pytest.importorskip("ml2021.asr.search.greedy")
+    """Each token is a band of frequencies; after some steps greedy search reads the tokens back."""
     torch.manual_seed(0)
     tokens = [[3, 4, 5, 3], [6, 7, 7, 8, 3], [9, 10, 4]]
-    features = torch.full((3, 120, 80), -10.0)
+    lens = torch.tensor([15 * len(ids) + 5 for ids in tokens])
+    features = torch.full((3, 80, 80), -10.0)
     for i, ids in enumerate(tokens):
         for j, token in enumerate(ids):
-            features[i, 8 + 22 * j : 22 + 22 * j, 8 * (token - 3) : 8 * (token - 3) + 8] = 0.0
+            features[i, 15 * j + 4 : 15 * j + 14, 8 * (token - 3) : 8 * (token - 2)] = 0.0
     features += 0.5 * torch.randn(features.shape)
-    lens = torch.tensor([22 * len(ids) + 10 for ids in tokens])
-    model = AsrModel(CONFIG, VOCAB).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    first = last = 0.0
-    for _ in range(120):
+    small = replace(ENCODER, num_layers=1, dim=32, feedforward_dim=64)
+    model = AsrModel(TransducerConfig(encoder=small, decoder_dim=32, joiner_dim=32), VOCAB).train()
+    set_statistics(model, features.flatten(0, 1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    history = []
+    for _ in range(80):
         losses = model(features, lens, tokens)
-        loss = losses.simple + losses.pruned + 0.2 * losses.ctc
-        last = float(losses.pruned.detach())
-        first = first or last
         optimizer.zero_grad()
-        loss.backward()
+        (losses.simple + losses.pruned + 0.2 * losses.ctc).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-    assert last < first / 10
+        history.append(float(losses.pruned.detach()))
+    assert history[-1] < history[0] / 10
     model.eval()
-    with torch.no_grad():
-        encoder_out, out_lens = model.encoder(features, lens)
-        hypotheses = search.greedy_search(model, encoder_out, out_lens, 0.0)
+    hypotheses = greedy_search(model, *model.encoder(features, lens))
     assert [list(h.tokens) for h in hypotheses] == tokens
