@@ -42,6 +42,10 @@ class Task(Protocol):
         """The batches of an epoch (1-based), a function of seed and epoch alone."""
         ...
 
+    def num_train_batches(self, epoch: int) -> int:
+        """How many batches an epoch has, found without making them where that is dear."""
+        ...
+
     def valid_batches(self) -> Iterator[Any]:
         """The batches of the dev part."""
         ...
@@ -86,7 +90,7 @@ class Trainer:
 
     def _train_epoch(self, writer: SummaryWriter) -> None:
         if self.num_steps == 0:
-            self.num_steps = self.config.num_epochs * sum(1 for _ in self.task.train_batches(self.epoch))
+            self.num_steps = self.config.num_epochs * self.task.num_train_batches(self.epoch)
             if self.num_steps == 0:
                 raise DataError("the train part gives no batches: it is empty, or max_duration is below every cut")
         self.model.train()
@@ -113,6 +117,8 @@ class Trainer:
                 _write_scalars(writer, "train/current_", shown, self.step)
                 writer.add_scalar("train/learning_rate", self._learning_rate(), self.step)
                 bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()})
+                if bar.disable:
+                    logger.info("epoch %d: step %d of %d, %s", self.epoch, self.step, self.num_steps, _show(shown))
             if self.step % self.config.save_every_n == 0:
                 self._save(f"checkpoint-{self.step}.pt")
         means = {k: v / max(weight, 1e-9) for k, v in total.items()}

@@ -74,7 +74,7 @@ def align_lectures(
             logger.info("aligner, round %d of %d: %d windows", index + 1, num_rounds, len(windows))
             task = AlignerTask(windows, config)
             if index == 0:
-                epochs = max(epochs, -(-config.min_steps // sum(1 for _ in task.train_batches(1))))
+                epochs = max(epochs, -(-config.min_steps // task.num_train_batches(1)))
             Trainer(model, task, replace(config.train, num_epochs=epochs), round_dir, device).run()
         model.load_state_dict(load_checkpoint(round_dir / "pretrained.pt")["model"])
         model.eval()
@@ -188,6 +188,10 @@ class AlignerTask:
             batches[-1].append(i)
         for b in rng.permutation(len(batches)).tolist():
             yield batches[b]
+
+    def num_train_batches(self, epoch: int) -> int:
+        """How many batches an epoch has."""
+        return sum(1 for _ in self.train_batches(epoch))
 
     def valid_batches(self) -> Iterator[list[int]]:
         """None: all lectures are to be aligned, there is nothing to hold out."""

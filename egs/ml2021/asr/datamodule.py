@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from lhotse import CutSet, load_manifest
+from lhotse import CutSet
+from lhotse.cut import Cut
 from lhotse.dataset import DynamicBucketingSampler, K2SpeechRecognitionDataset, SimpleCutSampler
 
 from lhotse_prep.errors import DataError
@@ -28,33 +29,47 @@ class AsrDataModule:
         path = self.cuts_dir / f"ml2021_cuts_{part}.jsonl.gz"
         if not path.is_file():
             raise DataError(f"no cuts {path}; stage 4 makes them")
-        return CutSet.from_cuts(c.merge_supervisions() for c in load_manifest(path, CutSet) if c.supervisions)
+        return CutSet.from_jsonl_lazy(path).filter(_has_text).map(_merged)
 
     def train_batches(self, epoch: int) -> Iterator[dict[str, Any]]:
         """The batches of an epoch, in the order and with the masks that seed and epoch give."""
-        cuts = self.cuts("train")
-        for factor in self.config.speed_factors:
-            cuts = cuts + self.cuts("train").perturb_speed(factor)
-        num_buckets = max(2, min(self.config.num_buckets, len(cuts) // 4))
-        sampler = DynamicBucketingSampler(
-            cuts, max_duration=self.config.max_duration, shuffle=True, num_buckets=num_buckets,
-            seed=self.seed + epoch, buffer_size=20_000, rank=0, world_size=1,
-        )  # fmt: skip
         augment = spec_augment(self.config.spec_augment)
         dataset = K2SpeechRecognitionDataset(input_transforms=[] if augment is None else [augment])
-        for index, batch in enumerate(sampler):
+        for index, batch in enumerate(self._train_sampler(epoch)):
             _seed_masks(self.seed, epoch, index)
             yield dataset[batch]
 
+    def num_train_batches(self, epoch: int) -> int:
+        """How many batches an epoch has; no features are read."""
+        return sum(1 for _ in self._train_sampler(epoch))
+
     def eval_batches(self, part: str, max_duration: float) -> Iterator[dict[str, Any]]:
-        """All cuts of a part, longest first in memory order, with `supervisions.cut` for their ids."""
-        cuts = self.cuts(part)
-        if not len(cuts):
+        """All cuts of a part, short ones first, with `supervisions.cut` for their ids."""
+        ordered = CutSet.from_cuts(sorted(self.cuts(part), key=lambda c: (c.duration, c.id)))
+        if not len(ordered):
             return
-        ordered = CutSet.from_cuts(sorted(cuts, key=lambda c: (c.duration, c.id)))
         dataset = K2SpeechRecognitionDataset(return_cuts=True)
         for batch in SimpleCutSampler(ordered, max_duration=max_duration, shuffle=False, rank=0, world_size=1):
             yield dataset[batch]
+
+
+    def _train_sampler(self, epoch: int) -> DynamicBucketingSampler:
+        cuts = self.cuts("train")
+        for factor in self.config.speed_factors:
+            cuts = cuts + self.cuts("train").perturb_speed(factor)
+        num_buckets = max(2, min(self.config.num_buckets, sum(1 for _ in cuts) // 4))
+        return DynamicBucketingSampler(
+            cuts, max_duration=self.config.max_duration, shuffle=True, num_buckets=num_buckets,
+            seed=self.seed + epoch, buffer_size=20_000, rank=0, world_size=1,
+        )  # fmt: skip
+
+
+def _has_text(cut: Cut) -> bool:
+    return len(cut.supervisions) > 0
+
+
+def _merged(cut: Cut) -> Cut:
+    return cut.merge_supervisions()
 
 
 def _seed_masks(*numbers: int) -> None:

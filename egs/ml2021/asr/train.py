@@ -35,6 +35,10 @@ class TransducerTask:
         """Training batches of an epoch."""
         return self.data.train_batches(epoch)
 
+    def num_train_batches(self, epoch: int) -> int:
+        """How many batches an epoch has."""
+        return self.data.num_train_batches(epoch)
+
     def valid_batches(self) -> Iterator[dict[str, Any]]:
         """All of dev."""
         return self.data.eval_batches("dev", VALID_MAX_DURATION)
@@ -55,8 +59,9 @@ class TransducerTask:
             "simple_loss": float(losses.simple.detach()),
             "pruned_loss": float(losses.pruned.detach()),
             "ctc_loss": float(losses.ctc.detach()),
-            "utterances_left_out": losses.num_left_out * num_frames / max(1, len(tokens)),
         }
+        if losses.num_left_out:
+            sums["part_left_out"] = losses.num_left_out * num_frames / len(tokens)
         return StepLoss(loss, sums, num_frames)
 
 

@@ -34,6 +34,9 @@ class TranslationTask:
     def train_batches(self, epoch: int) -> Iterator[MtBatch]:
         return self.batches.train_batches(epoch)
 
+    def num_train_batches(self, epoch: int) -> int:
+        return sum(1 for _ in self.batches.train_batches(epoch))
+
     def valid_batches(self) -> Iterator[MtBatch]:
         return iter(self.batches.valid)
 

@@ -1,0 +1,111 @@
+"""All stages on a corpus of a minute or two, through run.sh, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pysubs2
+import pytest
+from lhotse import CutSet, load_manifest
+
+from lhotse_prep.stages import read_jsonl
+
+
+@dataclass
+class Run:
+    """A finished run."""
+
+    project: Path
+    data: Path
+    exp: Path
+    output: str
+
+    def again(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """run.sh once more, with more options."""
+        return run_sh(self.project, self.data, self.exp, *options)
+
+
+def run_sh(project: Path, data: Path, exp: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = ["./run.sh", "--conf", "conf/smoke", "--data", str(data), "--exp", str(exp), *options]
+    environment = os.environ | {"ML2021_PYTHON": sys.executable}
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="module")
+def smoke(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("smoke")
+    result = run_sh(project, folder / "data", folder / "exp")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    return Run(project, folder / "data", folder / "exp", result.stdout)
+
+
+def test_results_have_all_figures(smoke: Run) -> None:
+    results = json.loads((smoke.exp / "results.json").read_text())
+    stages = ["corpus", "manifests", "lang", "align", "windows", "asr-train", "asr-decode", "bitext", "mt-train"]
+    stages += ["mt-decode", "st", "export", "report", "total"]
+    assert list(results["wall_seconds"]) == stages and all(s > 0 for s in results["wall_seconds"].values())
+    for key in ("mer_windows", "mer_lecture"):
+        assert set(results[key]) == {"mer", "zh", "en"} and results[key]["mer"] > 0
+    assert results["alignment_median_ms"] > 0 and results["num_parameters_asr"] > 10_000
+    assert 0 <= results["bleu_mt"] <= 100 and 0 <= results["bleu_cascade"] <= 100
+    assert str(f"{results['mer_windows']['mer']:.2f}") in smoke.output
+    page = (smoke.exp / "report" / "index.html").read_text()
+    assert "data:image/png;base64" in page and "<script src" not in page
+
+
+def test_cuts_hold_the_transcript_and_lhotse_describes_them(smoke: Run) -> None:
+    path = smoke.data / "cuts" / "ml2021_cuts_train.jsonl.gz"
+    lhotse = [sys.executable, "-m", "lhotse.bin.lhotse", "cut", "describe", str(path)]
+    shown = subprocess.run(lhotse, capture_output=True, text=True, timeout=120)
+    assert shown.returncode == 0 and "Cuts count" in shown.stdout, shown.stderr
+    for part in ("train", "dev", "test"):
+        cuts = load_manifest(smoke.data / "cuts" / f"ml2021_cuts_{part}.jsonl.gz", CutSet)
+        for lecture in load_manifest(smoke.data / "manifests" / f"ml2021_supervisions_{part}.jsonl.gz"):
+            own = [s for c in cuts if c.recording_id == lecture.id for s in c.supervisions]
+            words = lecture.text.split()
+            for s in own:  # every supervision is a stretch of the transcript, none is there twice
+                first = s.custom["first_token"]
+                assert words[first : first + len(s.text.split())] == s.text.split()
+            assert len({s.custom["first_token"] for s in own}) == len(own)
+        assert all(c.load_features().shape == (c.num_frames, 80) for c in cuts)
+
+
+def test_subtitles_are_bilingual_and_in_order(smoke: Run) -> None:
+    lecture = next((smoke.exp / "st").glob("*.jsonl")).stem
+    rows = read_jsonl(smoke.exp / "st" / f"{lecture}.jsonl")
+    for suffix in ("srt", "vtt"):
+        cues = pysubs2.load(str(smoke.exp / "st" / f"{lecture}.{suffix}"))
+        assert all(a.end <= b.start for a, b in zip(cues, cues[1:])) and all(c.end > c.start for c in cues)
+        assert bool(rows) == bool(len(cues))
+
+
+def test_decoding_files_are_icefalls(smoke: Run) -> None:
+    folder = smoke.exp / "asr" / "greedy_search"
+    recogs = next(folder.glob("recogs-test-*.txt")).read_text().splitlines()
+    assert all(re.fullmatch(r"lecture\d+-\d{4}:\t(ref|hyp)=\[.*\]", line) for line in recogs) and recogs
+    assert next(folder.glob("errs-test-*.txt")).read_text().startswith("%WER = ")
+    assert next(folder.glob("wer-summary-test-*.txt")).read_text().startswith("settings\tWER\n")
+    assert (smoke.exp / "asr" / "pretrained.pt").is_file() and list((smoke.exp / "asr" / "tensorboard").iterdir())
+
+
+def test_second_run_skips_every_stage(smoke: Run) -> None:
+    before = {p: p.stat().st_mtime_ns for p in [*smoke.data.rglob("*.jsonl*"), *smoke.exp.rglob("*.pt")]}
+    started = time.time()
+    result = smoke.again()
+    assert result.returncode == 0 and time.time() - started < 20
+    assert len(re.findall("up to date", result.stderr)) == 13
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_stage_whose_input_is_missing_names_the_stage_to_run(smoke: Run, tmp_path: Path) -> None:
+    result = run_sh(smoke.project, tmp_path / "d", tmp_path / "e", "--stage", "4", "--stop-stage", "4")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "./run.sh --stage 1 --stop-stage 1" in result.stderr
