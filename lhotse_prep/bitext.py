@@ -15,12 +15,12 @@ import numpy as np
 
 from lhotse_prep.bitext_config import BitextConfig
 from lhotse_prep.bitext_search import LengthPrior, search
-from lhotse_prep.boundaries import BoundaryModel, shape, transcript_features, translation_features
+from lhotse_prep.boundaries import BoundaryModel, cohesion, transcript_features, translation_features
+from lhotse_prep.english import first_segment_odds, segment_starts, starter_odds
 from lhotse_prep.errors import DataError
 from lhotse_prep.word_translation import WordTable
 
 logger = logging.getLogger(__name__)
-MAX_SEGMENT_WORDS = 60  # an English stretch with no capitals at all is cut here
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,14 @@ class _State:
 def make_pairs(lectures: Sequence[LectureText], config: BitextConfig) -> dict[str, list[Pair]]:
     """Sentence pairs of each lecture, in order, each token and each word in exactly one (one side may be empty)."""
     table = WordTable((x.tokens for x in lectures), (x.words for x in lectures))
-    states = [_first_state(x, table) for x in lectures]
+    coherences = cohesion([x.tokens for x in lectures])
+    starters = starter_odds([x.words for x in lectures])
+    states = [_first_state(x, table, coherence, starters) for x, coherence in zip(lectures, coherences)]
     total_tokens = sum(len(x.tokens) for x in lectures)
     prior = LengthPrior(total_tokens / sum(len(x.words) for x in lectures), 3.0)
-    token_model = BoundaryModel([r for x in lectures for r in transcript_features(x.tokens, x.pauses)])
+    token_model = BoundaryModel(
+        [row for x, c in zip(lectures, coherences) for row in transcript_features(x.tokens, x.pauses, c)]
+    )
     word_model = BoundaryModel([r for s in states for r in translation_features(s.text.words, s.starts[:-1].tolist())])
     table.train(_proportional_pairs(states), 3, config.discount)
     for number in range(config.num_rounds):
@@ -88,32 +92,23 @@ def make_pairs(lectures: Sequence[LectureText], config: BitextConfig) -> dict[st
     return {s.text.id: [_scored(s, b, table) for b in s.beads] for s in states}
 
 
-def segment_starts(words: Sequence[str]) -> list[int]:
-    """Words where a sentence may begin: capitalised, after a full stop, and at least every MAX_SEGMENT_WORDS words."""
-    starts = [0]
-    for i in range(1, len(words)):
-        stop = words[i - 1].rstrip("\"'”’)")[-1:] in (".", "?", "!")
-        if stop or shape(words[i].lstrip("\"'“‘(")) in "CAI" or i - starts[-1] >= MAX_SEGMENT_WORDS:
-            starts.append(i)
-    return starts
-
-
-def _first_state(text: LectureText, table: WordTable) -> _State:
+def _first_state(text: LectureText, table: WordTable, coherence: np.ndarray, starters: dict[str, float]) -> _State:
     starts = np.array([*segment_starts(text.words), len(text.words)])
-    segment_odds = np.zeros(len(starts))
-    for k, s in enumerate(starts[1:-1], 1):
-        before, word = text.words[s - 1], text.words[s]
-        kind = shape(word.lstrip("\"'“‘("))
-        stop = before.rstrip("\"'”’)")[-1:] in (".", "?", "!")
-        segment_odds[k] = 4.0 if stop else 1.5 if kind == "C" and shape(before) != "C" else -2.0
-    token_odds = np.full(len(text.tokens) + 1, -2.5)
-    for i, pause in enumerate(text.pauses or []):
-        if pause is not None:
-            token_odds[i] = 2.0 if pause >= 0.3 else 0.0 if pause >= 0.15 else -4.0
-    token_odds[[0, -1]] = 0.0
-    return _State(
-        text, starts, table.encode_source(text.tokens), table.encode_target(text.words), token_odds, segment_odds
-    )
+    segment_odds = first_segment_odds(text.words, starts, starters)
+    token_odds = _first_token_odds(text, coherence, num_sentences=1 + int((segment_odds > 0).sum()))
+    source, target = table.encode_source(text.tokens), table.encode_target(text.words)
+    return _State(text, starts, source, target, token_odds, segment_odds)
+
+
+def _first_token_odds(text: LectureText, coherence: np.ndarray, num_sentences: int) -> np.ndarray:
+    """Log-odds of a boundary before each token: the longest pauses are likely, the inside of a word is not."""
+    rate = min(0.5, num_sentences / len(text.tokens))
+    odds = np.append(np.log(rate / (1 - rate)) - 0.25 * coherence, 0.0)
+    known = [(pause, i) for i, pause in enumerate(text.pauses or []) if pause is not None]
+    for rank, (_, i) in enumerate(sorted(known, reverse=True)):
+        odds[i] += 4.0 if rank < 0.8 * num_sentences else 1.5 if rank < 1.3 * num_sentences else -1.0
+    odds[0] = 0.0
+    return odds
 
 
 def _proportional_pairs(states: Sequence[_State], block: int = 30) -> list[tuple[np.ndarray, np.ndarray]]:

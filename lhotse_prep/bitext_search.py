@@ -13,6 +13,8 @@ import numpy as np
 
 MAX_MERGE = 4
 BACKGROUND = 0.3  # part of the background in the probability of a token
+# Model 1 spreads a token over all words of its bead, and so gains by every cut through a pair: it is held back.
+TRANSLATION_WEIGHT = 0.5
 STRETCH = 5.0  # a bead has at most this many times the expected number of tokens
 NULL_SEGMENT = -9.0  # log-probability of a segment without a stretch
 NULL_STRETCH = -9.0  # of a stretch without a segment, and for each of its tokens
@@ -93,14 +95,14 @@ def _segment_sums(source, u0, u1, target, e0, e1, probs, out):  # type: ignore[n
 
 @numba.njit(cache=True)
 def _gains(sums, num_units, source, source_starts, unigram, first, last, out):  # type: ignore[no-untyped-def]
-    """out[j - first] = log-likelihood ratio of tokens first..j-1 against the background."""
+    """out[j - first] = weighted log-likelihood ratio of tokens first..j-1 against the background."""
     out[0] = 0.0
     for j in range(first, last):
         gain = 0.0
         for u in range(source_starts[j], source_starts[j + 1]):
             background = unigram[source[u]]
             gain += np.log(BACKGROUND + (1 - BACKGROUND) * sums[u] / (num_units * background))
-        out[j + 1 - first] = out[j - first] + gain
+        out[j + 1 - first] = out[j - first] + TRANSLATION_WEIGHT * gain
 
 
 @numba.njit(cache=True)

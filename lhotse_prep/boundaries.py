@@ -5,23 +5,59 @@ It is trained on the boundaries that the bitext search found, and steers the nex
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
+from lhotse_prep.english import shape
+
 PAUSE_EDGES = (0.02, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0)  # seconds
 _EDGE = "|"  # beyond the text
+MAX_COHESION = 5.0  # nats
 
 
-def transcript_features(tokens: Sequence[str], pauses: Sequence[float | None] | None) -> list[list[str]]:
-    """Features of the boundary before each token: two tokens on both sides, the pause in seconds (None: unknown)."""
+def cohesion(texts: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    """How much more often than by chance a token follows the one before, in nats from 0 to MAX_COHESION.
+
+    Characters of one word cohere, across sentences they hardly do. A pair seen once proves nothing.
+
+    Returns:
+      An array (T,) for each text; its first element is 0.
+    """
+    tokens = Counter(t for text in texts for t in text)
+    pairs = Counter(pair for text in texts for pair in zip(text, text[1:]))
+    total = sum(tokens.values())
+    results = []
+    for text in texts:
+        result = np.zeros(len(text))
+        for i, (a, b) in enumerate(zip(text, text[1:]), 1):
+            if pairs[a, b] > 1:
+                result[i] = np.log((pairs[a, b] - 0.5) * total / (tokens[a] * tokens[b]))
+        results.append(np.clip(result, 0.0, MAX_COHESION))
+    return results
+
+
+def transcript_features(
+    tokens: Sequence[str], pauses: Sequence[float | None] | None, coherence: np.ndarray
+) -> list[list[str]]:
+    """Features of the boundary before each token.
+
+    Args:
+      tokens: the transcript, from which two tokens on both sides count.
+      pauses: seconds of silence before each token, None where unknown.
+      coherence: (T,), of `cohesion`.
+    """
     padded = [_EDGE, _EDGE, *tokens, _EDGE, _EDGE]
     rows = []
     for i in range(len(tokens)):
         a, b, c, d = padded[i : i + 4]
         pause = None if pauses is None else pauses[i]
         bucket = "?" if pause is None else str(int(np.searchsorted(PAUSE_EDGES, pause, side="right")))
-        rows.append([f"-1{b}", f"+1{c}", f"-2{a}{b}", f"+2{c}{d}", f"-+{b}{c}", f"p{bucket}"])
+        rows.append([
+            f"-1{b}", f"+1{c}", f"-2{a}{b}", f"+2{c}{d}", f"-+{b}{c}", f"p{bucket}",
+            f"c{int(coherence[i])}",
+        ])  # fmt: skip
     return rows
 
 
@@ -39,18 +75,6 @@ def translation_features(words: Sequence[str], starts: Sequence[int]) -> list[li
     return rows
 
 
-def shape(word: str) -> str:
-    """I, an acronym (A), capitalised (C), with a digit (0), else lower case (a)."""
-    letters = [c for c in word if c.isalpha()]
-    if word.strip("\"'“”‘’.,?!") in ("I", "I'm", "I'll", "I've", "I'd", "I’m", "I’ll", "I’ve", "I’d"):
-        return "I"
-    if not letters:
-        return "0"
-    if len(letters) > 1 and sum(c.isupper() for c in letters) > 1 and letters[1].isupper():
-        return "A"
-    return "C" if letters[0].isupper() else "a"
-
-
 class BoundaryModel:
     """Log-odds of a boundary as a sum of feature weights; fitted by Adagrad on all places, L2-regularised."""
 
@@ -61,7 +85,7 @@ class BoundaryModel:
         self.features = np.array(flat, dtype=np.int64).reshape(len(rows), width)
         self.num_features = len(names)
 
-    def fit(self, labels: np.ndarray, l2: float = 0.3, num_steps: int = 80) -> np.ndarray:
+    def fit(self, labels: np.ndarray, l2: float = 5.0, num_steps: int = 80) -> np.ndarray:
         """
         Args:
           labels: (N,), 1 where a boundary is, 0 where none, NaN where unknown (left out of the fit).
