@@ -86,10 +86,9 @@ def _synthesise(words: Sequence[str], num_features: int) -> tuple[NDArray[np.flo
     """Log-mel features (T, F) of the words spoken without pauses, and the sample at which each begins."""
     import torch
     from lhotse import Fbank, FbankConfig
-    from pypinyin import Style, lazy_pinyin
     from torchaudio.functional import resample
 
-    speaker = Speaker(Voice())
+    speaker, voice = Speaker(), Voice()
     extractor = Fbank(FbankConfig(num_mel_bins=num_features, dither=0.0, snip_edges=False, high_freq=-400.0))
     parts, starts = [], []
     num_frames = 0
@@ -97,11 +96,8 @@ def _synthesise(words: Sequence[str], num_features: int) -> tuple[NDArray[np.flo
         run = list(group)
         for begin in range(0, len(run), 40):
             text = run[begin : begin + 40]
-            if han:
-                syllables = lazy_pinyin(text, style=Style.TONE3, neutral_tone_with_five=True)
-                speech = speaker.speak(syllables, "cmn-latn-pinyin")
-            else:
-                speech = speaker.speak(text, "en-us")
+            speaker.choose("cmn-latn-pinyin" if han else "en-us", voice)
+            speech = speaker.speak(_pinyin(text) if han else text)
             samples = resample(torch.from_numpy(speech.samples), speaker.sample_rate, SAMPLE_RATE).numpy()
             loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max(initial=0.0))
             first, last = (loud[0], loud[-1] + 1) if len(loud) else (0, len(samples))
@@ -113,6 +109,12 @@ def _synthesise(words: Sequence[str], num_features: int) -> tuple[NDArray[np.flo
             parts.append(np.asarray(extractor.extract(part, SAMPLE_RATE)))
             num_frames += len(parts[-1])
     return np.concatenate(parts), np.concatenate(starts)
+
+
+def _pinyin(characters: Sequence[str]) -> list[str]:
+    from pypinyin import Style, lazy_pinyin
+
+    return lazy_pinyin("".join(characters), style=Style.TONE3, neutral_tone_with_five=True)
 
 
 def _cepstra(features: NDArray[np.float32], num_cepstra: int = 16) -> NDArray[np.float32]:

@@ -53,9 +53,8 @@ class Speech:
 class Speaker:
     """Speaks phrases, each in one language."""
 
-    def __init__(self, voice: Voice) -> None:
-        self.voice = voice
-        self._library = ctypes.cdll.LoadLibrary(str(espeakng_loader.get_library_path()))
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(str(espeakng_loader.get_library_path()))
         path = str(espeakng_loader.get_data_path()).encode()
         self.sample_rate: int = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0)
         if self.sample_rate <= 0:
@@ -64,29 +63,30 @@ class Speaker:
         self._words: list[tuple[int, int]] = []  # (character of the text, sample)
         self._callback = _CALLBACK(self._take)  # kept: the library holds only a pointer
         self._library.espeak_SetSynthCallback(self._callback)
-        self._language = ""
+        self._name = ""
 
-    def speak(self, words: Sequence[str], language: str) -> Speech:
-        """Speak words of one language.
+    def choose(self, language: str, voice: Voice) -> None:
+        """Speak like this from now on; `language` is "cmn-latn-pinyin" (pinyin with tone numbers) or "en-us"."""
+        name = f"{language}+{voice.variant}" if voice.variant else language
+        if name != self._name and self._library.espeak_SetVoiceByName(name.encode()) != 0:
+            raise DataError(f"espeak-ng has no voice {name}; install espeakng-loader anew")
+        self._name = name
+        values = {_RATE: voice.rate, _VOLUME: 100, _PITCH: voice.pitch, _RANGE: voice.pitch_range}
+        for parameter, value in values.items():
+            self._library.espeak_SetParameter(parameter, value, 0)
 
-        Args:
-          words: pinyin syllables with tone numbers for "cmn-latn-pinyin"; English words for "en-us".
-          language: espeak's name of the language.
-        """
-        self._choose(language)
+    def speak(self, words: Sequence[str]) -> Speech:
+        """Speak words in the language that was chosen."""
         self._chunks, self._words = [], []
         joined = " ".join(words)
-        text = joined.encode()
-        code = self._library.espeak_Synth(
-            ctypes.c_char_p(text), ctypes.c_size_t(len(text) + 1), 0, 0, 0, _CHARS_UTF8, None, None
-        )
-        if code != 0:
-            raise DataError(f"espeak-ng cannot speak {joined!r} (code {code})")
+        text = joined.encode() + b"\0"
+        if self._library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 1, 0, _CHARS_UTF8, None, None) != 0:
+            raise DataError(f"espeak-ng cannot speak {joined!r}")
         samples = (np.concatenate(self._chunks or [np.zeros(0, np.int16)]) / 32768).astype(np.float32)
         return Speech(samples, self._word_starts(words, len(samples)))
 
     def _word_starts(self, words: Sequence[str], num_samples: int) -> NDArray[np.int64]:
-        """espeak-ng reports what it takes for words, which may be more or fewer; one unreported starts with the next."""
+        """espeak-ng reports what it takes for words, perhaps more or fewer; one unreported starts with the next."""
         ends = np.cumsum([len(w) + 1 for w in words])  # in characters, with the space
         starts = np.full(len(words), num_samples, np.int64)
         for character, sample in reversed(self._words):
@@ -94,17 +94,6 @@ class Speaker:
             if index < len(words):
                 starts[index] = sample
         return np.minimum.accumulate(starts[::-1])[::-1]
-
-    def _choose(self, language: str) -> None:
-        if language == self._language:
-            return
-        name = f"{language}+{self.voice.variant}" if self.voice.variant else language
-        if self._library.espeak_SetVoiceByName(name.encode()) != 0:
-            raise DataError(f"espeak-ng has no voice {name}")
-        for parameter, value in ((_RATE, self.voice.rate), (_VOLUME, 100), (_PITCH, self.voice.pitch),
-                                 (_RANGE, self.voice.pitch_range)):  # fmt: skip
-            self._library.espeak_SetParameter(parameter, value, 0)
-        self._language = language
 
     def _take(self, samples: ctypes._Pointer, num_samples: int, events: ctypes._Pointer) -> int:  # type: ignore[type-arg]
         if num_samples > 0 and samples:

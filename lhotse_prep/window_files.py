@@ -71,7 +71,9 @@ def _with_features(cuts: CutSet, work_dir: Path, final_dir: Path) -> CutSet:
     """Compute and store the features of each cut in work_dir, which will be final_dir."""
     if not len(cuts):
         return cuts
-    stored = cuts.compute_and_store_features(fbank_extractor(), str(work_dir), storage_type=LilcomChunkyWriter, progress_bar=sys.stderr.isatty())
+    stored = cuts.compute_and_store_features(
+        fbank_extractor(), str(work_dir), storage_type=LilcomChunkyWriter, progress_bar=sys.stderr.isatty()
+    )
     moved = []
     for cut in stored:
         path = final_dir.parent / Path(cut.features.storage_path).relative_to(work_dir.parent)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 from lhotse_prep.config import load_config, to_mapping
@@ -24,6 +25,7 @@ def main(argv: list[str]) -> None:
         if not (stage.is_done() and (args.data / "truth").is_dir()):
             from lhotse_prep.corpora.mini import make_mini
 
+            shutil.rmtree(args.data / "truth", ignore_errors=True)
             with stage.work() as out:
                 make_mini(out, args.data / "truth", config)
         return

@@ -6,28 +6,25 @@ the same samples each time.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lhotse_prep.errors import DataError
+from lhotse_prep.espeak import Speaker, Voice
 from lhotse_prep.normalize import is_han
 
 SAMPLE_RATE = 16000
 Samples = npt.NDArray[np.float64]
 
 _ESPEAK_RATE = 22050
-_SYNCHRONOUS, _UTF8 = 2, 1
-_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4  # espeak_PARAMETER
 _SILENCE = 0.02  # of a piece's peak: quieter is silence, at its ends
 _JOINT = (0.010, 0.040)  # seconds between two pieces of a sentence
 _COMMA = (0.12, 0.25)  # seconds at a comma
@@ -37,16 +34,6 @@ _SNR_DB = 30.0
 _CUTOFF = (7000.0, 7800.0)  # Hz: the low-pass falls from 1 to 0
 # Syllables a second at espeak rate 200, for Mandarin and for English; used to plan a lecture's length.
 _HAN_PER_SECOND, _ENGLISH_PER_SECOND = 4.95, 5.4
-
-
-@dataclass(frozen=True)
-class Voice:
-    """Who speaks a lecture, in espeak-ng's terms."""
-
-    variant: str  # m1..m8, f1..f5
-    rate: int  # words a minute
-    pitch: int  # 0..100
-    pitch_range: int  # 0..100
 
 
 @dataclass(frozen=True)
@@ -119,20 +106,19 @@ def planned_seconds(sentence: str, rate: int) -> float:
 
 def _speak_sentences(sentences: Sequence[str], voice: Voice, rng: np.random.Generator) -> list[Samples]:
     """The sound of each sentence at SAMPLE_RATE. Each of the two voices is loaded once."""
-    espeak = _Espeak()
+    speaker = Speaker()
     pieces = [sentence_pieces(s) for s in sentences]
-    settings = [
-        (round(voice.rate * rng.uniform(0.95, 1.05)), round(voice.pitch + rng.uniform(-3, 3)), voice.pitch_range)
+    voices = [
+        replace(voice, rate=round(voice.rate * rng.uniform(0.95, 1.05)), pitch=round(voice.pitch + rng.uniform(-3, 3)))
         for _ in sentences
     ]
     sounds: dict[tuple[int, int], Samples] = {}
     for language in ("cmn-latn-pinyin", "en-us"):
-        espeak.set_voice(f"{language}+{voice.variant}")
         for i, sentence in enumerate(pieces):
-            espeak.set_prosody(*settings[i])
+            speaker.choose(language, voices[i])
             for j, (of_language, text) in enumerate(sentence):
                 if of_language == language:
-                    sounds[i, j] = resample(trim(espeak.speak(text)))
+                    sounds[i, j] = resample(trim(speaker.speak(text.split()).samples.astype(np.float64)))
     spoken = []
     for i, sentence in enumerate(pieces):
         signal: list[Samples] = []
@@ -210,43 +196,3 @@ def resample(signal: Samples) -> Samples:
     spectrum *= np.interp(frequencies, _CUTOFF, (1.0, 0.0))
     resampled = np.fft.irfft(spectrum, num_out) * (num_out / num_in)
     return resampled[: len(signal) * SAMPLE_RATE // _ESPEAK_RATE]
-
-
-class _Espeak:
-    """The espeak-ng library of espeakng-loader, loaded once a process."""
-
-    def __init__(self) -> None:
-        import espeakng_loader
-
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data_path = str(espeakng_loader.get_data_path()).encode()
-        if self._library.espeak_Initialize(_SYNCHRONOUS, 0, data_path, 0) != _ESPEAK_RATE:
-            raise DataError("espeak-ng could not be started; install espeakng-loader again")
-        self._blocks: list[npt.NDArray[np.int16]] = []
-        callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-        self._callback = callback_type(self._receive)  # kept: the library holds only a pointer
-        self._library.espeak_SetSynthCallback(self._callback)
-
-    def set_voice(self, name: str) -> None:
-        """Choose a voice by language and variant, `en-us+m3`."""
-        if self._library.espeak_SetVoiceByName(name.encode()) != 0:
-            raise DataError(f"espeak-ng has no voice {name}; install espeakng-loader again")
-
-    def set_prosody(self, rate: int, pitch: int, pitch_range: int) -> None:
-        """Rate in words a minute, pitch and its range from 0 to 100."""
-        for parameter, value in ((_RATE, rate), (_VOLUME, 100), (_PITCH, pitch), (_RANGE, pitch_range)):
-            self._library.espeak_SetParameter(parameter, value, 0)
-
-    def speak(self, text: str) -> Samples:
-        """The sound of a text, at 22050 Hz, in [-1, 1]."""
-        self._blocks.clear()
-        content = text.encode() + b"\0"
-        size = ctypes.c_size_t(len(content))
-        if self._library.espeak_Synth(content, size, 0, 1, 0, _UTF8, None, None) != 0 or not self._blocks:
-            raise DataError(f"espeak-ng did not speak {text!r}")
-        return np.concatenate(self._blocks) / 32768.0
-
-    def _receive(self, wav: Any, num_samples: int, _events: Any) -> int:
-        if wav and num_samples > 0:
-            self._blocks.append(np.ctypeslib.as_array(wav, (num_samples,)).copy())
-        return 0
