@@ -41,7 +41,7 @@ def test_with_no_stops_only_the_shape_counts():
 
 
 def test_a_stop_is_stronger_than_any_word():
-    words = "So we go. then BERT is seen The end".split(" ")
+    words = ["So", "we", "go.", "then", "BERT", "is", "seen", "The", "end"]
     starts = [*segment_starts(words), len(words)]
     odds = first_segment_odds(words, starts, starter_odds([text(0, 0.6)]))
     after_stop = starts.index(3)
