@@ -17,6 +17,7 @@ from torch import Tensor
 
 RNNT_TYPES = ("regular", "modified", "constrained")
 _TINY = float(np.finfo(np.float32).tiny)
+numba.config.THREADING_LAYER = "workqueue"  # OpenMP's idle threads spin and take the cores from torch's
 
 
 def rnnt_loss_smoothed(
