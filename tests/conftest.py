@@ -9,7 +9,8 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported: small tensors gain nothing from more
+# Before torch is imported: small tensors gain nothing from threads, and on a busy machine waiting for them costs much.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
