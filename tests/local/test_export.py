@@ -15,8 +15,9 @@ import soundfile
 import torch
 
 from lhotse_prep.config import to_mapping
+from lhotse_prep.prep_config import LangConfig
 from lhotse_prep.stages import Stage, write_json, write_jsonl
-from lhotse_prep.tokens import LangConfig, make_lang
+from lhotse_prep.tokens import make_lang
 from ml2021.asr.model import AsrModel
 from ml2021.checkpoint import save_checkpoint
 from ml2021.config import AsrConfig, EncoderConfig, TransducerConfig
