@@ -17,8 +17,8 @@ import torch
 from lhotse_prep.config import to_mapping
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import SAMPLE_RATE, fbank
-from lhotse_prep.stages import write_json
 from lhotse_prep.prep_config import LangConfig
+from lhotse_prep.stages import write_json
 from lhotse_prep.tokens import load_lang, make_lang
 from ml2021.asr.export import export_onnx
 from ml2021.asr.load import load_model
