@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -118,7 +119,7 @@ class Stage:
             return
         if not any(self.out_dir.iterdir()):
             return
-        aside = self.out_dir.with_name(f"{self.out_dir.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+        aside = self.out_dir.with_name(f"{self.out_dir.name}.before-{datetime.now():%Y%m%d-%H%M%S-%f}")
         self.out_dir.rename(aside)
         logger.warning("%s: inputs or options changed; what was in %s is now in %s", self.name, self.out_dir, aside)
 
@@ -145,7 +146,8 @@ def hyphenated(argv: Sequence[str]) -> list[str]:
     """Let `--a_b` stand for `--a-b` in an argument list."""
     return [
         "--" + a[2:].split("=", 1)[0].replace("_", "-") + ("=" + a.split("=", 1)[1] if "=" in a else "")
-        if a.startswith("--") else a
+        if a.startswith("--")
+        else a
         for a in argv
     ]
 
@@ -206,11 +208,12 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise DataError(f"no file {path}")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as e:
-            raise DataError(f"{path}, line {number}: not JSON ({e}); make the file again") from e
+    with open(path, encoding="utf-8") as f:  # str.splitlines would also cut at characters that JSON leaves as they are
+        for number, line in enumerate(f, 1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as e:
+                raise DataError(f"{path}, line {number}: not JSON ({e}); make the file again") from e
     return rows
 
 
