@@ -41,9 +41,11 @@ class PronunciationUnits:
         for han, group in groupby(words, key=_is_han_word):
             run = list(group)
             if han:  # the run as a whole, for characters with several readings
-                initials = lazy_pinyin("".join(run), style=Style.INITIALS, strict=False)
-                finals = lazy_pinyin("".join(run), style=Style.FINALS, strict=False)
-                spelled += [[u for u in (i, f) if u] or [w] for i, f, w in zip(initials, finals, run)]
+                initials, finals = (
+                    lazy_pinyin("".join(run), style, _no_reading, strict=False)  # type: ignore[arg-type]
+                    for style in (Style.INITIALS, Style.FINALS)
+                )
+                spelled += [[u for u in (i, f) if u] or [w] for i, f, w in zip(initials, finals, run, strict=True)]
             else:
                 spelled += [self._bpe.encode(word, out_type=str) for word in run]
         return spelled
@@ -56,6 +58,11 @@ def spoken_syllables(word: str) -> float:
     vowel_groups = len(re.findall(r"[aeiouy]+", re.sub(r"e\b", "", word)))
     digits = sum(c.isdigit() for c in word)
     return max(1.0, vowel_groups + digits)
+
+
+def _no_reading(characters: str) -> list[str]:
+    """One item for each of some characters that pypinyin does not know; it hands them over together."""
+    return [""] * len(characters)
 
 
 def _is_han_word(word: str) -> bool:

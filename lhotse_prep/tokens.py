@@ -138,7 +138,11 @@ def load_lang(lang_dir: Path) -> TokenTable:
         if not symbol or index != str(number - 1):
             raise DataError(f"{lang_dir}/tokens.txt, line {number}: expected 'token {number - 1}', got {line!r}")
         symbols.append(symbol)
-    if json.loads((lang_dir / "lang.json").read_text())["hash"] != lang_hash(lang_dir):
+    try:
+        expected_hash = json.loads((lang_dir / "lang.json").read_text(encoding="utf-8"))["hash"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise DataError(f"{lang_dir}/lang.json is damaged ({e!r}); run stage 2 again") from e
+    if expected_hash != lang_hash(lang_dir):
         raise DataError(f"{lang_dir}: tokens.txt or bpe.model changed after lang.json was written; run stage 2 again")
     bpe = spm.SentencePieceProcessor(model_proto=(lang_dir / "bpe.model").read_bytes())
     return TokenTable(symbols, bpe)
