@@ -39,7 +39,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises many kinds for a file that is no checkpoint
-        raise DataError(f"{path} cannot be read as a checkpoint: {str(e).splitlines()[0]}") from e
+        raise DataError(f"{path} cannot be read as a checkpoint: {(str(e) or repr(e)).splitlines()[0]}") from e
     if not isinstance(content, dict) or "model" not in content:
         raise DataError(f"{path} is not a checkpoint of a model: it has no key 'model'")
     return content
@@ -47,8 +47,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def newest_checkpoint(exp_dir: Path) -> tuple[Path, dict[str, Any]] | None:
     """The checkpoint with the most steps that can be read; a damaged one is passed over with a warning."""
-    paths = sorted(exp_dir.glob("epoch-*.pt")) + sorted(exp_dir.glob("checkpoint-*.pt"))
-    for path in sorted(paths, key=lambda p: p.stat().st_mtime_ns, reverse=True):
+    kinds = (
+        [exp_dir / f"{kind}-{n}.pt" for n in reversed(_numbers(exp_dir, kind))] for kind in ("epoch", "checkpoint")
+    )
+    found = [newest for paths in kinds if (newest := _first_readable(paths)) is not None]
+    return max(found, key=lambda item: item[1]["batch_idx_train"], default=None)
+
+
+def _first_readable(paths: Sequence[Path]) -> tuple[Path, dict[str, Any]] | None:
+    for path in paths:
         try:
             return path, load_checkpoint(path)
         except DataError as e:
@@ -105,7 +112,12 @@ def load_averaged(exp_dir: Path, epoch: int | None, avg: int, use_averaged_model
 
 def epoch_numbers(exp_dir: Path) -> list[int]:
     """The epochs that have a checkpoint, ascending."""
-    matches = (re.fullmatch(r"epoch-(\d+)\.pt", p.name) for p in exp_dir.glob("epoch-*.pt"))
+    return _numbers(exp_dir, "epoch")
+
+
+def _numbers(exp_dir: Path, kind: str) -> list[int]:
+    """N of the files KIND-N.pt, ascending."""
+    matches = (re.fullmatch(rf"{kind}-(\d+)\.pt", p.name) for p in exp_dir.glob(f"{kind}-*.pt"))
     return sorted(int(m.group(1)) for m in matches if m)
 
 
