@@ -112,6 +112,7 @@ class AsrConfig:
     data: AsrDataConfig = field(default_factory=AsrDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     init_encoder_from_aligner: bool = True  # begin from stage 3's encoder where it saw only the train part
+    frozen_encoder_steps: int = 0  # first steps that leave the encoder as it is, so that new layers cannot spoil it
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,11 @@ class Trainer:
         self.model = model.to(device)
         self.task, self.config, self.exp_dir, self.device = task, config, exp_dir, device
         self.model_avg = copy.deepcopy(model).to(torch.float64)
-        self.optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.base_lr)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(model, config.weight_decay), lr=config.base_lr, fused=True
+        )
         self.step = 0  # steps done, over all epochs
+        self.averaged_steps = 0  # of them, in model_avg
         self.epoch = 1
         self.batches_done = 0  # in this epoch
         self.num_steps = 0  # in all, known once an epoch has been counted
@@ -152,14 +155,18 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """model_avg at step n is the mean of the weights at every average_period-th step up to n."""
-        part = self.config.average_period / self.step
+        """Bring model_avg up to this step: the weights now count for all steps since the last update.
+
+        So model_avg in a checkpoint is the mean over exactly its steps, as average_with_running_average needs it.
+        """
+        part = (self.step - self.averaged_steps) / max(self.step, 1)
         current = self.model.state_dict()
         for name, mean in self.model_avg.state_dict().items():
             if mean.is_floating_point():
                 mean.mul_(1 - part).add_(current[name].to(mean.dtype), alpha=part)
             else:
                 mean.copy_(current[name])
+        self.averaged_steps = self.step
 
     def _learning_rate(self) -> float:
         """Linear warm-up, then a half cosine down to final_lr_factor."""
@@ -184,6 +191,7 @@ class Trainer:
             logger.info("epoch %d: dev %s", self.epoch, _show(means))
 
     def _save(self, name: str) -> None:
+        self._update_average()
         content = {
             "model": self.model.state_dict(),
             "model_avg": self.model_avg.state_dict(),
@@ -210,7 +218,8 @@ class Trainer:
                 f"{path} does not fit this model: {str(e).splitlines()[-1].strip()}; "
                 f"move {self.exp_dir} away to train from the start"
             ) from e
-        self.step, self.num_steps = content["batch_idx_train"], content["num_steps"]
+        self.step = self.averaged_steps = content["batch_idx_train"]
+        self.num_steps = content["num_steps"]
         self.epoch, self.batches_done = content["sampler"]["epoch"], content["sampler"]["batches_done"]
         logger.info("going on from %s: epoch %d, step %d", path, self.epoch, self.step)
 

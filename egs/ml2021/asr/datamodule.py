@@ -12,6 +12,7 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 from lhotse.dataset import DynamicBucketingSampler, K2SpeechRecognitionDataset, SimpleCutSampler
+from lhotse.utils import fastcopy
 
 from lhotse_prep.errors import DataError
 from ml2021.asr.augment import spec_augment
@@ -69,7 +70,10 @@ def _has_text(cut: Cut) -> bool:
 
 
 def _merged(cut: Cut) -> Cut:
-    return cut.merge_supervisions()
+    """One supervision that lasts as long as the cut: its pauses at both ends belong to the utterance too."""
+    merged = cut.merge_supervisions()
+    merged.supervisions[0] = fastcopy(merged.supervisions[0], start=0.0, duration=merged.duration)
+    return merged
 
 
 def _seed_masks(*numbers: int) -> None:

@@ -45,6 +45,7 @@ class TransducerTask:
 
     def compute_loss(self, model: nn.Module, batch: dict[str, Any], step: int) -> StepLoss:
         """The weighted loss an encoder frame; simple, pruned and CTC loss are reported a frame too."""
+        model.encoder.requires_grad_(step >= self.config.frozen_encoder_steps)  # type: ignore[union-attr]
         device = next(model.parameters()).device
         supervisions = batch["supervisions"]
         order = torch.argsort(supervisions["sequence_idx"])
