@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 def write_windows(manifests: Path, aligned: Path, out_dir: Path, final_dir: Path, config: WindowConfig) -> None:
     """Write ml2021_cuts_{part}.jsonl.gz with features, left_out.jsonl and scores.json.
 
+    Training windows at other speeds go to files of their own, ml2021_cuts_train_sp0.9.jsonl.gz.
+
     Args:
       manifests: stage 1's folder.
       aligned: stage 3's folder.
@@ -40,8 +42,10 @@ def write_windows(manifests: Path, aligned: Path, out_dir: Path, final_dir: Path
             raise DataError(
                 "no training windows: the alignment found no words; look at the aligned supervisions (stage 3)"
             )
-        cuts = _with_features(cuts, out_dir / f"feats_{part}", final_dir / f"feats_{part}")
-        cuts.to_file(out_dir / f"ml2021_cuts_{part}.jsonl.gz")
+        speeds = config.speed_factors if part == "train" else ()
+        for name, copy in [(part, cuts), *((f"{part}_sp{x:g}", cuts.perturb_speed(x)) for x in speeds)]:
+            stored = _with_features(copy, out_dir / f"feats_{name}", final_dir / f"feats_{name}")
+            stored.to_file(out_dir / f"ml2021_cuts_{name}.jsonl.gz")
         left_out += [
             {"id": s.id, "part": part, "start": s.start, "duration": s.duration, "text": s.text} for s in dropped
         ]

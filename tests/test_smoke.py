@@ -26,6 +26,7 @@ class Run:
     data: Path
     exp: Path
     output: str
+    log: str
 
     def again(self, *options: str) -> subprocess.CompletedProcess[str]:
         """run.sh once more, with more options."""
@@ -44,7 +45,7 @@ def smoke(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     result = run_sh(project, folder / "data", folder / "exp")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
-    return Run(project, folder / "data", folder / "exp", result.stdout)
+    return Run(project, folder / "data", folder / "exp", result.stdout, result.stderr)
 
 
 def test_results_have_all_figures(smoke: Run) -> None:
@@ -58,7 +59,14 @@ def test_results_have_all_figures(smoke: Run) -> None:
     assert 0 <= results["bleu_mt"] <= 100 and 0 <= results["bleu_cascade"] <= 100
     assert str(f"{results['mer_windows']['mer']:.2f}") in smoke.output
     page = (smoke.exp / "report" / "index.html").read_text()
-    assert "data:image/png;base64" in page and "<script src" not in page
+    assert "data:image/svg+xml;base64" in page and "<script src" not in page
+
+
+@pytest.mark.parametrize("loss", ["ctc_loss", "simple_loss", "nll"])
+def test_losses_fall_in_training(smoke: Run, loss: str) -> None:
+    """Of the aligner's first round, of the recogniser, of the translator: each epoch below the first."""
+    values = [float(x) for x in re.findall(rf"epoch \d+: step \d+, .*?{loss} ([\d.]+)", smoke.log)]
+    assert len(values) >= 3 and values[2] < values[0]
 
 
 def test_cuts_hold_the_transcript_and_lhotse_describes_them(smoke: Run) -> None:

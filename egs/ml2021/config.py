@@ -97,7 +97,6 @@ class AsrDataConfig:
     max_duration: float = 80.0  # seconds of audio a batch
     num_buckets: int = 10
     num_workers: int = 0
-    speed_factors: tuple[float, ...] = ()  # copies of the training cuts at other speeds, e.g. [0.9, 1.1]
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
     def __post_init__(self) -> None:

@@ -64,7 +64,9 @@ class Trainer:
         self.model = model.to(device)
         self.task, self.config, self.exp_dir, self.device = task, config, exp_dir, device
         self.model_avg = copy.deepcopy(model).to(torch.float64)
-        self.optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.base_lr)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(model, config.weight_decay), lr=config.base_lr, fused=True
+        )
         self.step = 0  # steps done, over all epochs
         self.averaged_steps = 0  # of them, in model_avg
         self.epoch = 1

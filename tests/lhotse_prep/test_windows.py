@@ -29,8 +29,15 @@ def random_lecture(seed: int) -> tuple[Recording, list[SupervisionSegment]]:
         custom = {"first_token": token, "confidence": rng.choice([0.1, 0.9])}
         start, end = items[0].start, items[-1].end
         stretches.append(
-            SupervisionSegment(f"l-{number:05d}", "l", start, round(end - start, 4), text=" ".join(i.symbol for i in items),
-                               alignment={"word": items}, custom=custom)  # fmt: skip
+            SupervisionSegment(
+                f"l-{number:05d}",
+                "l",
+                start,
+                round(end - start, 4),
+                text=" ".join(i.symbol for i in items),
+                alignment={"word": items},
+                custom=custom,
+            )  # fmt: skip
         )
         token += len(items)
         time += rng.choice([0.0, 0.3, 1.0, 4.0])
@@ -81,9 +88,7 @@ def test_words_stay_where_they_were_in_the_recording() -> None:
     recording, stretches = random_lecture(3)
     cuts, _ = make_windows(recording, stretches, WindowConfig(), for_training=False)
     spoken = {(i.symbol, round(i.start, 2)) for s in stretches for i in s.alignment["word"]}
-    found = {
-        (i.symbol, round(i.start + c.start, 2)) for c in cuts for s in c.supervisions for i in s.alignment["word"]
-    }
+    found = {(i.symbol, round(i.start + c.start, 2)) for c in cuts for s in c.supervisions for i in s.alignment["word"]}
     assert {w for w, _ in found} == {w for w, _ in spoken} and len(found) == len(spoken)
     assert isinstance(cuts, CutSet) and all(isinstance(c, MonoCut) and c.recording_id == "l" for c in cuts)
 
@@ -93,7 +98,10 @@ def test_long_stretch_is_split_at_its_widest_gap() -> None:
     stretch = SupervisionSegment("s", "l", 0.0, 2.3, text="我 我 我 我", alignment={"word": items},
                                  custom={"first_token": 7, "confidence": 0.8})  # fmt: skip
     parts = split_long(stretch, 1.5)
-    assert [(p.id, p.start, p.end, p.custom["first_token"]) for p in parts] == [("sa", 0.0, 1.0, 7), ("sb", 1.3, 2.3, 9)]
+    assert [(p.id, p.start, p.end, p.custom["first_token"]) for p in parts] == [
+        ("sa", 0.0, 1.0, 7),
+        ("sb", 1.3, 2.3, 9),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(50))

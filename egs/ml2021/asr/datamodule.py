@@ -53,11 +53,10 @@ class AsrDataModule:
         for batch in SimpleCutSampler(ordered, max_duration=max_duration, shuffle=False, rank=0, world_size=1):
             yield dataset[batch]
 
-
     def _train_sampler(self, epoch: int) -> DynamicBucketingSampler:
         cuts = self.cuts("train")
-        for factor in self.config.speed_factors:
-            cuts = cuts + self.cuts("train").perturb_speed(factor)
+        for path in sorted(self.cuts_dir.glob("ml2021_cuts_train_sp*.jsonl.gz")):
+            cuts = cuts + self.cuts(path.name.removeprefix("ml2021_cuts_").removesuffix(".jsonl.gz"))
         num_buckets = max(2, min(self.config.num_buckets, sum(1 for _ in cuts) // 4))
         return DynamicBucketingSampler(
             cuts, max_duration=self.config.max_duration, shuffle=True, num_buckets=num_buckets,

@@ -56,8 +56,7 @@ class MtDataConfig:
     max_pieces: int = 200  # longer sentences are left out of training
     join_probability: float = 0.3  # that a pair is joined with the next ones of its lecture
     max_join: int = 3  # pairs in a joined one
-    sampling_alpha: float = 0.2  # smoothing of sampled segmentations of the source (1 is none, 0 uniform)
-    sampling_probability: float = 0.5  # part of the source sentences with a sampled segmentation
+    bpe_dropout: float = 0.05  # part of the merges left out when a source sentence is cut into pieces
     label_smoothing: float = 0.1
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 

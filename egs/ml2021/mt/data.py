@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from lhotse_prep.errors import DataError
-from lhotse_prep.normalize import remove_han_spaces
 from lhotse_prep.stages import read_jsonl
 from ml2021.mt.config import MtDataConfig, NoiseConfig
 from ml2021.mt.vocabulary import Vocabulary
@@ -57,8 +56,8 @@ def read_bitext(path: Path) -> list[SentencePair]:
 
 
 def source_text(tokens: Sequence[str]) -> str:
-    """What the encoder's sentencepiece reads: tokens with no spaces between Han characters."""
-    return remove_han_spaces(" ".join(tokens))
+    """What the encoder's sentencepiece reads: spaced tokens, so that each Han character stays a piece of its own."""
+    return " ".join(tokens)
 
 
 def joined(pairs: Sequence[SentencePair], config: MtDataConfig, rng: random.Random) -> list[SentencePair]:
@@ -149,8 +148,7 @@ class TranslationBatches:
     def _encode(self, pair: SentencePair, rng: random.Random) -> tuple[list[int], list[int]]:
         c = self.config
         text = source_text(add_noise(pair.tokens, self.alphabet, c.noise, rng))
-        alpha = c.sampling_alpha if rng.random() < c.sampling_probability else None
-        return self.vocabulary.encode_source(text, alpha), self.vocabulary.encode_target(pair.target)
+        return self.vocabulary.encode_source(text, c.bpe_dropout), self.vocabulary.encode_target(pair.target)
 
 
 def _follows(pair: SentencePair, before: SentencePair) -> bool:

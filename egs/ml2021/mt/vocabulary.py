@@ -43,12 +43,12 @@ class Vocabulary:
         """The pieces that the encoder reads, without the end mark."""
         return [p if p in self.ids else UNK for p in self.spm.encode(text, out_type=str)]
 
-    def encode_source(self, text: str, sampling_alpha: float | None = None) -> list[int]:
-        """Ids with the end mark; with sampling_alpha, of a segmentation drawn at random."""
-        if sampling_alpha is None:
-            pieces = self.spm.encode(text, out_type=str)
+    def encode_source(self, text: str, dropout: float = 0.0) -> list[int]:
+        """Ids with the end mark; with `dropout`, that part of the merges is left out at random (BPE-dropout)."""
+        if dropout > 0:
+            pieces = self.spm.encode(text, out_type=str, enable_sampling=True, alpha=dropout, nbest_size=-1)
         else:
-            pieces = self.spm.encode(text, out_type=str, enable_sampling=True, alpha=sampling_alpha, nbest_size=-1)
+            pieces = self.spm.encode(text, out_type=str)
         return [self.ids.get(p, self.ids[UNK]) for p in pieces] + [self.ids[EOS]]
 
     def encode_target(self, text: str) -> list[int]:
@@ -64,12 +64,13 @@ class Vocabulary:
 
 
 def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size: int, folder: Path) -> Vocabulary:
-    """Train sentencepiece (unigram) on both sides and write the files of a MarianTokenizer to folder."""
+    """Train sentencepiece (BPE) on both sides and write the files of a MarianTokenizer to folder."""
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter([*sources, *targets]),
             model_writer=model,
+            model_type="bpe",
             vocab_size=vocab_size,
             hard_vocab_limit=False,
             character_coverage=1.0,

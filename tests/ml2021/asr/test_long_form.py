@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from lhotse_prep.tokens import make_lang
 from lhotse_prep.prep_config import LangConfig
+from lhotse_prep.tokens import make_lang
 from lhotse_prep.windows import decoding_chunks
 from ml2021.asr.long_form import FRAME, TimedToken, merge, words_of
 

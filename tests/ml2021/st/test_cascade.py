@@ -1,0 +1,85 @@
+"""The cascade's own parts: what is recognised is translated in order, and scored where the references are cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+
+from lhotse_prep.errors import DataError
+from lhotse_prep.stages import read_jsonl, write_jsonl
+from ml2021.asr.long_form import TimedWord
+from ml2021.config import DecodeConfig
+from ml2021.st import cascade as module
+from ml2021.st.cascade import Cascade, against_references, run_test_lectures, written
+from ml2021.st.sentences import SentenceConfig
+from ml2021.st.subtitles import SubtitleConfig
+
+WORDS = [TimedWord(t, s, s + 0.2, 1.0) for t, s in [("我", 1.0), ("們", 1.2), ("bert", 2.5), ("好", 2.7)]]
+ENGLISH = {("我", "們"): "We do.", ("bert", "好"): "BERT is good."}
+
+
+class Dictionary:
+    """A translator that knows ENGLISH."""
+
+    def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]:
+        return [ENGLISH[tuple(s)] for s in sentences]
+
+
+@pytest.fixture
+def cascade(monkeypatch: pytest.MonkeyPatch) -> Cascade:
+    """The real cascade around a recogniser that always hears WORDS."""
+    made = Cascade.__new__(Cascade)
+    made.decode, made.sentences, made.translator = DecodeConfig(), SentenceConfig(), Dictionary()
+    made.model = made.tokens = None  # type: ignore[assignment]
+    monkeypatch.setattr(module, "recognise", lambda *_: WORDS)
+    return made
+
+
+def make_files(folder: Path, lectures: Sequence[str] = ("x",)) -> None:
+    recordings = [Recording(i, [AudioSource("file", [0], f"{i}.wav")], 16000, 80000, 5.0) for i in lectures]
+    supervisions = [SupervisionSegment(i, i, 0.0, 5.0, text="我 們 bert 很 好") for i in lectures]
+    RecordingSet.from_recordings(recordings).to_file(folder / "ml2021_recordings_test.jsonl.gz")
+    SupervisionSet.from_segments(supervisions).to_file(folder / "ml2021_supervisions_test.jsonl.gz")
+    rows = [
+        {"id": "x-0000", "lecture": "x", "target": "We do."},
+        {"id": "x-0002", "lecture": "x", "target": "BERT is good."},
+    ]
+    write_jsonl(folder / "test.jsonl", rows)
+    write_jsonl(folder / "rejected.jsonl", [{"id": "x-0001", "lecture": "x", "target": "Never said."}])
+
+
+def test_lecture_comes_out_as_subtitles_and_scores(cascade: Cascade, tmp_path: Path) -> None:
+    make_files(tmp_path)
+    run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
+    rows = read_jsonl(tmp_path / "out" / "x.jsonl")
+    assert [(r["start"], r["source"], r["target"]) for r in rows] == [
+        (1.0, "我們", "We do."), (2.5, "bert 好", "BERT is good.")
+    ]  # fmt: skip
+    srt = (tmp_path / "out" / "x.srt").read_text()
+    assert "00:00:01,000 --> " in srt and "我們\nWe do." in srt
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["mer_lecture"] == {"mer": 20.0, "zh": 25.0, "en": 0.0}  # 很 was not heard
+    assert scores["bleu_cascade"] == pytest.approx(100.0)
+
+
+def test_no_test_lecture_is_said(cascade: Cascade, tmp_path: Path) -> None:
+    make_files(tmp_path, [])
+    with pytest.raises(DataError, match="test part has no lecture"):
+        run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
+
+
+def test_translation_is_cut_where_its_references_are() -> None:
+    references = ["We train it.", "Then, the loss falls.", "Good."]
+    assert against_references("we train it then the loss falls good", references) == [
+        "we train it", "then the loss falls", "good"
+    ]  # fmt: skip
+    assert " ".join(against_references("something else entirely", references)).strip() == "something else entirely"
+    assert against_references("", references) == ["", "", ""]
+
+
+def test_tokens_are_written_as_readers_expect() -> None:
+    assert written(["我", "們", "的", "bert", "model", "好"]) == "我們的 bert model 好"
