@@ -179,7 +179,7 @@ def read_texts(path: Path, side: str) -> dict[str, str]:
     if not path.is_file():
         raise DataError(f"no file {path}")
     texts: dict[str, str] = {}
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     is_recogs = bool(lines) and _RECOGS_LINE.fullmatch(lines[0]) is not None
     for line in lines:
         if is_recogs:
