@@ -6,6 +6,7 @@ The cuts are those of mwerSegmenter (Matusov et al., 2005) up to ties; here one 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from rapidfuzz.distance import Levenshtein
 
@@ -17,24 +18,23 @@ def resegment(hypothesis: Sequence[str], references: Sequence[Sequence[str]]) ->
 
     Args:
       hypothesis: the lecture's words.
-      references: the words of each reference segment.
+      references: the words of each reference segment, at least one segment.
     Returns:
       Segments whose concatenation is the hypothesis; the sum of their edit distances to the references is the edit
-      distance of the whole lecture.
+      distance of the whole lecture. Words inserted where the reference is cut go to the segment after the cut.
     """
+    assert references, "there are no segments to cut into"
     whole = [word for segment in references for word in segment]
-    ends: list[int] = []
-    for segment in references:
-        ends.append((ends[-1] if ends else 0) + len(segment))
-    cuts = _cuts(whole, list(hypothesis), ends)
-    starts = [0, *cuts[:-1]]
-    return [list(hypothesis[a:b]) for a, b in zip(starts, cuts, strict=True)]
+    places = _places(whole, list(hypothesis))
+    inner_ends = list(accumulate(len(segment) for segment in references))[:-1]
+    cuts = [0, *(places[end] for end in inner_ends), len(hypothesis)]
+    return [list(hypothesis[a:b]) for a, b in zip(cuts, cuts[1:])]
 
 
-def _cuts(reference: list[str], hypothesis: list[str], ends: Sequence[int]) -> list[int]:
-    """For each end in the reference, the place in the hypothesis; words inserted at a cut go to the segment after it."""
-    places = [0] * (len(reference) + 1)  # hypothesis words before each place of the reference
+def _places(reference: list[str], hypothesis: list[str]) -> list[int]:
+    """For each place between reference words (before the first, ..., after the last), its place in the hypothesis."""
+    places = [0] * (len(reference) + 1)
     for op in Levenshtein.opcodes(reference, hypothesis):
         for i in range(op.src_start, op.src_end):
             places[i + 1] = min(op.dest_end, op.dest_start + i + 1 - op.src_start)
-    return [places[e] for e in ends[:-1]] + [len(hypothesis)] * bool(ends)
+    return places
