@@ -80,15 +80,19 @@ def _gap(runs: Sequence[Sequence[Word]], i: int) -> float:
 
 
 def _cut_long(run: list[Word], config: SentenceConfig) -> list[list[Word]]:
-    """Cut at the longest pause (the most central of equals) until no piece has more than max_tokens."""
-    todo, done = [run], []
-    while todo:
-        piece = todo.pop()
-        if len(piece) <= config.max_tokens:
-            done.append(piece)
-            continue
-        edge = max(1, min(config.min_tokens, len(piece) // 2))
-        places = range(edge, len(piece) - edge + 1)
-        cut = max(places, key=lambda i: (round(piece[i][1] - piece[i - 1][2], 3), -abs(2 * i - len(piece))))  # noqa: B023
-        todo += [piece[cut:], piece[:cut]]
-    return done
+    """Cut until no piece has more than max_tokens."""
+    if len(run) <= config.max_tokens:
+        return [run]
+    place = _best_cut(run, config.min_tokens)
+    return _cut_long(run[:place], config) + _cut_long(run[place:], config)
+
+
+def _best_cut(run: Sequence[Word], min_tokens: int) -> int:
+    """The place of the longest pause that leaves min_tokens on both sides; of equals the most central."""
+
+    def preference(place: int) -> tuple[float, int]:
+        pause = run[place][1] - run[place - 1][2]
+        return round(pause, 3), -abs(2 * place - len(run))
+
+    edge = min(min_tokens, len(run) // 2)
+    return max(range(edge, len(run) - edge + 1), key=preference)

@@ -1,0 +1,90 @@
+"""Words into sentences: every word in exactly one, cut where the speaker pauses."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from lhotse_prep.errors import ConfigError
+from ml2021.st.sentences import SentenceConfig, Word, split_sentences
+
+
+def words_with_pauses(pauses: list[float], duration: float = 0.2) -> list[Word]:
+    """One word more than pauses, named 0, 1, ..."""
+    words, time = [], 0.0
+    for i, pause in enumerate([*pauses, 0.0]):
+        words.append((str(i), time, time + duration))
+        time += duration + pause
+    return words
+
+
+def split(pauses: list[float], **values: float) -> list[str]:
+    """The sentences as strings of word names."""
+    config = SentenceConfig(**values)  # type: ignore[arg-type]
+    return [" ".join(s.tokens) for s in split_sentences(words_with_pauses(pauses), config)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_word_is_in_one_sentence_within_the_limits(seed: int) -> None:
+    rng = random.Random(seed)
+    config = SentenceConfig(
+        min_pause=rng.choice([0.2, 0.5]), max_tokens=rng.randint(3, 12), min_tokens=rng.randint(1, 3), join_pause=1.0
+    )
+    words = words_with_pauses([rng.choice([0.0, 0.1, 0.3, 0.6, 2.0]) for _ in range(rng.randint(0, 60))])
+    sentences = split_sentences(words, config)
+    assert [w for s in sentences for w in s.words] == words
+    for s in sentences:
+        assert 1 <= len(s.words) <= config.max_tokens
+        assert s.start == s.words[0][1] and s.end == s.words[-1][2]
+    runs: list[list[int]] = []  # sentence lengths of stretches without a pause: they are cut only for their length
+    for i, s in enumerate(sentences):
+        if i == 0 or s.start - sentences[i - 1].end >= config.min_pause - 1e-9:
+            runs.append([])
+        runs[-1].append(len(s.words))
+    assert all(len(run) == 1 or sum(run) > config.max_tokens for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("pauses", "sentences"),
+    [
+        ([], ["0"]),
+        ([0.1, 0.1], ["0 1 2"]),
+        ([0.1, 0.4, 0.1], ["0 1", "2 3"]),
+        ([0.1, 0.4, 0.5, 0.1], ["0 1 2", "3 4"]),  # a lone word goes to the nearer side
+        ([0.1, 0.5, 0.4, 0.1], ["0 1", "2 3 4"]),
+        ([0.1, 1.5, 1.5, 0.1], ["0 1", "2", "3 4"]),  # unless it is far from both
+        ([0.4, 0.4, 0.4], ["0 1 2 3"]),
+    ],
+)
+def test_pauses_by_hand(pauses: list[float], sentences: list[str]) -> None:
+    assert split(pauses, min_pause=0.3, min_tokens=2) == sentences
+
+
+def test_no_words_no_sentences() -> None:
+    assert split_sentences([], SentenceConfig()) == []
+
+
+def test_long_run_is_cut_at_its_longest_pause() -> None:
+    pauses = [0.0] * 11
+    pauses[7] = 0.2
+    assert split(pauses, max_tokens=8) == ["0 1 2 3 4 5 6 7", "8 9 10 11"]
+
+
+def test_long_run_without_a_pause_is_cut_in_the_middle() -> None:
+    assert split([0.0] * 7, max_tokens=4) == ["0 1 2 3", "4 5 6 7"]
+
+
+def test_joining_does_not_pass_the_limit() -> None:
+    assert split([0.0, 0.0, 0.4, 0.4, 0.0, 0.0], max_tokens=3, min_tokens=2) == ["0 1 2", "3", "4 5 6"]
+
+
+def test_a_lecture_of_one_run_is_no_problem() -> None:
+    sentences = split([0.0] * 20_000, max_tokens=2, min_tokens=1)
+    assert len(sentences) >= 10_000
+
+
+@pytest.mark.parametrize("values", [{"min_pause": 0.0}, {"min_tokens": 5, "max_tokens": 4}, {"min_tokens": 0}])
+def test_impossible_limits_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        SentenceConfig(**values)  # type: ignore[arg-type]
