@@ -1,16 +1,21 @@
-"""Sentences with their translations -> bilingual subtitles (.srt, .vtt) within the usual limits."""
+"""Sentences with their translations -> bilingual subtitles (.srt, .vtt) within the usual limits.
+
+A unit is what a line is never cut inside of: a wide (CJK) character, or a Latin word with the space before it.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-
-import pysubs2
 
 from lhotse_prep.errors import ConfigError
 from lhotse_prep.stages import write_text
+
+# Players take < and { in .srt for the beginning of a tag, and --> for a time line.
+_SRT_MARKS = {"-->": "→", "<": "＜", "{": "(", "}": ")"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class SubtitleConfig:
             raise ConfigError(f"min_duration must be > 0 s and below max_duration, got {self.min_duration}")
         if min(self.max_latin, self.max_cjk, self.max_lines) < 1:
             raise ConfigError("max_latin, max_cjk and max_lines must be at least 1")
+        if self.max_cjk > self.max_latin:
+            raise ConfigError(f"max_cjk ({self.max_cjk}) must be at most max_latin ({self.max_latin})")
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,8 @@ class Cue:
     target_lines: tuple[str, ...]
 
     @property
-    def text(self) -> str:
-        return "\n".join((*self.source_lines, *self.target_lines))
+    def lines(self) -> tuple[str, ...]:
+        return self.source_lines + self.target_lines
 
 
 def make_cues(sentences: Sequence[TranslatedSentence], config: SubtitleConfig) -> list[Cue]:
@@ -59,94 +66,99 @@ def make_cues(sentences: Sequence[TranslatedSentence], config: SubtitleConfig) -
 
     Where speech leaves too little time, a cue is shorter than min_duration rather than over another.
     """
-    kept = sorted((s for s in sentences if (s.source + s.target).strip()), key=lambda s: (s.start, s.end))
-    parts = [part for s in kept for part in _split(s, config)]
-    starts = [round(1000 * p[0]) for p in parts]
+    ordered = sorted(sentences, key=lambda s: (s.start, s.end))
+    parts = [part for s in ordered for part in _split(s, config)]
+    starts = [round(1000 * p.start) for p in parts]
     for i in range(1, len(starts)):
         starts[i] = max(starts[i], starts[i - 1] + 1)
     cues = []
-    for i, (_, end, source, target) in enumerate(parts):
-        wanted = max(round(1000 * end), starts[i] + round(1000 * config.min_duration))
-        limit = starts[i] + round(1000 * config.max_duration)
-        if i + 1 < len(parts):
-            limit = min(limit, starts[i + 1])
-        cues.append(Cue(starts[i], min(wanted, limit), tuple(source), tuple(target)))
+    for i, part in enumerate(parts):
+        end = max(round(1000 * part.end), starts[i] + round(1000 * config.min_duration))
+        end = min(end, starts[i] + round(1000 * config.max_duration), *starts[i + 1 : i + 2])
+        cues.append(Cue(starts[i], end, tuple(wrap(part.source, config)), tuple(wrap(part.target, config))))
     return cues
 
 
 def write_subtitles(cues: Sequence[Cue], folder: Path, name: str) -> list[Path]:
     """Write NAME.srt and NAME.vtt, each whole; gives their paths."""
-    subtitles = pysubs2.SSAFile()
-    for cue in cues:
-        event = pysubs2.SSAEvent(start=cue.start, end=cue.end)
-        event.plaintext = cue.text.replace("-->", "->").replace("{", "(").replace("}", ")")
-        subtitles.append(event)
+    srt, vtt = [], ["WEBVTT\n\n"]
+    for number, cue in enumerate(cues, 1):
+        text = "\n".join(cue.lines)
+        vtt.append(f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{escape(text, quote=False)}\n\n")
+        for mark, replacement in _SRT_MARKS.items():
+            text = text.replace(mark, replacement)
+        srt.append(f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{text}\n\n")
     paths = [folder / f"{name}.srt", folder / f"{name}.vtt"]
-    for path in paths:
-        write_text(path, subtitles.to_string(path.suffix[1:]))
+    for path, blocks in zip(paths, (srt, vtt), strict=True):
+        write_text(path, "".join(blocks))
     return paths
 
 
 def width(text: str, config: SubtitleConfig) -> float:
     """Room that a text takes, in Latin characters."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    wide = sum(_is_wide(c) for c in text)
     return len(text) - wide + wide * config.max_latin / config.max_cjk
 
 
 def wrap(text: str, config: SubtitleConfig) -> list[str]:
-    """Lines within the limit, cut at spaces or between wide characters; a longer word is cut inside."""
+    """Lines within the limit, cut between units; a word that is wider than a line is cut inside."""
     lines = [""]
-    for unit in _units(text):
-        if width((lines[-1] + unit).rstrip(), config) > config.max_latin + 1e-6 and lines[-1]:
+    for unit in _units(text, config):
+        if width((lines[-1] + unit).strip(), config) > config.max_latin + 1e-6:
             lines.append("")
-        lines[-1] += unit if lines[-1] else unit.lstrip()
-        while width(lines[-1].rstrip(), config) > config.max_latin + 1e-6:  # one word wider than a line
-            cut = max(1, next(i for i in range(1, len(lines[-1]) + 1) if width(lines[-1][: i + 1], config) > config.max_latin + 1e-6))  # noqa: E501
-            lines[-1:] = [lines[-1][:cut], lines[-1][cut:]]
+        lines[-1] += unit
     return [line.strip() for line in lines if line.strip()]
 
 
-def _units(text: str) -> list[str]:
-    """Pieces that stay together: a wide character, or a run of others with the space before it."""
+def _units(text: str, config: SubtitleConfig) -> list[str]:
+    """The units of a text, each at most a line wide."""
     units: list[str] = []
     for c in " ".join(text.split()):
-        wide = unicodedata.east_asian_width(c) in "WF"
-        glued = units and not wide and c != " " and unicodedata.east_asian_width(units[-1][-1]) not in "WF"
-        if glued:
+        goes_on = bool(units) and not _is_wide(c) and c != " " and not _is_wide(units[-1][-1])
+        if goes_on and len(units[-1].lstrip()) < config.max_latin:
             units[-1] += c
         else:
             units.append(c)
     return units
 
 
-def _split(sentence: TranslatedSentence, config: SubtitleConfig) -> list[tuple[float, float, list[str], list[str]]]:
-    """A sentence as parts (start, end, source lines, target lines) that each fit a cue."""
-    source, target = wrap(sentence.source, config), wrap(sentence.target, config)
-    lines = max(len(source), len(target))
+def _split(sentence: TranslatedSentence, config: SubtitleConfig) -> list[TranslatedSentence]:
+    """A sentence as parts that each fit a cue."""
     duration = max(sentence.end - sentence.start, 0.0)
-    num_parts = max(1, -(-lines // config.max_lines), -(-duration // config.max_duration))
-    num_parts = int(num_parts)
+    num_parts = max(1, int(-(-duration // config.max_duration)))
     while True:
-        sources = _divide(sentence.source, num_parts, config)
-        targets = _divide(sentence.target, num_parts, config)
-        if all(len(side) <= config.max_lines for side in sources + targets):
+        sources, targets = (_divide(t, num_parts, config) for t in (sentence.source, sentence.target))
+        if all(len(wrap(text, config)) <= config.max_lines for text in sources + targets):
             break
         num_parts += 1
-    weights = [1 + sum(width(line, config) for line in s + t) for s, t in zip(sources, targets, strict=True)]
-    times = [sentence.start]
-    for weight in weights:
-        times.append(times[-1] + duration * weight / sum(weights))
-    parts = list(zip(times[:-1], times[1:], sources, targets, strict=True))
-    return [p for p in parts if p[2] or p[3]]
+    texts = [(s, t) for s, t in zip(sources, targets, strict=True) if (s + t).strip()]
+    weights = [1 + width(s, config) + width(t, config) for s, t in texts]
+    parts, start = [], sentence.start
+    for (source, target), weight in zip(texts, weights, strict=True):
+        end = start + duration * weight / sum(weights)
+        parts.append(TranslatedSentence(start, end, source, target))
+        start = end
+    return parts
 
 
-def _divide(text: str, num_parts: int, config: SubtitleConfig) -> list[list[str]]:
-    """The wrapped lines of num_parts pieces of about the same width, cut between units."""
-    total = width(" ".join(text.split()), config)
+def _divide(text: str, num_parts: int, config: SubtitleConfig) -> list[str]:
+    """num_parts pieces of about the same width, cut between units."""
+    units = _units(text, config)
+    total = sum(width(unit, config) for unit in units)
     pieces = [""] * num_parts
     used = 0.0
-    for unit in _units(text):
+    for unit in units:
         middle = used + width(unit, config) / 2
-        pieces[min(num_parts - 1, int(middle * num_parts / max(total, 1e-9)))] += unit
+        pieces[min(num_parts - 1, int(middle * num_parts / total))] += unit
         used += width(unit, config)
-    return [wrap(piece, config) for piece in pieces]
+    return pieces
+
+
+def _is_wide(char: str) -> bool:
+    return unicodedata.east_asian_width(char) in "WF"
+
+
+def _clock(milliseconds: int, point: str) -> str:
+    """hh:mm:ss.mmm"""
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{milliseconds:03}"

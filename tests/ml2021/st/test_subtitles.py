@@ -1,0 +1,126 @@
+"""Cues within their limits, with nothing lost, in files that players and a real parser read."""
+
+from __future__ import annotations
+
+import random
+from html import unescape
+from pathlib import Path
+
+import pysubs2
+import pytest
+
+from lhotse_prep.errors import ConfigError
+from ml2021.st.subtitles import Cue, SubtitleConfig, TranslatedSentence, make_cues, width, wrap, write_subtitles
+
+CONFIG = SubtitleConfig()
+
+
+def random_text(rng: random.Random, num_units: int) -> str:
+    han = "我們來講機器學習的這個那呃"
+    english = ["attention", "a", "self-supervised", "x" * 60, "98%", "l(x)"]
+    return " ".join(
+        rng.choice(han) * rng.randint(1, 4) if rng.random() < 0.7 else rng.choice(english) for _ in range(num_units)
+    )
+
+
+def random_sentences(seed: int) -> list[TranslatedSentence]:
+    rng = random.Random(seed)
+    sentences, time = [], 0.0
+    for _ in range(rng.randint(1, 12)):
+        time += rng.choice([-0.3, 0.0, 0.05, 0.5, 4.0])
+        end = max(time, 0.0) + rng.choice([0.0, 0.1, 0.8, 3.0, 9.0, 40.0])
+        target = " ".join("word" * rng.randint(1, 3) for _ in range(rng.choice([0, 1, 8, 60])))
+        sentences.append(TranslatedSentence(max(time, 0.0), end, random_text(rng, rng.choice([0, 1, 5, 50])), target))
+        time = end
+    return sentences
+
+
+def squeezed(lines: list[str]) -> str:
+    return "".join("".join(lines).split())
+
+
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("config", [CONFIG, SubtitleConfig(max_latin=7, max_cjk=3, max_lines=1, max_duration=2.0)])
+def test_cues_keep_the_limits_and_lose_nothing(seed: int, config: SubtitleConfig) -> None:
+    sentences = random_sentences(seed)
+    cues = make_cues(sentences, config)
+    for cue in cues:
+        assert 0 <= cue.start < cue.end <= cue.start + 1000 * config.max_duration
+        assert cue.lines and len(cue.source_lines) <= config.max_lines and len(cue.target_lines) <= config.max_lines
+        assert all(line == line.strip() and 0 < width(line, config) <= config.max_latin + 0.001 for line in cue.lines)
+    for before, after in zip(cues, cues[1:]):
+        assert before.end <= after.start
+        assert before.end == after.start or before.end - before.start >= 1000 * config.min_duration
+    ordered = sorted(sentences, key=lambda s: (s.start, s.end))
+    assert squeezed([line for c in cues for line in c.source_lines]) == squeezed([s.source for s in ordered])
+    assert squeezed([line for c in cues for line in c.target_lines]) == squeezed([s.target for s in ordered])
+
+
+def test_short_sentence_is_one_cue_that_stays_a_second() -> None:
+    cues = make_cues([TranslatedSentence(1.0, 1.4, "好 我們開始", "Good, let us begin.")], CONFIG)
+    assert cues == [Cue(1000, 2000, ("好 我們開始",), ("Good, let us begin.",))]
+
+
+def test_next_sentence_ends_the_one_before() -> None:
+    first, second = (
+        TranslatedSentence(0.0, 0.4, "好", "Good."),
+        TranslatedSentence(0.5, 2.5, "我們開始", "Let us begin."),
+    )
+    assert [(c.start, c.end) for c in make_cues([second, first], CONFIG)] == [(0, 500), (500, 2500)]
+
+
+def test_sentence_without_text_has_no_cue() -> None:
+    assert make_cues([TranslatedSentence(0, 1, " ", "")], CONFIG) == [] == make_cues([], CONFIG)
+
+
+def test_long_sentence_is_shared_out_in_time() -> None:
+    cues = make_cues([TranslatedSentence(10.0, 22.0, "我" * 60, "word " * 20)], CONFIG)
+    assert len(cues) == 2 and cues[0].start == 10_000 and cues[-1].end == 22_000
+    assert cues[0].end == cues[1].start == pytest.approx(16_000, abs=600)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("我" * 16, ["我" * 16]),
+        ("我" * 17, ["我" * 16, "我"]),
+        ("a" * 42, ["a" * 42]),
+        ("a" * 43, ["a" * 42, "a"]),
+        (" ".join(["word"] * 9), [" ".join(["word"] * 8), "word"]),
+        ("我們 attention 機制", ["我們 attention 機制"]),
+        ("我" * 15 + " attention", ["我" * 15, "attention"]),
+    ],
+)
+def test_wrap(text: str, lines: list[str]) -> None:
+    assert wrap(text, CONFIG) == lines
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_real_parser_reads_the_files(seed: int, tmp_path: Path) -> None:
+    cues = make_cues(random_sentences(seed), CONFIG)
+    for path in write_subtitles(cues, tmp_path, "week1"):
+        events = pysubs2.load(str(path), encoding="utf-8", format_=path.suffix[1:]).events
+        assert [(e.start, e.end, e.plaintext) for e in events] == [(c.start, c.end, "\n".join(c.lines)) for c in cues]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["week1.srt", "week1.vtt"]
+
+
+def test_marks_of_mathematics_are_not_taken_for_tags(tmp_path: Path) -> None:
+    text = "if x<y & y>0 --> {a}"
+    srt, vtt = write_subtitles([Cue(0, 3_723_004, (text,), ())], tmp_path, "week1")
+    assert srt.read_text() == "1\n00:00:00,000 --> 01:02:03,004\nif x＜y & y>0 → (a)\n\n"
+    shown = vtt.read_text().split("\n")[3]
+    assert "<" not in shown and ">" not in shown and unescape(shown) == text
+
+
+def test_no_cues_make_files_that_are_valid(tmp_path: Path) -> None:
+    srt, vtt = write_subtitles([], tmp_path, "week1")
+    assert srt.read_text() == "" and vtt.read_text() == "WEBVTT\n\n"
+
+
+@pytest.mark.parametrize(
+    "values", [{"min_duration": 0.0}, {"min_duration": 8.0}, {"max_lines": 0}, {"max_cjk": 50}, {"max_latin": 0}]
+)
+def test_impossible_limits_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        SubtitleConfig(**values)  # type: ignore[arg-type]
