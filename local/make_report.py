@@ -7,9 +7,9 @@ from ml2021.report.results import collect_results, decode_folders, render_table
 
 def main(argv: list[str]) -> None:
     """Make the page where it is not up to date; write results.json and print the table in any case."""
-    args = stage_parser(__doc__).parse_args(argv)
+    args = stage_parser(__doc__ or "").parse_args(argv)
     data, exp = args.data, args.exp
-    has_bars = data.name == "mini"
+    has_bars = args.conf.name == "mini"
     results = collect_results(data, exp)
     inputs = [
         Input(args.conf),

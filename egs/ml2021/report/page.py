@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,14 +12,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import pysubs2
 from lhotse import CutSet, SupervisionSet
 
-from lhotse_prep.stages import write_text
+from lhotse_prep.stages import read_jsonl, write_text
 from ml2021.report import plots
 from ml2021.report.results import render_table, table_rows
 
-NUM_SUBTITLES = 20  # shown of the test lecture
+NUM_SENTENCES = 20  # shown of the test lecture
 PACKAGES = ("torch", "torchaudio", "lhotse", "transformers", "ctranslate2", "sherpa-onnx", "sacrebleu", "k2")
 STYLE = """
 :root { color-scheme: light dark; --ink: #24292f; --paper: #ffffff; --line: #d0d7de; --good: #1a7f37; --bad: #cf222e; }
@@ -34,7 +34,7 @@ table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .ok { color: var(--good); } .missed { color: var(--bad); font-weight: bold; }
-figure { margin: 1rem 0; } figure img { display: block; min-width: 34rem; max-width: 100%; }
+figure { margin: 1rem 0; } figure img { background: #ffffff; border-radius: 6px; display: block; max-width: 100%; }
 pre { border: 1px solid var(--line); overflow-x: auto; padding: .6rem; font-size: .85rem; }
 """
 
@@ -86,8 +86,8 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def _first_lecture(st_dir: Path) -> str | None:
-    """The test lecture to show: the first that has subtitles."""
-    return min((p.stem for p in st_dir.glob("*.srt")), default=None)
+    """The test lecture to show: the first that went through the cascade."""
+    return min((p.stem for p in st_dir.glob("*.jsonl")), default=None)
 
 
 def _results_table(results: Mapping[str, Any], has_bars: bool) -> str:
@@ -105,7 +105,9 @@ def _seconds_table(wall_seconds: Mapping[str, float]) -> str:
 
 
 def _training(model_dir: Path) -> str:
-    return _figure(plots.training_curves(plots.read_scalars(model_dir / "tensorboard")), "Losses against steps")
+    return _figure(
+        plots.training_curves(plots.read_scalars(model_dir / "tensorboard")), "What training reports, against steps"
+    )
 
 
 def _alignment(data: Path) -> str:
@@ -118,7 +120,7 @@ def _alignment(data: Path) -> str:
 
 
 def _lecture(data: Path, exp: Path, lecture: str) -> str:
-    """Time line and first subtitles of a test lecture."""
+    """Time line and first sentences of a test lecture."""
     windows = [
         plots.Window(cut.start, cut.duration, sum(len((s.text or "").split()) for s in cut.supervisions))
         for cut in CutSet.from_file(data / "cuts" / "ml2021_cuts_test.jsonl.gz")
@@ -130,17 +132,20 @@ def _lecture(data: Path, exp: Path, lecture: str) -> str:
         if s.recording_id == lecture
     ]
     caption = f"{len(windows)} windows (above, one bar each) and {len(stretches)} aligned stretches"
-    return _figure(plots.time_line(windows, stretches), caption) + _subtitles(exp / "st" / f"{lecture}.srt")
+    return _figure(plots.time_line(windows, stretches), caption) + _sentences(exp / "st" / f"{lecture}.jsonl")
 
 
-def _subtitles(path: Path) -> str:
-    events = pysubs2.load(str(path), encoding="utf-8").events
-    rows = []
-    for event in events[:NUM_SUBTITLES]:
-        source, _, translation = event.plaintext.partition("\n")
-        time = f'<td class="number">{event.start / 1000:.1f}</td>'
-        rows.append((time, f'<td lang="zh">{escape(source)}</td>', escape(translation)))
-    shown = f"<p>The first {len(rows)} of {len(events)} subtitles of <code>{escape(str(path))}</code>:</p>\n"
+def _sentences(path: Path) -> str:
+    sentences = read_jsonl(path)
+    rows = [
+        (
+            f'<td class="number">{row["start"]:.1f}</td>',
+            f'<td lang="zh">{escape(row["source"])}</td>',
+            escape(row["target"]),
+        )
+        for row in sentences[:NUM_SENTENCES]
+    ]
+    shown = f"<p>The first {len(rows)} of {len(sentences)} sentences of <code>{escape(str(path))}</code>:</p>\n"
     return shown + _table(["seconds", "recognised", "translated"], rows)
 
 
@@ -151,12 +156,18 @@ def _provenance(data: Path, exp: Path, conf: Path, results: Mapping[str, Any], h
         ("machine", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"),
         ("packages", ", ".join(_versions(PACKAGES))),
     ]
-    files = "".join(
-        f"<details><summary>{escape(str(path))}</summary><pre>{escape(path.read_text(encoding='utf-8'))}</pre></details>\n"
-        for path in sorted(conf.glob("*.yaml"))
+    texts = [
+        ("Table as text", render_table(results, has_bars)),
+        (
+            "All scores, with the signatures that reproduce them",
+            json.dumps(results["scores"], indent=1, ensure_ascii=False),
+        ),
+        *((str(path), path.read_text(encoding="utf-8")) for path in sorted(conf.glob("*.yaml"))),
+    ]
+    folded = "".join(
+        f"<details><summary>{escape(name)}</summary><pre>{escape(text)}</pre></details>\n" for name, text in texts
     )
-    table = f"<details><summary>Table as text</summary><pre>{escape(render_table(results, has_bars))}</pre></details>\n"
-    return _table(["", ""], [(escape(name), escape(value)) for name, value in facts]) + files + table
+    return _table(["", ""], [(escape(name), escape(value)) for name, value in facts]) + folded
 
 
 def _versions(packages: Iterable[str]) -> list[str]:
@@ -169,12 +180,12 @@ def _versions(packages: Iterable[str]) -> list[str]:
     return found
 
 
-def _figure(svg: str | None, caption: str) -> str:
-    if svg is None:
+def _figure(png: bytes | None, caption: str) -> str:
+    if png is None:
         return "<p>Nothing to show.</p>\n"
-    source = base64.b64encode(svg.encode()).decode()
+    source = base64.b64encode(png).decode()
     return (
-        f'<figure><div class="scroll"><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{source}"></div>'
+        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{source}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>\n"
     )
 

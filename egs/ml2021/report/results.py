@@ -23,6 +23,7 @@ HEADLINE = (
     "bleu_cascade",
     "num_parameters_asr",
     "num_parameters_mt",
+    "sherpa_mer",
 )
 Row = tuple[str, str, str, str]  # figure, value, bar, "ok" or "MISSED"; the last two may be empty
 
@@ -47,10 +48,13 @@ def stage_folders(data: Path, exp: Path) -> dict[str, list[Path]]:
 
 
 def decode_folders(exp: Path) -> list[Path]:
-    """The recogniser's finished decodings, greedy search first: its figures are the headline."""
+    """The recogniser's finished decodings, greedy search first: its figures are the headline.
+
+    Where there is none, the folder of greedy search, so that what is missing has a name.
+    """
     greedy = exp / "asr" / "greedy_search"
-    others = sorted(p.parent for p in (exp / "asr").glob("*/.done") if p.parent != greedy)
-    return [greedy, *others]
+    found = sorted((p.parent for p in (exp / "asr").glob("*/.done")), key=lambda p: (p != greedy, p))
+    return found or [greedy]
 
 
 def collect_results(data: Path, exp: Path) -> dict[str, Any]:
@@ -93,6 +97,7 @@ def table_rows(results: Mapping[str, Any], has_bars: bool) -> list[Row]:
             "{:.1f}",
             at_least=None if bleu_mt is None else round(bleu_mt - 5, 1),
         ),
+        _row("MER of the exported recogniser (%)", results["sherpa_mer"], "{:.2f}"),
         _row("parameters, recogniser", results["num_parameters_asr"], "{:,}"),
         _row("parameters, translator", results["num_parameters_mt"], "{:,}"),
         _row("wall time of all stages (s)", results["wall_seconds"]["total"], "{:.0f}", at_most=1500),

@@ -1,0 +1,114 @@
+"""The figures of a run: found in every stage's folder, put beside their bars."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lhotse_prep.errors import DataError
+from ml2021.report.results import HEADLINE, collect_results, decode_folders, render_table, table_rows
+
+GOOD: dict[str, Any] = {
+    "wall_seconds": {"corpus": 40.0, "total": 1400.0},
+    "alignment_median_ms": 41.2,
+    "alignment_p95_ms": 120.0,
+    "mer_windows": {"mer": 3.21, "zh": 3.0, "en": 4.5},
+    "mer_lecture": {"mer": 3.4, "zh": 3.1, "en": None},
+    "bleu_mt": 80.0,
+    "bleu_cascade": 77.0,
+    "num_parameters_asr": 3_456_789,
+    "num_parameters_mt": 2_000_000,
+    "sherpa_mer": 3.3,
+    "scores": {},
+}
+
+
+def finish(folder: Path, seconds: float, scores: dict[str, Any] | None = None) -> None:
+    """A stage's folder as a finished stage leaves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = {"stage": "x", "key": "k", "seconds": seconds, "finished": "now", "outputs": {}}
+    (folder / ".done").write_text(json.dumps(done))
+    if scores is not None:
+        (folder / "scores.json").write_text(json.dumps(scores))
+
+
+def test_scores_and_seconds_of_all_stages_are_merged(tmp_path: Path) -> None:
+    data, exp = tmp_path / "data", tmp_path / "exp"
+    finish(data / "source", 10.0)
+    finish(data / "aligned", 20.5, {"alignment_median_ms": 40, "alignment_p95_ms": 100, "extra": 1})
+    finish(exp / "asr", 30.0)
+    finish(exp / "asr" / "beam", 5.0, {"mer_windows": {"mer": 9}})
+    finish(exp / "asr" / "greedy_search", 4.0, {"mer_windows": {"mer": 3}, "num_parameters_asr": 7})
+    finish(exp / "mt" / "decode", 1.0, {"bleu_mt": 70.5})
+    results = collect_results(data, exp)
+    assert results["wall_seconds"] == {
+        "corpus": 10.0, "align": 20.5, "asr-train": 30.0, "asr-decode": 9.0, "mt-decode": 1.0, "total": 70.5,
+    }  # fmt: skip
+    assert results["alignment_median_ms"] == 40 and results["bleu_mt"] == 70.5 and results["num_parameters_asr"] == 7
+    assert results["mer_windows"] == {"mer": 3}  # greedy search is the headline
+    assert results["bleu_cascade"] is None and results["mer_lecture"] is None
+    assert set(results["scores"]) == {"aligned", "asr/beam", "asr/greedy_search", "mt/decode"}
+    assert results["scores"]["aligned"]["extra"] == 1
+
+
+def test_nothing_made_yet_is_all_null(tmp_path: Path) -> None:
+    results = collect_results(tmp_path, tmp_path)
+    assert results["wall_seconds"] == {"total": 0} and all(results[key] is None for key in HEADLINE)
+    assert "MISSED" in render_table(results, has_bars=True) and "MISSED" not in render_table(results, has_bars=False)
+
+
+def test_decode_folders(tmp_path: Path) -> None:
+    assert [p.name for p in decode_folders(tmp_path)] == ["greedy_search"]
+    finish(tmp_path / "asr" / "beam", 1.0)
+    (tmp_path / "asr" / "tensorboard").mkdir()
+    assert [p.name for p in decode_folders(tmp_path)] == ["beam"]
+    finish(tmp_path / "asr" / "greedy_search", 1.0)
+    finish(tmp_path / "asr" / "a", 1.0)
+    assert [p.name for p in decode_folders(tmp_path)] == ["greedy_search", "a", "beam"]
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{"])
+def test_damaged_scores_are_named(tmp_path: Path, content: str) -> None:
+    finish(tmp_path / "aligned", 1.0)
+    (tmp_path / "aligned" / "scores.json").write_text(content)
+    with pytest.raises(DataError, match=r"aligned/scores\.json"):
+        collect_results(tmp_path, tmp_path)
+
+
+def marks(results: dict[str, Any]) -> dict[str, str]:
+    return {name: mark for name, _, _, mark in table_rows(results, has_bars=True) if mark}
+
+
+def test_good_figures_are_ok() -> None:
+    assert set(marks(GOOD).values()) == {"ok"} and len(marks(GOOD)) == 7
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "row"),
+    [
+        ("alignment_median_ms", 80.1, "alignment error, median (ms)"),
+        ("alignment_p95_ms", 251, "alignment error, 95% (ms)"),
+        ("mer_windows", {"mer": 5.01, "zh": 1.0, "en": 1.0}, "MER of windows (%)"),
+        ("mer_lecture", {"mer": 6.01, "zh": 1.0, "en": 1.0}, "MER of whole lectures (%)"),
+        ("bleu_mt", 59.9, "BLEU, translation of the transcript"),
+        ("bleu_cascade", 74.9, "BLEU, cascade on whole lectures"),
+        ("wall_seconds", {"total": 1501.0}, "wall time of all stages (s)"),
+        ("mer_windows", None, "MER of windows (%)"),
+    ],
+)
+def test_figure_beyond_its_bar_is_missed(key: str, value: Any, row: str) -> None:
+    assert [name for name, mark in marks(GOOD | {key: value}).items() if mark == "MISSED"] == [row]
+
+
+def test_table_shows_values_in_columns() -> None:
+    lines = render_table(GOOD, has_bars=True).splitlines()
+    assert any(line.split() == ["MER", "of", "windows", "(%)", "3.21", "<=", "5", "ok"] for line in lines)
+    assert any("3,456,789" in line for line in lines) and lines[-1] == "seconds by stage: corpus 40"
+    ends = {line.index("3.21") + 4 for line in lines if "3.21" in line} | {
+        line.index("41") + 2 for line in lines if " 41 " in line
+    }
+    assert len(ends) == 1  # right-aligned
+    assert "<=" not in render_table(GOOD, has_bars=False)
