@@ -45,6 +45,8 @@ def align_corpus(
         for s in tqdm(parts[part], desc=f"reading {part}", disable=None, leave=False):
             samples, _ = sf.read(recordings[s.recording_id].sources[0].source, dtype="float32")
             lectures.append(read_lecture(s.id, samples, s.text))
+            num_words, num_regions = len(lectures[-1].words), len(lectures[-1].regions)
+            logger.info("%s: %.0f s, %d words, %d stretches of speech", s.id, s.duration, num_words, num_regions)
     train_ids = {s.id for part in config.train_parts for s in parts[part]}
     if not train_ids:
         raise DataError(f"no lectures in the parts that train the aligner ({', '.join(config.train_parts)})")

@@ -87,11 +87,11 @@ class AsrModel(nn.Module):
         decoder_out = self.decoder(torch.cat([start, symbols], dim=1))  # (N, S + 1, decoder_dim)
         simple, (px_grad, py_grad) = rnnt_loss_smoothed(
             self.simple_lm_proj(decoder_out).float(), self.simple_am_proj(encoder_out).float(), symbols, BLANK_ID,
-            boundary, c.lm_scale, c.am_scale,
+            boundary, c.lm_scale, c.am_scale, c.rnnt_type,
         )  # fmt: skip
         ranges = get_rnnt_prune_ranges(px_grad, py_grad, boundary, c.prune_range)
         am, lm = do_rnnt_pruning(self.joiner.encoder_proj(encoder_out), self.joiner.decoder_proj(decoder_out), ranges)
-        pruned = rnnt_loss_pruned(self.joiner(am, lm).float(), symbols, ranges, BLANK_ID, boundary)
+        pruned = rnnt_loss_pruned(self.joiner(am, lm).float(), symbols, ranges, BLANK_ID, boundary, c.rnnt_type)
         return simple, pruned
 
 
