@@ -1,0 +1,94 @@
+"""Every value in conf/ is one that is read, and every configuration builds what it configures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from lhotse_prep.bitext_config import BitextConfig
+from lhotse_prep.config import from_mapping, load_config, to_mapping
+from lhotse_prep.corpora.mini import MiniConfig
+from lhotse_prep.prep_config import LangConfig, StretchConfig, WindowConfig
+from ml2021.asr.model import AsrModel, CtcModel, num_parameters
+from ml2021.config import AlignerConfig, AsrConfig, DecodeConfig
+from ml2021.mt.config import MtConfig, TranslateConfig
+from ml2021.mt.model import build_model
+from ml2021.st.sentences import SentenceConfig
+from ml2021.st.subtitles import SubtitleConfig
+
+PROJECT = Path(__file__).parents[1]
+CORPORA = ("mini", "smoke", "ml2021")
+SECTIONS: dict[str, dict[str, type]] = {
+    "prep": {
+        "mini": MiniConfig,
+        "lang": LangConfig,
+        "stretches": StretchConfig,
+        "windows": WindowConfig,
+        "bitext": BitextConfig,
+    },
+    "asr": {"aligner": AlignerConfig, "asr": AsrConfig},
+    "mt": {"mt": MtConfig, "translate": TranslateConfig},
+    "decode": {"decode": DecodeConfig, "sentences": SentenceConfig, "subtitles": SubtitleConfig},
+}
+ALL = [(corpus, file, section) for corpus in CORPORA for file in SECTIONS for section in SECTIONS[file]]
+
+
+def load(corpus: str, file: str, section: str) -> Any:
+    return load_config(PROJECT / "conf" / corpus / f"{file}.yaml", section, SECTIONS[file][section])
+
+
+def test_folders_and_files_are_all_there() -> None:
+    assert {p.name for p in (PROJECT / "conf").iterdir()} == set(CORPORA)
+    for corpus in CORPORA:
+        assert {p.stem for p in (PROJECT / "conf" / corpus).glob("*.yaml")} == SECTIONS.keys()
+
+
+def test_sections_are_those_that_the_stages_read() -> None:
+    read = set()
+    for path in (PROJECT / "local").glob("*.py"):
+        read |= set(re.findall(r'load_config\(args\.conf / "(\w+)\.yaml", "(\w+)", (\w+)\)', path.read_text()))
+    assert read == {(file, s, cls.__name__) for file, sections in SECTIONS.items() for s, cls in sections.items()}
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "conf").glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_no_section_goes_unread(path: Path) -> None:
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    assert content.keys() <= SECTIONS[path.stem].keys()
+
+
+@pytest.mark.parametrize(("corpus", "file", "section"), ALL)
+def test_section_builds_and_comes_back_from_its_resolved_values(corpus: str, file: str, section: str) -> None:
+    config = load(corpus, file, section)
+    assert from_mapping(to_mapping(config), type(config), "resolved") == config
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_recogniser_is_built_and_computes_its_losses(corpus: str) -> None:
+    config = load(corpus, "asr", "asr")
+    model = AsrModel(config.model, 40).train()
+    losses = model(torch.randn(2, 90, 80), torch.tensor([90, 61]), [[3, 4, 5], [6]])
+    assert torch.isfinite(losses.simple + losses.pruned + losses.ctc)
+    assert num_parameters(model) < 100_000_000
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_aligner_is_built_and_its_encoder_fits_the_recogniser_that_begins_with_it(corpus: str) -> None:
+    aligner, asr = load(corpus, "asr", "aligner"), load(corpus, "asr", "asr")
+    model = CtcModel(aligner.encoder, 40).eval()
+    log_probs, lens = model(torch.randn(1, 50, 80), torch.tensor([50]))
+    assert log_probs.shape == (1, 13, 40) and lens.tolist() == [13]
+    if asr.init_encoder_from_aligner:
+        AsrModel(asr.model, 40).encoder.load_state_dict(model.encoder.state_dict())
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_translator_is_built_and_computes_its_loss(corpus: str) -> None:
+    config = load(corpus, "mt", "mt")
+    model = build_model(config.model, 60)
+    ids = torch.tensor([[5, 6, 7, 0]])
+    assert torch.isfinite(model(input_ids=ids, decoder_input_ids=torch.tensor([[59, 5, 6]])).logits).all()
