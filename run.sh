@@ -12,7 +12,7 @@ stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' given=''
 
 usage() {
   cat <<END
-Usage: ./run.sh [--stage N] [--stop-stage N] [--corpus mini|PATH] [--conf DIR] [--data DIR] [--exp DIR]
+Usage: ./run.sh [OPTION VALUE]...
 
   --stage N          first stage to run, 0 to $last_stage [0]
   --stop-stage N     last stage to run [$last_stage]

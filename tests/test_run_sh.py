@@ -1,0 +1,248 @@
+"""run.sh: options, order, what it says. A stub stands for Python, so no stage does any work."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+STAGES = [
+    "make_corpus", "make_manifests", "make_lang", "align", "make_windows", "asr_train", "asr_decode", "make_bitext",
+    "mt_train", "mt_decode", "st", "export", "make_report",
+]  # fmt: skip
+STUB = """#!/bin/bash
+# Writes down how it is called, and in which folder; does what FAIL says at the stage of that name.
+[[ $1 == -c ]] && exec REAL_PYTHON "$@"
+printf '%s' "$PWD" >>"$CALLS"; printf '\\t%s' "$@" >>"$CALLS"; echo >>"$CALLS"
+[[ -z ${WAIT:-} || $1 != *$WAIT* ]] || { touch "$CALLS.waiting"; exec sleep 60; }
+[[ -z ${FAIL:-} || $1 != *$FAIL* ]] || exit "${CODE:-1}"
+"""
+
+
+class House:
+    """A folder with run.sh, path.sh, conf/ and a stub for Python."""
+
+    def __init__(self, folder: Path, project: Path) -> None:
+        self.root, self.calls_file = folder / "house", folder / "calls"
+        self.root.mkdir()
+        for name in ("run.sh", "path.sh", "pyproject.toml", "constraints.txt"):
+            shutil.copy(project / name, self.root)
+        for name in ("mini", "ml2021"):
+            (self.root / "conf" / name).mkdir(parents=True)
+        self.python = folder / "python"
+        self.python.write_text(STUB.replace("REAL_PYTHON", sys.executable))
+        self.python.chmod(0o755)
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "ML2021_PYTHON": str(self.python),
+            "CALLS": str(self.calls_file),
+            **variables,
+        }
+
+    def run(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.root / "run.sh"), *arguments], cwd=cwd or self.root, env=self.environment(**variables),
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    def calls(self) -> list[tuple[str, dict[str, str]]]:
+        """(stage, its options) of each call since the last time; all of them are made in the project's folder."""
+        lines = self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
+        self.calls_file.unlink(missing_ok=True)
+        found = []
+        for line in lines:
+            folder, script, *options = line.split("\t")
+            assert folder == str(self.root)
+            pairs = dict(zip(options[::2], options[1::2], strict=True))
+            found.append((script.removeprefix("local/").removesuffix(".py"), pairs))
+        return found
+
+
+@pytest.fixture
+def house(tmp_path: Path, project: Path) -> House:
+    return House(tmp_path, project)
+
+
+def test_all_stages_run_in_order_on_the_mini_corpus(house: House) -> None:
+    result = house.run()
+    assert result.returncode == 0, result.stderr
+    calls = house.calls()
+    assert [name for name, _ in calls] == STAGES
+    common = {"--conf": "conf/mini", "--data": "data/mini", "--exp": "exp/mini"}
+    assert calls[0][1] == {"--corpus": "mini", **common}
+    assert all(options == common for _, options in calls[1:])
+    lines = re.findall(
+        r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(run\.sh:\d+:main\) Stage (\d+): ([a-z-]+)$", result.stderr, re.M
+    )
+    assert [int(number) for number, _ in lines] == list(range(13)) and lines[3][1] == "align"
+    assert "Done: stages 0 to 12" in result.stderr
+
+
+def test_every_stage_is_there_and_every_executable_is_a_stage(project: Path) -> None:
+    named = re.findall(r"^run_stage \d+ [a-z-]+ (local/\w+\.py)", (project / "run.sh").read_text(), re.M)
+    assert [Path(name).stem for name in named] == STAGES
+    assert sorted(named) == sorted(str(p.relative_to(project)) for p in (project / "local").glob("*.py"))
+    assert all(os.access(project / name, os.X_OK) for name in named)
+
+
+@pytest.mark.parametrize("arguments", [["--stage", "3", "--stop-stage", "5"], ["--stop_stage=05", "--stage=03"]])
+def test_stages_are_chosen_in_either_spelling(house: House, arguments: list[str]) -> None:
+    assert house.run(*arguments).returncode == 0
+    assert [name for name, _ in house.calls()] == STAGES[3:6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nonsense", "1"], "unknown option --nonsense; options: --stage --stop-stage"),
+        (["--no_sense=1"], "unknown option --no-sense"),
+        (["--stage", "13"], "--stage must be a stage from 0 to 12, got '13'. Stages: 0 corpus"),
+        (["--stop-stage", "99"], "--stop-stage must be a stage from 0 to 12, got '99'"),
+        (["--stage", "-1"], "--stage must be a stage from 0 to 12, got '-1'"),
+        (["--stage", "align"], "got 'align'"),
+        (["--stage", "5", "--stop-stage", "3"], "--stage 5 is after --stop-stage 3"),
+        (["--stage"], "option --stage needs a value"),
+        (["--stage", "--corpus", "x"], "option --stage needs a value"),
+        (["--corpus="], "option --corpus needs a value"),
+        (["3"], "unexpected argument '3'"),
+        (["-s", "3"], "unexpected argument '-s'"),
+        (["--conf", "conf/none"], "no folder conf/none"),
+        (["--corpus", "/"], "name them with --data and --exp"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_runs(house: House, arguments: list[str], message: str) -> None:
+    result = house.run(*arguments)
+    assert result.returncode == 2 and house.calls() == []
+    assert result.stderr.startswith("run.sh: error: ") and message in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--stage", "3", "--help"]])
+def test_help_names_options_and_stages(house: House, arguments: list[str]) -> None:
+    result = house.run(*arguments)
+    assert result.returncode == 0 and house.calls() == []
+    for wanted in ("--stage", "--stop-stage", "--corpus", "--conf", "--data", "--exp", "3 align", "12 report"):
+        assert wanted in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+def test_corpus_names_its_folders(house: House) -> None:
+    house.run("--corpus", "downloads/ml2021_long.parquet", "--stop-stage", "0")
+    assert house.calls() == [
+        (
+            "make_corpus",
+            {
+                "--corpus": "downloads/ml2021_long.parquet", "--conf": "conf/ml2021",
+                "--data": "data/ml2021_long", "--exp": "exp/ml2021_long",
+            },
+        )
+    ]  # fmt: skip
+
+
+def test_paths_are_relative_to_where_the_user_is(house: House, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "else where"
+    (elsewhere / "my conf").mkdir(parents=True)
+    arguments = ["--corpus", "lectures/", "--conf", "my conf", "--data", "d", "--exp=/abs/e", "--stop-stage", "0"]
+    assert house.run(*arguments, cwd=elsewhere).returncode == 0
+    here = str(elsewhere)
+    wanted = {"--corpus": f"{here}/lectures", "--conf": f"{here}/my conf", "--data": f"{here}/d", "--exp": "/abs/e"}
+    assert house.calls() == [("make_corpus", wanted)]
+
+
+def test_defaults_are_in_the_project_wherever_the_user_is(house: House, tmp_path: Path) -> None:
+    house.run("--stop-stage", "0", cwd=tmp_path)
+    assert house.calls()[0][1] == {
+        "--corpus": "mini", "--conf": "conf/mini", "--data": "data/mini", "--exp": "exp/mini",
+    }  # fmt: skip
+
+
+def test_failing_stage_ends_the_run_and_says_how_to_go_on(house: House) -> None:
+    result = house.run("--data", "my data", "--stage", "2", FAIL="make_windows", CODE="7")
+    assert result.returncode == 7
+    assert [name for name, _ in house.calls()] == STAGES[2:5]
+    assert (
+        "Stage 4 (windows) failed: its error is above. Go on with: ./run.sh --data my\\ data --stage 4" in result.stderr
+    )
+    assert "Done" not in result.stderr
+
+
+def test_interrupted_stage_says_so(house: House) -> None:
+    result = house.run(FAIL="asr_train", CODE="130")
+    assert result.returncode == 130
+    assert "Interrupted in stage 5 (asr-train). Go on with: ./run.sh --stage 5" in result.stderr
+
+
+def test_interrupt_reaches_the_run_and_ends_it(house: House) -> None:
+    with subprocess.Popen(
+        [str(house.root / "run.sh")], cwd=house.root, env=house.environment(WAIT="make_lang"),
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        started = time.time()
+        while not Path(f"{house.calls_file}.waiting").exists():
+            assert time.time() - started < 30
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert [name for name, _ in house.calls()] == STAGES[:3]
+
+
+def test_path_that_cannot_be_set_up_stops_the_run(house: House) -> None:
+    result = house.run(ML2021_PYTHON="/no/such/python")
+    assert result.returncode == 1 and "/no/such/python" in result.stderr and house.calls() == []
+
+
+# What each stage asks for first where no stage has run.
+FIRST_MISSING = {
+    "make_manifests": 0, "make_lang": 1, "align": 1, "make_windows": 1, "asr_train": 2, "asr_decode": 4,
+    "make_bitext": 1, "mt_train": 7, "mt_decode": 7, "st": 1, "export": 4, "make_report": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_missing_input_names_the_stage_to_run_first(project: Path, tmp_path: Path, stage: str) -> None:
+    """The stages themselves, with Python and all."""
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    for name in ("prep", "asr", "mt", "decode"):
+        (conf / f"{name}.yaml").touch()
+    command = [sys.executable, f"local/{stage}.py", "--conf", str(conf), "--data", str(tmp_path / "d")]
+    environment = {**os.environ, "PYTHONPATH": f"{project}:{project}/egs"}
+    result = subprocess.run(
+        [*command, "--exp", str(tmp_path / "e")],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    number = FIRST_MISSING[stage]
+    assert (
+        f"{stage}.py: error: " in result.stderr and f"./run.sh --stage {number} --stop-stage {number}" in result.stderr
+    )
+    assert list(tmp_path.iterdir()) == [conf]
+
+
+def test_tests_run_sh_leaves_slow_tests_out_unless_asked(house: House, project: Path) -> None:
+    (house.root / "tests").mkdir()
+    shutil.copy(project / "tests" / "run.sh", house.root / "tests")
+
+    def run(*arguments: str) -> str:
+        command = [str(house.root / "tests" / "run.sh"), *arguments]
+        subprocess.run(command, cwd="/", env=house.environment(), check=True, capture_output=True, timeout=60)
+        call = house.calls_file.read_text().rstrip("\n")
+        house.calls_file.unlink()
+        return call.replace("\t", " ")
+
+    assert run() == f"{house.root} -m pytest -q -m not slow"
+    assert run("--slow", "-x", "tests/a b") == f"{house.root} -m pytest -q -x tests/a b"
