@@ -53,9 +53,9 @@ class House:
 
     def calls(self) -> list[str]:
         """What the stub was asked for since the last time."""
-        calls = [line.split()[0] for line in self.calls_file.read_text().splitlines()] if self.calls_file.exists() else []
+        lines = self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
         self.calls_file.unlink(missing_ok=True)
-        return calls
+        return [line.split()[0] for line in lines]
 
 
 @pytest.fixture
@@ -207,9 +207,7 @@ def test_two_starts_at_once_make_one_venv(house: House) -> None:
         pytest.skip("no flock on this machine")
     command = ["bash", "-c", ". ./path.sh"]
     environment = house.environment(VENV_SLEEP="0.5")
-    starts = [
-        subprocess.Popen(command, cwd=house.root, env=environment, stderr=subprocess.DEVNULL) for _ in range(2)
-    ]
+    starts = [subprocess.Popen(command, cwd=house.root, env=environment, stderr=subprocess.DEVNULL) for _ in range(2)]
     assert [s.wait(timeout=60) for s in starts] == [0, 0]
     assert house.calls() == ["venv", "pip"]
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 RNNT_TYPES = ("regular", "modified", "constrained")
 _TINY = float(np.finfo(np.float32).tiny)
-numba.config.THREADING_LAYER = "workqueue"  # OpenMP's idle threads spin and take the cores from torch's
+# OpenMP's idle threads spin and take the cores from torch's.
+numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
 
 
 def rnnt_loss_smoothed(
