@@ -32,6 +32,7 @@ h2 { border-bottom: 1px solid var(--line); margin-top: 2.5rem; padding-bottom: .
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top; }
+td:first-child { white-space: pre-wrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .ok { color: var(--good); } .missed { color: var(--bad); font-weight: bold; }
 figure { margin: 1rem 0; } figure img { background: #ffffff; border-radius: 6px; display: block; max-width: 100%; }
