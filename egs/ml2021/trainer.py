@@ -58,15 +58,11 @@ class Task(Protocol):
 class Trainer:
     """Trains a model on a task; `run()` goes on from the newest good checkpoint in exp_dir."""
 
-    def __init__(
-        self, model: nn.Module, task: Task, config: TrainConfig, exp_dir: Path, device: torch.device
-    ) -> None:
+    def __init__(self, model: nn.Module, task: Task, config: TrainConfig, exp_dir: Path, device: torch.device) -> None:
         self.model = model.to(device)
         self.task, self.config, self.exp_dir, self.device = task, config, exp_dir, device
         self.model_avg = copy.deepcopy(model).to(torch.float64)
-        self.optimizer = torch.optim.AdamW(
-            _parameter_groups(model, config.weight_decay), lr=config.base_lr, fused=True
-        )
+        self.optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.base_lr, fused=True)
         self.step = 0  # steps done, over all epochs
         self.averaged_steps = 0  # of them, in model_avg
         self.epoch = 1

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lhotse_prep.bootstrap import speech_regions
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import FRAME_SHIFT, SAMPLE_RATE, fbank
 from lhotse_prep.tokens import TokenTable
@@ -49,25 +50,23 @@ class TimedWord:
 
 
 def recognise(audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeConfig) -> list[TimedWord]:
-    """All words of a recording (16 kHz, mono) of any length; a minute or so of it is in memory at a time.
+    """All words of a recording (16 kHz, mono) of any length; pauses between them are those that a VAD finds.
 
     Raises:
-      DataError: the recording cannot be read or has another sampling rate.
+      DataError: the recording cannot be read, has another sampling rate, or no speech.
     """
     chunk, context = (
         int(seconds * SAMPLE_RATE) // FRAME * FRAME for seconds in (config.long_form.chunk, config.long_form.context)
     )
     try:
-        with sf.SoundFile(str(audio)) as f:
-            if f.samplerate != SAMPLE_RATE or f.channels != 1:
-                raise DataError(f"{audio}: {f.samplerate} Hz, {f.channels} channels; expected {SAMPLE_RATE} Hz, mono")
-            num_samples = f.frames
-            if num_samples == 0:
-                raise DataError(f"{audio} holds no samples")
-            decoded = list(_decode_chunks(f, decoding_chunks(num_samples, chunk, context), model, config))
+        samples, rate = sf.read(str(audio), dtype="float32")
     except sf.LibsndfileError as e:
         raise DataError(f"{audio} cannot be read as audio ({e})") from e
-    return words_of(merge(decoded), tokens, num_samples)
+    if rate != SAMPLE_RATE or samples.ndim != 1 or not len(samples):
+        raise DataError(f"{audio}: {rate} Hz, shape {samples.shape}; expected {SAMPLE_RATE} Hz, mono, not empty")
+    regions = speech_regions(samples, audio.stem)
+    decoded = list(_decode_chunks(samples, decoding_chunks(len(samples), chunk, context), model, config))
+    return words_of(merge(decoded), tokens, regions)
 
 
 def merge(decoded: Sequence[tuple[Chunk, Sequence[TimedToken]]]) -> list[TimedToken]:
@@ -91,30 +90,48 @@ def merge(decoded: Sequence[tuple[Chunk, Sequence[TimedToken]]]) -> list[TimedTo
     return merged
 
 
-def words_of(
-    tokens: Sequence[TimedToken], table: TokenTable, num_samples: int, max_word: float = 0.6
-) -> list[TimedWord]:
-    """Words with times: from a word's first token to the next word's, at most max_word seconds after its last token."""
+def words_of(tokens: Sequence[TimedToken], table: TokenTable, regions: NDArray[np.int64]) -> list[TimedWord]:
+    """Words with times: a token tells only a moment within its word, the stretches of speech tell where words end.
+
+    Args:
+      tokens: of a lecture, in order.
+      table: their symbols.
+      regions: (R, 2) stretches of speech, samples. The first word that is emitted in one begins with it; each word
+        lasts until the next begins or its stretch ends.
+    """
     groups: list[list[TimedToken]] = []
     for token in tokens:
         if not groups or table.starts_word(token.id) or table.is_whole_word(groups[-1][-1].id):
             groups.append([])
         groups[-1].append(token)
+    firsts, lasts = (np.array([g[k].frame * FRAME for g in groups], dtype=np.int64) for k in (0, -1))
+    starts = _drawn_to_onset(firsts, lasts, regions)
     words = []
     for i, group in enumerate(groups):
-        start = group[0].frame * FRAME / SAMPLE_RATE
-        end = group[-1].frame * FRAME / SAMPLE_RATE + max_word
-        following = groups[i + 1][0].frame * FRAME / SAMPLE_RATE if i + 1 < len(groups) else num_samples / SAMPLE_RATE
+        region = max(0, int(np.searchsorted(regions[:, 0], lasts[i], side="right")) - 1)
+        end = max(int(regions[region, 1]), int(lasts[i]) + FRAME)
+        end = min(end, int(starts[i + 1])) if i + 1 < len(groups) else end
         text = table.decode([t.id for t in group])
         if text:
-            words.append(
-                TimedWord(text, start, max(min(end, following), start), float(np.mean([t.score for t in group])))
-            )
+            score = float(np.mean([t.score for t in group]))
+            words.append(TimedWord(text, int(starts[i]) / SAMPLE_RATE, max(end, int(starts[i])) / SAMPLE_RATE, score))
     return words
 
 
+def _drawn_to_onset(
+    firsts: NDArray[np.int64], lasts: NDArray[np.int64], regions: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Where words start, in samples: that of the first word emitted in a stretch of speech is the stretch's begin."""
+    starts = firsts.copy()
+    region = np.searchsorted(regions[:, 0], firsts, side="right") - 1
+    for i, r in enumerate(region.tolist()):
+        if r >= 0 and (i == 0 or lasts[i - 1] < regions[r, 0]):
+            starts[i] = regions[r, 0]
+    return starts
+
+
 def _decode_chunks(
-    audio: sf.SoundFile, chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig
+    samples: NDArray[np.float32], chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig
 ) -> Iterator[tuple[Chunk, list[TimedToken]]]:
     """Windows in batches of at most config.max_duration seconds."""
     longest = max((c.end - c.begin) / SAMPLE_RATE for c in chunks)
@@ -122,18 +139,13 @@ def _decode_chunks(
     bar = tqdm(range(0, len(chunks), size), desc="recognising", disable=not sys.stderr.isatty(), leave=False)
     for first in bar:
         batch = chunks[first : first + size]
-        features = [torch.from_numpy(fbank(_read(audio, c))) for c in batch]
+        features = [torch.from_numpy(fbank(samples[c.begin : c.end])) for c in batch]
         lens = torch.tensor([len(f) for f in features])
         padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
         for chunk, hypothesis in zip(batch, search(model, padded, lens, config)):
             offset = chunk.begin // FRAME
             rows = zip(hypothesis.tokens, hypothesis.frames, hypothesis.scores)
             yield chunk, [TimedToken(i, offset + frame, score) for i, frame, score in rows]
-
-
-def _read(audio: sf.SoundFile, chunk: Chunk) -> NDArray[np.float32]:
-    audio.seek(chunk.begin)
-    return audio.read(chunk.end - chunk.begin, dtype="float32")
 
 
 def _hand_over(a: Sequence[TimedToken], b: Sequence[TimedToken], begin: int, end: int, middle: int) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lhotse_prep.prep_config import LangConfig
@@ -49,12 +51,22 @@ def lost_at_ends(token: TimedToken, num_frames: int, found: list[TimedToken], ed
     return edge_noise and at_end and not any(abs(t.frame - token.frame) <= 1 and t.id == token.id for t in found)
 
 
-def test_words_have_times_and_pieces_are_joined(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_words_have_times_and_pieces_are_joined(tmp_path: Path) -> None:
     table = make_lang(["我 們 bert learning bert learning"], [], tmp_path, LangConfig(num_english_pieces=14))
     ids = table.encode("我 learning 們 bert")
     assert len(ids) > 4  # some word is in pieces
     tokens = [TimedToken(i, 10 * n, 0.5) for n, i in enumerate(ids)]
-    words = words_of(tokens, table, num_samples=len(ids) * 10 * FRAME)
+    regions = np.array([[-2, 18], [27, len(ids) * 10 + 5]]) * FRAME  # a pause before the third token
+    words = words_of(tokens, table, regions)
     assert [w.text for w in words] == ["我", "learning", "們", "bert"]
     assert all(a.end <= b.start for a, b in zip(words, words[1:])) and all(w.end > w.start for w in words)
-    assert words[1].start == pytest.approx(0.4) and words[0].end == pytest.approx(0.4)
+    assert words[0].start == pytest.approx(-0.08) and words[0].end == words[1].start == pytest.approx(0.4)
+    assert words[-1].end == pytest.approx((len(ids) * 10 + 5) * 0.04)
+
+
+def test_pause_between_words_is_the_silence_between_stretches(tmp_path: Path) -> None:
+    table = make_lang(["我 們"], [], tmp_path, LangConfig())
+    tokens = [TimedToken(i, frame, 0.5) for i, frame in zip(table.encode("我 們"), (10, 40))]
+    first, second = words_of(tokens, table, np.array([[5, 15], [35, 50]]) * FRAME)
+    assert (first.start, first.end) == pytest.approx((0.2, 0.6))
+    assert (second.start, second.end) == pytest.approx((1.4, 2.0))
