@@ -70,9 +70,10 @@ def _has_text(cut: Cut) -> bool:
 
 def _merged(cut: Cut) -> Cut:
     """One supervision that lasts as long as the cut: its pauses at both ends belong to the utterance too."""
-    merged = cut.merge_supervisions()
-    merged.supervisions[0] = fastcopy(merged.supervisions[0], start=0.0, duration=merged.duration)
-    return merged
+    ordered = sorted(cut.supervisions, key=lambda s: s.start)
+    text = " ".join(s.text for s in ordered)
+    whole = fastcopy(ordered[0], id=cut.id, start=0.0, duration=cut.duration, text=text, alignment=None, custom=None)
+    return fastcopy(cut, supervisions=[whole])
 
 
 def _seed_masks(*numbers: int) -> None:
