@@ -111,7 +111,7 @@ parse_options "$@"
 set_defaults
 . ./path.sh || exit 1
 trap 'exit 130' INT
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}  # threads that wait must not spin where others need the core
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000} # OpenMP threads wait a little awake, then give up the core: it may not be ours alone
 
 run_stage 0 corpus local/make_corpus.py --corpus "$corpus"
 run_stage 1 manifests local/make_manifests.py
