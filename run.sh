@@ -22,7 +22,7 @@ Usage: ./run.sh [OPTION VALUE]...
   --exp DIR          where models and results go [exp/CORPUS]
   --help             print this
 
-$(fold -s -w 98 <<<"Stages: $stages.")
+Stages: ${stages/, 6 /,$'\n'        6 }.
 A stage whose outputs are up to date is skipped.
 --a-b and --a_b are the same option, --a b and --a=b too. The first run makes .venv (see path.sh).
 END
