@@ -23,10 +23,10 @@ def segment_starts(words: Sequence[str]) -> list[int]:
     return starts
 
 
-def first_segment_odds(words: Sequence[str], starts: Sequence[int], starters: dict[str, float]) -> np.ndarray:
+def first_segment_odds(words: Sequence[str], starts: np.ndarray, starters: dict[str, float]) -> np.ndarray:
     """Log-odds that a sentence begins at each of `starts` (the last of which is the end): 4 after a stop."""
     odds = np.zeros(len(starts))
-    for k, s in enumerate(starts[1:-1], 1):
+    for k, s in enumerate(starts[1:-1].tolist(), 1):
         odds[k] = 4.0 if _ends_sentence(words[s - 1]) else starters.get(_plain(words[s]), -2.0)
     return odds
 

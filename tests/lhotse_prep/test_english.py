@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from lhotse_prep.english import first_segment_odds, segment_starts, shape, starter_odds
@@ -43,7 +44,7 @@ def test_with_no_stops_only_the_shape_counts():
 def test_a_stop_is_stronger_than_any_word():
     words = ["So", "we", "go.", "then", "BERT", "is", "seen", "The", "end"]
     starts = [*segment_starts(words), len(words)]
-    odds = first_segment_odds(words, starts, starter_odds([text(0, 0.6)]))
+    odds = first_segment_odds(words, np.array(starts), starter_odds([text(0, 0.6)]))
     after_stop = starts.index(3)
     assert odds[after_stop] == max(odds) and odds[starts.index(4)] < 0 < odds[starts.index(7)]
     assert odds[0] == odds[-1] == 0

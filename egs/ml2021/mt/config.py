@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from lhotse_prep.errors import ConfigError
 from ml2021.config import TrainConfig
 
+MAX_POSITIONS = 512  # pieces of a sentence, with its end mark, that every translator must take
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -23,13 +25,15 @@ class MtModelConfig:
     num_decoder_layers: int = 3
     feedforward_dim: int = 768
     dropout: float = 0.1
-    max_positions: int = 512  # sentencepiece tokens of a sentence
+    max_positions: int = MAX_POSITIONS  # pieces that the model has positions for
 
     def __post_init__(self) -> None:
         _require(
             self.d_model % (2 * self.num_heads) == 0, f"d_model must be a multiple of 2 * num_heads, got {self.d_model}"
         )
         _require(0 <= self.dropout < 1, f"dropout must be in 0..1, got {self.dropout}")
+        least = MAX_POSITIONS
+        _require(self.max_positions >= least, f"max_positions must be >= {least}, got {self.max_positions}")
         _require(min(self.num_encoder_layers, self.num_decoder_layers) > 0, "each side needs at least one layer")
 
 
@@ -54,6 +58,7 @@ class MtDataConfig:
     vocab_size: int = 2000  # sentencepiece pieces of both languages together, at most
     max_tokens: int = 1200  # pieces of a batch, padding included, on its longer side
     max_pieces: int = 200  # longer sentences are left out of training
+    clean_epochs: int = 0  # at first, on single sentences as they are; joining, noise and BPE-dropout begin after them
     join_probability: float = 0.3  # that a pair is joined with the next ones of its lecture
     max_join: int = 3  # pairs in a joined one
     bpe_dropout: float = 0.05  # part of the merges left out when a source sentence is cut into pieces
@@ -62,7 +67,10 @@ class MtDataConfig:
 
     def __post_init__(self) -> None:
         _require(self.vocab_size >= 50, f"vocab_size must be >= 50, got {self.vocab_size}")
+        _require(self.max_pieces <= MAX_POSITIONS, f"max_pieces must be at most {MAX_POSITIONS}, got {self.max_pieces}")
         _require(self.max_tokens >= self.max_pieces, "max_tokens must be at least max_pieces")
+        _require(0 <= self.bpe_dropout < 1, f"bpe_dropout must be in 0..1, got {self.bpe_dropout}")
+        _require(0 <= self.label_smoothing < 1, f"label_smoothing must be in 0..1, got {self.label_smoothing}")
         _require(0 <= self.join_probability <= 1, f"join_probability must be in 0..1, got {self.join_probability}")
         _require(self.max_join >= 1, f"max_join must be >= 1, got {self.max_join}")
 
@@ -90,3 +98,4 @@ class TranslateConfig:
         known = ("ctranslate2", "transformers")
         _require(self.engine in known, f"engine must be one of {', '.join(known)}, got {self.engine!r}")
         _require(self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}")
+        _require(0 < self.max_length < MAX_POSITIONS, f"max_length must be in 1..{MAX_POSITIONS - 1}")

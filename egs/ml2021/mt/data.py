@@ -135,20 +135,24 @@ class TranslationBatches:
     ) -> None:
         self.train_pairs, self.vocabulary, self.config, self.seed = train, vocabulary, config, seed
         self.alphabet = [t for p in train for t in p.tokens]  # drawn from as often as they occur
-        encoded = [(vocabulary.encode_source(source_text(p.tokens)), vocabulary.encode_target(p.target)) for p in valid]
-        self.valid = bucketed(encoded, config.max_tokens, random.Random(seed))
+        self.valid = bucketed([self._encode(p) for p in valid], config.max_tokens, random.Random(seed))
 
     def train_batches(self, epoch: int) -> Iterator[MtBatch]:
         rng = random.Random(1_000_003 * self.seed + epoch)
         _seed_sentencepiece(rng.getrandbits(31))
-        encoded = [self._encode(p, rng) for p in joined(self.train_pairs, self.config, rng)]
+        if epoch <= self.config.clean_epochs:
+            encoded = [self._encode(p) for p in self.train_pairs]
+        else:
+            encoded = [self._encode_augmented(p, rng) for p in joined(self.train_pairs, self.config, rng)]
         fitting = [e for e in encoded if max(len(e[0]), len(e[1])) <= self.config.max_pieces]
         yield from bucketed(fitting, self.config.max_tokens, rng)
 
-    def _encode(self, pair: SentencePair, rng: random.Random) -> tuple[list[int], list[int]]:
-        c = self.config
-        text = source_text(add_noise(pair.tokens, self.alphabet, c.noise, rng))
-        return self.vocabulary.encode_source(text, c.bpe_dropout), self.vocabulary.encode_target(pair.target)
+    def _encode(self, pair: SentencePair) -> tuple[list[int], list[int]]:
+        return self.vocabulary.encode_source(source_text(pair.tokens)), self.vocabulary.encode_target(pair.target)
+
+    def _encode_augmented(self, pair: SentencePair, rng: random.Random) -> tuple[list[int], list[int]]:
+        text = source_text(add_noise(pair.tokens, self.alphabet, self.config.noise, rng))
+        return self.vocabulary.encode_source(text, self.config.bpe_dropout), self.vocabulary.encode_target(pair.target)
 
 
 def _follows(pair: SentencePair, before: SentencePair) -> bool:

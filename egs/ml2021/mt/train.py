@@ -58,7 +58,7 @@ class TranslationTask:
         nll = -log_probs.gather(1, gold[:, None]).squeeze(1)
         loss = (1 - smoothing) * nll.mean() - smoothing * log_probs.mean()
         correct = (flat.argmax(dim=-1) == gold).sum()
-        return StepLoss(loss, {"nll": float(nll.sum()), "accuracy": float(correct)}, float(len(gold)))
+        return StepLoss(loss, {"nll": float(nll.detach().sum()), "accuracy": float(correct)}, float(len(gold)))
 
 
 def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: torch.device | None = None) -> None:

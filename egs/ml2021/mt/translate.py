@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from lhotse_prep.errors import DataError
-from ml2021.mt.config import TranslateConfig
+from ml2021.mt.config import MAX_POSITIONS, TranslateConfig
 from ml2021.mt.data import source_text
 from ml2021.mt.vocabulary import EOS, PAD, Vocabulary
+
+# Translations that end early are short and often wrong; the search goes on until twice as many as beams have ended.
+PATIENCE = 2.0
 
 
 class Translator(Protocol):
@@ -48,8 +51,9 @@ class CTranslate2Translator:
         c = self.config
         wanted = [i for i, s in enumerate(sentences) if s]
         pieces = [self.vocabulary.source_pieces(source_text(sentences[i])) + [EOS] for i in wanted]
+        _check_lengths(pieces)
         results = self.engine.translate_batch(
-            pieces, beam_size=c.beam_size, max_batch_size=c.max_batch_tokens, batch_type="tokens",
+            pieces, beam_size=c.beam_size, patience=PATIENCE, max_batch_size=c.max_batch_tokens, batch_type="tokens",
             max_decoding_length=c.max_length, max_input_length=0,
         )  # fmt: skip
         texts = [""] * len(sentences)
@@ -80,6 +84,7 @@ class TransformersTranslator:
     def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]:
         """As CTranslate2Translator.translate."""
         encoded = {i: self.vocabulary.encode_source(source_text(s)) for i, s in enumerate(sentences) if s}
+        _check_lengths(list(encoded.values()))
         order = sorted(encoded, key=lambda i: len(encoded[i]))
         texts = [""] * len(sentences)
         while order:
@@ -104,10 +109,18 @@ class TransformersTranslator:
                 num_beams=self.config.beam_size,
                 max_new_tokens=self.config.max_length,
                 length_penalty=1.0,
-                early_stopping=True,
                 do_sample=False,
             )
         return [self.vocabulary.decode_ids(row.tolist()) for row in output]
+
+
+def _check_lengths(sources: Sequence[Sequence[object]]) -> None:
+    longest = max((len(s) for s in sources), default=0)
+    if longest > MAX_POSITIONS:
+        raise DataError(
+            f"a sentence to translate has {longest} pieces, the translator reads {MAX_POSITIONS} at most; "
+            "cut it into sentences first"
+        )
 
 
 def _wrong_vocabulary(folder: Path) -> DataError:

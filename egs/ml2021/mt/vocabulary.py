@@ -64,24 +64,29 @@ class Vocabulary:
 
 
 def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size: int, folder: Path) -> Vocabulary:
-    """Train sentencepiece (BPE) on both sides and write the files of a MarianTokenizer to folder."""
+    """Train sentencepiece (BPE) on both sides and write the files of a MarianTokenizer to folder.
+
+    There are as many pieces as characters at least, and no more than the texts allow.
+
+    Raises:
+      DataError: the texts are empty.
+    """
+    alphabet = {c for text in (*sources, *targets) for c in text}
+    if not alphabet - {" "}:
+        raise DataError("the sentence pairs are empty: there is nothing to make pieces of")
     model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter([*sources, *targets]),
-            model_writer=model,
-            model_type="bpe",
-            vocab_size=vocab_size,
-            hard_vocab_limit=False,
-            character_coverage=1.0,
-            normalization_rule_name="identity",
-            num_threads=1,
-            minloglevel=2,
-        )
-    except RuntimeError as e:
-        raise DataError(
-            f"no {vocab_size} pieces can be learned from {len(sources)} pairs: {e}; lower vocab_size"
-        ) from e
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([*sources, *targets]),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=max(vocab_size, len(alphabet) + 5),
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        user_defined_symbols=["-"],  # self-attention and forty-two are made of known words
+        num_threads=1,
+        minloglevel=2,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "source.spm").write_bytes(model.getvalue())
     shutil.copyfile(folder / "source.spm", folder / "target.spm")

@@ -1,0 +1,48 @@
+"""BLEU and chrF: known values, and the signature that sacreBLEU's own command prints."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from lhotse_prep.errors import DataError
+from ml2021.scoring.bleu import score_translations
+
+
+def test_perfect_and_hopeless():
+    references = ["So this is the model.", "We train it again and again."]
+    assert score_translations(references, references).bleu == pytest.approx(100.0)
+    assert score_translations(references, references).chrf == pytest.approx(100.0)
+    assert score_translations(["xyz", "w"], references).bleu < 1
+
+
+def test_by_hand():
+    """One reference of 8 words, 7 right: 7/8 words, 5/7 pairs, 3/6 triples, 2/5 runs of four; no brevity penalty."""
+    scores = score_translations(["a b c d e f x h"], ["a b c d e f g h"])
+    assert scores.bleu == pytest.approx(100 * math.prod((7 / 8, 5 / 7, 4 / 6, 3 / 5)) ** 0.25)
+
+
+def test_case_counts():
+    assert score_translations(["we train a BERT model"], ["We train a bert model"]).bleu < 60
+
+
+def test_agrees_with_the_command_and_its_signature(tmp_path):
+    hypotheses = ["So the model is trained, and good.", "We see it", "It doesn't matter."]
+    references = ["So this model is trained, and good.", "We see this.", "It does not matter."]
+    (tmp_path / "hyp").write_text("\n".join(hypotheses) + "\n")
+    (tmp_path / "ref").write_text("\n".join(references) + "\n")
+    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", "hyp", "-m", "bleu", "-f", "text", "-w", "4"]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    scores = score_translations(hypotheses, references)
+    assert scores.bleu_signature in printed
+    assert f"{scores.bleu:.4f}" in printed
+
+
+def test_counts_must_agree():
+    with pytest.raises(DataError, match="1 hypotheses for 2 references"):
+        score_translations(["a"], ["a", "b"])
+    with pytest.raises(DataError, match="at least one"):
+        score_translations([], [])
