@@ -10,6 +10,9 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse_prep.prep_config import WindowConfig
 
 
+_MIN_AUDIO = 0.04  # seconds; four frames of features
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A window for decoding, in samples: what it hears and, inside, the part whose tokens it gives."""
@@ -29,16 +32,15 @@ def make_windows(
       recording: the lecture.
       supervisions: its stretches, in order, none overlapping.
       config: sizes and thresholds.
-      for_training: leave out supervisions below min_confidence and windows below min_duration.
+      for_training: leave out supervisions below min_confidence and windows below min_duration. Windows of less than
+        a few frames, which have no audio to speak of, are always left out.
     Returns:
       The cuts, each supervision whole in exactly one of them, and the supervisions left out.
     """
     pieces = [p for s in supervisions for p in split_long(s, config.max_duration - 2 * config.padding)]
-    groups, left_out = _group(pieces, config, for_training)
+    groups, left_out = _group(pieces, recording.duration, config, for_training)
     cuts = []
-    for index, (group, before, after) in enumerate(groups):
-        begin = max(0.0, before, group[0].start - config.padding)
-        end = min(recording.duration, after, group[-1].end + config.padding)
+    for index, (group, begin, end) in enumerate(groups):
         first = int(begin * recording.sampling_rate)
         num_samples = min(recording.num_samples, -int(-end * recording.sampling_rate // 1)) - first
         start = first / recording.sampling_rate
@@ -90,11 +92,11 @@ def decoding_chunks(num_samples: int, chunk: int, context: int) -> list[Chunk]:
     ]
 
 
-_Group = tuple[list[SupervisionSegment], float, float]  # supervisions, earliest begin, latest end of the window
+_Group = tuple[list[SupervisionSegment], float, float]  # supervisions, begin and end of their window in seconds
 
 
 def _group(
-    supervisions: Sequence[SupervisionSegment], config: WindowConfig, for_training: bool
+    supervisions: Sequence[SupervisionSegment], recording_duration: float, config: WindowConfig, for_training: bool
 ) -> tuple[list[_Group], list[SupervisionSegment]]:
     """Neighbours together up to target_duration, never across untimed words, left-out supervisions or a long gap."""
     groups: list[list[int]] = []
@@ -110,12 +112,14 @@ def _group(
     result: list[_Group] = []
     for group in groups:
         first, last = supervisions[group[0]], supervisions[group[-1]]
-        if for_training and last.end - first.start < config.min_duration:
-            dropped.update(group)
-            continue
         before = _middle(supervisions[group[0] - 1], first) if group[0] > 0 else 0.0
         after = _middle(last, supervisions[group[-1] + 1]) if group[-1] + 1 < len(supervisions) else float("inf")
-        result.append(([supervisions[i] for i in group], before, after))
+        begin = max(0.0, before, first.start - config.padding)
+        end = min(recording_duration, after, last.end + config.padding)
+        if end - begin < (config.min_duration if for_training else _MIN_AUDIO):
+            dropped.update(group)
+        else:
+            result.append(([supervisions[i] for i in group], begin, end))
     return result, [supervisions[i] for i in sorted(dropped)]
 
 

@@ -117,3 +117,14 @@ def test_chunks_cover_every_sample_once_and_hear_context(seed: int) -> None:
 def test_config_says_what_is_wrong() -> None:
     with pytest.raises(ConfigError, match="max_duration"):
         WindowConfig(target_duration=20.0, max_duration=10.0)
+
+
+def test_window_without_audio_is_left_out_and_given_back() -> None:
+    recording = Recording("l", [], RATE, RATE, 1.0)
+    spans = [(0.0, 0.5), (0.5, 0.51), (0.51, 1.0)]
+    stretches = [
+        SupervisionSegment(f"l-{i}", "l", a, b - a, text="我", custom={"first_token": 2 * i, "confidence": 1.0})
+        for i, (a, b) in enumerate(spans)
+    ]
+    cuts, left_out = make_windows(recording, stretches, WindowConfig(), for_training=False)
+    assert [c.supervisions[0].id for c in cuts] == ["l-0", "l-2"] and [s.id for s in left_out] == ["l-1"]

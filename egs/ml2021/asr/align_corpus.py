@@ -23,6 +23,7 @@ from ml2021.asr.aligner import align_lectures, read_lecture
 from ml2021.config import AlignerConfig
 
 logger = logging.getLogger(__name__)
+LOW_CONFIDENCE = 0.3  # where the aligner has learned, the median is above 0.8
 
 
 def align_corpus(
@@ -67,7 +68,14 @@ def align_corpus(
         SupervisionSet.from_segments(stretches).to_file(out_dir / f"ml2021_supervisions_{part}.jsonl.gz")
         logger.info("%s: %d lectures, %d supervisions", part, len(supervisions), len(stretches))
     logger.info("%d of %d words have no time", num_untimed, num_words)
-    write_json(out_dir / "scores.json", {"words": num_words, "words_untimed": num_untimed} | _summary(errors))
+    confidence = float(np.median(np.concatenate([t.score for t in times.values()])))
+    if confidence < LOW_CONFIDENCE:
+        logger.warning(
+            "the median confidence of a word is %.2f: the aligner has learned too little, do not trust these times; "
+            "align more lectures at once, or raise aligner.epochs_per_round in asr.yaml", confidence,
+        )  # fmt: skip
+    counts = {"words": num_words, "words_untimed": num_untimed, "confidence_median": round(confidence, 4)}
+    write_json(out_dir / "scores.json", counts | _summary(errors))
 
 
 def _errors(stretches: Sequence[SupervisionSegment], truth: Path) -> list[float]:
