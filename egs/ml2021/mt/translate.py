@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ from ml2021.mt.config import MAX_POSITIONS, TranslateConfig
 from ml2021.mt.data import source_text
 from ml2021.mt.vocabulary import EOS, PAD, Vocabulary
 
+logger = logging.getLogger(__name__)
 # Translations that end early are short and often wrong; the search goes on until twice as many as beams have ended.
 PATIENCE = 2.0
 
@@ -47,19 +49,17 @@ class CTranslate2Translator:
         self.engine = ctranslate2.Translator(str(folder), device=device, compute_type=config.compute_type)
 
     def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]:
-        """English of each sentence (a sequence of spaced tokens); an empty sentence gives an empty string."""
+        """English of each sentence (a sequence of spaced tokens); an empty sentence gives an empty string.
+
+        A sentence of more than MAX_POSITIONS pieces is translated in parts, and that is logged.
+        """
         c = self.config
-        wanted = [i for i, s in enumerate(sentences) if s]
-        pieces = [self.vocabulary.source_pieces(source_text(sentences[i])) + [EOS] for i in wanted]
-        _check_lengths(pieces)
+        parts, owners = _fitting(sentences, self.vocabulary)
         results = self.engine.translate_batch(
-            pieces, beam_size=c.beam_size, patience=PATIENCE, max_batch_size=c.max_batch_tokens, batch_type="tokens",
+            [self.vocabulary.source_pieces(source_text(p)) + [EOS] for p in parts], beam_size=c.beam_size, patience=PATIENCE, max_batch_size=c.max_batch_tokens, batch_type="tokens",
             max_decoding_length=c.max_length, max_input_length=0,
         )  # fmt: skip
-        texts = [""] * len(sentences)
-        for i, result in zip(wanted, results, strict=True):
-            texts[i] = self.vocabulary.decode(result.hypotheses[0])
-        return texts
+        return _joined([self.vocabulary.decode(r.hypotheses[0]) for r in results], owners, len(sentences))
 
 
 class TransformersTranslator:
@@ -83,10 +83,10 @@ class TransformersTranslator:
 
     def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]:
         """As CTranslate2Translator.translate."""
-        encoded = {i: self.vocabulary.encode_source(source_text(s)) for i, s in enumerate(sentences) if s}
-        _check_lengths(list(encoded.values()))
-        order = sorted(encoded, key=lambda i: len(encoded[i]))
-        texts = [""] * len(sentences)
+        parts, owners = _fitting(sentences, self.vocabulary)
+        encoded = [self.vocabulary.encode_source(source_text(p)) for p in parts]
+        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+        texts = [""] * len(parts)
         while order:
             batch = [order.pop()]
             size = max(1, self.config.max_batch_tokens // len(encoded[batch[0]]))
@@ -94,7 +94,7 @@ class TransformersTranslator:
                 batch.append(order.pop())
             for i, text in zip(batch, self._translate_batch([encoded[i] for i in batch]), strict=True):
                 texts[i] = text
-        return texts
+        return _joined(texts, owners, len(sentences))
 
     def _translate_batch(self, ids: Sequence[list[int]]) -> list[str]:
         import torch
@@ -114,13 +114,32 @@ class TransformersTranslator:
         return [self.vocabulary.decode_ids(row.tolist()) for row in output]
 
 
-def _check_lengths(sources: Sequence[Sequence[object]]) -> None:
-    longest = max((len(s) for s in sources), default=0)
-    if longest > MAX_POSITIONS:
-        raise DataError(
-            f"a sentence to translate has {longest} pieces, the translator reads {MAX_POSITIONS} at most; "
-            "cut it into sentences first"
-        )
+def _fitting(sentences: Sequence[Sequence[str]], vocabulary: Vocabulary) -> tuple[list[tuple[str, ...]], list[int]]:
+    """Parts that a translator can read, and the sentence that each is of; empty sentences have none."""
+    parts: list[tuple[str, ...]] = []
+    owners: list[int] = []
+    for i, sentence in enumerate(sentences):
+        todo = [tuple(sentence)] if sentence else []
+        while todo:
+            part = todo.pop()
+            if len(vocabulary.source_pieces(source_text(part))) < MAX_POSITIONS:  # one is for the end mark
+                parts.append(part)
+                owners.append(i)
+            elif len(part) > 1:
+                todo += [part[len(part) // 2 :], part[: len(part) // 2]]
+            else:  # one endless word, as a recogniser that has learned nothing writes
+                todo += [(part[0][len(part[0]) // 2 :],), (part[0][: len(part[0]) // 2],)]
+    num_cut = len(parts) - len(set(owners))
+    if num_cut:
+        logger.warning("sentences of more than %d pieces were translated in parts: %d cuts", MAX_POSITIONS - 1, num_cut)
+    return parts, owners
+
+
+def _joined(texts: Sequence[str], owners: Sequence[int], num_sentences: int) -> list[str]:
+    joined: list[list[str]] = [[] for _ in range(num_sentences)]
+    for text, owner in zip(texts, owners, strict=True):
+        joined[owner].append(text)
+    return [" ".join(t) for t in joined]
 
 
 def _wrong_vocabulary(folder: Path) -> DataError:

@@ -194,11 +194,16 @@ def test_vocabulary_of_another_model_is_refused(trained, converted, bitext, tmp_
                 (folder / name).write_bytes(content)
 
 
-def test_a_sentence_beyond_all_positions_is_an_error(trained, converted):
-    config = TranslateConfig()
+def test_a_sentence_beyond_all_positions_is_translated_in_parts(trained, converted, caplog):
+    config = TranslateConfig(max_length=20)
     for translator in (CTranslate2Translator(converted, config), TransformersTranslator(trained / "marian", config)):
-        with pytest.raises(DataError, match="601 pieces, the translator reads 512"):
-            translator.translate([("模",), ("型",) * 600])
+        short, half, long, endless, empty = translator.translate(
+            [("模",), ("型",) * 300, ("型",) * 600, ("q" * 600,), ()]
+        )
+        assert long == f"{half} {half}" and empty == ""
+        assert short == translator.translate([("模",)])[0] and isinstance(endless, str)
+        assert "translated in parts" in caplog.text
+        caplog.clear()
 
 
 def test_missing_models_say_which_stage_makes_them(tmp_path):
