@@ -9,7 +9,6 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 from lhotse_prep.prep_config import WindowConfig
 
-
 _MIN_AUDIO = 0.04  # seconds; four frames of features
 
 

@@ -55,8 +55,9 @@ class CTranslate2Translator:
         """
         c = self.config
         parts, owners = _fitting(sentences, self.vocabulary)
+        pieces = [self.vocabulary.source_pieces(source_text(p)) + [EOS] for p in parts]
         results = self.engine.translate_batch(
-            [self.vocabulary.source_pieces(source_text(p)) + [EOS] for p in parts], beam_size=c.beam_size, patience=PATIENCE, max_batch_size=c.max_batch_tokens, batch_type="tokens",
+            pieces, beam_size=c.beam_size, patience=PATIENCE, max_batch_size=c.max_batch_tokens, batch_type="tokens",
             max_decoding_length=c.max_length, max_input_length=0,
         )  # fmt: skip
         return _joined([self.vocabulary.decode(r.hypotheses[0]) for r in results], owners, len(sentences))
