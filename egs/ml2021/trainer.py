@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import math
@@ -72,20 +73,24 @@ class Trainer:
         exp_dir.mkdir(parents=True, exist_ok=True)
 
     def run(self) -> None:
-        """Train to the last epoch and write pretrained.pt, the average over the last epochs."""
+        """Train to the last epoch and write pretrained.pt, the average over the last epochs.
+
+        What is logged meanwhile goes to log/train-DATE.txt, too.
+        """
         _seed_everything(self.config.seed)
-        self._resume()
-        writer = SummaryWriter(str(self.exp_dir / "tensorboard"), purge_step=self.step)
-        try:
-            while self.epoch <= self.config.num_epochs:
-                self._train_epoch(writer)
-                self._validate(writer)
-                self.epoch, self.batches_done = self.epoch + 1, 0
-                self._save(f"epoch-{self.epoch - 1}.pt")
-                self._remove_old()
-        finally:
-            writer.close()
-        self._save_pretrained()
+        with _log_file(self.exp_dir / "log" / f"train-{time.strftime('%Y%m%d-%H%M%S')}.txt"):
+            self._resume()
+            writer = SummaryWriter(str(self.exp_dir / "tensorboard"), purge_step=self.step)
+            try:
+                while self.epoch <= self.config.num_epochs:
+                    self._train_epoch(writer)
+                    self._validate(writer)
+                    self.epoch, self.batches_done = self.epoch + 1, 0
+                    self._save(f"epoch-{self.epoch - 1}.pt")
+                    self._remove_old()
+            finally:
+                writer.close()
+            self._save_pretrained()
 
     def _train_epoch(self, writer: SummaryWriter) -> None:
         if self.num_steps == 0:
@@ -231,6 +236,20 @@ class Trainer:
         weights = load_averaged(self.exp_dir, c.num_epochs, min(c.average_epochs, c.num_epochs), True)
         like = self.model.state_dict()
         save_checkpoint(self.exp_dir / "pretrained.pt", {"model": {k: v.to(like[k].dtype) for k, v in weights.items()}})
+
+
+@contextlib.contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Copy what is logged in the meantime to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
