@@ -122,7 +122,9 @@ class Trainer:
                 writer.add_scalar("train/learning_rate", self._learning_rate(), self.step)
                 bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()})
                 if bar.disable:
-                    logger.info("epoch %d: step %d of %d, %s", self.epoch, self.step, self.num_steps, _show(shown))
+                    logger.info(
+                        "epoch %d: step %d of about %d, %s", self.epoch, self.step, self.num_steps, _show(shown)
+                    )
             if self.step % self.config.save_every_n == 0:
                 self._save(f"checkpoint-{self.step}.pt")
         means = {k: v / max(weight, 1e-9) for k, v in total.items()}

@@ -86,10 +86,12 @@ def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: 
 def save_marian(model: nn.Module, vocabulary: Vocabulary, folder: Path) -> None:
     """Write model and tokenizer as transformers' save_pretrained does, whole."""
     from transformers import MarianTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
     work = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    disable_progress_bar()
     model.save_pretrained(work)  # type: ignore[operator]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it recommends sacremoses, which would change the text

@@ -69,10 +69,12 @@ class TransformersTranslator:
     def __init__(self, folder: Path, config: TranslateConfig) -> None:
         import torch
         from transformers import MarianMTModel
+        from transformers.utils.logging import disable_progress_bar
 
         if not (folder / "config.json").is_file():
             raise DataError(f"no translation model in {folder}: stage 8 writes one to exp/CORPUS/mt/marian")
         self.vocabulary, self.config = Vocabulary(folder), config
+        disable_progress_bar()
         try:
             self.model = MarianMTModel.from_pretrained(folder, local_files_only=True).eval()
         except (OSError, ValueError, RuntimeError) as e:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ def read_scalars(event_dir: Path) -> dict[str, Points]:
     """Every scalar of a folder of TensorBoard event files, by tag; empty where there are none."""
     if not event_dir.is_dir():
         return {}
+    logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it tells that it has come to the end of a file
     events = EventAccumulator(str(event_dir), size_guidance={"scalars": 0})
     events.Reload()
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
