@@ -11,6 +11,7 @@ from lhotse_prep.stages import write_json, write_jsonl
 from ml2021.mt.config import TranslateConfig
 from ml2021.mt.data import read_bitext
 from ml2021.mt.export import convert
+from ml2021.mt.model import num_parameters as count_parameters
 from ml2021.mt.translate import CTranslate2Translator, TransformersTranslator, Translator
 from ml2021.scoring.bleu import score_translations
 
@@ -51,7 +52,7 @@ def decode_bitext(bitext: Path, marian_dir: Path, out_dir: Path, config: Transla
 def open_marian(marian_dir: Path, work: Path, config: TranslateConfig) -> tuple[Translator, int]:
     """The translator that the configuration asks for, and how many parameters it has."""
     marian = TransformersTranslator(marian_dir, config)
-    num_parameters = sum(p.numel() for p in marian.model.parameters() if p.requires_grad)
+    num_parameters = count_parameters(marian.model)
     if config.engine == "transformers":
         return marian, num_parameters
     convert(marian_dir, work / "ctranslate2")

@@ -40,5 +40,5 @@ def build_model(config: MtModelConfig, vocab_size: int) -> MarianMTModel:
 
 
 def num_parameters(model: MarianMTModel) -> int:
-    """Trained parameters, shared ones once."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Trained parameters, shared ones once; the sinusoids of the positions are none."""
+    return sum(p.numel() for name, p in model.named_parameters() if "embed_positions" not in name)
