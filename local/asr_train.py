@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.errors import ConfigError
 from lhotse_prep.stages import Input, Stage, run_main, stage_parser
 from ml2021.config import AlignerConfig, AsrConfig
 
@@ -14,8 +15,14 @@ def main(argv: list[str]) -> None:
     inputs = [Input(args.data / "lang", 2), Input(args.data / "cuts", 4)]
     aligner = None
     if config.init_encoder_from_aligner:
-        rounds = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig).epochs_per_round
-        aligner = args.data / "aligned" / "aligner" / f"round-{len(rounds)}" / "pretrained.pt"
+        aligner_config = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig)
+        if set(aligner_config.train_parts) - {"train"}:
+            raise ConfigError(
+                f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, so the "
+                "recogniser must not begin as it: set asr.init_encoder_from_aligner: false, or aligner.train_parts: [train]"
+            )
+        last_round = f"round-{len(aligner_config.epochs_per_round)}"
+        aligner = args.data / "aligned" / "aligner" / last_round / "pretrained.pt"
         inputs.append(Input(args.data / "aligned", 3))
     stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config), resumable=True)
     if stage.is_done():
