@@ -18,8 +18,8 @@ def main(argv: list[str]) -> None:
         aligner_config = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig)
         if set(aligner_config.train_parts) - {"train"}:
             raise ConfigError(
-                f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, so the "
-                "recogniser must not begin as it: set asr.init_encoder_from_aligner: false, or aligner.train_parts: [train]"
+                f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, the "
+                "recogniser must not begin as it: set asr.init_encoder_from_aligner: false or aligner.train_parts: [train]"
             )
         last_round = f"round-{len(aligner_config.epochs_per_round)}"
         aligner = args.data / "aligned" / "aligner" / last_round / "pretrained.pt"
