@@ -19,7 +19,7 @@ def main(argv: list[str]) -> None:
         if set(aligner_config.train_parts) - {"train"}:
             raise ConfigError(
                 f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, the "
-                "recogniser must not begin as it: set asr.init_encoder_from_aligner: false or aligner.train_parts: [train]"
+                "recogniser must not begin as it: set init_encoder_from_aligner: false, or train_parts: [train]"
             )
         last_round = f"round-{len(aligner_config.epochs_per_round)}"
         aligner = args.data / "aligned" / "aligner" / last_round / "pretrained.pt"
