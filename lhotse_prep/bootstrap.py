@@ -41,12 +41,17 @@ def speech_regions(samples: NDArray[np.float32], lecture: str, min_pause: float 
       DataError: no speech is found.
     """
     import torch
+
+    threads = torch.get_num_threads()
     from silero_vad import get_speech_timestamps, load_silero_vad
 
-    stamps = get_speech_timestamps(
-        torch.from_numpy(samples), load_silero_vad(onnx=True), sampling_rate=SAMPLE_RATE,
-        min_silence_duration_ms=int(1000 * min_pause), min_speech_duration_ms=100, speech_pad_ms=30,
-    )  # fmt: skip
+    try:
+        stamps = get_speech_timestamps(
+            torch.from_numpy(samples), load_silero_vad(onnx=True), sampling_rate=SAMPLE_RATE,
+            min_silence_duration_ms=int(1000 * min_pause), min_speech_duration_ms=100, speech_pad_ms=30,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)  # importing and loading silero-vad sets one for the whole process
     if not stamps:
         raise DataError(f"lecture {lecture}: no speech is heard in it; is it the right recording, and not silent?")
     return np.array([[s["start"], s["end"]] for s in stamps], dtype=np.int64)

@@ -53,6 +53,16 @@ def test_words_land_near_their_true_times(lecture: tuple[list[str], np.ndarray, 
     assert np.median(errors) < 0.3 and errors.max() < 1.0
 
 
+def test_voice_activity_leaves_torch_its_threads(lecture: tuple[list[str], np.ndarray, list[float]]) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        speech_regions(lecture[1], "x")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_silence_is_refused_with_the_lecture() -> None:
     with pytest.raises(DataError, match="lecture quiet: no speech"):
         speech_regions(np.zeros(SAMPLE_RATE, np.float32), "quiet")
