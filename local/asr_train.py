@@ -21,8 +21,7 @@ def main(argv: list[str]) -> None:
                 f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, the "
                 "recogniser must not begin as it: set init_encoder_from_aligner: false, or train_parts: [train]"
             )
-        last_round = f"round-{len(aligner_config.epochs_per_round)}"
-        aligner = args.data / "aligned" / "aligner" / last_round / "pretrained.pt"
+        aligner = args.data / "aligned" / "aligner" / "pretrained.pt"
         inputs.append(Input(args.data / "aligned", 3))
     stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config), resumable=True)
     if stage.is_done():

@@ -124,7 +124,10 @@ class AlignerConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     data: AsrDataConfig = field(default_factory=AsrDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    epochs_per_round: tuple[int, ...] = (4, 2)  # the alignment is made anew after each round
+    first_epochs: int = 4  # of the first round of training
+    more_epochs: int = 2  # of each round after it; the alignment is made anew after each
+    max_rounds: int = 8
+    learned_confidence: float = 0.8  # median of the words', from which a second round or a later one is the last
     min_steps: int = 500  # of the first round, in whole epochs: CTC loss stays flat for some hundred steps
     train_parts: tuple[str, ...] = ("train",)  # parts whose lectures train the aligner
     num_english_pieces: int = 150
@@ -133,7 +136,9 @@ class AlignerConfig:
     min_island: int = 6  # tokens; shorter timed runs that stand alone are untimed
 
     def __post_init__(self) -> None:
-        _require(len(self.epochs_per_round) > 0, "epochs_per_round must name at least one round")
+        rounds = (self.first_epochs, self.more_epochs, self.max_rounds)
+        _require(min(rounds) > 0, f"first_epochs, more_epochs and max_rounds must be > 0, got {rounds}")
+        _require(0 < self.learned_confidence < 1, f"learned_confidence must be in 0..1, got {self.learned_confidence}")
         bad = set(self.train_parts) - {"train", "dev", "test"}
         _require(not bad, f"train_parts must be of train, dev, test, got {', '.join(sorted(bad))}")
 

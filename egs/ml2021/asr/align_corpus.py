@@ -72,7 +72,7 @@ def align_corpus(
     if confidence < LOW_CONFIDENCE:
         logger.warning(
             "the median confidence of a word is %.2f: the aligner has learned too little, do not trust these times; "
-            "align more lectures at once, or raise aligner.epochs_per_round in asr.yaml", confidence,
+            "align more lectures at once, or raise aligner.max_rounds in asr.yaml", confidence,
         )  # fmt: skip
     counts = {"words": num_words, "words_untimed": num_untimed, "confidence_median": round(confidence, 4)}
     write_json(out_dir / "scores.json", counts | _summary(errors))

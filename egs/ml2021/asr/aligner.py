@@ -25,13 +25,16 @@ from lhotse_prep.stretches import WordTimes
 from ml2021.asr.augment import augment_batch, spec_augment
 from ml2021.asr.model import CtcModel
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
-from ml2021.checkpoint import load_checkpoint
+from ml2021.checkpoint import load_checkpoint, save_checkpoint
 from ml2021.config import AlignerConfig
 from ml2021.trainer import StepLoss, Trainer
 
 logger = logging.getLogger(__name__)
 FRAME = FRAME_SHIFT * SUBSAMPLING_FACTOR  # samples an encoder frame
 STAR_PENALTY = 2.0  # speech with no text passes as blank at the best unit's log-prob less this
+
+
+Window = tuple[NDArray[np.float32], list[int]]  # features (T, 80) and unit ids
 
 
 @dataclass
@@ -60,41 +63,72 @@ def read_lecture(lecture_id: str, samples: NDArray[np.float32], text: str) -> Le
 def align_lectures(
     lectures: Sequence[Lecture], train_ids: set[str], config: AlignerConfig, exp_dir: Path, device: torch.device
 ) -> dict[str, WordTimes]:
-    """Train the aligner in rounds and align every lecture; a round that was finished before a kill is not repeated."""
+    """Train the aligner in rounds until it is sure of the words, and align every lecture.
+
+    How long CTC loss stays flat at first differs from start to start, so the number of rounds is not given: they end
+    when the median confidence of a word reaches config.learned_confidence. A round that was finished before a kill is
+    not repeated. The last round's model goes to exp_dir/pretrained.pt.
+    """
     units = PronunciationUnits([" ".join(x.words) for x in lectures], config.num_english_pieces)
     torch.manual_seed(config.train.seed)
     model = CtcModel(config.encoder, len(units)).to(device)
     encoded = {x.id: units.encode_words(x.words) for x in lectures}
-    alignments: dict[str, WordTimes] = {}
-    num_rounds = len(config.epochs_per_round)
-    for index, epochs in enumerate(config.epochs_per_round):
-        round_dir = exp_dir / f"round-{index + 1}"
-        if not (round_dir / "pretrained.pt").is_file():
-            windows = [w for x in lectures if x.id in train_ids for w in training_windows(x, encoded[x.id], config)]
-            logger.info("aligner, round %d of %d: %d windows", index + 1, num_rounds, len(windows))
-            task = AlignerTask(windows, config)
-            if index == 0:
-                epochs = max(epochs, -(-config.min_steps // task.num_train_batches(1)))
-            Trainer(model, task, replace(config.train, num_epochs=epochs), round_dir, device).run()
-        model.load_state_dict(load_checkpoint(round_dir / "pretrained.pt")["model"])
-        model.eval()
-        last = index == num_rounds - 1
-        moved = []
+    for number in range(1, config.max_rounds + 1):
+        windows = [w for x in lectures if x.id in train_ids for w in training_windows(x, encoded[x.id], config)]
+        _train_round(model, windows, config, exp_dir, number, device)
+        times = {x.id: _align(model, x, encoded[x.id], config, device, with_star=False) for x in lectures}
+        confidence = float(np.median(np.concatenate([t.score for t in times.values()])))
+        moved = [np.abs(_middles(times[x.id]) - x.times) for x in lectures]
+        logger.info(
+            "aligner, round %d: median confidence %.3f, words moved by %.3f s (median)",
+            number, confidence, float(np.nanmedian(np.concatenate(moved))) / SAMPLE_RATE,
+        )  # fmt: skip
         for lecture in lectures:
-            log_probs = lecture_log_probs(model, lecture.features, device)
-            alignments[lecture.id] = align_words(log_probs, encoded[lecture.id], lecture.id, config, with_star=last)
-            middle = (alignments[lecture.id].start + alignments[lecture.id].end) / 2 * SAMPLE_RATE
-            moved.append(np.nanmedian(np.abs(middle - lecture.times)) / SAMPLE_RATE)
-            lecture.times = middle
-        logger.info("aligner, round %d: words moved by %.3f s (median)", index + 1, float(np.median(moved)))
-    lag = onset_lag(lectures, alignments)
+            lecture.times = _middles(times[lecture.id])
+        if number > 1 and confidence >= config.learned_confidence:
+            break
+    save_checkpoint(exp_dir / "pretrained.pt", {"model": model.state_dict()})
+    times = {x.id: _align(model, x, encoded[x.id], config, device, with_star=True) for x in lectures}
+    lag = onset_lag(lectures, times)
     logger.info("aligner: first words of stretches fire %.0f ms after speech begins; taken off", 1000 * lag)
-    return {k: WordTimes(np.maximum(v.start - lag, 0), v.end - lag, v.score) for k, v in alignments.items()}
+    return {k: WordTimes(np.maximum(v.start - lag, 0), v.end - lag, v.score) for k, v in times.items()}
 
 
-def training_windows(
-    lecture: Lecture, word_units: list[list[int]], config: AlignerConfig
-) -> list[tuple[NDArray[np.float32], list[int]]]:
+def _train_round(
+    model: CtcModel, windows: Sequence[Window], config: AlignerConfig, exp_dir: Path, number: int, device: torch.device
+) -> None:
+    """Train the model for a round, or load what an earlier start made of it; leaves it ready to align."""
+    round_dir = exp_dir / f"round-{number}"
+    if not (round_dir / "pretrained.pt").is_file():
+        task = AlignerTask(windows, config)
+        if number == 1:
+            epochs = max(config.first_epochs, -(-config.min_steps // task.num_train_batches(1)))
+            train = replace(config.train, num_epochs=epochs)
+        else:
+            train = replace(
+                config.train, num_epochs=config.more_epochs, warmup_steps=config.train.warmup_steps // 4,
+                seed=config.train.seed + number,
+            )  # fmt: skip
+        logger.info("aligner, round %d: %d windows, %d epochs", number, len(windows), train.num_epochs)
+        Trainer(model, task, train, round_dir, device).run()
+    model.load_state_dict(load_checkpoint(round_dir / "pretrained.pt")["model"])
+    model.eval()
+
+
+def _align(
+    model: CtcModel, lecture: Lecture, units: list[list[int]], config: AlignerConfig, device: torch.device,
+    with_star: bool,
+) -> WordTimes:  # fmt: skip
+    log_probs = lecture_log_probs(model, lecture.features, device)
+    return align_words(log_probs, units, lecture.id, config, with_star)
+
+
+def _middles(times: WordTimes) -> NDArray[np.float64]:
+    """Of each word, in samples."""
+    return (times.start + times.end) / 2 * SAMPLE_RATE
+
+
+def training_windows(lecture: Lecture, word_units: list[list[int]], config: AlignerConfig) -> list[Window]:
     """(features, unit ids) of windows between pauses, with the words whose middle lies inside."""
     windows = []
     spans = group_regions(lecture.regions, int(config.window_duration * SAMPLE_RATE))
@@ -170,7 +204,7 @@ def lecture_log_probs(
 class AlignerTask:
     """CTC on windows held in memory, batched by length."""
 
-    def __init__(self, windows: Sequence[tuple[NDArray[np.float32], list[int]]], config: AlignerConfig) -> None:
+    def __init__(self, windows: Sequence[Window], config: AlignerConfig) -> None:
         if not windows:
             raise DataError("the aligner has no windows to train on: the training lectures have no usable speech")
         self.windows, self.config = sorted(windows, key=lambda w: len(w[0])), config
