@@ -127,7 +127,7 @@ class AlignerConfig:
     first_epochs: int = 4  # of the first round of training
     more_epochs: int = 2  # of each round after it; the alignment is made anew after each
     max_rounds: int = 8
-    learned_confidence: float = 0.8  # median of the words', from which a second round or a later one is the last
+    learned_confidence: float = 0.95  # median of the words', from which a second round or a later one is the last
     min_steps: int = 500  # of the first round, in whole epochs: CTC loss stays flat for some hundred steps
     train_parts: tuple[str, ...] = ("train",)  # parts whose lectures train the aligner
     num_english_pieces: int = 150
