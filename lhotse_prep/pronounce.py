@@ -5,7 +5,6 @@ Far fewer than characters, so a small model learns them from an hour of speech, 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -51,13 +50,9 @@ class PronunciationUnits:
         return spelled
 
 
-def spoken_syllables(word: str) -> float:
-    """About how many syllables a word takes: 1 for a Han character, vowel groups for an English word."""
-    if _is_han_word(word):
-        return 1.0
-    vowel_groups = len(re.findall(r"[aeiouy]+", re.sub(r"e\b", "", word)))
-    digits = sum(c.isdigit() for c in word)
-    return max(1.0, vowel_groups + digits)
+def syllable(character: str) -> str:
+    """The toneless pinyin of one Han character by its most frequent reading, or the character where none is known."""
+    return lazy_pinyin(character, Style.NORMAL, _no_reading)[0] or character  # type: ignore[arg-type]
 
 
 def _no_reading(characters: str) -> list[str]:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from lhotse_prep.pronounce import BLANK_ID, PronunciationUnits, spoken_syllables
+from lhotse_prep.pronounce import BLANK_ID, PronunciationUnits, syllable
 
 TEXTS = [
     "我 們 來 講 機 器 學 習 的 attention 跟 self-supervised learning",
@@ -63,7 +63,7 @@ def test_no_english_and_no_chinese_are_fine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "syllables"), [("我", 1), ("deep", 1), ("learning", 2), ("attention", 3), ("98", 2), ("t", 1), ("=>", 1)]
+    ("character", "expected"), [("八", "ba"), ("把", "ba"), ("女", "nv"), ("們", "men"), ("\U00031350", "\U00031350")]
 )
-def test_spoken_syllables(word: str, syllables: float) -> None:
-    assert spoken_syllables(word) == syllables
+def test_syllable(character: str, expected: str) -> None:
+    assert syllable(character) == expected

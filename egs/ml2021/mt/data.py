@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import read_jsonl
-from ml2021.mt.config import MtDataConfig, NoiseConfig
+from ml2021.mt.config import MtDataConfig
+from ml2021.mt.noise import RecognitionNoise
 from ml2021.mt.vocabulary import Vocabulary
 
 IGNORED = -100  # label of padding
@@ -78,25 +79,6 @@ def joined(pairs: Sequence[SentencePair], config: MtDataConfig, rng: random.Rand
     return result
 
 
-def add_noise(
-    tokens: Sequence[str], alphabet: Sequence[str], config: NoiseConfig, rng: random.Random
-) -> tuple[str, ...]:
-    """Substitute, delete and insert tokens as a recogniser does, drop fillers; never leaves nothing."""
-    kept = [t for t in tokens if t not in config.fillers or rng.random() >= config.filler_drop]
-    if rng.random() < config.sentence_probability:
-        noisy = []
-        for token in kept:
-            kind = rng.random() / max(config.token_rate, 1e-9)
-            if kind < 0.6:
-                noisy.append(rng.choice(alphabet))
-            elif 0.6 <= kind < 0.8:
-                noisy.extend((token, rng.choice(alphabet)))
-            elif kind >= 1:
-                noisy.append(token)
-        kept = noisy
-    return tuple(kept) or tuple(tokens)
-
-
 def bucketed(pairs: Sequence[tuple[list[int], list[int]]], max_tokens: int, rng: random.Random) -> list[MtBatch]:
     """Batches of pairs of like length, at most max_tokens ids a side with padding, in random order."""
     order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i][1]), len(pairs[i][0]), rng.random()))
@@ -134,7 +116,7 @@ class TranslationBatches:
         seed: int,
     ) -> None:
         self.train_pairs, self.vocabulary, self.config, self.seed = train, vocabulary, config, seed
-        self.alphabet = [t for p in train for t in p.tokens]  # drawn from as often as they occur
+        self.noise = RecognitionNoise([t for p in train for t in p.tokens], config.noise)
         self.valid = bucketed([self._encode(p) for p in valid], config.max_tokens, random.Random(seed))
 
     def train_batches(self, epoch: int) -> Iterator[MtBatch]:
@@ -151,7 +133,7 @@ class TranslationBatches:
         return self.vocabulary.encode_source(source_text(pair.tokens)), self.vocabulary.encode_target(pair.target)
 
     def _encode_augmented(self, pair: SentencePair, rng: random.Random) -> tuple[list[int], list[int]]:
-        text = source_text(add_noise(pair.tokens, self.alphabet, self.config.noise, rng))
+        text = source_text(self.noise(pair.tokens, rng))
         return self.vocabulary.encode_source(text, self.config.bpe_dropout), self.vocabulary.encode_target(pair.target)
 
 

@@ -9,8 +9,8 @@ import torch
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import write_jsonl
-from ml2021.mt.config import MtDataConfig, NoiseConfig
-from ml2021.mt.data import IGNORED, SentencePair, TranslationBatches, add_noise, bucketed, joined, read_bitext
+from ml2021.mt.config import MtDataConfig
+from ml2021.mt.data import IGNORED, SentencePair, TranslationBatches, bucketed, joined, read_bitext
 from ml2021.mt.vocabulary import train_vocabulary
 
 HAN = "天地人你我他山水火木金土"
@@ -65,29 +65,6 @@ def test_no_joining_where_it_is_off():
     pairs = random_pairs(1)
     assert joined(pairs, MtDataConfig(join_probability=0.0), random.Random(0)) == pairs
     assert joined(pairs, MtDataConfig(join_probability=1.0, max_join=1), random.Random(0)) == pairs
-
-
-def test_noise_has_the_rate_asked_for():
-    config = NoiseConfig(sentence_probability=1.0, token_rate=0.1, fillers=())
-    rng = random.Random(0)
-    tokens = tuple("天" * 100)
-    substituted = inserted = total = 0
-    for _ in range(200):
-        noisy = add_noise(tokens, ["x"], config, rng)
-        substituted += noisy.count("x")
-        inserted += len(noisy) - len(tokens)
-        total += len(tokens)
-    assert substituted / total == pytest.approx(0.08, rel=0.1)  # 6% substituted and 2% inserted
-    assert abs(inserted) / total < 0.005  # as many inserted as deleted
-
-
-def test_no_noise_no_change():
-    rng = random.Random(0)
-    tokens = tuple("嗯天地人")
-    assert add_noise(tokens, ["x"], NoiseConfig(sentence_probability=0.0, filler_drop=0.0), rng) == tokens
-    assert add_noise(tokens, ["x"], NoiseConfig(sentence_probability=0.0, filler_drop=1.0), rng) == tokens[1:]
-    everything = NoiseConfig(sentence_probability=1.0, token_rate=1.0, filler_drop=1.0)
-    assert all(add_noise(("嗯",), ["x"], everything, rng) for _ in range(50))  # never nothing at all
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -1,0 +1,65 @@
+"""What recognition errors do to a source sentence: a translator trained with them survives them in the cascade."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from lhotse_prep.normalize import is_han
+from lhotse_prep.pronounce import syllable
+from ml2021.mt.config import NoiseConfig
+
+
+class RecognitionNoise:
+    """Substitutes, deletes and inserts tokens, drops fillers.
+
+    A recogniser seldom errs at random: it writes 八 for 把, which sounds the same, and misspells an English word
+    (`llyer` for `layer`). So `config.sound_alike` of the substitutions are of that kind; the others, and what is
+    inserted, are drawn from the tokens as often as they occur.
+    """
+
+    def __init__(self, tokens: Sequence[str], config: NoiseConfig) -> None:
+        """
+        Args:
+          tokens: of all training sentences, each as often as it occurs.
+          config: rates.
+        """
+        self.tokens, self.config = list(tokens), config
+        self._homophones: dict[str, list[str]] = {}
+        for character in sorted({t for t in tokens if is_han(t)}):
+            self._homophones.setdefault(syllable(character), []).append(character)
+
+    def __call__(self, tokens: Sequence[str], rng: random.Random) -> tuple[str, ...]:
+        """A sentence as it might be recognised; never nothing."""
+        c = self.config
+        kept = [t for t in tokens if t not in c.fillers or rng.random() >= c.filler_drop]
+        if rng.random() < c.sentence_probability:
+            noisy = []
+            for token in kept:
+                kind = rng.random() / max(c.token_rate, 1e-9)
+                if kind < 0.6:
+                    noisy.append(self._substitute(token, rng))
+                elif kind < 0.8:
+                    noisy.extend((token, rng.choice(self.tokens)))
+                elif kind >= 1:
+                    noisy.append(token)
+            kept = noisy
+        return tuple(kept) or tuple(tokens)
+
+    def _substitute(self, token: str, rng: random.Random) -> str:
+        if rng.random() < self.config.sound_alike:
+            if not is_han(token):
+                return _misspelled(token, rng)
+            others = [h for h in self._homophones.get(syllable(token), []) if h != token]
+            if others:
+                return rng.choice(others)
+        return rng.choice(self.tokens)
+
+
+def _misspelled(word: str, rng: random.Random) -> str:
+    """A word with one to three of its letters lost, or one of them doubled."""
+    place = rng.randrange(len(word))
+    if len(word) == 1 or rng.random() < 0.3:
+        return word[:place] + word[place] + word[place:]
+    lost = rng.randint(1, min(3, len(word) - 1))
+    return (word[:place] + word[place + lost :]) or word[:1]

@@ -1,0 +1,49 @@
+"""Noise in the source: at the rate asked for, and of the kind that recognisers make."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ml2021.mt.config import NoiseConfig
+from ml2021.mt.noise import RecognitionNoise
+
+
+def test_noise_has_the_rate_asked_for():
+    noise = RecognitionNoise(["x"], NoiseConfig(1.0, 0.1, sound_alike=0.0, fillers=()))
+    rng = random.Random(0)
+    tokens = tuple("天" * 100)
+    substituted = inserted = total = 0
+    for _ in range(200):
+        noisy = noise(tokens, rng)
+        substituted += noisy.count("x")
+        inserted += len(noisy) - len(tokens)
+        total += len(tokens)
+    assert substituted / total == pytest.approx(0.08, rel=0.1)  # 6% substituted and 2% inserted
+    assert abs(inserted) / total < 0.005  # as many inserted as deleted
+
+
+def test_no_noise_no_change():
+    rng = random.Random(0)
+    tokens = tuple("嗯天地人")
+    assert RecognitionNoise(["x"], NoiseConfig(0.0, filler_drop=0.0))(tokens, rng) == tokens
+    assert RecognitionNoise(["x"], NoiseConfig(0.0, filler_drop=1.0))(tokens, rng) == tokens[1:]
+    everything = RecognitionNoise(["x"], NoiseConfig(1.0, 1.0, filler_drop=1.0))
+    assert all(everything(("嗯",), rng) for _ in range(50))  # never nothing at all
+
+
+def test_substitutions_that_sound_alike():
+    tokens = [*"八把爸天田人", "layer", "a"]
+    noise = RecognitionNoise(tokens, NoiseConfig(1.0, 1.0, sound_alike=1.0, fillers=()))
+    rng = random.Random(0)
+    seen: dict[str, set[str]] = {t: set() for t in tokens}
+    for token in tokens * 300:
+        noisy = noise((token,), rng)
+        if len(noisy) == 1:
+            seen[token].add(noisy[0])
+    assert seen["八"] - {"八"} == {"把", "爸"} and seen["天"] - {"天"} == {"田"}
+    assert seen["人"] == set(tokens)  # nothing sounds like it: any token may stand there
+    assert len(seen["layer"] - {"layer"}) > 10 and seen["a"] - {"a"} == {"aa"}
+    for word in seen["layer"]:  # one to three letters lost, or one doubled
+        assert 2 <= len(word) <= 6 and set(word) <= set("layer")
