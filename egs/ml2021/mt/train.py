@@ -52,7 +52,9 @@ class TranslationTask:
             decoder_input_ids=decoder_input,
         ).logits  # (N, T, V)
         wanted = labels != IGNORED
-        flat, gold = logits[wanted], labels[wanted]
+        # Without the last id, padding: its embedding, which starts the decoder, must stay the zeros that CTranslate2
+        # starts a Marian model with.
+        flat, gold = logits[wanted][:, : self.batches.vocabulary.pad_id], labels[wanted]
         smoothing = self.label_smoothing if model.training else 0.0
         log_probs = F.log_softmax(flat.float(), dim=-1)
         nll = -log_probs.gather(1, gold[:, None]).squeeze(1)

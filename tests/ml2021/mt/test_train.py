@@ -13,13 +13,13 @@ from lhotse_prep.errors import DataError
 from lhotse_prep.stages import write_jsonl
 from ml2021.config import TrainConfig
 from ml2021.mt.config import MtConfig, MtDataConfig, MtModelConfig, NoiseConfig, TranslateConfig
-from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, collate, read_bitext
+from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, collate, read_bitext, source_text
 from ml2021.mt.decode import decode_bitext
 from ml2021.mt.export import convert
 from ml2021.mt.model import build_model
 from ml2021.mt.train import TranslationTask, train_translator
 from ml2021.mt.translate import CTranslate2Translator, TransformersTranslator
-from ml2021.mt.vocabulary import train_vocabulary
+from ml2021.mt.vocabulary import EOS, train_vocabulary
 
 NOUNS = {"模 型": "model", "資 料": "data", "老 師": "teacher", "bert": "BERT", "self-attention": "self-attention"}
 VERBS = {"看 到": "sees", "訓 練": "trains", "改 變": "changes"}
@@ -88,6 +88,23 @@ def test_both_engines_give_the_same_text(trained, converted, bitext, beam_size):
     peers = TransformersTranslator(trained / "marian", config).translate(sentences)
     assert ours[75] == peers[75] == ""
     assert ours == peers
+
+
+def test_both_engines_give_the_same_scores(trained, converted, bitext):
+    """Of the greedy translation, summed over its pieces: the start of the decoder is the same for both, too."""
+    config = TranslateConfig()
+    marian, engine = TransformersTranslator(trained / "marian", config), CTranslate2Translator(converted, config).engine
+    vocabulary = marian.vocabulary
+    for pair in read_bitext(bitext / "train.jsonl")[::5]:
+        source = vocabulary.source_pieces(source_text(pair.tokens)) + [EOS]
+        result = engine.translate_batch([source], beam_size=1, length_penalty=0, return_scores=True)[0]
+        target = [vocabulary.ids[p] for p in result.hypotheses[0]] + [vocabulary.ids[EOS]]
+        batch = collate([(vocabulary.encode_source(source_text(pair.tokens)), target)])
+        decoder_input = torch.tensor([[vocabulary.pad_id, *target[:-1]]])
+        with torch.no_grad():
+            logits = marian.model(batch.source, batch.source_mask, decoder_input).logits
+        expected = logits.log_softmax(-1)[0].gather(1, torch.tensor(target)[:, None]).sum()
+        assert result.scores[0] == pytest.approx(float(expected), abs=0.01)
 
 
 def test_batching_does_not_change_a_translation(converted, bitext):
@@ -174,7 +191,8 @@ def test_loss_is_cross_entropy_of_the_next_piece(small):
     output = model(input_ids=batch.source, attention_mask=batch.source_mask, labels=batch.labels)
     torch.testing.assert_close(task.compute_loss(model, batch, 0).loss, output.loss)
     model.train()
-    smoothed = F.cross_entropy(output.logits.flatten(0, 1), batch.labels.flatten(), label_smoothing=0.1)
+    logits = output.logits[..., :-1]  # the last id is padding
+    smoothed = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), label_smoothing=0.1)
     torch.testing.assert_close(task.compute_loss(model, batch, 0).loss, smoothed)
     model.eval()
 
