@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import MarianMTModel
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import write_jsonl
 from ml2021.config import TrainConfig
+from ml2021.mt.check_export import compare_translations
 from ml2021.mt.config import MtConfig, MtDataConfig, MtModelConfig, NoiseConfig, TranslateConfig
 from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, collate, read_bitext, source_text
 from ml2021.mt.decode import decode_bitext
@@ -105,6 +108,19 @@ def test_both_engines_give_the_same_scores(trained, converted, bitext):
             logits = marian.model(batch.source, batch.source_mask, decoder_input).logits
         expected = logits.log_softmax(-1)[0].gather(1, torch.tensor(target)[:, None]).sum()
         assert result.scores[0] == pytest.approx(float(expected), abs=0.01)
+
+
+def test_a_conversion_that_translates_otherwise_is_refused(trained, converted, bitext, tmp_path):
+    test = bitext / "test.jsonl"
+    same = compare_translations(trained / "marian", converted, test, TranslateConfig(), 10)
+    assert same == {"ctranslate2_num_sentences": 10, "ctranslate2_same_percent": 100.0}
+    other = MarianMTModel.from_pretrained(trained / "marian")
+    with torch.no_grad():  # another start of the decoder
+        other.model.shared.weight[-1] = 20 * other.model.shared.weight[5]
+    shutil.copytree(trained / "marian", tmp_path / "marian")
+    other.save_pretrained(tmp_path / "marian")
+    with pytest.raises(DataError, match="embedding of its padding"):
+        compare_translations(tmp_path / "marian", converted, test, TranslateConfig(), 10)
 
 
 def test_batching_does_not_change_a_translation(converted, bitext):
