@@ -26,9 +26,14 @@ class TrainConfig:
     average_epochs: int = 5  # the last epochs whose average becomes pretrained.pt
     keep_epochs: int = 8  # epoch-N.pt files kept, counted from the newest
     save_every_n: int = 500  # steps between checkpoint-N.pt
+    keep_last_k: int = 5  # checkpoint-N.pt kept while their epoch lasts
     log_interval: int = 50  # steps between log lines
     seed: int = 42
     max_bad_steps: int = 10  # non-finite losses in a row before training stops
+    precision: str = "float32"  # of matrix products: float32, bf16 or fp16 (with loss scaling)
+    accum_grad: int = 1  # batches of a process whose gradients make a step
+    scan_worst_batches: bool = True  # try the largest batches before training, so that memory runs out then or never
+    num_diagnostics_batches: int = 8  # batches that --print-diagnostics looks at
 
     def __post_init__(self) -> None:
         _require(self.num_epochs > 0, f"num_epochs must be > 0, got {self.num_epochs}")
@@ -39,6 +44,13 @@ class TrainConfig:
             self.keep_epochs > self.average_epochs,
             f"keep_epochs ({self.keep_epochs}) must be more than average_epochs ({self.average_epochs})",
         )
+        _require(self.keep_last_k >= 2, f"keep_last_k must be >= 2, one may be damaged; got {self.keep_last_k}")
+        kinds = ("float32", "bf16", "fp16")
+        _require(self.precision in kinds, f"precision must be one of {', '.join(kinds)}, got {self.precision!r}")
+        counts = ("accum_grad", "save_every_n", "log_interval", "max_bad_steps", "num_diagnostics_batches")
+        _require(self.seed >= 0, f"seed must be >= 0, got {self.seed}")
+        for name in (*counts, "average_period"):
+            _require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

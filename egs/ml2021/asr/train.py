@@ -19,13 +19,14 @@ from ml2021.asr.datamodule import AsrDataModule
 from ml2021.asr.model import AsrModel, num_parameters
 from ml2021.checkpoint import load_checkpoint
 from ml2021.config import AsrConfig
-from ml2021.trainer import StepLoss, Trainer
+from ml2021.task import StepLoss, Task
+from ml2021.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 VALID_MAX_DURATION = 200.0  # seconds of audio a batch, where no gradients are kept
 
 
-class TransducerTask:
+class TransducerTask(Task):
     """Simple and pruned transducer loss and CTC, weighted as icefall weights them."""
 
     def __init__(self, data: AsrDataModule, tokens: TokenTable, config: AsrConfig) -> None:

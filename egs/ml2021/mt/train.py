@@ -20,12 +20,13 @@ from ml2021.mt.config import MtConfig
 from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, read_bitext, source_text
 from ml2021.mt.model import build_model, num_parameters
 from ml2021.mt.vocabulary import FILES, Vocabulary, train_vocabulary
-from ml2021.trainer import StepLoss, Trainer
+from ml2021.task import StepLoss, Task
+from ml2021.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 
-class TranslationTask:
+class TranslationTask(Task):
     """Cross entropy with label smoothing over target pieces."""
 
     def __init__(self, batches: TranslationBatches, label_smoothing: float, device: torch.device) -> None:
@@ -33,9 +34,6 @@ class TranslationTask:
 
     def train_batches(self, epoch: int) -> Iterator[MtBatch]:
         return self.batches.train_batches(epoch)
-
-    def num_train_batches(self, epoch: int) -> int:
-        return sum(1 for _ in self.batches.train_batches(epoch))
 
     def valid_batches(self) -> Iterator[MtBatch]:
         return iter(self.batches.valid)
