@@ -96,8 +96,9 @@ class TransducerConfig:
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
-    """Masks over features (Park et al., 2019)."""
+    """Time warp and masks over features (Park et al., 2019); no masks of either kind: features as they are."""
 
+    time_warp_factor: int = 80  # frames that a moment may be moved, at most; 0: no warp
     num_frame_masks: int = 6
     max_frames_mask: int = 30  # frames of 10 ms
     max_frames_fraction: float = 0.2  # of an utterance
@@ -111,11 +112,26 @@ class AsrDataConfig:
 
     max_duration: float = 80.0  # seconds of audio a batch
     num_buckets: int = 10
-    num_workers: int = 0
+    num_workers: int = 0  # processes that load features; 0: the trainer's own
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    on_the_fly_feats: bool = False  # compute features from the audio, in the place of those that stage 4 stored
+    speed_factors: tuple[float, ...] = ()  # train on copies at these speeds too, e.g. [0.9, 1.1]; on the fly only
+    noise_cuts: str | None = None  # CutSet of noises to mix in; with features as the windows have them
+    noise_probability: float = 0.5  # that noise is mixed into a window
+    noise_snr: tuple[float, ...] = (10.0, 20.0)  # dB, the range it is drawn from
 
     def __post_init__(self) -> None:
         _require(self.max_duration > 0, f"max_duration must be > 0 s, got {self.max_duration}")
+        _require(self.num_workers >= 0, f"num_workers must be >= 0, got {self.num_workers}")
+        _require(
+            self.on_the_fly_feats or not self.speed_factors,
+            "speed_factors need on_the_fly_feats: true; stored ones come from stage 4 (prep.yaml)",
+        )
+        bad = [x for x in self.speed_factors if not 0.5 <= x <= 2 or x == 1]
+        _require(not bad, f"speed_factors must be in 0.5..2 and not 1, got {bad}")
+        _require(0 <= self.noise_probability <= 1, f"noise_probability must be in 0..1, got {self.noise_probability}")
+        ascending = len(self.noise_snr) == 2 and self.noise_snr[0] <= self.noise_snr[1]
+        _require(ascending, f"noise_snr must be two numbers, ascending (dB), got {list(self.noise_snr)}")
 
 
 @dataclass(frozen=True)

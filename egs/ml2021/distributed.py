@@ -91,7 +91,7 @@ class World:
 
 
 def join_world() -> tuple[World, torch.device]:
-    """Join the processes that torchrun started, by nccl or gloo; without torchrun: one process, on the first GPU if any.
+    """Join the processes that torchrun started, by nccl or gloo; without it: one process, on the first GPU if any.
 
     Raises:
       DataError: a node runs more processes than it has GPUs.

@@ -14,29 +14,26 @@ from lhotse_prep.errors import DataError
 from ml2021.checkpoint import load_checkpoint, newest_checkpoint, training_checkpoints
 
 logger = logging.getLogger(__name__)
-SCRATCH = "scratch"  # the name of the start without a checkpoint
 
 
 def find_start(exp_dir: Path, start: str | None) -> Path | None:
-    """The checkpoint to go on from; None: begin from nothing.
+    """The checkpoint to go on from; None: there is none yet.
 
     Args:
       exp_dir: the folder of the training.
-      start: None: the newest that can be read; SCRATCH; or a file's name such as epoch-3.pt. What is newer than the
-        one named is put aside as NAME.superseded, so that a later start does not go on from it.
+      start: a file's name such as epoch-3.pt; None: the newest that can be read. What is newer than the one named is
+        put aside as NAME.superseded, so that a later start does not go on from it.
     """
     if start is None:
         found = newest_checkpoint(exp_dir)
         return None if found is None else found[0]
-    first_step = -1
-    if start != SCRATCH:
-        first_step = load_checkpoint(exp_dir / start)["batch_idx_train"]
+    first_step = load_checkpoint(exp_dir / start)["batch_idx_train"]
     for path in training_checkpoints(exp_dir):
         if path.name != start and _step_of(path) > first_step:
             path.rename(path.with_name(path.name + ".superseded"))
             path.with_name(path.name + ".sha256").unlink(missing_ok=True)
             logger.warning("%s is newer than the start asked for: put aside as %s.superseded", path, path.name)
-    return None if start == SCRATCH else exp_dir / start
+    return exp_dir / start
 
 
 def require_same_training(
