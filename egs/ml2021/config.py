@@ -84,12 +84,15 @@ class TransducerConfig:
     simple_loss_scale: float = 0.5
     ctc_loss_scale: float = 0.2
     rnnt_type: str = "modified"  # at most one token a frame, as the searches emit them; or regular, constrained
+    loss_backend: str = "auto"  # k2's functions, our own (native), or auto: k2's where it is installed
     warm_step: int = 300  # steps over which the pruned loss comes in and the simple loss goes down to its scale
 
     def __post_init__(self) -> None:
         _require(self.prune_range >= 2, f"prune_range must be >= 2, got {self.prune_range}")
         kinds = ("regular", "modified", "constrained")
         _require(self.rnnt_type in kinds, f"rnnt_type must be one of {', '.join(kinds)}, got {self.rnnt_type!r}")
+        backends = ("auto", "k2", "native")
+        _require(self.loss_backend in backends, f"loss_backend must be one of {backends}, got {self.loss_backend!r}")
         _require(self.context_size >= 1, f"context_size must be >= 1, got {self.context_size}")
         _require(0 <= self.lm_scale + self.am_scale < 1, "lm_scale + am_scale must be in 0..1")
 

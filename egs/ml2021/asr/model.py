@@ -13,12 +13,7 @@ from torch import Tensor, nn
 from ml2021.asr.conformer import ConformerEncoder
 from ml2021.asr.decoder import Decoder
 from ml2021.asr.joiner import Joiner
-from ml2021.asr.rnnt_loss import (
-    do_rnnt_pruning,
-    get_rnnt_prune_ranges,
-    rnnt_loss_pruned,
-    rnnt_loss_smoothed,
-)
+from ml2021.asr.rnnt_loss import rnnt_functions
 from ml2021.config import EncoderConfig, TransducerConfig
 
 NUM_FEATURES = 80
@@ -83,15 +78,16 @@ class AsrModel(nn.Module):
     def _transducer_losses(self, encoder_out: Tensor, symbols: Tensor, boundary: Tensor) -> tuple[Tensor, Tensor]:
         """Simple and pruned loss of each utterance, (N,) each."""
         c = self.config
+        rnnt = rnnt_functions(c.loss_backend)
         start = torch.full_like(symbols[:, :1], BLANK_ID)
         decoder_out = self.decoder(torch.cat([start, symbols], dim=1))  # (N, S + 1, decoder_dim)
-        simple, (px_grad, py_grad) = rnnt_loss_smoothed(
+        simple, (px_grad, py_grad) = rnnt.smoothed(
             self.simple_lm_proj(decoder_out).float(), self.simple_am_proj(encoder_out).float(), symbols, BLANK_ID,
             boundary, c.lm_scale, c.am_scale, c.rnnt_type,
         )  # fmt: skip
-        ranges = get_rnnt_prune_ranges(px_grad, py_grad, boundary, c.prune_range)
-        am, lm = do_rnnt_pruning(self.joiner.encoder_proj(encoder_out), self.joiner.decoder_proj(decoder_out), ranges)
-        pruned = rnnt_loss_pruned(self.joiner(am, lm).float(), symbols, ranges, BLANK_ID, boundary, c.rnnt_type)
+        ranges = rnnt.prune_ranges(px_grad, py_grad, boundary, c.prune_range)
+        am, lm = rnnt.prune(self.joiner.encoder_proj(encoder_out), self.joiner.decoder_proj(decoder_out), ranges)
+        pruned = rnnt.pruned(self.joiner(am, lm).float(), symbols, ranges, BLANK_ID, boundary, c.rnnt_type)
         return simple, pruned
 
 
