@@ -58,6 +58,12 @@ def remove_checkpoint(path: Path) -> None:
     _hash_path(path).unlink(missing_ok=True)
 
 
+def remove_unfinished(exp_dir: Path) -> None:
+    """Remove what a kill in the middle of save_checkpoint has left of a file; no other process may be saving."""
+    for path in exp_dir.glob(".*.pt*.tmp"):
+        path.unlink()
+
+
 def training_checkpoints(exp_dir: Path) -> list[Path]:
     """The epoch-N.pt and checkpoint-N.pt of a training, each kind by ascending N."""
     return [exp_dir / f"{kind}-{n}.pt" for kind in ("epoch", "checkpoint") for n in _numbers(exp_dir, kind)]

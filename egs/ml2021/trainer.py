@@ -25,6 +25,7 @@ from ml2021.checkpoint import (
     load_averaged,
     load_checkpoint,
     remove_checkpoint,
+    remove_unfinished,
     save_checkpoint,
     step_numbers,
 )
@@ -73,7 +74,11 @@ class Trainer:
         Raises:
           DataError: the checkpoint is of another training; the message says what differs.
         """
-        path = self.world.from_main(find_start(self.exp_dir, start) if self.world.is_main else None)
+        path = None
+        if self.world.is_main:
+            remove_unfinished(self.exp_dir)
+            path = find_start(self.exp_dir, start)
+        path = self.world.from_main(path)
         if path is not None:
             content = load_checkpoint(path)
             weights = self.model.state_dict()

@@ -358,8 +358,10 @@ def test_overfits_a_few_windows_with_the_transducer_alone(tone_corpus, config, t
     encoder = replace(config.model.encoder, dropout=0.0)
     alone = replace(
         config, init_encoder_from_aligner=False, model=replace(config.model, encoder=encoder, ctc_loss_scale=0.0),
-        data=replace(config.data, spec_augment=replace(config.data.spec_augment, num_frame_masks=0)),
-        train=replace(config.train, num_epochs=150, base_lr=5e-3, log_interval=1000, save_every_n=1000),
+        data=replace(
+            config.data, max_duration=2.0, spec_augment=replace(config.data.spec_augment, num_frame_masks=0)
+        ),
+        train=replace(config.train, num_epochs=120, base_lr=5e-3, log_interval=1000, save_every_n=1000),
     )  # fmt: skip
     train_recogniser(tmp_path, tone_corpus.lang, None, tmp_path / "exp", alone)
     model, tokens, _ = load_model(tmp_path / "exp")
