@@ -26,7 +26,7 @@ from ml2021.asr.rnnt_lattice import MutualInformation
 RNNT_TYPES = ("regular", "modified", "constrained")
 LOSS_BACKENDS = ("auto", "k2", "native")
 _TINY = torch.finfo(torch.float32).tiny
-_NUMBERS_AT_ONCE = 1 << 18  # logits of a piece that stays in the cache
+_NUMBERS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 25}  # logits of a piece: one that stays in the cache, or 128 MB
 
 
 class RnntFunctions(NamedTuple):
@@ -258,6 +258,6 @@ class _LogProbs(torch.autograd.Function):
 
 
 def _pieces(rows: Tensor) -> list[slice]:
-    """Rows that fit into the cache together; on a GPU all at once."""
-    size = max(1, _NUMBERS_AT_ONCE // rows.shape[1]) if rows.device.type == "cpu" else max(1, len(rows))
+    """Rows (M, V) that are done at once."""
+    size = max(1, _NUMBERS_AT_ONCE[rows.device.type] // rows.shape[1])
     return [slice(i, i + size) for i in range(0, len(rows), size)]
