@@ -36,12 +36,12 @@ class OnnxEncoder(nn.Module):
 
     def __init__(self, model: AsrModel) -> None:
         super().__init__()
-        self.encoder, self.encoder_proj = model.encoder, model.joiner.encoder_proj
+        self.model = model
 
     def forward(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
         """(N, T, 80), (N,) int64 -> (N, T', J), (N,) int64."""
-        encoder_out, lens = self.encoder(x, x_lens)
-        return self.encoder_proj(encoder_out), lens
+        encoder_out, lens = self.model.forward_encoder(x, x_lens)
+        return self.model.joiner.encoder_proj(encoder_out), lens
 
 
 class OnnxDecoder(nn.Module):
@@ -177,7 +177,7 @@ def _write_network(path: Path, network: Network, metadata: dict[str, str]) -> No
 def _metadata(model: AsrModel) -> dict[str, str]:
     """What sherpa-onnx asks of the files, the same in all three."""
     return {
-        "model_type": "conformer",
+        "model_type": "zipformer2",
         "vocab_size": str(model.vocab_size),
         "context_size": str(model.decoder.context_size),
         "joiner_dim": str(model.joiner.output_linear.in_features),
