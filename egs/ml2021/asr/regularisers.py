@@ -18,6 +18,7 @@ BALANCER_PROBABILITY = Schedule(((0.0, 0.5), (8000.0, 0.125)), default=0.4)
 WHITEN_PROBABILITY = 0.25
 _TINY = 1e-20
 _SAMPLE_ROWS = 2048  # rows that statistics are estimated from
+_BLOCK_ROWS = 4096  # rows whose gradient is changed at a time
 
 
 class Balancer(ScheduledModule):
@@ -68,10 +69,15 @@ class _BalancerFunction(torch.autograd.Function):
         slope, constant = _violation_gradient(_sample_rows(x), limits)
         if not bool((slope != 0).logical_or_(constant != 0).any()):
             return grad, None, None, None
-        g = grad.movedim(channel_dim, -1)
-        push = torch.addcmul(constant * grad_scale, x, slope * grad_scale)
-        g = g + push.mul_(g.abs())
-        return g.to(grad.dtype).movedim(-1, channel_dim), None, None, None
+        rows, grad_rows = (t.reshape(-1, t.shape[-1]) for t in (x, grad.movedim(channel_dim, -1)))
+        out = torch.empty_like(grad_rows)
+        slope, constant = slope * grad_scale, constant * grad_scale
+        for begin in range(0, len(rows), _BLOCK_ROWS):  # so that temporaries stay small
+            block = slice(begin, begin + _BLOCK_ROWS)
+            g = grad_rows[block].float()
+            push = torch.addcmul(constant, rows[block].float(), slope)
+            out[block] = push.mul_(g.abs()).add_(g)
+        return out.reshape(x.shape).movedim(-1, channel_dim), None, None, None
 
 
 def _sample_rows(x: Tensor) -> Tensor:

@@ -97,14 +97,13 @@ class _SwooshFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, offset: float, constant: float) -> Tensor:  # type: ignore[override]
         shifted = x - offset
-        y = nn.functional.softplus(shifted)
-        y.add_(x, alpha=-0.08).sub_(constant)
+        y = nn.functional.softplus(shifted).add_(shifted, alpha=-0.08).sub_(0.08 * offset + constant)
         ctx.save_for_backward(shifted.sigmoid_().sub_(0.08))
         return y
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return grad * ctx.saved_tensors[0], None, None
+        return ctx.saved_tensors[0].mul_(grad), None, None  # in its place: a second backward is refused
 
 
 class Swoosh(nn.Module):

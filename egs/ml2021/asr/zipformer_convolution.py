@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ml2021.asr.depthwise import depthwise_1d
 from ml2021.asr.regularisers import Balancer, Whiten
 from ml2021.asr.scaling import SWOOSH_R, SwooshLinear
 from ml2021.asr.schedule import Schedule
@@ -25,29 +26,29 @@ class ChunkCausalDepthwiseConv1d(nn.Module):
         self.chunkwise_conv_scale = nn.Parameter(torch.zeros(2, channels, kernel_size))  # left edge, right edge
 
     def forward(self, x: Tensor, chunk_size: int) -> Tensor:
-        """x (N, D, T), chunk_size in frames, -1: one chunk that ends with the batch -> (N, D, T)."""
-        num_frames = x.shape[2]
+        """x (N, T, D), chunk_size in frames, -1: one chunk that ends with the batch -> (N, T, D)."""
+        num_frames = x.shape[1]
         if chunk_size < 0:
             chunk_size = num_frames
-        causal = self.causal_conv(nn.functional.pad(x, (self.left, 0)))
-        chunks = nn.functional.pad(x, (0, -num_frames % chunk_size)).unflatten(2, (-1, chunk_size)).transpose(1, 2)
-        inside = self.chunkwise_conv(chunks.flatten(0, 1)) * self._chunk_scale(chunk_size)
-        inside = inside.unflatten(0, chunks.shape[:2]).transpose(1, 2).flatten(2)
-        return causal + inside[..., :num_frames]
+        causal = depthwise_1d(nn.functional.pad(x, (0, 0, self.left, 0)), self.causal_conv, 0)
+        chunks = nn.functional.pad(x, (0, 0, 0, -num_frames % chunk_size)).reshape(-1, chunk_size, x.shape[2])
+        inside = depthwise_1d(chunks, self.chunkwise_conv, self.left) * self._chunk_scale(chunk_size)
+        return causal + inside.reshape(x.shape[0], -1, x.shape[2])[:, :num_frames]
 
     def streaming_forward(self, x: Tensor, cached: Tensor) -> tuple[Tensor, Tensor]:
-        """One chunk x (N, D, T), cached (N, D, k // 2) -> (N, D, T), next cached."""
-        extended = torch.cat([cached, x], dim=2)
-        inside = self.chunkwise_conv(x) * self._chunk_scale(x.shape[2])
-        return self.causal_conv(extended) + inside, extended[..., extended.shape[2] - self.left :]
+        """One chunk x (N, T, D), cached (N, D, k // 2) -> (N, T, D), next cached."""
+        extended = torch.cat([cached.transpose(1, 2), x], dim=1)
+        inside = depthwise_1d(x, self.chunkwise_conv, self.left) * self._chunk_scale(x.shape[1])
+        y = depthwise_1d(extended, self.causal_conv, 0) + inside
+        return y, extended[:, extended.shape[1] - self.left :].transpose(1, 2)
 
     def _chunk_scale(self, chunk_size: int) -> Tensor:
-        """(D, chunk_size)."""
-        left, right = self.chunkwise_conv_scale
+        """(chunk_size, D)."""
+        left, right = self.chunkwise_conv_scale.transpose(1, 2)
         if chunk_size < self.kernel_size:
-            return 1.0 + left[:, :chunk_size] + right[:, self.kernel_size - chunk_size :]
+            return 1.0 + left[:chunk_size] + right[self.kernel_size - chunk_size :]
         middle = chunk_size - self.kernel_size
-        return 1.0 + nn.functional.pad(left, (0, middle)) + nn.functional.pad(right, (middle, 0))
+        return 1.0 + nn.functional.pad(left, (0, 0, 0, middle)) + nn.functional.pad(right, (0, 0, middle, 0))
 
 
 class ConvolutionModule(nn.Module):
@@ -55,7 +56,6 @@ class ConvolutionModule(nn.Module):
 
     def __init__(self, dim: int, kernel_size: int, causal: bool) -> None:
         super().__init__()
-        self.causal = causal
         self.in_proj = nn.Linear(dim, 2 * dim)
         self.balancer1 = Balancer(
             Schedule(((0.0, 0.05), (8000.0, 0.025))), 1.0, 1.5, Schedule(((0.0, 5.0), (8000.0, 10.0)), default=1.0)
@@ -73,18 +73,21 @@ class ConvolutionModule(nn.Module):
 
     def forward(self, x: Tensor, padding: Tensor, chunk_size: int) -> Tensor:
         """x (N, T, D), padding (N, T) True behind the end, chunk_size in frames (-1: all) -> (N, T, D)."""
-        x = self._gate(x, padding)
-        x = self.depthwise_conv(x, chunk_size) if self.causal else self.depthwise_conv(x)
-        return self.out_proj(self.whiten(self.balancer2(x.transpose(1, 2))))
+        x, conv = self._gate(x, padding), self.depthwise_conv
+        if isinstance(conv, ChunkCausalDepthwiseConv1d):
+            x = conv(x, chunk_size)
+        else:
+            x = depthwise_1d(x, conv, conv.kernel_size[0] // 2)
+        return self.out_proj(self.whiten(self.balancer2(x)))
 
     def streaming_forward(self, x: Tensor, padding: Tensor, cached: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, T, D), padding (N, T), cached (N, D, k // 2) -> (N, T, D), next cached."""
         assert isinstance(self.depthwise_conv, ChunkCausalDepthwiseConv1d), "only a causal model can stream"
         x, cached = self.depthwise_conv.streaming_forward(self._gate(x, padding), cached)
-        return self.out_proj(x.transpose(1, 2)), cached
+        return self.out_proj(x), cached
 
     def _gate(self, x: Tensor, padding: Tensor) -> Tensor:
-        """(N, T, D) -> (N, D, T), zero behind the end."""
+        """(N, T, D) -> (N, T, D), zero behind the end."""
         x, s = self.in_proj(x).chunk(2, dim=2)
         x = x * self.balancer1(s).sigmoid()
-        return x.masked_fill(padding[..., None], 0.0).transpose(1, 2)
+        return x.masked_fill(padding[..., None], 0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ml2021.asr.depthwise import depthwise_2d
 from ml2021.asr.regularisers import Balancer, Whiten
 from ml2021.asr.scaling import SWOOSH_L, SWOOSH_R, BiasNorm, ScaleGrad, Swoosh, drop_utterances, shared_dropout, swoosh
 from ml2021.asr.schedule import FloatLike, Schedule, ScheduledModule
@@ -41,7 +42,7 @@ class ConvNeXt(ScheduledModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Image (N, C, T', F) -> the same as rows (N, T', F, C)."""
-        update = self._pointwise(self.depthwise_conv(x))
+        update = self._pointwise(depthwise_2d(x, self.depthwise_conv))
         update = drop_utterances(update, self.value(self.layerdrop))
         return self.out_whiten(self.out_balancer(x.permute(0, 2, 3, 1) + update))
 
@@ -121,7 +122,9 @@ class Conv2dSubsampling(ScheduledModule):
         return torch.zeros(batch_size, self.channels[-1], RIGHT_CONTEXT, self.out_width, device=device)
 
     def _convolve(self, features: Tensor) -> Tensor:
-        return self.conv(features[:, None].contiguous(memory_format=torch.channels_last))
+        """(N, T, F) -> image (N, 128, T', F')."""
+        x = self.conv[0](features[:, None])  # one channel has no order: that of the rest is chosen here
+        return self.conv[1:](x.contiguous(memory_format=torch.channels_last))
 
     def _project(self, rows: Tensor) -> Tensor:
         """(N, T', F, C) -> (N, T', D). The weight's columns count channel by channel."""
