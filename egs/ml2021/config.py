@@ -26,9 +26,14 @@ class TrainConfig:
     average_epochs: int = 5  # the last epochs whose average becomes pretrained.pt
     keep_epochs: int = 8  # epoch-N.pt files kept, counted from the newest
     save_every_n: int = 500  # steps between checkpoint-N.pt
+    keep_last_k: int = 5  # checkpoint-N.pt kept while their epoch lasts
     log_interval: int = 50  # steps between log lines
     seed: int = 42
     max_bad_steps: int = 10  # non-finite losses in a row before training stops
+    precision: str = "float32"  # of matrix products: float32, bf16 or fp16 (with loss scaling)
+    accum_grad: int = 1  # batches of a process whose gradients make a step
+    scan_worst_batches: bool = True  # try the largest batches before training, so that memory runs out then or never
+    num_diagnostics_batches: int = 8  # batches that --print-diagnostics looks at
 
     def __post_init__(self) -> None:
         _require(self.num_epochs > 0, f"num_epochs must be > 0, got {self.num_epochs}")
@@ -39,6 +44,13 @@ class TrainConfig:
             self.keep_epochs > self.average_epochs,
             f"keep_epochs ({self.keep_epochs}) must be more than average_epochs ({self.average_epochs})",
         )
+        _require(self.keep_last_k >= 2, f"keep_last_k must be >= 2, one may be damaged; got {self.keep_last_k}")
+        kinds = ("float32", "bf16", "fp16")
+        _require(self.precision in kinds, f"precision must be one of {', '.join(kinds)}, got {self.precision!r}")
+        counts = ("accum_grad", "save_every_n", "log_interval", "max_bad_steps", "num_diagnostics_batches")
+        _require(self.seed >= 0, f"seed must be >= 0, got {self.seed}")
+        for name in (*counts, "average_period"):
+            _require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -167,8 +179,9 @@ class TransducerConfig:
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
-    """Masks over features (Park et al., 2019)."""
+    """Time warp and masks over features (Park et al., 2019); no masks of either kind: features as they are."""
 
+    time_warp_factor: int = 80  # frames that a moment may be moved, at most; 0: no warp
     num_frame_masks: int = 6
     max_frames_mask: int = 30  # frames of 10 ms
     max_frames_fraction: float = 0.2  # of an utterance
@@ -182,11 +195,26 @@ class AsrDataConfig:
 
     max_duration: float = 80.0  # seconds of audio a batch
     num_buckets: int = 10
-    num_workers: int = 0
+    num_workers: int = 0  # processes that load features; 0: the trainer's own
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    on_the_fly_feats: bool = False  # compute features from the audio, in the place of those that stage 4 stored
+    speed_factors: tuple[float, ...] = ()  # train on copies at these speeds too, e.g. [0.9, 1.1]; on the fly only
+    noise_cuts: str | None = None  # CutSet of noises to mix in; with features as the windows have them
+    noise_probability: float = 0.5  # that noise is mixed into a window
+    noise_snr: tuple[float, ...] = (10.0, 20.0)  # dB, the range it is drawn from
 
     def __post_init__(self) -> None:
         _require(self.max_duration > 0, f"max_duration must be > 0 s, got {self.max_duration}")
+        _require(self.num_workers >= 0, f"num_workers must be >= 0, got {self.num_workers}")
+        _require(
+            self.on_the_fly_feats or not self.speed_factors,
+            "speed_factors need on_the_fly_feats: true; stored ones come from stage 4 (prep.yaml)",
+        )
+        bad = [x for x in self.speed_factors if not 0.5 <= x <= 2 or x == 1]
+        _require(not bad, f"speed_factors must be in 0.5..2 and not 1, got {bad}")
+        _require(0 <= self.noise_probability <= 1, f"noise_probability must be in 0..1, got {self.noise_probability}")
+        ascending = len(self.noise_snr) == 2 and self.noise_snr[0] <= self.noise_snr[1]
+        _require(ascending, f"noise_snr must be two numbers, ascending (dB), got {list(self.noise_snr)}")
 
 
 @dataclass(frozen=True)

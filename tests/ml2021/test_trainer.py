@@ -15,7 +15,8 @@ from lhotse_prep.errors import DataError
 from ml2021.checkpoint import load_checkpoint
 from ml2021.config import TrainConfig
 from ml2021.report.plots import read_scalars
-from ml2021.trainer import StepLoss, Trainer
+from ml2021.task import StepLoss, Task
+from ml2021.trainer import Trainer
 
 CONFIG = TrainConfig(
     num_epochs=4, base_lr=0.02, warmup_steps=5, average_period=4, average_epochs=2, keep_epochs=3, save_every_n=5,
@@ -28,7 +29,7 @@ class Killed(BaseException):
     """What a kill is to the process: nothing after it runs."""
 
 
-class ToyTask:
+class ToyTask(Task):
     """A linear function with noise in the input; `kill_at` and `nan_at` are steps at which something happens."""
 
     def __init__(self, kill_at: int | None = None, nan_at: tuple[int, ...] = ()) -> None:

@@ -1,0 +1,423 @@
+"""Training of the recogniser on the command line: killed and gone on with, refused, begun from another, looked into."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from lhotse import CutSet
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lhotse_prep.config import load_config
+from lhotse_prep.errors import ConfigError, DataError
+from lhotse_prep.prep_config import LangConfig
+from lhotse_prep.tokens import make_lang
+from ml2021.asr.decode import decode_cuts
+from ml2021.asr.load import load_model
+from ml2021.asr.train import train_recogniser
+from ml2021.asr.train_options import TrainOptions, config_of, options_of, parser
+from ml2021.checkpoint import load_checkpoint
+from ml2021.config import AsrConfig, DecodeConfig
+
+CONF = """
+asr:
+  model:
+    encoder: {num_layers: 1, dim: 32, num_heads: 2, feedforward_dim: 64, cnn_kernel: 7, dropout: 0.1}
+    decoder_dim: 32
+    joiner_dim: 32
+    warm_step: 10
+  data:
+    max_duration: 4.0
+    num_buckets: 2
+    spec_augment: {num_frame_masks: 2, max_frames_mask: 6, num_feature_masks: 1, features_mask_size: 5}
+  train:
+    num_epochs: 2
+    base_lr: 3.0e-3
+    warmup_steps: 5
+    average_period: 2
+    average_epochs: 1
+    keep_epochs: 3
+    save_every_n: 3
+    log_interval: 1
+"""
+
+
+@pytest.fixture(scope="module")
+def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("conf")
+    (folder / "asr.yaml").write_text(CONF)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(conf: Path) -> AsrConfig:
+    return load_config(conf / "asr.yaml", "asr", AsrConfig)
+
+
+@pytest.fixture(scope="module")
+def one_epoch(config: AsrConfig) -> AsrConfig:
+    train = replace(config.train, num_epochs=1)
+    return replace(config, train=train, init_encoder_from_aligner=False)
+
+
+@dataclass(frozen=True)
+class Command:
+    """The training as a user starts it."""
+
+    corpus: object
+    conf: Path
+    project: Path
+    processes: int
+
+    def start(self, exp_dir: Path, *options: str) -> subprocess.Popen[str]:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes)]
+        command = [
+            *([sys.executable, *torchrun, "-m"] if self.processes > 1 else [sys.executable, "-m"]),
+            *("ml2021.asr.train", "--exp-dir", str(exp_dir), "--manifest-dir", str(self.corpus.cuts)),
+            *("--lang-dir", str(self.corpus.lang), "--conf", str(self.conf), "--num-workers", "2", *options),
+        ]
+        environment = os.environ | {"PYTHONPATH": f"{self.project}:{self.project}/egs", "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    def run(self, exp_dir: Path, *options: str) -> str:
+        process = self.start(exp_dir, *options)
+        _, log = process.communicate(timeout=280)
+        assert process.returncode == 0, log
+        return log
+
+    def run_killed(self, exp_dir: Path, at_step: int) -> None:
+        """Kill all processes with SIGKILL as soon as the log tells of a step."""
+        process = self.start(exp_dir)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if f": step {at_step} of about" in line:
+                for pid in reversed(descendants(process.pid)):
+                    os.kill(pid, signal.SIGKILL)
+                break
+        process.stderr.close()
+        assert process.wait(timeout=60) == -signal.SIGKILL
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(p for child in children for p in descendants(int(child)))]
+
+
+def newest_scalars(exp_dir: Path) -> dict[str, dict[int, float]]:
+    """{tag: {step: value}} of the start that came last."""
+    newest = max((exp_dir / "tensorboard").iterdir(), key=lambda p: p.stat().st_mtime_ns)
+    events = EventAccumulator(str(newest), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: {e.step: e.value for e in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_training_goes_on_bit_for_bit(tone_corpus, conf, project, tmp_path: Path, processes: int) -> None:  # type: ignore[no-untyped-def]
+    command = Command(tone_corpus, conf, project, processes)
+    command.run(tmp_path / "whole")
+    whole = newest_scalars(tmp_path / "whole")
+    num_steps = max(whole["train/current_pruned_loss"])
+    seed = time.time_ns()
+    at_step = random.Random(seed).randint(2, num_steps - 1)
+    command.run_killed(tmp_path / "killed", at_step)
+    log = command.run(tmp_path / "killed")
+    resumed = newest_scalars(tmp_path / "killed")
+    steps = set(resumed["train/current_pruned_loss"])
+    assert max(steps) == num_steps and len(steps) >= num_steps - at_step, (seed, at_step, log)
+    for tag in ("train/current_simple_loss", "train/current_pruned_loss", "train/current_ctc_loss", "train/grad_norm"):
+        assert {s: whole[tag][s] for s in steps} == resumed[tag], (tag, seed, at_step)
+    for name in ("epoch-2.pt", "pretrained.pt"):
+        a, b = (load_checkpoint(tmp_path / run / name)["model"] for run in ("whole", "killed"))
+        assert all(torch.equal(a[k], b[k]) for k in a), (name, seed, at_step)
+
+
+@pytest.fixture(scope="module")
+def trained(tone_corpus, one_epoch, tmp_path_factory):  # type: ignore[no-untyped-def]
+    """A folder with one epoch."""
+    folder = tmp_path_factory.mktemp("trained")
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, folder, one_epoch)
+    return folder
+
+
+def test_tensorboard_has_what_one_looks_at(trained: Path) -> None:
+    scalars = newest_scalars(trained)
+    assert all(v > 0 for v in scalars["train/audio_seconds_per_second"].values())
+    assert {"train/learning_rate", "train/grad_norm", "valid/pruned_loss", "train/epoch_ctc_loss"} <= scalars.keys()
+    events = EventAccumulator(str(next((trained / "tensorboard").iterdir())))
+    events.Reload()
+    example = events.Tensors("valid/example/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "dev-" in example and "ref: " in example and "hyp: " in example
+
+
+def test_training_on_other_data_is_refused(trained, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+    cuts = CutSet.from_file(tone_corpus.cuts / "ml2021_cuts_train.jsonl.gz")
+    cuts.subset(first=20).to_file(tmp_path / "ml2021_cuts_train.jsonl.gz")
+    dev = (tone_corpus.cuts / "ml2021_cuts_dev.jsonl.gz").read_bytes()
+    (tmp_path / "ml2021_cuts_dev.jsonl.gz").write_bytes(dev)
+    with pytest.raises(DataError, match=r"another training \(train cuts: then 24 cuts, .* now 20 cuts, "):
+        train_recogniser(tmp_path, tone_corpus.lang, None, trained, one_epoch)
+
+
+def test_training_with_another_vocabulary_is_refused_and_the_old_one_stays(  # type: ignore[no-untyped-def]
+    trained, tone_corpus, other_lang, one_epoch
+) -> None:
+    before = (trained / "lang" / "tokens.txt").read_text()
+    with pytest.raises(DataError, match=r"vocabulary: then \d+ tokens, .* now \d+ tokens"):
+        train_recogniser(tone_corpus.cuts, other_lang, None, trained, one_epoch)
+    assert (trained / "lang" / "tokens.txt").read_text() == before
+
+
+@pytest.fixture(scope="module")
+def other_lang(tone_corpus, tmp_path_factory):  # type: ignore[no-untyped-def]
+    """The same characters and two more."""
+    folder = tmp_path_factory.mktemp("lang")
+    words = ["model data"] * 3
+    make_lang(["一 二 三 四 五 六 七 八 九 十", *words], words, folder, LangConfig(num_english_pieces=10))
+    return folder
+
+
+def test_training_of_another_shape_is_refused(trained, tone_corpus, one_epoch):  # type: ignore[no-untyped-def]
+    wider = replace(one_epoch, model=replace(one_epoch.model, joiner_dim=48))
+    with pytest.raises(DataError, match=r"joiner\.encoder_proj\.weight is \(32, 32\), the model's is \(48, 32\)"):
+        train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, trained, wider)
+    encoder = replace(one_epoch.model.encoder, num_heads=4)  # the same shapes, another function
+    other = replace(one_epoch, model=replace(one_epoch.model, encoder=encoder))
+    with pytest.raises(DataError, match=r"encoder\.num_heads: then 2, now 4"):
+        train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, trained, other)
+
+
+def test_other_batches_are_refused_inside_an_epoch_only(tone_corpus, one_epoch, tmp_path, caplog):  # type: ignore[no-untyped-def]
+    bigger = replace(one_epoch.data, max_duration=6.0)
+    two = replace(one_epoch, train=replace(one_epoch.train, num_epochs=2))
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path, one_epoch)
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path, replace(two, data=bigger))
+    assert "max_duration 6" in caplog.text and (tmp_path / "epoch-2.pt").is_file()
+    content = load_checkpoint(tmp_path / "epoch-2.pt")
+    content["sampler"], content["batch_idx_train"] = {"epoch": 2, "batches_done": 1}, 1000
+    torch.save(content, tmp_path / "checkpoint-1000.pt")
+    with pytest.raises(DataError, match=r"inside an epoch .* max_duration 6.* now max_duration 4"):
+        train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path, two)
+
+
+def test_start_epoch_goes_back_and_puts_aside_what_is_newer(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+    two = replace(one_epoch, train=replace(one_epoch.train, num_epochs=2))
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path, two)
+    first = load_checkpoint(tmp_path / "epoch-2.pt")["model"]
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path, two, TrainOptions(start="epoch-1.pt"))
+    assert (tmp_path / "epoch-2.pt.superseded").is_file()
+    assert all(torch.equal(v, first[k]) for k, v in load_checkpoint(tmp_path / "epoch-2.pt")["model"].items())
+
+
+def begun_from(checkpoint, modules, corpus, lang, config, folder):  # type: ignore[no-untyped-def]
+    """Weights after no step: what --init-from gives."""
+    options = TrainOptions(init_from=checkpoint, init_modules=modules, print_diagnostics=True)
+    captured = {}
+
+    def keep(self):  # type: ignore[no-untyped-def]
+        captured.update({k: v.clone() for k, v in self.model.state_dict().items()})
+        return ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ml2021.trainer.Trainer.diagnose", keep)
+        train_recogniser(corpus.cuts, lang, None, folder, config, options)
+    return captured
+
+
+@pytest.mark.parametrize("modules", [(), ("encoder",), ("encoder", "joiner.decoder_proj")])
+def test_init_from_takes_the_modules_asked_for(trained, tone_corpus, one_epoch, tmp_path, modules):  # type: ignore[no-untyped-def]
+    found = begun_from(trained / "epoch-1.pt", modules, tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
+    wanted = load_checkpoint(trained / "epoch-1.pt")["model"]
+    for k, v in found.items():
+        taken = not modules or any(k.startswith(m + ".") for m in modules)
+        if v.is_floating_point() and wanted[k].unique().numel() > 1:
+            assert torch.equal(v, wanted[k]) == taken, k
+
+
+@pytest.mark.parametrize("same_size", [False, True])
+def test_another_vocabulary_gets_new_outputs_and_the_log_says_which(  # type: ignore[no-untyped-def]
+    trained, tone_corpus, other_lang, one_epoch, tmp_path, caplog, same_size
+) -> None:
+    lang = other_lang
+    if same_size:  # the folder lang beside the checkpoint tells
+        lang = tmp_path / "lang"
+        words = ["model data"] * 3
+        make_lang(["一 二 三 四 五 六 七 九", *words], words, lang, LangConfig(num_english_pieces=10))
+    found = begun_from(trained / "pretrained.pt", (), tone_corpus, lang, one_epoch, tmp_path / "exp")
+    wanted = load_checkpoint(trained / "pretrained.pt")["model"]
+    per_token = ("decoder.embedding", "joiner.output_linear", "simple_am_proj", "simple_lm_proj", "ctc_output")
+    for k, v in found.items():
+        if not k.startswith(per_token):
+            assert torch.equal(v, wanted[k]), k
+        else:
+            assert v.shape == wanted[k].shape if same_size else v.shape[0] == wanted[k].shape[0] + 2
+            assert not same_size or not torch.equal(v, wanted[k]), k
+            assert k in caplog.text
+    assert "another vocabulary" in caplog.text
+
+
+def test_module_that_is_missing_or_does_not_fit_is_named(trained, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+    path = trained / "pretrained.pt"
+    with pytest.raises(DataError, match="no module 'encoder_embed' in the model; its modules are encoder, decoder"):
+        begun_from(path, ("encoder", "encoder_embed"), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
+    content = load_checkpoint(path)["model"]
+    torch.save({"model": {k: v for k, v in content.items() if not k.startswith("joiner")}}, tmp_path / "part.pt")
+    with pytest.raises(DataError, match="no module 'joiner' in .*part.pt; it has ctc_output, decoder, encoder"):
+        begun_from(tmp_path / "part.pt", ("joiner",), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
+    with pytest.raises(DataError, match=r"part\.pt does not fit the model: no weight joiner\.encoder_proj\.weight"):
+        begun_from(tmp_path / "part.pt", (), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
+    wider = replace(one_epoch, model=replace(one_epoch.model, encoder=replace(one_epoch.model.encoder, dim=48)))
+    with pytest.raises(DataError, match=r"encoder\.\S+ is \(\S*32.*the model's is \(\S*48"):
+        begun_from(path, ("encoder",), tone_corpus, tone_corpus.lang, wider, tmp_path)
+
+
+def test_inf_check_names_the_module(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+    def poison(model, *_):  # type: ignore[no-untyped-def]
+        with torch.no_grad():
+            model.joiner.encoder_proj.bias[0] = float("inf")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ml2021.asr.train._init_encoder", poison)
+        with pytest.raises(DataError, match=r"output 0 of joiner\.encoder_proj is not finite"):
+            train_recogniser(
+                tone_corpus.cuts, tone_corpus.lang, tmp_path, tmp_path, one_epoch, TrainOptions(inf_check=True)
+            )
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path, one_epoch, TrainOptions(inf_check=True))
+
+
+def test_diagnostics_are_a_table_of_all_modules_and_no_step_is_made(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+    options = TrainOptions(print_diagnostics=True)
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path, one_epoch, options)
+    table = (tmp_path / "diagnostics.txt").read_text()
+    lines = {tuple(line.split()[:2]) for line in table.splitlines()}
+    assert table.startswith("module") and {("encoder.subsampling.conv1", "output"), ("decoder.conv", "output")} <= lines
+    assert any("joiner.output_linear.weight" in x and "parameter grad" in x for x in table.splitlines())
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_memory_that_runs_out_is_found_before_training(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+    def explode(*_):  # type: ignore[no-untyped-def]
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ml2021.asr.task.TransducerTask.compute_loss", explode)
+        patch.setattr("ml2021.trainer.Trainer._train_epoch", lambda *_: pytest.fail("training began"))
+        with pytest.raises(DataError, match=r"out of memory on a batch of \d.* lower --max-duration .* now 4 s"):
+            train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path, one_epoch)
+
+
+def test_scan_of_the_worst_batches_changes_nothing(trained, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+    without = replace(one_epoch, train=replace(one_epoch.train, scan_worst_batches=False))
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path, without)
+    a, b = (load_checkpoint(folder / "epoch-1.pt")["model"] for folder in (trained, tmp_path))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_learns_and_goes_on_exactly(tone_corpus, one_epoch, tmp_path, precision):  # type: ignore[no-untyped-def]
+    train = replace(one_epoch.train, precision=precision, num_epochs=2)
+    lower = replace(one_epoch, train=train)
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path / "whole", lower)
+    content = load_checkpoint(tmp_path / "whole" / "epoch-2.pt")
+    assert (content["grad_scaler"] is not None) == (precision == "fp16")
+    assert all(v.dtype == torch.float32 for v in content["model"].values() if v.is_floating_point())
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "epoch-1.pt").write_bytes((tmp_path / "whole" / "epoch-1.pt").read_bytes())
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, None, tmp_path / "again", lower)
+    again = load_checkpoint(tmp_path / "again" / "epoch-2.pt")
+    assert all(torch.equal(v, again["model"][k]) for k, v in content["model"].items())
+    losses = list(newest_scalars(tmp_path / "whole")["train/epoch_pruned_loss"].values())
+    assert losses[-1] < losses[0]
+
+
+def test_utterances_without_a_path_are_counted_and_said_once_an_epoch(tone_corpus, one_epoch, tmp_path, caplog):  # type: ignore[no-untyped-def]
+    cuts = list(CutSet.from_file(tone_corpus.cuts / "ml2021_cuts_train.jsonl.gz"))
+    text = " ".join(["一"] * 200)
+    cuts[0] = cuts[0].map_supervisions(lambda s: replace(s, text=text))
+    CutSet.from_cuts(cuts).to_file(tmp_path / "ml2021_cuts_train.jsonl.gz")
+    (tmp_path / "ml2021_cuts_dev.jsonl.gz").write_bytes((tone_corpus.cuts / "ml2021_cuts_dev.jsonl.gz").read_bytes())
+    train_recogniser(tmp_path, tone_corpus.lang, None, tmp_path / "exp", one_epoch)
+    assert caplog.text.count("1 utterances left out of the loss") == 1
+
+
+@pytest.mark.slow
+def test_overfits_a_few_windows_with_the_transducer_alone(tone_corpus, config, tmp_path):  # type: ignore[no-untyped-def]
+    cuts = CutSet.from_file(tone_corpus.cuts / "ml2021_cuts_train.jsonl.gz").subset(first=10)
+    for part in ("train", "dev"):
+        cuts.to_file(tmp_path / f"ml2021_cuts_{part}.jsonl.gz")
+    encoder = replace(config.model.encoder, dropout=0.0)
+    alone = replace(
+        config, init_encoder_from_aligner=False, model=replace(config.model, encoder=encoder, ctc_loss_scale=0.0),
+        data=replace(config.data, spec_augment=replace(config.data.spec_augment, num_frame_masks=0)),
+        train=replace(config.train, num_epochs=60, base_lr=5e-3, log_interval=1000, save_every_n=1000),
+    )  # fmt: skip
+    train_recogniser(tmp_path, tone_corpus.lang, None, tmp_path / "exp", alone)
+    model, tokens, _ = load_model(tmp_path / "exp")
+    results = decode_cuts(model, tokens, tmp_path, "train", DecodeConfig())
+    assert len(results) == 10 and all(ref == hyp for _, ref, hyp in results), results
+
+
+def arguments(conf: Path, *options: str) -> list[str]:
+    return ["--exp-dir", "e", "--manifest-dir", "c", "--lang-dir", "l", "--conf", str(conf), *options]
+
+
+def test_options_override_the_configuration(conf: Path, config: AsrConfig) -> None:
+    args = parser().parse_args(
+        arguments(conf, "--base-lr", "1e-4", "--max-duration", "30", "--use-bf16", "--num-epochs", "7",
+                  "--on-the-fly-feats", "1", "--scan-for-oom-batches", "False", "--noise-cuts", "n.jsonl.gz")
+    )  # fmt: skip
+    found = config_of(args)
+    train = replace(config.train, base_lr=1e-4, num_epochs=7, precision="bf16", scan_worst_batches=False)
+    data = replace(config.data, max_duration=30.0, on_the_fly_feats=True, noise_cuts="n.jsonl.gz")
+    assert found == replace(config, train=train, data=data, init_encoder_from_aligner=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--num-epochs", "many"), "train.num_epochs must be of type int, got 'many'"),
+        (("--max-duration", "0"), "max_duration must be > 0 s"),
+        (("--use-fp16", "1", "--use-bf16", "1"), "not both"),
+        (("--world-size", "2"), "torchrun --nproc-per-node 2"),
+        (("--init-modules", "encoder"), "needs --init-from"),
+        (("--start-epoch", "0"), "--start-epoch must be >= 1"),
+        (("--start-epoch", "2", "--start-batch", "5"), "--start-batch"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(conf: Path, options: tuple[str, ...], message: str) -> None:
+    args = parser().parse_args(arguments(conf, *options))
+    with pytest.raises(ConfigError, match=message):
+        options_of(args, world_size=1)
+        config_of(args)
+
+
+def test_unknown_option_is_an_error_and_underscores_are_hyphens(tone_corpus, conf, project, tmp_path):  # type: ignore[no-untyped-def]
+    command = [sys.executable, "-m", "ml2021.asr.train", "--exp_dir", str(tmp_path), "--manifest_dir", "c"]
+    environment = os.environ | {"PYTHONPATH": f"{project}:{project}/egs"}
+    result = subprocess.run(
+        [*command, "--lang-dir", "l", "--frobnicate", "1"], env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 2 and "unrecognized arguments: --frobnicate" in result.stderr
+
+
+def test_start_names_a_checkpoint(conf: Path) -> None:
+    def start(*options: str) -> str | None:
+        return options_of(parser().parse_args(arguments(conf, *options)), 1).start
+
+    assert start() is None and start("--start-epoch", "1") is None
+    assert start("--start-epoch", "4") == "epoch-3.pt" and start("--start-batch", "900") == "checkpoint-900.pt"
+
+
+def test_resolved_configuration_is_left_beside_the_checkpoints(trained: Path, one_epoch: AsrConfig) -> None:
+    content = json.loads((trained / "config.json").read_text())
+    assert content["train"]["num_epochs"] == 1 and content["data"]["max_duration"] == one_epoch.data.max_duration
