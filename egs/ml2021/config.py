@@ -17,11 +17,14 @@ class TrainConfig:
     """The training loop, the same for recogniser and translator."""
 
     num_epochs: int = 20
-    base_lr: float = 1e-3  # the peak, reached after warm-up
-    final_lr_factor: float = 0.05  # learning rate of the last step, as a part of base_lr
+    optimizer: str = "adamw"  # adamw with a half cosine, or scaled_adam with Eden, for the Zipformer
+    base_lr: float = 1e-3  # the peak, reached after warm-up; 0.045 suits scaled_adam
     warmup_steps: int = 200
-    weight_decay: float = 1e-2
-    grad_clip: float = 5.0  # largest gradient norm
+    final_lr_factor: float = 0.05  # adamw: learning rate of the last step, as a part of base_lr
+    weight_decay: float = 1e-2  # adamw
+    grad_clip: float = 5.0  # adamw: largest gradient norm; scaled_adam takes twice the median norm
+    lr_batches: float = 7500.0  # scaled_adam: steps after which the learning rate falls
+    lr_epochs: float = 3.5  # scaled_adam: and epochs
     average_period: int = 20  # steps between updates of the running average of the weights
     average_epochs: int = 5  # the last epochs whose average becomes pretrained.pt
     keep_epochs: int = 8  # epoch-N.pt files kept, counted from the newest
@@ -37,7 +40,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.num_epochs > 0, f"num_epochs must be > 0, got {self.num_epochs}")
+        kinds = ("adamw", "scaled_adam")
+        _require(self.optimizer in kinds, f"optimizer must be one of {', '.join(kinds)}, got {self.optimizer!r}")
         _require(self.base_lr > 0, f"base_lr must be > 0, got {self.base_lr}")
+        _require(min(self.lr_batches, self.lr_epochs) > 0, "lr_batches and lr_epochs must be > 0")
         _require(0 <= self.final_lr_factor <= 1, f"final_lr_factor must be in 0..1, got {self.final_lr_factor}")
         _require(self.average_epochs > 0, f"average_epochs must be > 0, got {self.average_epochs}")
         _require(
@@ -224,8 +230,11 @@ class AsrConfig:
     model: TransducerConfig = field(default_factory=TransducerConfig)
     data: AsrDataConfig = field(default_factory=AsrDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    init_encoder_from_aligner: bool = True  # begin from stage 3's encoder where it saw only the train part
     frozen_encoder_steps: int = 0  # first steps that leave the encoder as it is, so that new layers cannot spoil it
+    ref_duration: float = 600.0  # seconds of audio that count as one batch where dropout and regularisers change
+
+    def __post_init__(self) -> None:
+        _require(self.ref_duration > 0, f"ref_duration must be > 0 s, got {self.ref_duration}")
 
 
 @dataclass(frozen=True)

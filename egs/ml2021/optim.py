@@ -32,7 +32,7 @@ def eden(
 
 
 class ScaledAdam(torch.optim.Optimizer):
-    """Adam whose steps are relative to the size (root mean square) of each parameter tensor, and which learns that size.
+    """Adam whose steps are relative to the size (root mean square) of a parameter tensor, and which learns that size.
 
     Gradients are clipped to clipping_scale times the median of their recent norms, with each gradient counted relative
     to its parameter's size. Parameters of one shape are stacked and updated together; their state is kept with the

@@ -153,8 +153,8 @@ def _joiner(model: AsrModel) -> Network:
 
 def _write_network(path: Path, network: Network, metadata: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # The exporter that traces suits this model, which has no branches, and is twenty times as fast as the one
+    with torch.no_grad(), warnings.catch_warnings():
+        # The exporter that traces suits this model and is many times as fast as the one
         # that torch recommends in its stead.
         warnings.simplefilter("ignore")
         torch.onnx.export(

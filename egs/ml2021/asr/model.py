@@ -74,12 +74,12 @@ class AsrModel(nn.Module):
 
     def forward_encoder(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
         """(N, T, F), (N,) -> encoder_out (N, T', D), encoder_out_lens (N,), each at least 1."""
-        missing = MIN_FRAMES - features.shape[1]
-        if missing > 0:
-            features = nn.functional.pad(features, (0, 0, 0, missing), value=SILENCE)
-        embedded, lens = self.encoder_embed(
-            features, feature_lens.clamp(min=MIN_FRAMES), self.config.encoder.mask_padding
-        )
+        mask_padding = self.config.encoder.mask_padding
+        if mask_padding:
+            features = features.masked_fill(~frame_mask(feature_lens, features.shape[1])[..., None], SILENCE)
+        features = nn.functional.pad(features, (0, 0, 0, MIN_FRAMES - 1), value=SILENCE)
+        num_frames = feature_lens.clamp(min=MIN_FRAMES)
+        embedded, lens = self.encoder_embed(features[:, : num_frames.max()], num_frames, mask_padding)
         return self.encoder(embedded, lens)
 
     def initial_states(self, batch_size: int = 1) -> list[Tensor]:

@@ -102,7 +102,7 @@ class Downsample(nn.Module):
         frames = torch.arange(num_groups * factor, device=x.device)
         scale = torch.where(frames <= last, weights.repeat(num_groups), 0.0)
         scale = scale + torch.where(frames == last, missing.repeat(num_groups), 0.0)  # (N, num_groups * factor)
-        return (x * scale[..., None]).unflatten(1, (num_groups, factor)).sum(dim=2)
+        return (x * scale[..., None]).reshape(x.shape[0], num_groups, factor, x.shape[2]).sum(dim=2)
 
 
 class DownsampledStack(nn.Module):

@@ -45,9 +45,9 @@ def by_key(scores: Tensor, num_keys: int) -> Tensor:
 
     (N, H, T, R) contiguous -> (N, H, T, K), a view.
     """
-    num_frames, num_positions = scores.shape[2:]
+    num_frames, num_positions = scores.size(2), scores.size(3)
     flat = scores.flatten(2)[:, :, num_frames - 1 : num_frames * num_positions - 1]
-    return flat.unflatten(2, (num_frames, num_positions - 1))[..., :num_keys]
+    return flat.reshape(scores.size(0), scores.size(1), num_frames, num_positions - 1)[..., :num_keys]
 
 
 class AttentionWeights(ScheduledModule):
@@ -106,13 +106,13 @@ class AttentionWeights(ScheduledModule):
         scores = q @ k.transpose(2, 3)
         if positions is None:
             return scores
-        projected = self.linear_pos(positions).unflatten(1, (self.num_heads, -1)).permute(1, 2, 0)  # (H, -1, R)
+        projected = self.linear_pos(positions).reshape(-1, self.num_heads, self.pos_head_dim).permute(1, 2, 0)  # (H, -1, R)
         return scores + by_key(p @ projected, k.shape[2])
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
-    """(N, T, H * d) -> (N, H, T, d)."""
-    return x.unflatten(2, (num_heads, -1)).transpose(1, 2)
+    """(N, T, H * d) -> (N, H, T, d). By reshape: with unflatten the ONNX exporter takes all sizes for constants."""
+    return x.reshape(x.shape[0], x.shape[1], num_heads, -1).transpose(1, 2)
 
 
 def extend(x: Tensor, cached: Tensor) -> tuple[Tensor, Tensor]:
