@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from statistics import median
 from typing import Any
 
 import torch
@@ -95,10 +94,15 @@ class ScaledAdam(torch.optim.Optimizer):
         period = group["clipping_update_period"]
         first["norms"][step % period] = norm
         if step % period == 0:
-            first["threshold"].fill_(group["clipping_scale"] * median(first["norms"].tolist()))
+            first["threshold"].fill_(group["clipping_scale"] * _median(first["norms"]))
         elif step in FIRST_THRESHOLDS and step < period:  # norms change fast at first, so twice as much is allowed
-            first["threshold"].fill_(2 * group["clipping_scale"] * median(first["norms"][1 : step + 1].tolist()))
+            first["threshold"].fill_(2 * group["clipping_scale"] * _median(first["norms"][1 : step + 1]))
         return min(1.0, float(first["threshold"]) / (norm + 1e-20))
+
+
+def _median(norms: Tensor) -> float:
+    """Of an even number of values the upper one, as icefall takes it (and a little less of 10)."""
+    return float(norms.sort().values[len(norms) // 4 * 2])
 
 
 def _by_shape(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
@@ -138,7 +142,9 @@ def _update(p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any
     lr = group["lr"] * (group["scalar_lr_scale"] if is_scalar else 1.0)
     square = state["square"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
     correction = 1 - beta2 ** (state["step"] + 1)
-    denominator = square.sqrt().mul_(correction**-0.5).add_(group["eps"])
+    if correction < 0.99:
+        square = square / correction
+    denominator = square.sqrt().add_(group["eps"])
     if is_scalar:
         delta = grad.div(denominator).mul_(-lr)
     else:

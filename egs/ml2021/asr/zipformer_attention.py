@@ -106,7 +106,9 @@ class AttentionWeights(ScheduledModule):
         scores = q @ k.transpose(2, 3)
         if positions is None:
             return scores
-        projected = self.linear_pos(positions).reshape(-1, self.num_heads, self.pos_head_dim).permute(1, 2, 0)  # (H, -1, R)
+        projected = (
+            self.linear_pos(positions).reshape(-1, self.num_heads, self.pos_head_dim).permute(1, 2, 0)
+        )  # (H, -1, R)
         return scores + by_key(p @ projected, k.shape[2])
 
 

@@ -281,15 +281,11 @@ def test_another_vocabulary_gets_new_outputs_and_the_log_says_which(  # type: ig
 
 def test_module_that_is_missing_or_does_not_fit_is_named(trained, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
     path = trained / "pretrained.pt"
-    with pytest.raises(
-        DataError, match="no module 'adapter' in the model; its modules are encoder_embed, encoder"
-    ):
+    with pytest.raises(DataError, match="no module 'adapter' in the model; its modules are encoder_embed, encoder"):
         begun_from(path, ("encoder", "adapter"), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
     content = load_checkpoint(path)["model"]
     torch.save({"model": {k: v for k, v in content.items() if not k.startswith("joiner")}}, tmp_path / "part.pt")
-    with pytest.raises(
-        DataError, match="no module 'joiner' in .*part.pt; it has ctc_output, decoder, encoder"
-    ):
+    with pytest.raises(DataError, match="no module 'joiner' in .*part.pt; it has ctc_output, decoder, encoder"):
         begun_from(tmp_path / "part.pt", ("joiner",), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
     with pytest.raises(DataError, match=r"part\.pt does not fit the model: no weight joiner\.encoder_proj\.weight"):
         begun_from(tmp_path / "part.pt", (), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
