@@ -40,7 +40,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.num_epochs > 0, f"num_epochs must be > 0, got {self.num_epochs}")
-        kinds = ("adamw", "scaled_adam")
+        optimizers = ("adamw", "scaled_adam")
         _require(self.optimizer in optimizers, f"optimizer must be one of {', '.join(optimizers)}, got {self.optimizer!r}")
         _require(self.base_lr > 0, f"base_lr must be > 0, got {self.base_lr}")
         _require(min(self.lr_batches, self.lr_epochs) > 0, "lr_batches and lr_epochs must be > 0")
