@@ -17,11 +17,14 @@ class TrainConfig:
     """The training loop, the same for recogniser and translator."""
 
     num_epochs: int = 20
-    base_lr: float = 1e-3  # the peak, reached after warm-up
-    final_lr_factor: float = 0.05  # learning rate of the last step, as a part of base_lr
+    optimizer: str = "adamw"  # adamw with a half cosine, or scaled_adam with Eden, for the Zipformer
+    base_lr: float = 1e-3  # the peak, reached after warm-up; 0.045 suits scaled_adam
     warmup_steps: int = 200
-    weight_decay: float = 1e-2
-    grad_clip: float = 5.0  # largest gradient norm
+    final_lr_factor: float = 0.05  # adamw: learning rate of the last step, as a part of base_lr
+    weight_decay: float = 1e-2  # adamw
+    grad_clip: float = 5.0  # adamw: largest gradient norm; scaled_adam takes twice the median norm
+    lr_batches: float = 7500.0  # scaled_adam: steps after which the learning rate falls
+    lr_epochs: float = 3.5  # scaled_adam: and epochs
     average_period: int = 20  # steps between updates of the running average of the weights
     average_epochs: int = 5  # the last epochs whose average becomes pretrained.pt
     keep_epochs: int = 8  # epoch-N.pt files kept, counted from the newest
@@ -37,7 +40,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.num_epochs > 0, f"num_epochs must be > 0, got {self.num_epochs}")
+        optimizers = ("adamw", "scaled_adam")
+        _require(
+            self.optimizer in optimizers, f"optimizer must be one of {', '.join(optimizers)}, got {self.optimizer!r}"
+        )
         _require(self.base_lr > 0, f"base_lr must be > 0, got {self.base_lr}")
+        _require(min(self.lr_batches, self.lr_epochs) > 0, "lr_batches and lr_epochs must be > 0")
         _require(0 <= self.final_lr_factor <= 1, f"final_lr_factor must be in 0..1, got {self.final_lr_factor}")
         _require(self.average_epochs > 0, f"average_epochs must be > 0, got {self.average_epochs}")
         _require(
@@ -55,7 +63,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Convolutional subsampling by 4 and a conformer."""
+    """The aligner's: convolutional subsampling by 4 and a conformer."""
 
     num_layers: int = 6
     dim: int = 192
@@ -71,13 +79,96 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
+class StackConfig:
+    """One stack of the Zipformer: layers of one dimension at one frame rate."""
+
+    num_layers: int
+    downsampling: int  # of the 50 frames a second that the embedding gives
+    dim: int
+    unmasked_dim: int  # channels that are never hidden in training
+    feedforward_dim: int  # of the middle feed-forward; the others have 3/4 and 5/4 of it
+    num_heads: int
+    query_head_dim: int
+    value_head_dim: int
+    pos_head_dim: int
+    cnn_kernel: int  # frames of the stack
+
+    def __post_init__(self) -> None:
+        _require(min(self.num_layers, self.num_heads) > 0, "num_encoder_layers and num_heads must be > 0")
+        _require(self.downsampling > 0, f"downsampling_factor must be > 0, got {self.downsampling}")
+        _require(self.dim % 4 == 0, f"encoder_dim must be a multiple of 4, got {self.dim}")
+        _require(0 < self.unmasked_dim <= self.dim, f"encoder_unmasked_dim must be in 1..{self.dim}")
+        _require(self.feedforward_dim % 4 == 0, f"feedforward_dim must be a multiple of 4, got {self.feedforward_dim}")
+        _require(self.cnn_kernel % 2 == 1, f"cnn_module_kernel must be odd, got {self.cnn_kernel}")
+
+
+@dataclass(frozen=True)
+class ZipformerConfig:
+    """The Zipformer encoder, its values named as icefall's options. A list of one value counts for every stack."""
+
+    num_encoder_layers: tuple[int, ...] = (2, 2, 3, 4, 3, 2)
+    downsampling_factor: tuple[int, ...] = (1, 2, 4, 8, 4, 2)
+    encoder_dim: tuple[int, ...] = (192, 256, 384, 512, 384, 256)
+    encoder_unmasked_dim: tuple[int, ...] = (192, 192, 256, 256, 256, 192)
+    feedforward_dim: tuple[int, ...] = (512, 768, 1024, 1536, 1024, 768)
+    num_heads: tuple[int, ...] = (4, 4, 4, 8, 4, 4)
+    query_head_dim: tuple[int, ...] = (32,)
+    value_head_dim: tuple[int, ...] = (12,)
+    pos_head_dim: tuple[int, ...] = (4,)
+    cnn_module_kernel: tuple[int, ...] = (31, 31, 15, 15, 15, 31)
+    pos_dim: int = 48
+    warmup_batches: float = 4000.0  # over which the stacks begin to learn, one after the other
+    causal: bool = False  # chunks that see nothing of what comes after them: for streaming
+    chunk_size: tuple[int, ...] = (16, 32, 64, -1)  # frames at 50 a second, -1: all; in training one is drawn
+    left_context_frames: tuple[int, ...] = (64, 128, 256, -1)  # in evaluation and in a stream the first ones count
+    # Padding changes no output (but for a causal model with chunk_size -1). False: as icefall, where it touches the
+    # last frames of the shorter utterances of a batch, and by attention a little all of them.
+    mask_padding: bool = True
+
+    def __post_init__(self) -> None:
+        stacks = self.stacks()
+        _require(self.pos_dim % 2 == 0 and self.pos_dim > 0, f"pos_dim must be even, got {self.pos_dim}")
+        _require(self.warmup_batches > 0, f"warmup_batches must be > 0, got {self.warmup_batches}")
+        _require(len(self.chunk_size) > 0 and len(self.left_context_frames) > 0, "chunk_size must not be empty")
+        if self.causal:
+            for chunk in self.chunk_size:
+                bad = chunk != -1 and (chunk <= 0 or any(chunk % s.downsampling for s in stacks))
+                _require(not bad, f"chunk_size must be -1 or a multiple of every downsampling_factor, got {chunk}")
+            for s in stacks:
+                reach = s.cnn_kernel // 2 * s.downsampling
+                short = [n for n in self.left_context_frames if 0 <= n < reach]
+                _require(not short, f"left_context_frames must be >= {reach} for its convolutions, got {short}")
+
+    @property
+    def output_dim(self) -> int:
+        """Dimension of encoder_out."""
+        return max(s.dim for s in self.stacks())
+
+    def stacks(self) -> tuple[StackConfig, ...]:
+        """One configuration a stack."""
+        num_stacks = len(self.downsampling_factor)
+        columns = []
+        for name in (
+            "num_encoder_layers", "downsampling_factor", "encoder_dim", "encoder_unmasked_dim", "feedforward_dim",
+            "num_heads", "query_head_dim", "value_head_dim", "pos_head_dim", "cnn_module_kernel",
+        ):  # fmt: skip
+            values = getattr(self, name)
+            _require(
+                len(values) in (1, num_stacks),
+                f"{name} must have one value or {num_stacks}, as downsampling_factor has, got {values}",
+            )
+            columns.append(values * num_stacks if len(values) == 1 else values)
+        return tuple(StackConfig(*row) for row in zip(*columns))
+
+
+@dataclass(frozen=True)
 class TransducerConfig:
     """Prediction network, joiner and the losses."""
 
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    decoder_dim: int = 192
+    encoder: ZipformerConfig = field(default_factory=ZipformerConfig)
+    decoder_dim: int = 512
     context_size: int = 2  # previous tokens that the stateless decoder sees
-    joiner_dim: int = 192
+    joiner_dim: int = 512
     prune_range: int = 5
     lm_scale: float = 0.25  # smoothing of the simple loss towards the decoder alone
     am_scale: float = 0.0  # and towards the encoder alone
@@ -144,8 +235,11 @@ class AsrConfig:
     model: TransducerConfig = field(default_factory=TransducerConfig)
     data: AsrDataConfig = field(default_factory=AsrDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    init_encoder_from_aligner: bool = True  # begin from stage 3's encoder where it saw only the train part
     frozen_encoder_steps: int = 0  # first steps that leave the encoder as it is, so that new layers cannot spoil it
+    ref_duration: float = 600.0  # seconds of audio that count as one batch where dropout and regularisers change
+
+    def __post_init__(self) -> None:
+        _require(self.ref_duration > 0, f"ref_duration must be > 0 s, got {self.ref_duration}")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from ml2021.config import TrainConfig
 from ml2021.diagnostics import Diagnostics
 from ml2021.distributed import World
 from ml2021.memory import memory_errors, try_worst_batches
-from ml2021.optimizers import learning_rate
+from ml2021.optimizers import largest_norm, learning_rate
 from ml2021.progress import Progress, log_file
 from ml2021.resume import find_start, require_same_training
 from ml2021.seeds import seed_everything
@@ -221,7 +221,7 @@ class Trainer:
             self.world.average_gradients(self.model.parameters())
             self.world.average_buffers(self.model)
             scaler.unscale_(self.optimizer)
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), largest_norm(self.config))
             if bool(torch.isfinite(norm)) or scaler.is_enabled():
                 scaler.step(self.optimizer)  # with a scaler, an overflow leaves the step out and lowers the scale
                 scaler.update()

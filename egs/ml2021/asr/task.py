@@ -14,6 +14,7 @@ from lhotse_prep.tokens import TokenTable
 from ml2021.asr.datamodule import AsrDataModule, Batch
 from ml2021.asr.decode import search
 from ml2021.asr.model import AsrModel
+from ml2021.asr.schedule import set_batch_count
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
 from ml2021.config import AsrConfig, DecodeConfig
 from ml2021.task import Example, StepLoss, Task
@@ -81,7 +82,9 @@ class TransducerTask(Task):
     def compute_loss(self, model: nn.Module, batch: Batch, step: int) -> StepLoss:
         """The weighted loss an encoder frame; simple, pruned and CTC loss are reported a frame too."""
         assert isinstance(model, AsrModel)
-        model.encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
+        for encoder in (model.encoder_embed, model.encoder):
+            encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
+        set_batch_count(model, step * self.config.data.max_duration / self.config.ref_duration)
         device = next(model.parameters()).device
         supervisions = batch["supervisions"]
         order = torch.argsort(supervisions["sequence_idx"])

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 
 from lhotse_prep.config import to_mapping
-from lhotse_prep.errors import DataError
 from lhotse_prep.stages import run_main, write_json, write_text
 from lhotse_prep.tokens import lang_hash, load_lang
 from ml2021.asr.datamodule import AsrDataModule
@@ -22,7 +21,6 @@ from ml2021.asr.fine_tune import init_from
 from ml2021.asr.model import AsrModel, num_parameters
 from ml2021.asr.task import TransducerTask
 from ml2021.asr.train_options import TrainOptions, config_of, options_of, parser
-from ml2021.checkpoint import load_checkpoint
 from ml2021.config import AsrConfig
 from ml2021.diagnostics import inf_check
 from ml2021.distributed import World, join_world, leave_world
@@ -32,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def train_recogniser(
-    cuts: Path, lang: Path, aligner: Path | None, exp_dir: Path, config: AsrConfig,
+    cuts: Path, lang: Path, exp_dir: Path, config: AsrConfig,
     options: TrainOptions | None = None, world: World | None = None, device: torch.device | None = None,
 ) -> None:  # fmt: skip
     """Train to the end, going on from the newest checkpoint in exp_dir.
@@ -40,7 +38,6 @@ def train_recogniser(
     Args:
       cuts: stage 4's folder.
       lang: stage 2's folder; a copy goes to exp_dir/lang.
-      aligner: a checkpoint of stage 3's model, whose encoder training begins with; None: begin from nothing.
       exp_dir: gets epoch-N.pt, pretrained.pt, tensorboard/, config.json, lang/, scores.json.
       config: model, data, training.
       options: of this start.
@@ -52,8 +49,6 @@ def train_recogniser(
     tokens = load_lang(lang)
     torch.manual_seed(config.train.seed)
     model = AsrModel(config.model, len(tokens))
-    if aligner is not None:
-        _init_encoder(model, aligner)
     if options.init_from is not None:
         other = _is_other_vocabulary(options.init_from, lang)
         init_from(model, options.init_from, options.init_modules, other)
@@ -86,7 +81,7 @@ def main(argv: list[str]) -> None:
         options = options_of(args, world.size)
         if not world.is_main:
             logging.getLogger().setLevel(logging.ERROR)  # the main process says it
-        train_recogniser(args.manifest_dir, args.lang_dir, None, args.exp_dir, config, options, world, device)
+        train_recogniser(args.manifest_dir, args.lang_dir, args.exp_dir, config, options, world, device)
     finally:
         leave_world()
 
@@ -98,20 +93,6 @@ def _is_other_vocabulary(checkpoint: Path, lang: Path) -> bool:
         return False
     load_lang(beside)
     return lang_hash(beside) != lang_hash(lang)
-
-
-def _init_encoder(model: AsrModel, aligner: Path) -> None:
-    """Take the encoder of the aligner, whose layout must be the same."""
-    weights = load_checkpoint(aligner)["model"]
-    encoder = {k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")}
-    try:
-        model.encoder.load_state_dict(encoder)
-    except RuntimeError as e:
-        raise DataError(
-            f"the encoder of {aligner} does not fit: give aligner.encoder and model.encoder of asr.yaml the same "
-            f"values, or set init_encoder_from_aligner: false ({str(e).splitlines()[-1].strip()})"
-        ) from e
-    logger.info("the encoder begins as that of %s", aligner)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,6 @@ def config_of(args: argparse.Namespace) -> AsrConfig:
         raise ConfigError("give --use-fp16 or --use-bf16, not both")
     if args.use_fp16 or args.use_bf16:
         values["train"]["precision"] = "fp16" if args.use_fp16 else "bf16"
-    values["init_encoder_from_aligner"] = False  # --init-from can name its checkpoint
     if args.init_from is None:
         values["frozen_encoder_steps"] = 0  # an encoder that knows nothing yet
     return from_mapping(values, AsrConfig, "command line")
