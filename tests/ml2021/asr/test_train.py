@@ -185,7 +185,7 @@ def test_training_with_another_vocabulary_is_refused_and_the_old_one_stays(  # t
 ) -> None:
     before = (trained / "lang" / "tokens.txt").read_text()
     with pytest.raises(DataError, match=r"vocabulary: then \d+ tokens, .* now \d+ tokens"):
-        train_recogniser(tone_corpus.cuts, other_lang, None, trained, one_epoch)
+        train_recogniser(tone_corpus.cuts, other_lang, trained, one_epoch)
     assert (trained / "lang" / "tokens.txt").read_text() == before
 
 
@@ -200,7 +200,7 @@ def other_lang(tone_corpus, tmp_path_factory):  # type: ignore[no-untyped-def]
 
 def test_training_of_another_shape_is_refused(trained, tone_corpus, one_epoch):  # type: ignore[no-untyped-def]
     wider = replace(one_epoch, model=replace(one_epoch.model, joiner_dim=48))
-    with pytest.raises(DataError, match=r"joiner\.encoder_proj\.weight is \(32, 32\), the model's is \(48, 32\)"):
+    with pytest.raises(DataError, match=r"joiner\.encoder_proj\.weight is \(32, 48\), the model's is \(48, 48\)"):
         train_recogniser(tone_corpus.cuts, tone_corpus.lang, trained, wider)
     encoder = replace(  # the same shapes, another function
         one_epoch.model.encoder, num_heads=(4,), query_head_dim=(8,), value_head_dim=(6,), pos_head_dim=(2,)
@@ -371,9 +371,9 @@ def test_overfits_a_few_windows_with_the_transducer_alone(tone_corpus, config, t
     for part in ("train", "dev"):
         cuts.to_file(tmp_path / f"ml2021_cuts_{part}.jsonl.gz")
     alone = replace(
-        config, model=replace(config.model, ctc_loss_scale=0.0),
+        config, model=replace(config.model, ctc_loss_scale=0.0), ref_duration=0.02,
         data=replace(config.data, spec_augment=replace(config.data.spec_augment, num_frame_masks=0)),
-        train=replace(config.train, num_epochs=60, log_interval=1000, save_every_n=1000),
+        train=replace(config.train, num_epochs=60, base_lr=0.045, lr_epochs=60.0, log_interval=1000, save_every_n=1000),
     )  # fmt: skip
     train_recogniser(tmp_path, tone_corpus.lang, tmp_path / "exp", alone)
     model, tokens, _ = load_model(tmp_path / "exp")
