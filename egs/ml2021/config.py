@@ -40,10 +40,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.num_epochs > 0, f"num_epochs must be > 0, got {self.num_epochs}")
-        optimizers = ("adamw", "scaled_adam")
-        _require(
-            self.optimizer in optimizers, f"optimizer must be one of {', '.join(optimizers)}, got {self.optimizer!r}"
-        )
+        known = self.optimizer in ("adamw", "scaled_adam")
+        _require(known, f"optimizer must be adamw or scaled_adam, got {self.optimizer!r}")
         _require(self.base_lr > 0, f"base_lr must be > 0, got {self.base_lr}")
         _require(min(self.lr_batches, self.lr_epochs) > 0, "lr_batches and lr_epochs must be > 0")
         _require(0 <= self.final_lr_factor <= 1, f"final_lr_factor must be in 0..1, got {self.final_lr_factor}")

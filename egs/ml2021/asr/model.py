@@ -111,7 +111,10 @@ class AsrModel(nn.Module):
 
     def forward(self, features: Tensor, feature_lens: Tensor, tokens: list[list[int]]) -> TransducerLosses:
         """The losses of a batch: features (N, T, F), lengths (N,), token ids of each utterance."""
-        encoder_out, lens = self.forward_encoder(features, feature_lens)
+        return self.losses(*self.forward_encoder(features, feature_lens), tokens)
+
+    def losses(self, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]]) -> TransducerLosses:
+        """The losses of encoder_out (N, T', D), its lengths (N,), token ids of each utterance."""
         token_lens = torch.tensor([len(t) for t in tokens], device=lens.device)
         padded = [torch.tensor(t or [BLANK_ID], dtype=torch.int64) for t in tokens]  # at least one column
         symbols = nn.utils.rnn.pad_sequence(padded, batch_first=True).to(lens.device)
