@@ -121,8 +121,8 @@ def _step(name: str, am: Any, lm: Any, symbols: Any, boundary: Any, layers: Any,
 
         def full() -> Any:
             logits = output(torch.tanh(am[:, :, None] + lm[:, None]))
-            lens = boundary.int()
-            return rnnt_loss(logits, symbols.int(), lens[:, 3], lens[:, 2], blank=0, reduction="sum")
+            lens = boundary.int().T.contiguous()
+            return rnnt_loss(logits, symbols.int(), lens[3], lens[2], blank=0, reduction="sum")
 
         return full
     sys.path[:0] = [str(PROJECT), str(PROJECT / "egs")]
