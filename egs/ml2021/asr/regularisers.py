@@ -97,16 +97,16 @@ def _violation_gradient(x: Tensor, limits: tuple[float, ...]) -> tuple[Tensor, T
       (C,), (C,).
     """
     min_mean, max_mean, min_rms, max_rms = limits
-    mean, square = x.mean(dim=0), x.square().mean(dim=0)
-    square = square.clamp(min=_TINY)
-    stddev = (square - mean * mean).clamp(min=_TINY).sqrt()
-    ratio, rms = mean / stddev, square.sqrt()
-    mean_sign = (ratio > max_mean).float() - (ratio < min_mean).float()
-    rms_sign = (rms > max_rms).float() - (rms < min_rms).float()
+    mean, square = x.mean(dim=0).double(), x.square().mean(dim=0).clamp(min=_TINY).double()
+    variance = torch.maximum(square - mean * mean, 1e-6 * square)  # of a constant channel only rounding is left
+    stddev, rms = variance.sqrt(), square.sqrt()
+    ratio = mean / stddev
+    mean_sign = (ratio > max_mean).double() - (ratio < min_mean).double()
+    rms_sign = (rms > max_rms).double() - (rms < min_rms).double()
     slope = rms_sign / square - mean_sign * mean / stddev**3
-    constant = mean_sign * square / stddev**3  # 1 / stddev + mean^2 / stddev^3
-    size = (slope**2 * square + 2 * slope * constant * mean + constant**2).clamp(min=_TINY).sqrt()
-    return slope / size, constant / size
+    middle = rms_sign * mean / square + mean_sign / stddev  # the gradient at the mean
+    size = (slope**2 * variance + middle**2).clamp(min=_TINY).sqrt()
+    return (slope / size).to(x.dtype), ((middle - slope * mean) / size).to(x.dtype)
 
 
 class Whiten(ScheduledModule):

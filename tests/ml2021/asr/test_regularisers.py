@@ -36,6 +36,13 @@ def test_balancer_adds_the_gradient_of_what_is_violated(channel_dim: int) -> Non
     assert torch.equal(found[:, 0], incoming[:, 0]) and not torch.equal(found[:, 1], incoming[:, 1])
 
 
+@pytest.mark.parametrize("value", [0.0, -15.9, 1e-12, 1e4])
+def test_balancer_of_a_constant_channel_stays_finite_and_small(value: float) -> None:
+    x = (torch.full((500, 3), value) + 1e-6 * value * noise(500, 3)).requires_grad_()
+    (found,) = torch.autograd.grad(Balancer(0.3, 0.7, 0.2, 5.0, probability=1.0)(x), x, torch.ones(500, 3))
+    assert (found - 1).abs().amax() < 1.0
+
+
 def descend(module: torch.nn.Module, x: Tensor, rate: float, num_steps: int) -> Tensor:
     """SGD on x with random gradients of mean 0: only what the module adds has a direction."""
     for step in range(num_steps):

@@ -373,7 +373,7 @@ def test_overfits_a_few_windows_with_the_transducer_alone(tone_corpus, config, t
     alone = replace(
         config, model=replace(config.model, ctc_loss_scale=0.0), ref_duration=0.02,
         data=replace(config.data, spec_augment=replace(config.data.spec_augment, num_frame_masks=0)),
-        train=replace(config.train, num_epochs=60, base_lr=0.045, lr_epochs=60.0, log_interval=1000, save_every_n=1000),
+        train=replace(config.train, num_epochs=120, base_lr=0.045, lr_epochs=60.0, log_interval=999, save_every_n=999),
     )  # fmt: skip
     train_recogniser(tmp_path, tone_corpus.lang, tmp_path / "exp", alone)
     model, tokens, _ = load_model(tmp_path / "exp")

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from lhotse_prep.errors import ConfigError
 from ml2021.asr.model import AsrModel
+from ml2021.asr.schedule import Schedule, set_batch_count
 from ml2021.asr.search.greedy import greedy_search
+from ml2021.asr.zipformer import Zipformer
 from ml2021.asr.zipformer_attention import by_key
 from ml2021.config import TransducerConfig, ZipformerConfig
 
@@ -159,6 +161,69 @@ def test_utterance_too_short_for_the_convolutions_still_has_a_frame() -> None:
     model, _ = load_golden("offline")
     out, lens = model.forward_encoder(torch.randn(2, 5, 80), torch.tensor([5, 1]))
     assert lens.tolist() == [1, 1] and out.shape[1] == 1 and torch.isfinite(out).all()
+
+
+def small(**values: Any) -> Zipformer:
+    return Zipformer(
+        ZipformerConfig(
+            num_encoder_layers=(2, 1), downsampling_factor=(1, 2), encoder_dim=(24, 32), encoder_unmasked_dim=(16,),
+            feedforward_dim=(32,), num_heads=(2,), query_head_dim=(8,), cnn_module_kernel=(7,), warmup_batches=300.0,
+            **values,
+        )
+    )  # fmt: skip
+
+
+def test_layers_are_skipped_less_and_less_one_after_the_other() -> None:
+    """The embedding has the first 100 batches, each stack 100 more, shared by its layers."""
+    encoder = small()
+    first, second, third = (module.skip_rate for name, module in encoder.named_modules() if name.endswith(".bypass"))
+    for rate, begin, end, last in ((first, 100, 150, 0.035), (second, 150, 200, 0.035), (third, 200, 300, 0.0495)):
+        assert isinstance(rate, Schedule) and rate.default == 0.0
+        assert [rate(b) for b in (0, begin, end, 1e6)] == pytest.approx([0.5, 0.5, last, last], abs=1e-4)
+
+
+def test_channels_are_hidden_in_whole_utterances_and_alike_in_all_stacks() -> None:
+    torch.manual_seed(0)
+    encoder = small().train()
+    masks = encoder._feature_masks(torch.randn(2000, 3, 24))
+    kinds = []
+    for mask, unmasked, half in zip(masks, (16, 16), (20, 24)):
+        assert mask is not None and (mask[:, :, :unmasked] == 1).all()
+        middle, upper = mask[:, 0, unmasked:half], mask[:, 0, half:]
+        assert (middle == middle[:, :1]).all() and (upper == upper[:, :1]).all()
+        kinds.append((middle[:, 0], upper[:, 0]))
+    assert all(torch.equal(a, b) for a, b in zip(kinds[0], kinds[1]))
+    middle, upper = kinds[0]
+    assert 0.1 < float(1 - middle.mean()) < 0.15 and 0.2 < float(1 - upper.mean()) < 0.27
+    assert not (upper > middle).any()
+    assert encoder.eval()._feature_masks(torch.randn(2, 3, 24)) == [None, None]
+
+
+def test_causal_model_in_training_draws_chunks_and_in_evaluation_takes_the_first() -> None:
+    torch.manual_seed(0)
+    encoder = small(causal=True, chunk_size=(8, 16, -1), left_context_frames=(32, 64))
+    drawn = {encoder.train()._choose_chunk() for _ in range(200)}
+    assert drawn == {(8, 4), (8, 8), (16, 2), (16, 4), (-1, -1)}
+    assert {encoder.eval()._choose_chunk() for _ in range(20)} == {(8, 4)}
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_training_gives_all_parameters_finite_gradients_and_repeats_with_its_seed(causal: bool) -> None:
+    encoder = small(causal=causal, chunk_size=(8,), left_context_frames=(32,)).train()
+    x, lens = torch.randn(4, 60, 24), torch.tensor([60, 41, 13, 7])
+
+    def gradients() -> dict[str, Tensor]:
+        torch.manual_seed(1)
+        set_batch_count(encoder, 1e5)  # nothing is skipped any more
+        encoder.zero_grad()
+        encoder(x, lens)[0].square().sum().backward()
+        return {k: p.grad for k, p in encoder.named_parameters() if p.grad is not None}
+
+    first = {k: g.clone() for k, g in gradients().items()}
+    missing = {k.rpartition(".")[2] for k, _ in encoder.named_parameters() if k not in first}
+    assert missing == {"bypass_scale"}  # the one of each layer that icefall does not use either
+    assert all(torch.isfinite(g).all() for g in first.values())
+    assert all(torch.equal(g, first[k]) for k, g in gradients().items())
 
 
 @pytest.mark.parametrize(
