@@ -17,67 +17,14 @@ import torch
 from lhotse import CutSet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lhotse_prep.config import load_config
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.prep_config import LangConfig
-from lhotse_prep.tokens import make_lang
+from lhotse_prep.errors import DataError
 from ml2021.asr.decode import decode_cuts
 from ml2021.asr.load import load_model
 from ml2021.asr.model import AsrModel
 from ml2021.asr.train import train_recogniser
-from ml2021.asr.train_options import TrainOptions, config_of, options_of, parser
+from ml2021.asr.train_options import TrainOptions
 from ml2021.checkpoint import load_checkpoint
 from ml2021.config import AsrConfig, DecodeConfig
-
-CONF = """
-asr:
-  model:
-    encoder:
-      num_encoder_layers: [1, 1]
-      downsampling_factor: [1, 2]
-      encoder_dim: [32, 48]
-      encoder_unmasked_dim: [24]
-      feedforward_dim: [64]
-      num_heads: [2]
-      query_head_dim: [16]
-      cnn_module_kernel: [7]
-    decoder_dim: 32
-    joiner_dim: 32
-    warm_step: 10
-  ref_duration: 0.1
-  data:
-    max_duration: 4.0
-    num_buckets: 2
-    spec_augment: {num_frame_masks: 2, max_frames_mask: 6, num_feature_masks: 1, features_mask_size: 5}
-  train:
-    num_epochs: 2
-    optimizer: scaled_adam
-    base_lr: 0.03
-    warmup_steps: 5
-    average_period: 2
-    average_epochs: 1
-    keep_epochs: 3
-    save_every_n: 3
-    log_interval: 1
-"""
-
-
-@pytest.fixture(scope="module")
-def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("conf")
-    (folder / "asr.yaml").write_text(CONF)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def config(conf: Path) -> AsrConfig:
-    return load_config(conf / "asr.yaml", "asr", AsrConfig)
-
-
-@pytest.fixture(scope="module")
-def one_epoch(config: AsrConfig) -> AsrConfig:
-    train = replace(config.train, num_epochs=1)
-    return replace(config, train=train)
 
 
 @dataclass(frozen=True)
@@ -153,14 +100,6 @@ def test_killed_training_goes_on_bit_for_bit(tone_corpus, conf, project, tmp_pat
         assert all(torch.equal(a[k], b[k]) for k in a), (name, seed, at_step)
 
 
-@pytest.fixture(scope="module")
-def trained(tone_corpus, one_epoch, tmp_path_factory):  # type: ignore[no-untyped-def]
-    """A folder with one epoch."""
-    folder = tmp_path_factory.mktemp("trained")
-    train_recogniser(tone_corpus.cuts, tone_corpus.lang, folder, one_epoch)
-    return folder
-
-
 def test_tensorboard_has_what_one_looks_at(trained: Path) -> None:
     scalars = newest_scalars(trained)
     assert all(v > 0 for v in scalars["train/audio_seconds_per_second"].values())
@@ -187,15 +126,6 @@ def test_training_with_another_vocabulary_is_refused_and_the_old_one_stays(  # t
     with pytest.raises(DataError, match=r"vocabulary: then \d+ tokens, .* now \d+ tokens"):
         train_recogniser(tone_corpus.cuts, other_lang, trained, one_epoch)
     assert (trained / "lang" / "tokens.txt").read_text() == before
-
-
-@pytest.fixture(scope="module")
-def other_lang(tone_corpus, tmp_path_factory):  # type: ignore[no-untyped-def]
-    """The same characters and two more."""
-    folder = tmp_path_factory.mktemp("lang")
-    words = ["model data"] * 3
-    make_lang(["一 二 三 四 五 六 七 八 九 十", *words], words, folder, LangConfig(num_english_pieces=10))
-    return folder
 
 
 def test_training_of_another_shape_is_refused(trained, tone_corpus, one_epoch):  # type: ignore[no-untyped-def]
@@ -230,70 +160,6 @@ def test_start_epoch_goes_back_and_puts_aside_what_is_newer(tone_corpus, one_epo
     train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, two, TrainOptions(start="epoch-1.pt"))
     assert (tmp_path / "epoch-2.pt.superseded").is_file()
     assert all(torch.equal(v, first[k]) for k, v in load_checkpoint(tmp_path / "epoch-2.pt")["model"].items())
-
-
-def begun_from(checkpoint, modules, corpus, lang, config, folder):  # type: ignore[no-untyped-def]
-    """Weights after no step: what --init-from gives."""
-    options = TrainOptions(init_from=checkpoint, init_modules=modules, print_diagnostics=True)
-    captured = {}
-
-    def keep(self):  # type: ignore[no-untyped-def]
-        captured.update({k: v.clone() for k, v in self.model.state_dict().items()})
-        return ""
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ml2021.trainer.Trainer.diagnose", keep)
-        train_recogniser(corpus.cuts, lang, folder, config, options)
-    return captured
-
-
-@pytest.mark.parametrize("modules", [(), ("encoder",), ("encoder", "joiner.decoder_proj")])
-def test_init_from_takes_the_modules_asked_for(trained, tone_corpus, one_epoch, tmp_path, modules):  # type: ignore[no-untyped-def]
-    found = begun_from(trained / "epoch-1.pt", modules, tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
-    wanted = load_checkpoint(trained / "epoch-1.pt")["model"]
-    for k, v in found.items():
-        taken = not modules or any(k.startswith(m + ".") for m in modules)
-        if v.is_floating_point() and wanted[k].unique().numel() > 1:
-            assert torch.equal(v, wanted[k]) == taken, k
-
-
-@pytest.mark.parametrize("same_size", [False, True])
-def test_another_vocabulary_gets_new_outputs_and_the_log_says_which(  # type: ignore[no-untyped-def]
-    trained, tone_corpus, other_lang, one_epoch, tmp_path, caplog, same_size
-) -> None:
-    lang = other_lang
-    if same_size:  # the folder lang beside the checkpoint tells
-        lang = tmp_path / "lang"
-        words = ["model data"] * 3
-        make_lang(["一 二 三 四 五 六 七 九", *words], words, lang, LangConfig(num_english_pieces=10))
-    found = begun_from(trained / "pretrained.pt", (), tone_corpus, lang, one_epoch, tmp_path / "exp")
-    wanted = load_checkpoint(trained / "pretrained.pt")["model"]
-    per_token = ("decoder.embedding", "joiner.output_linear", "simple_am_proj", "simple_lm_proj", "ctc_output")
-    for k, v in found.items():
-        if not k.startswith(per_token):
-            assert torch.equal(v, wanted[k]), k
-        else:
-            assert v.shape == wanted[k].shape if same_size else v.shape[0] == wanted[k].shape[0] + 2
-            assert not same_size or not torch.equal(v, wanted[k]), k
-            assert k in caplog.text
-    assert "another vocabulary" in caplog.text
-
-
-def test_module_that_is_missing_or_does_not_fit_is_named(trained, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
-    path = trained / "pretrained.pt"
-    with pytest.raises(DataError, match="no module 'adapter' in the model; its modules are encoder_embed, encoder"):
-        begun_from(path, ("encoder", "adapter"), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
-    content = load_checkpoint(path)["model"]
-    torch.save({"model": {k: v for k, v in content.items() if not k.startswith("joiner")}}, tmp_path / "part.pt")
-    with pytest.raises(DataError, match="no module 'joiner' in .*part.pt; it has ctc_output, decoder, encoder"):
-        begun_from(tmp_path / "part.pt", ("joiner",), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
-    with pytest.raises(DataError, match=r"part\.pt does not fit the model: no weight joiner\.encoder_proj\.weight"):
-        begun_from(tmp_path / "part.pt", (), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
-    wider = replace(
-        one_epoch, model=replace(one_epoch.model, encoder=replace(one_epoch.model.encoder, encoder_dim=(32, 64)))
-    )
-    with pytest.raises(DataError, match=r"encoder\.\S+ is \(\S*48.*the model's is \(\S*64"):
-        begun_from(path, ("encoder",), tone_corpus, tone_corpus.lang, wider, tmp_path)
 
 
 def test_inf_check_names_the_module(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
@@ -372,64 +238,15 @@ def test_overfits_a_few_windows_with_the_transducer_alone(tone_corpus, config, t
         cuts.to_file(tmp_path / f"ml2021_cuts_{part}.jsonl.gz")
     alone = replace(
         config, model=replace(config.model, ctc_loss_scale=0.0), ref_duration=0.02,
-        data=replace(config.data, spec_augment=replace(config.data.spec_augment, num_frame_masks=0)),
+        data=replace(
+            config.data, max_duration=2.0, spec_augment=replace(config.data.spec_augment, num_frame_masks=0)
+        ),
         train=replace(config.train, num_epochs=120, base_lr=0.045, lr_epochs=60.0, log_interval=999, save_every_n=999),
     )  # fmt: skip
     train_recogniser(tmp_path, tone_corpus.lang, tmp_path / "exp", alone)
     model, tokens, _ = load_model(tmp_path / "exp")
     results = decode_cuts(model, tokens, tmp_path, "train", DecodeConfig())
     assert len(results) == 10 and all(ref == hyp for _, ref, hyp in results), results
-
-
-def arguments(conf: Path, *options: str) -> list[str]:
-    return ["--exp-dir", "e", "--manifest-dir", "c", "--lang-dir", "l", "--conf", str(conf), *options]
-
-
-def test_options_override_the_configuration(conf: Path, config: AsrConfig) -> None:
-    args = parser().parse_args(
-        arguments(conf, "--base-lr", "1e-4", "--max-duration", "30", "--use-bf16", "--num-epochs", "7",
-                  "--on-the-fly-feats", "1", "--scan-for-oom-batches", "False", "--noise-cuts", "n.jsonl.gz")
-    )  # fmt: skip
-    found = config_of(args)
-    train = replace(config.train, base_lr=1e-4, num_epochs=7, precision="bf16", scan_worst_batches=False)
-    data = replace(config.data, max_duration=30.0, on_the_fly_feats=True, noise_cuts="n.jsonl.gz")
-    assert found == replace(config, train=train, data=data)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--num-epochs", "many"), "train.num_epochs must be of type int, got 'many'"),
-        (("--max-duration", "0"), "max_duration must be > 0 s"),
-        (("--use-fp16", "1", "--use-bf16", "1"), "not both"),
-        (("--world-size", "2"), "torchrun --nproc-per-node 2"),
-        (("--init-modules", "encoder"), "needs --init-from"),
-        (("--start-epoch", "0"), "--start-epoch must be >= 1"),
-        (("--start-epoch", "2", "--start-batch", "5"), "--start-batch"),
-    ],
-)
-def test_options_that_make_no_sense_are_refused(conf: Path, options: tuple[str, ...], message: str) -> None:
-    args = parser().parse_args(arguments(conf, *options))
-    with pytest.raises(ConfigError, match=message):
-        options_of(args, world_size=1)
-        config_of(args)
-
-
-def test_unknown_option_is_an_error_and_underscores_are_hyphens(tone_corpus, conf, project, tmp_path):  # type: ignore[no-untyped-def]
-    command = [sys.executable, "-m", "ml2021.asr.train", "--exp_dir", str(tmp_path), "--manifest_dir", "c"]
-    environment = os.environ | {"PYTHONPATH": f"{project}:{project}/egs"}
-    result = subprocess.run(
-        [*command, "--lang-dir", "l", "--frobnicate", "1"], env=environment, capture_output=True, text=True
-    )
-    assert result.returncode == 2 and "unrecognized arguments: --frobnicate" in result.stderr
-
-
-def test_start_names_a_checkpoint(conf: Path) -> None:
-    def start(*options: str) -> str | None:
-        return options_of(parser().parse_args(arguments(conf, *options)), 1).start
-
-    assert start() is None and start("--start-epoch", "1") is None
-    assert start("--start-epoch", "4") == "epoch-3.pt" and start("--start-batch", "900") == "checkpoint-900.pt"
 
 
 def test_resolved_configuration_is_left_beside_the_checkpoints(trained: Path, one_epoch: AsrConfig) -> None:
