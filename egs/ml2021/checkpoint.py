@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint and its sha256 (`NAME.sha256`); a kill at any moment leaves the old file or the new one."""
+    """Write a checkpoint and its sha256 (`NAME.sha256`); a kill at any moment leaves the old file or the new one.
+
+    An older hash goes first: a file without one is read unchecked, one with another's hash would count as damaged.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _hash_path(path).unlink(missing_ok=True)
     with whole_file(path, "wb") as f:
         torch.save(content, f)
+    _sync_folder(path.parent)
     write_text(_hash_path(path), f"{_sha256(path)}  {path.name}\n")
 
 
@@ -43,6 +50,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "model" not in content:
         raise DataError(f"{path} is not a checkpoint of a model: it has no key 'model'")
     return content
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint and its hash."""
+    path.unlink()
+    _hash_path(path).unlink(missing_ok=True)
+
+
+def remove_unfinished(exp_dir: Path) -> None:
+    """Remove what a kill in the middle of save_checkpoint has left of a file; no other process may be saving."""
+    for path in exp_dir.glob(".*.pt*.tmp"):
+        path.unlink()
+
+
+def training_checkpoints(exp_dir: Path) -> list[Path]:
+    """The epoch-N.pt and checkpoint-N.pt of a training, each kind by ascending N."""
+    return [exp_dir / f"{kind}-{n}.pt" for kind in ("epoch", "checkpoint") for n in _numbers(exp_dir, kind)]
 
 
 def newest_checkpoint(exp_dir: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -110,6 +134,11 @@ def load_averaged(exp_dir: Path, epoch: int | None, avg: int, use_averaged_model
     return average_checkpoints([exp_dir / f"epoch-{e}.pt" for e in range(max(1, epoch - avg + 1), epoch + 1)])
 
 
+def step_numbers(exp_dir: Path) -> list[int]:
+    """The steps that have a checkpoint-N.pt, ascending."""
+    return _numbers(exp_dir, "checkpoint")
+
+
 def epoch_numbers(exp_dir: Path) -> list[int]:
     """The epochs that have a checkpoint, ascending."""
     return _numbers(exp_dir, "epoch")
@@ -119,6 +148,15 @@ def _numbers(exp_dir: Path, kind: str) -> list[int]:
     """N of the files KIND-N.pt, ascending."""
     matches = (re.fullmatch(rf"{kind}-(\d+)\.pt", p.name) for p in exp_dir.glob(f"{kind}-*.pt"))
     return sorted(int(m.group(1)) for m in matches if m)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk, so that a file that was renamed outlives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _hash_path(path: Path) -> Path:

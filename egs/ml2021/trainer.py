@@ -1,276 +1,308 @@
-"""The one training loop, for recogniser and translator: steps, running average, checkpoints, resume, TensorBoard."""
+"""The one training loop, for recogniser and translator, in one process or several.
+
+The batches of an epoch are one list, a function of seed and epoch. A step takes accum_grad batches for each process;
+batch number k goes to process k % size, so that two processes do what one with twice the accum_grad does. What is
+random in a step is a function of (seed, epoch, k), never of what ran before: a killed run goes on to the same bits.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
-import math
-import random
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from lhotse_prep.errors import DataError
-from ml2021.checkpoint import epoch_numbers, load_averaged, newest_checkpoint, save_checkpoint
+from ml2021.bad_batches import dump_batch
+from ml2021.checkpoint import (
+    epoch_numbers,
+    load_averaged,
+    load_checkpoint,
+    remove_checkpoint,
+    remove_unfinished,
+    save_checkpoint,
+    step_numbers,
+)
 from ml2021.config import TrainConfig
+from ml2021.diagnostics import Diagnostics
+from ml2021.distributed import World
+from ml2021.memory import memory_errors, try_worst_batches
+from ml2021.optimizers import largest_norm, learning_rate
+from ml2021.progress import Progress, log_file
+from ml2021.resume import find_start, require_same_training
+from ml2021.seeds import seed_everything
+from ml2021.state import TrainState
+from ml2021.task import StepLoss, Task
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StepLoss:
-    """What a batch gives: the loss to go down, and sums to report (each divided by `weight` when shown)."""
-
-    loss: Tensor  # scalar
-    sums: dict[str, float]
-    weight: float
-
-
-class Task(Protocol):
-    """What the loop needs to know of a kind of model."""
-
-    def train_batches(self, epoch: int) -> Iterator[Any]:
-        """The batches of an epoch (1-based), a function of seed and epoch alone."""
-        ...
-
-    def num_train_batches(self, epoch: int) -> int:
-        """How many batches an epoch has, found without making them where that is dear."""
-        ...
-
-    def valid_batches(self) -> Iterator[Any]:
-        """The batches of the dev part."""
-        ...
-
-    def compute_loss(self, model: nn.Module, batch: Any, step: int) -> StepLoss:
-        """The loss of a batch; step counts from the start of training."""
-        ...
+MIN_LOSS_SCALE = 2.0**-10  # below it, fp16 gradients overflow whatever the scale
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Group = list[tuple[int, Any]]  # numbered batches of a step
 
 
 class Trainer:
     """Trains a model on a task; `run()` goes on from the newest good checkpoint in exp_dir."""
 
-    def __init__(self, model: nn.Module, task: Task, config: TrainConfig, exp_dir: Path, device: torch.device) -> None:
-        self.model = model.to(device)
+    def __init__(
+        self, model: nn.Module, task: Task, config: TrainConfig, exp_dir: Path, device: torch.device,
+        world: World | None = None,
+    ) -> None:  # fmt: skip
         self.task, self.config, self.exp_dir, self.device = task, config, exp_dir, device
-        self.model_avg = copy.deepcopy(model).to(torch.float64)
-        self.optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.base_lr, fused=True)
-        self.step = 0  # steps done, over all epochs
-        self.averaged_steps = 0  # of them, in model_avg
-        self.epoch = 1
-        self.batches_done = 0  # in this epoch
-        self.num_steps = 0  # in all, known once an epoch has been counted
-        self.bad_steps = 0
-        exp_dir.mkdir(parents=True, exist_ok=True)
+        self.world = world or World()
+        self.state = TrainState(model, config, device)
+        self.model, self.optimizer = self.state.model, self.state.optimizer
+        self.group_size = config.accum_grad * self.world.size  # batches a step
+        self.fingerprint = task.fingerprint()
+        self.batching = f"{task.batching()}, {self.group_size} batches a step"
 
     def run(self) -> None:
-        """Train to the last epoch and write pretrained.pt, the average over the last epochs.
+        """Go on from the newest checkpoint and train to the last epoch."""
+        self.resume()
+        self.fit()
+
+    def resume(self, start: str | None = None) -> None:
+        """Take the state of a checkpoint of exp_dir.
+
+        Args:
+          start: as find_start takes it; None: the newest that can be read, none is no error.
+        Raises:
+          DataError: the checkpoint is of another training; the message says what differs.
+        """
+        path = None
+        if self.world.is_main:
+            remove_unfinished(self.exp_dir)
+            path = find_start(self.exp_dir, start)
+        path = self.world.from_main(path)
+        if path is not None:
+            content = load_checkpoint(path)
+            weights = self.model.state_dict()
+            require_same_training(path, content, weights, self.fingerprint, self.batching)
+            self.state.load(content, path)
+            logger.info("going on from %s: epoch %d, step %d", path, self.state.epoch, self.state.step)
+        self.world.broadcast(self.model)
+        self.world.broadcast(self.state.model_avg)
+
+    def fit(self) -> None:
+        """Train from the present state to the last epoch, and write pretrained.pt, the average over the last epochs.
 
         What is logged meanwhile goes to log/train-DATE.txt, too.
         """
-        _seed_everything(self.config.seed)
-        with _log_file(self.exp_dir / "log" / f"train-{time.strftime('%Y%m%d-%H%M%S')}.txt"):
-            self._resume()
-            writer = SummaryWriter(str(self.exp_dir / "tensorboard"), purge_step=self.step)
+        state = self.state
+        with log_file(self.exp_dir / "log", self.world):
+            if state.epoch <= self.config.num_epochs:
+                self._count_steps()
+                if self.config.scan_worst_batches:
+                    self._try_worst_batches()
+            progress = Progress(self.exp_dir, state.step, self.config.log_interval, self.world)
             try:
-                while self.epoch <= self.config.num_epochs:
-                    self._train_epoch(writer)
-                    self._validate(writer)
-                    self.epoch, self.batches_done = self.epoch + 1, 0
-                    self._save(f"epoch-{self.epoch - 1}.pt")
+                while state.epoch <= self.config.num_epochs:
+                    self._train_epoch(progress)
+                    self._validate(progress)
+                    state.epoch, state.batches_done = state.epoch + 1, 0
+                    self._save(f"epoch-{state.epoch - 1}.pt")
                     self._remove_old()
             finally:
-                writer.close()
-            self._save_pretrained()
+                progress.close()
+            if self.world.is_main:
+                self._save_pretrained()
+            self.world.wait()
 
-    def _train_epoch(self, writer: SummaryWriter) -> None:
-        if self.num_steps == 0:
-            self.num_steps = self.config.num_epochs * self.task.num_train_batches(self.epoch)
-            if self.num_steps == 0:
-                raise DataError("the train part gives no batches: it is empty, or max_duration is below every cut")
+    def diagnose(self) -> str:
+        """A table of the activations, weights and gradients of every module, over some batches; no step is made."""
+        diagnostics = Diagnostics(self.model)
         self.model.train()
-        torch.manual_seed(self.config.seed + 7919 * self.epoch)
-        total, weight, started = dict[str, float](), 0.0, time.time()
-        batches = self.task.train_batches(self.epoch)
-        bar = tqdm(
-            batches, desc=f"epoch {self.epoch}", disable=not sys.stderr.isatty(), leave=False,
-            total=self.num_steps // self.config.num_epochs,
-        )  # fmt: skip
-        for index, batch in enumerate(bar):
-            if index < self.batches_done:  # already trained on, before a resume
-                continue
-            torch.manual_seed(self.config.seed + 104_729 * (self.step + 1))  # dropout as in a run that was not killed
-            result = self._train_step(batch)
-            self.batches_done = index + 1
-            if result is None:
-                continue
-            for name, value in result.sums.items():
-                total[name] = total.get(name, 0.0) + value
-            weight += result.weight
-            if self.step % self.config.log_interval == 0:
-                shown = {k: v / max(result.weight, 1e-9) for k, v in result.sums.items()}
-                _write_scalars(writer, "train/current_", shown, self.step)
-                writer.add_scalar("train/learning_rate", self._learning_rate(), self.step)
-                bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()})
-                if bar.disable:
-                    logger.info(
-                        "epoch %d: step %d of about %d, %s", self.epoch, self.step, self.num_steps, _show(shown)
-                    )
-            if self.step % self.config.save_every_n == 0:
-                self._save(f"checkpoint-{self.step}.pt")
-        means = {k: v / max(weight, 1e-9) for k, v in total.items()}
-        _write_scalars(writer, "train/epoch_", means, self.step)
-        logger.info("epoch %d: step %d, %s, %.1f s", self.epoch, self.step, _show(means), time.time() - started)
+        for group in islice(self.groups(self.state.epoch), self.config.num_diagnostics_batches):
+            self.model.zero_grad(set_to_none=True)
+            with diagnostics.watch():
+                self.compute_losses(group, self.backward)
+            diagnostics.add_parameters()
+        return diagnostics.table()
 
-    def _train_step(self, batch: Any) -> StepLoss | None:
-        """One optimiser step; None where the loss is not finite and the step was left out."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        result = self.task.compute_loss(self.model, batch, self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        if torch.isfinite(result.loss):
-            result.loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        if not (torch.isfinite(result.loss) and torch.isfinite(norm)):
-            self.bad_steps += 1
-            logger.warning("step %d left out: its loss or gradient is not finite", self.step)
-            if self.bad_steps >= self.config.max_bad_steps:
-                raise DataError(
-                    f"{self.bad_steps} steps in a row had no finite loss; lower base_lr ({self.config.base_lr}), "
-                    "or look for NaN in the features (python -m lhotse_prep.validate)"
-                )
-            return None
-        self.bad_steps = 0
-        self.optimizer.step()
-        self.step += 1
-        if self.step % self.config.average_period == 0:
-            self._update_average()
-        return result
+    def groups(self, epoch: int, skip: int = 0) -> Iterator[Group]:
+        """This process's numbered batches of each step of an epoch, after the first `skip` batches of all processes.
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Bring model_avg up to this step: the weights now count for all steps since the last update.
-
-        So model_avg in a checkpoint is the mean over exactly its steps, as average_with_running_average needs it.
+        The last step is filled up with the first batches of the epoch.
         """
-        part = (self.step - self.averaged_steps) / max(self.step, 1)
-        current = self.model.state_dict()
-        for name, mean in self.model_avg.state_dict().items():
-            if mean.is_floating_point():
-                mean.mul_(1 - part).add_(current[name].to(mean.dtype), alpha=part)
-            else:
-                mean.copy_(current[name])
-        self.averaged_steps = self.step
+        planned = _filled_up(self.task.train_batches(epoch), self.group_size)
+        numbered = islice(enumerate(planned), skip + self.world.rank, None, self.world.size)
+        numbers = deque[int]()  # of what is being loaded: workers run ahead, and keep the order
 
-    def _learning_rate(self) -> float:
-        """Linear warm-up, then a half cosine down to final_lr_factor."""
-        c = self.config
-        if self.step < c.warmup_steps:
-            return c.base_lr * (self.step + 1) / c.warmup_steps
-        progress = min(1.0, (self.step - c.warmup_steps) / max(1, self.num_steps - c.warmup_steps))
-        return c.base_lr * (c.final_lr_factor + (1 - c.final_lr_factor) * 0.5 * (1 + math.cos(math.pi * progress)))
+        def remembered() -> Iterator[tuple[int, Any]]:
+            for number, batch in numbered:
+                numbers.append(number)
+                yield number, batch
+
+        group: Group = []
+        for batch in self.task.load_train(remembered(), epoch):
+            group.append((numbers.popleft(), batch))
+            if len(group) == self.config.accum_grad:
+                yield group
+                group = []
+
+    def compute_losses(self, group: Group, use: Callable[[StepLoss], None]) -> list[StepLoss]:
+        """The losses of the batches of a step, each given to `use` before the next is computed."""
+        results = []
+        for number, batch in group:
+            seed_everything(self.config.seed, self.state.epoch, number, 1)
+            with memory_errors(self.task, batch), self.autocast():
+                result = self.task.compute_loss(self.model, batch, self.state.step)
+            with memory_errors(self.task, batch):
+                use(result)
+            results.append(result)
+        return results
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The precision of the configuration."""
+        dtype = DTYPES[self.config.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+
+    def backward(self, result: StepLoss) -> None:
+        """Add the gradients of one of the batches of a step."""
+        if bool(torch.isfinite(result.loss)):
+            self.state.scaler.scale(result.loss / self.config.accum_grad).backward()
+
+    def _count_steps(self) -> None:
+        state = self.state
+        if state.steps_per_epoch == 0:
+            state.steps_per_epoch = -(-self.task.num_train_batches(state.epoch) // self.group_size)
+            if state.steps_per_epoch == 0:
+                raise DataError("the train part gives no batches: it is empty, or max_duration is below every cut")
+
+    def _try_worst_batches(self) -> None:
+        """Forward and backward of the largest batches, without a step."""
+
+        def forward_backward(batch: Any) -> None:
+            self.compute_losses([(0, batch)], self.backward)
+
+        try_worst_batches(self.task, self.model, forward_backward)
+
+    def _train_epoch(self, progress: Progress) -> None:
+        state = self.state
+        self.model.train()
+        num_steps = self.config.num_epochs * state.steps_per_epoch
+        groups = self.groups(state.epoch, state.batches_done)
+        done = state.batches_done // self.group_size
+        for group in progress.begin_epoch(state.epoch, groups, done, state.steps_per_epoch, num_steps):
+            rate = learning_rate(self.config, state.step, num_steps)
+            for parameters in self.optimizer.param_groups:
+                parameters["lr"] = rate
+            shown = self._train_step(group)
+            state.batches_done += self.group_size
+            if shown is None:
+                continue
+            state.step += 1
+            if state.step % self.config.average_period == 0:
+                state.update_average()
+            progress.add_step(state.step, shown[0], rate, shown[1])
+            if state.step % self.config.save_every_n == 0:
+                self._save(f"checkpoint-{state.step}.pt")
+                if self.world.is_main:
+                    for n in step_numbers(self.exp_dir)[: -self.config.keep_last_k]:
+                        remove_checkpoint(self.exp_dir / f"checkpoint-{n}.pt")
+        progress.end_epoch(state.step)
+
+    def _train_step(self, group: Group) -> tuple[dict[str, float], float] | None:
+        """One optimiser step: the sums over its batches and the norm of the gradient; None: it was left out."""
+        buffers = [(b, b.clone()) for b in self.model.buffers()]
+        self.optimizer.zero_grad(set_to_none=True)
+        results = self.compute_losses(group, self.backward)
+        bad = [not bool(torch.isfinite(r.loss)) for r in results]
+        sums = self.world.sum(_sums(results) | {"num_bad": float(sum(bad))})
+        num_bad = sums.pop("num_bad")  # in all processes, which go the same way from here on
+        scaler = self.state.scaler
+        norm = torch.tensor(float("nan"))
+        if num_bad == 0:
+            self.world.average_gradients(self.model.parameters())
+            self.world.average_buffers(self.model)
+            scaler.unscale_(self.optimizer)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), largest_norm(self.config))
+            if bool(torch.isfinite(norm)) or scaler.is_enabled():
+                scaler.step(self.optimizer)  # with a scaler, an overflow leaves the step out and lowers the scale
+                scaler.update()
+        if bool(torch.isfinite(norm)):
+            self.state.bad_steps = 0
+            return sums, float(norm)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        if num_bad == 0 and scaler.is_enabled() and scaler.get_scale() >= MIN_LOSS_SCALE:
+            logger.info("step %d left out: fp16 overflow, loss scale now %g", self.state.step, scaler.get_scale())
+        else:
+            self._report_bad_step([(*x, r) for x, r, is_bad in zip(group, results, bad) if is_bad or num_bad == 0])
+        return None
+
+    def _report_bad_step(self, batches: Sequence[tuple[int, Any, StepLoss]]) -> None:
+        """Count a step without a finite loss or gradient and write down its batches; stop after too many in a row."""
+        state, c = self.state, self.config
+        for number, batch, result in batches:
+            loss = float(result.loss.detach())
+            path = dump_batch(self.exp_dir, self.task.batch_ids(batch), state.epoch, number, state.step, loss)
+            logger.warning("step %d left out: its loss or gradient is not finite; its batch is in %s", state.step, path)
+        state.bad_steps += 1
+        if state.bad_steps >= c.max_bad_steps:
+            raise DataError(
+                f"{state.bad_steps} steps in a row had no finite loss; lower base_lr ({c.base_lr}), or look for NaN in "
+                f"the features of the utterances in {self.exp_dir}/bad-batches (python -m lhotse_prep.validate)"
+            )
 
     @torch.no_grad()
-    def _validate(self, writer: SummaryWriter) -> None:
+    def _validate(self, progress: Progress) -> None:
         self.model.eval()
-        total, weight = dict[str, float](), 0.0
-        for batch in self.task.valid_batches():
-            result = self.task.compute_loss(self.model, batch, self.step)
-            for name, value in result.sums.items():
+        total: dict[str, float] = {"weight": 0.0}
+        mine = islice(self.task.valid_batches(), self.world.rank, None, self.world.size)
+        for batch in self.task.load_valid(mine):
+            with self.autocast():
+                result = self.task.compute_loss(self.model, batch, self.state.step)
+            for name, value in _sums([result]).items():
                 total[name] = total.get(name, 0.0) + value
-            weight += result.weight
-        if weight > 0:
-            means = {k: v / weight for k, v in total.items()}
-            _write_scalars(writer, "valid/", means, self.step)
-            logger.info("epoch %d: dev %s", self.epoch, _show(means))
+        names = sorted({n for part in self.world.gather(sorted(total)) for n in part})
+        sums = self.world.sum({n: total.get(n, 0.0) for n in names})
+        example = self.task.example(self.model) if self.world.is_main else None
+        progress.add_valid(self.state.step, self.state.epoch, sums, example)
 
     def _save(self, name: str) -> None:
-        self._update_average()
-        content = {
-            "model": self.model.state_dict(),
-            "model_avg": self.model_avg.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": None,  # the learning rate is a function of the step
-            "grad_scaler": None,
-            "sampler": {"epoch": self.epoch, "batches_done": self.batches_done},
-            "batch_idx_train": self.step,
-            "num_steps": self.num_steps,
-        }
-        save_checkpoint(self.exp_dir / name, content)
-
-    def _resume(self) -> None:
-        found = newest_checkpoint(self.exp_dir)
-        if found is None:
-            return
-        path, content = found
-        try:
-            self.model.load_state_dict(content["model"])
-            self.model_avg.load_state_dict(content["model_avg"])
-            self.optimizer.load_state_dict(content["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as e:
-            raise DataError(
-                f"{path} does not fit this model: {str(e).splitlines()[-1].strip()}; "
-                f"move {self.exp_dir} away to train from the start"
-            ) from e
-        self.step = self.averaged_steps = content["batch_idx_train"]
-        self.num_steps = content["num_steps"]
-        self.epoch, self.batches_done = content["sampler"]["epoch"], content["sampler"]["batches_done"]
-        logger.info("going on from %s: epoch %d, step %d", path, self.epoch, self.step)
+        self.state.update_average()
+        if self.world.is_main:
+            content = self.state.content() | {"fingerprint": self.fingerprint, "batching": self.batching}
+            save_checkpoint(self.exp_dir / name, content)
 
     def _remove_old(self) -> None:
         """Keep the newest epochs; a checkpoint inside an epoch is of no use once the epoch is over."""
-        old = epoch_numbers(self.exp_dir)[: -self.config.keep_epochs]
-        for path in [self.exp_dir / f"epoch-{n}.pt" for n in old] + list(self.exp_dir.glob("checkpoint-*.pt")):
-            path.unlink()
-            path.with_name(path.name + ".sha256").unlink(missing_ok=True)
+        if self.world.is_main:
+            old = epoch_numbers(self.exp_dir)[: -self.config.keep_epochs]
+            names = [f"epoch-{n}.pt" for n in old] + [f"checkpoint-{n}.pt" for n in step_numbers(self.exp_dir)]
+            for name in names:
+                remove_checkpoint(self.exp_dir / name)
 
     def _save_pretrained(self) -> None:
         c = self.config
         weights = load_averaged(self.exp_dir, c.num_epochs, min(c.average_epochs, c.num_epochs), True)
-        like = self.model.state_dict()
+        like: dict[str, Tensor] = self.model.state_dict()
         save_checkpoint(self.exp_dir / "pretrained.pt", {"model": {k: v.to(like[k].dtype) for k, v in weights.items()}})
 
 
-@contextlib.contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Copy what is logged in the meantime to a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
+def _filled_up(batches: Iterator[Any], size: int) -> Iterator[Any]:
+    """The batches, then the first of them again until their number is a multiple of size."""
+    first: list[Any] = []
+    count = 0
+    for batch in batches:
+        count += 1
+        if len(first) < size:
+            first.append(batch)
+        yield batch
+    yield from islice(cycle(first), -count % size)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices only, not biases and norms."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def _seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def _write_scalars(writer: SummaryWriter, prefix: str, values: dict[str, float], step: int) -> None:
-    for name, value in values.items():
-        writer.add_scalar(prefix + name, value, step)
-
-
-def _show(values: dict[str, float]) -> str:
-    return ", ".join(f"{k} {v:.4f}" for k, v in values.items())
+def _sums(results: Sequence[StepLoss]) -> dict[str, float]:
+    """What several batches report, added up."""
+    total: dict[str, float] = {}
+    for r in results:
+        own = {"weight": r.weight, "seconds": r.seconds, "num_left_out": float(r.num_left_out)}
+        for name, value in (r.sums | own).items():
+            total[name] = total.get(name, 0.0) + value
+    return total

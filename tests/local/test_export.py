@@ -20,7 +20,7 @@ from lhotse_prep.stages import Stage, write_json, write_jsonl
 from lhotse_prep.tokens import make_lang
 from ml2021.asr.model import AsrModel
 from ml2021.checkpoint import save_checkpoint
-from ml2021.config import AsrConfig, EncoderConfig, TransducerConfig
+from ml2021.config import AsrConfig, TransducerConfig, ZipformerConfig
 from ml2021.mt.config import MtModelConfig
 from ml2021.mt.model import build_model
 from ml2021.mt.train import save_marian
@@ -28,7 +28,10 @@ from ml2021.mt.vocabulary import train_vocabulary
 from ml2021.scoring.error_rate import write_icefall_files
 
 TEXT = "我 們 用 attention 來 做 機 器 學 習"
-SMALL = EncoderConfig(num_layers=1, dim=32, num_heads=2, feedforward_dim=64, cnn_kernel=7)
+SMALL = ZipformerConfig(
+    num_encoder_layers=(1, 1), downsampling_factor=(1, 2), encoder_dim=(24, 32), encoder_unmasked_dim=(16,),
+    feedforward_dim=(32,), num_heads=(2,), query_head_dim=(8,), cnn_module_kernel=(7,),
+)  # fmt: skip
 
 
 def make_folder(name: str, folder: Path, write) -> None:

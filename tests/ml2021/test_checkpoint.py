@@ -17,6 +17,7 @@ from ml2021.checkpoint import (
     load_averaged,
     load_checkpoint,
     newest_checkpoint,
+    remove_unfinished,
     save_checkpoint,
 )
 
@@ -153,3 +154,34 @@ def test_load_averaged_means_what_its_options_mean_in_icefall(tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no epoch-N\.pt"):
         load_averaged(tmp_path / "empty", None, 1, False)
+
+
+@pytest.mark.parametrize("killed_in", ["torch.save", "os.replace", "ml2021.checkpoint.write_text"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_kill_while_saving_leaves_the_old_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, killed_in: str, overwrite: bool
+) -> None:
+    """Also where a file of the same name was there: a run that went back writes its epochs again."""
+    save_epoch(tmp_path, 1, 8)
+    save_epoch(tmp_path, 2, 16)
+    number = 2 if overwrite else 3
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def no_clean_up(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix != ".tmp" and (path.exists() or not missing_ok):
+            os.remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(killed_in, kill)
+        patch.setattr(Path, "unlink", no_clean_up)  # a killed process does not tidy up
+        with pytest.raises(KeyboardInterrupt):
+            save_epoch(tmp_path, number, 24)
+    found = newest_checkpoint(tmp_path)
+    new_is_there = killed_in == "ml2021.checkpoint.write_text"
+    assert found is not None and "damaged" not in caplog.text
+    assert found[1]["batch_idx_train"] == (24 if new_is_there else 16)
+    assert any(p.suffix == ".tmp" for p in tmp_path.iterdir()) != new_is_there
+    remove_unfinished(tmp_path)
+    assert not any(p.suffix == ".tmp" for p in tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lhotse_prep.errors import DataError
+from lhotse_prep.errors import ConfigError, DataError
 from ml2021.checkpoint import load_checkpoint
 from ml2021.config import TrainConfig
 from ml2021.report.plots import read_scalars
-from ml2021.trainer import StepLoss, Trainer
+from ml2021.task import StepLoss, Task
+from ml2021.trainer import Trainer
 
 CONFIG = TrainConfig(
     num_epochs=4, base_lr=0.02, warmup_steps=5, average_period=4, average_epochs=2, keep_epochs=3, save_every_n=5,
@@ -28,7 +30,7 @@ class Killed(BaseException):
     """What a kill is to the process: nothing after it runs."""
 
 
-class ToyTask:
+class ToyTask(Task):
     """A linear function with noise in the input; `kill_at` and `nan_at` are steps at which something happens."""
 
     def __init__(self, kill_at: int | None = None, nan_at: tuple[int, ...] = ()) -> None:
@@ -44,6 +46,9 @@ class ToyTask:
     def train_batches(self, epoch: int) -> Iterator[Tensor]:
         g = torch.Generator().manual_seed(epoch)
         return iter(torch.randn(BATCHES_PER_EPOCH, 16, 3, generator=g))
+
+    def batch_ids(self, batch: Tensor) -> list[str]:
+        return [f"{float(row[0]):.4f}" for row in batch]
 
     def valid_batches(self) -> Iterator[Tensor]:
         return iter(torch.randn(2, 16, 3, generator=torch.Generator().manual_seed(99)))
@@ -206,3 +211,72 @@ def test_no_batches_is_an_error(tmp_path: Path) -> None:
     task.num_train_batches = lambda epoch: 0  # type: ignore[method-assign]
     with pytest.raises(DataError, match="gives no batches"):
         new_trainer(tmp_path, task).run()
+
+
+def test_batch_that_is_left_out_is_written_down(tmp_path: Path) -> None:
+    """NaN in the input: neither the weights nor the running statistics of the normalisation take it."""
+    task = ToyTask()
+    made = task.train_batches
+
+    def with_nan(epoch: int) -> Iterator[Tensor]:
+        for i, batch in enumerate(made(epoch)):
+            yield batch.index_fill(0, torch.tensor([3]), float("nan")) if (epoch, i) == (2, 6) else batch
+
+    task.train_batches = with_nan  # type: ignore[method-assign]
+    new_trainer(tmp_path, task).run()
+    (path,) = (tmp_path / "bad-batches").iterdir()
+    content = json.loads(path.read_text())
+    assert path.name == "epoch-2-batch-6.json"
+    assert (content["epoch"], content["batch"], content["step"], content["loss"]) == (2, 6, 19, "nan")
+    assert len(content["ids"]) == 16 and content["ids"][3] == "nan"
+    final = load_checkpoint(tmp_path / "epoch-4.pt")
+    assert final["batch_idx_train"] == 51 and all(torch.isfinite(w).all() for w in final["model"].values())
+
+
+def test_gradient_that_is_not_finite_is_a_bad_step_though_the_loss_is(tmp_path: Path) -> None:
+    task = ToyTask()
+    compute = task.compute_loss
+
+    def steep(model: nn.Module, batch: Tensor, step: int) -> StepLoss:
+        result = compute(model, batch, step)
+        hole = (result.loss - result.loss.detach()).sqrt() if model.training and step == 5 else 0.0  # 0, gradient inf
+        return replace(result, loss=result.loss + hole)
+
+    task.compute_loss = steep  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="3 steps in a row"):
+        new_trainer(tmp_path, task).run()
+    assert len(list((tmp_path / "bad-batches").iterdir())) == 3
+
+
+def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
+    """13 batches by 4: four steps an epoch, the last filled up with the first batches of the epoch."""
+    task = ToyTask()
+    config = replace(CONFIG, accum_grad=4, num_epochs=2, average_epochs=1)
+    new_trainer(tmp_path, task, config).run()
+    assert task.seen == [step for step in range(8) for _ in range(4)]
+    assert load_checkpoint(tmp_path / "epoch-2.pt")["batch_idx_train"] == 8
+
+
+def test_killed_run_with_accumulation_goes_on_exactly(tmp_path: Path) -> None:
+    config = replace(CONFIG, accum_grad=3, num_epochs=2, average_epochs=1, save_every_n=2)
+    new_trainer(tmp_path / "whole", ToyTask(), config).run()
+    with pytest.raises(Killed):
+        new_trainer(tmp_path / "killed", ToyTask(23), config).run()
+    again = ToyTask()
+    new_trainer(tmp_path / "killed", again, config).run()
+    assert again.seen[0] == 6 and len(again.seen) == 12
+    for name, weight in pretrained(tmp_path / "whole").items():
+        assert torch.equal(pretrained(tmp_path / "killed")[name], weight), name
+
+
+def test_only_the_newest_checkpoints_inside_an_epoch_are_kept(tmp_path: Path) -> None:
+    config = replace(CONFIG, save_every_n=2, keep_last_k=3)
+    with pytest.raises(Killed):
+        new_trainer(tmp_path, ToyTask(12), config).run()
+    assert {p.name for p in tmp_path.glob("*.pt")} == {f"checkpoint-{n}.pt" for n in (8, 10, 12)}
+
+
+@pytest.mark.parametrize("values", [{"precision": "int8"}, {"accum_grad": 0}, {"keep_last_k": 1}, {"seed": -1}])
+def test_values_out_of_range_are_refused(values: dict) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        replace(CONFIG, **values)

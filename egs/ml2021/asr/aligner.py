@@ -27,7 +27,8 @@ from ml2021.asr.model import CtcModel
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
 from ml2021.checkpoint import load_checkpoint, save_checkpoint
 from ml2021.config import AlignerConfig
-from ml2021.trainer import StepLoss, Trainer
+from ml2021.task import StepLoss, Task
+from ml2021.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 FRAME = FRAME_SHIFT * SUBSAMPLING_FACTOR  # samples an encoder frame
@@ -201,7 +202,7 @@ def lecture_log_probs(
     return np.concatenate(parts)
 
 
-class AlignerTask:
+class AlignerTask(Task):
     """CTC on windows held in memory, batched by length."""
 
     def __init__(self, windows: Sequence[Window], config: AlignerConfig) -> None:
@@ -222,10 +223,6 @@ class AlignerTask:
             batches[-1].append(i)
         for b in rng.permutation(len(batches)).tolist():
             yield batches[b]
-
-    def num_train_batches(self, epoch: int) -> int:
-        """How many batches an epoch has."""
-        return sum(1 for _ in self.train_batches(epoch))
 
     def valid_batches(self) -> Iterator[list[int]]:
         """None: all lectures are to be aligned, there is nothing to hold out."""

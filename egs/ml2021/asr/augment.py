@@ -10,18 +10,18 @@ from ml2021.config import SpecAugmentConfig
 
 
 def spec_augment(config: SpecAugmentConfig) -> SpecAugment | None:
-    """Masks without time warping; None where the configuration masks nothing."""
+    """Time warp and masks; None where the configuration masks nothing."""
     if config.num_frame_masks == 0 or config.num_feature_masks == 0:
         return None
     return SpecAugment(
-        time_warp_factor=None, num_feature_masks=config.num_feature_masks,
+        time_warp_factor=config.time_warp_factor or None, num_feature_masks=config.num_feature_masks,
         features_mask_size=config.features_mask_size, num_frame_masks=config.num_frame_masks,
         frames_mask_size=config.max_frames_mask, max_frames_mask_fraction=config.max_frames_fraction,
     )  # fmt: skip
 
 
 def augment_batch(inputs: Tensor, lens: Tensor, augment: SpecAugment | None) -> Tensor:
-    """Mask each utterance of (N, T, F) within its own length."""
+    """Warp and mask each utterance of (N, T, F) within its own length."""
     if augment is None:
         return inputs
     segments = torch.stack([torch.arange(len(lens)), torch.zeros_like(lens), lens], dim=1)

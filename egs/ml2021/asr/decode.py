@@ -39,7 +39,7 @@ def search(
     if config.decoding_method not in METHODS:
         raise ConfigError(f"decoding_method must be one of {', '.join(METHODS)}, got {config.decoding_method!r}")
     device = next(model.parameters()).device
-    encoder_out, lens = model.encoder(features.to(device), feature_lens.to(device))
+    encoder_out, lens = model.forward_encoder(features.to(device), feature_lens.to(device))
     return greedy_search(model, encoder_out, lens, config.blank_penalty)
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ml2021.asr.scaling import scaled_linear
+
 
 class Joiner(nn.Module):
     """Two projections to a common space, tanh, and the output layer."""
 
     def __init__(self, encoder_dim: int, decoder_dim: int, joiner_dim: int, vocab_size: int) -> None:
         super().__init__()
-        self.encoder_proj = nn.Linear(encoder_dim, joiner_dim)
-        self.decoder_proj = nn.Linear(decoder_dim, joiner_dim)
+        self.encoder_proj = scaled_linear(encoder_dim, joiner_dim, 0.25)
+        self.decoder_proj = scaled_linear(decoder_dim, joiner_dim, 0.25)
         self.output_linear = nn.Linear(joiner_dim, vocab_size)
 
     def forward(self, am: Tensor, lm: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The recogniser: encoder, stateless decoder, joiner, a CTC head, and their losses in training.
+"""The recogniser: Zipformer, stateless decoder, joiner, a CTC head, and their losses in training.
 
 Legend: N batch, T input frames, T' encoder frames, F mel bins, S tokens, V vocabulary.
 """
@@ -13,16 +13,19 @@ from torch import Tensor, nn
 from ml2021.asr.conformer import ConformerEncoder
 from ml2021.asr.decoder import Decoder
 from ml2021.asr.joiner import Joiner
-from ml2021.asr.rnnt_loss import (
-    do_rnnt_pruning,
-    get_rnnt_prune_ranges,
-    rnnt_loss_pruned,
-    rnnt_loss_smoothed,
-)
+from ml2021.asr.rnnt_loss import rnnt_functions
+from ml2021.asr.scaling import scaled_linear
+from ml2021.asr.schedule import Schedule
+from ml2021.asr.subsampling import frame_mask
+from ml2021.asr.zipformer import Zipformer
+from ml2021.asr.zipformer_embed import Conv2dSubsampling
 from ml2021.config import EncoderConfig, TransducerConfig
 
 NUM_FEATURES = 80
 BLANK_ID = 0
+MIN_FRAMES = 9  # input frames that give one encoder frame; shorter utterances are lengthened with silence
+SILENCE = -15.9  # log-mel of no sound
+EMBED_DROPOUT = Schedule(((0.0, 0.3), (20000.0, 0.1)))
 
 
 @dataclass(frozen=True)
@@ -50,27 +53,73 @@ class CtcModel(nn.Module):
 
 
 class AsrModel(nn.Module):
-    """The transducer."""
+    """The transducer, its parameters named as icefall's."""
 
     def __init__(self, config: TransducerConfig, vocab_size: int) -> None:
         super().__init__()
         self.config, self.vocab_size = config, vocab_size
-        dim = config.encoder.dim
-        self.encoder = ConformerEncoder(NUM_FEATURES, config.encoder)
+        dim = config.encoder.output_dim
+        self.encoder_embed = Conv2dSubsampling(NUM_FEATURES, config.encoder.stacks()[0].dim, EMBED_DROPOUT)
+        self.encoder = Zipformer(config.encoder)
         self.decoder = Decoder(vocab_size, config.decoder_dim, BLANK_ID, config.context_size)
         self.joiner = Joiner(dim, config.decoder_dim, config.joiner_dim, vocab_size)
-        self.simple_am_proj = nn.Linear(dim, vocab_size)
-        self.simple_lm_proj = nn.Linear(config.decoder_dim, vocab_size)
-        self.ctc_output = nn.Sequential(nn.Dropout(config.encoder.dropout), nn.Linear(dim, vocab_size))
+        self.simple_am_proj = scaled_linear(dim, vocab_size, 0.25)
+        self.simple_lm_proj = scaled_linear(config.decoder_dim, vocab_size, 0.25)
+        self.ctc_output = nn.Sequential(nn.Dropout(0.1), nn.Linear(dim, vocab_size), nn.LogSoftmax(dim=2))
+
+    def forward_encoder(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, T, F), (N,) -> encoder_out (N, T', D), encoder_out_lens (N,), each at least 1."""
+        mask_padding = self.config.encoder.mask_padding
+        if mask_padding:
+            features = features.masked_fill(~frame_mask(feature_lens, features.shape[1])[..., None], SILENCE)
+        features = nn.functional.pad(features, (0, 0, 0, MIN_FRAMES - 1), value=SILENCE)
+        num_frames = feature_lens.clamp(min=MIN_FRAMES)
+        embedded, lens = self.encoder_embed(features[:, : num_frames.max()], num_frames, mask_padding)
+        return self.encoder(embedded, lens)
+
+    def initial_states(self, batch_size: int = 1) -> list[Tensor]:
+        """What streaming_forward wants with the first chunk: states of the layers, left frames of the embedding
+        (N, 128, 3, F'), and the number of embedding frames seen (N,)."""
+        device = self.simple_am_proj.weight.device
+        return [
+            *self.encoder.initial_states(batch_size, device),
+            self.encoder_embed.initial_left(batch_size, device),
+            torch.zeros(batch_size, dtype=torch.int64, device=device),
+        ]
+
+    def streaming_forward(
+        self, features: Tensor, feature_lens: Tensor, states: list[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """One chunk of a stream; the model must be causal.
+
+        Args:
+          features: (N, 2 * chunk + 13, F), of which the next chunk begins 2 * chunk frames later; chunk is the first
+            chunk_size of the configuration.
+          feature_lens: (N,); fewer where the stream ends.
+          states: from initial_states or from the chunk before.
+        Returns:
+          encoder_out (N, chunk / 2, D), its lengths (N,), next states.
+        """
+        *layer_states, embed_left, num_seen = states
+        x, lens, embed_left = self.encoder_embed.streaming_forward(features, feature_lens, embed_left)
+        left = self.config.encoder.left_context_frames[0]
+        frames = torch.arange(left, device=x.device)
+        not_yet = num_seen[:, None] <= left - 1 - frames  # left context before the stream began
+        mask = torch.cat([not_yet, ~frame_mask(lens, x.shape[1])], dim=1)
+        x, layer_states = self.encoder.streaming_forward(x, mask, layer_states)
+        return x, (lens + 1) // 2, [*layer_states, embed_left, num_seen + lens]
 
     def forward(self, features: Tensor, feature_lens: Tensor, tokens: list[list[int]]) -> TransducerLosses:
         """The losses of a batch: features (N, T, F), lengths (N,), token ids of each utterance."""
-        encoder_out, lens = self.encoder(features, feature_lens)
+        return self.losses(*self.forward_encoder(features, feature_lens), tokens)
+
+    def losses(self, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]]) -> TransducerLosses:
+        """The losses of encoder_out (N, T', D), its lengths (N,), token ids of each utterance."""
         token_lens = torch.tensor([len(t) for t in tokens], device=lens.device)
         padded = [torch.tensor(t or [BLANK_ID], dtype=torch.int64) for t in tokens]  # at least one column
         symbols = nn.utils.rnn.pad_sequence(padded, batch_first=True).to(lens.device)
         ctc = nn.functional.ctc_loss(
-            self.ctc_output(encoder_out).log_softmax(2).transpose(0, 1), symbols, lens, token_lens, reduction="none",
+            self.ctc_output(encoder_out).float().transpose(0, 1), symbols, lens, token_lens, reduction="none",
             zero_infinity=True,  # else the gradient is NaN for the whole batch
         )  # fmt: skip
         zeros = torch.zeros_like(lens)
@@ -83,15 +132,16 @@ class AsrModel(nn.Module):
     def _transducer_losses(self, encoder_out: Tensor, symbols: Tensor, boundary: Tensor) -> tuple[Tensor, Tensor]:
         """Simple and pruned loss of each utterance, (N,) each."""
         c = self.config
+        rnnt = rnnt_functions(c.loss_backend)
         start = torch.full_like(symbols[:, :1], BLANK_ID)
         decoder_out = self.decoder(torch.cat([start, symbols], dim=1))  # (N, S + 1, decoder_dim)
-        simple, (px_grad, py_grad) = rnnt_loss_smoothed(
+        simple, (px_grad, py_grad) = rnnt.smoothed(
             self.simple_lm_proj(decoder_out).float(), self.simple_am_proj(encoder_out).float(), symbols, BLANK_ID,
             boundary, c.lm_scale, c.am_scale, c.rnnt_type,
         )  # fmt: skip
-        ranges = get_rnnt_prune_ranges(px_grad, py_grad, boundary, c.prune_range)
-        am, lm = do_rnnt_pruning(self.joiner.encoder_proj(encoder_out), self.joiner.decoder_proj(decoder_out), ranges)
-        pruned = rnnt_loss_pruned(self.joiner(am, lm).float(), symbols, ranges, BLANK_ID, boundary, c.rnnt_type)
+        ranges = rnnt.prune_ranges(px_grad, py_grad, boundary, c.prune_range)
+        am, lm = rnnt.prune(self.joiner.encoder_proj(encoder_out), self.joiner.decoder_proj(decoder_out), ranges)
+        pruned = rnnt.pruned(self.joiner(am, lm).float(), symbols, ranges, BLANK_ID, boundary, c.rnnt_type)
         return simple, pruned
 
 

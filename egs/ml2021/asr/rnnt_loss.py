@@ -6,19 +6,72 @@ lattice, and its occupation counts say which s_range symbol positions of each fr
 Legend: B batch, T frames, S symbols, V vocabulary, R s_range. px (B, S, T or T + 1) is the log-prob of emitting
 symbol s at frame t, py (B, S + 1, T) of blank. boundary (B, 4) int64 is [0, 0, S_b, T_b].
 rnnt_type: "regular" symbols take no frame; "modified" each takes one; "constrained" the blank after it is paid besides.
+
+Where k2 is installed its own functions can be used. Imports on CPython 3.9 with torch 1.13.1, where a k2 can be had.
 """
 
 from __future__ import annotations
 
-import numba
-import numpy as np
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from lhotse_prep.errors import ConfigError
+from ml2021.asr.rnnt_lattice import MutualInformation
+
 RNNT_TYPES = ("regular", "modified", "constrained")
-_TINY = float(np.finfo(np.float32).tiny)
-# OpenMP's idle threads spin and take the cores from torch's.
-numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
+LOSS_BACKENDS = ("auto", "k2", "native")
+_TINY = torch.finfo(torch.float32).tiny
+_NUMBERS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 25}  # logits of a piece: one that stays in the cache, or 128 MB
+
+
+class RnntFunctions(NamedTuple):
+    """The four steps of the loss, with the arguments of the functions of this module."""
+
+    smoothed: Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
+    prune_ranges: Callable[[Tensor, Tensor, Tensor, int], Tensor]
+    prune: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    pruned: Callable[..., Tensor]
+
+
+@functools.cache
+def rnnt_functions(loss_backend: str) -> RnntFunctions:
+    """The steps by k2 or by this module.
+
+    Args:
+      loss_backend: k2, native, or auto: k2 where it is installed.
+    Raises:
+      ConfigError: there is no such backend, or k2 is asked for and not installed.
+    """
+    if loss_backend not in LOSS_BACKENDS:
+        raise ConfigError(f"loss_backend must be one of {', '.join(LOSS_BACKENDS)}, got {loss_backend!r}")
+    has_k2 = importlib.util.find_spec("k2") is not None
+    if loss_backend == "k2" and not has_k2:
+        raise ConfigError("loss_backend is k2, which is not installed: install it for this torch, or take native")
+    if loss_backend == "native" or not has_k2:
+        return RnntFunctions(rnnt_loss_smoothed, get_rnnt_prune_ranges, do_rnnt_pruning, rnnt_loss_pruned)
+    import k2
+
+    def smoothed(
+        lm: Tensor, am: Tensor, symbols: Tensor, blank: int, boundary: Tensor,
+        lm_only_scale: float = 0.1, am_only_scale: float = 0.1, rnnt_type: str = "regular", delay_penalty: float = 0.0,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
+        return k2.rnnt_loss_smoothed(
+            lm, am, symbols, blank, lm_only_scale, am_only_scale, boundary, rnnt_type, delay_penalty,
+            reduction="none", return_grad=True,
+        )  # fmt: skip
+
+    def pruned(
+        logits: Tensor, symbols: Tensor, ranges: Tensor, blank: int, boundary: Tensor,
+        rnnt_type: str = "regular", delay_penalty: float = 0.0,
+    ) -> Tensor:  # fmt: skip
+        return k2.rnnt_loss_pruned(logits, symbols, ranges, blank, boundary, rnnt_type, delay_penalty, reduction="none")
+
+    return RnntFunctions(smoothed, k2.get_rnnt_prune_ranges, k2.do_rnnt_pruning, pruned)
 
 
 def rnnt_loss_smoothed(
@@ -39,7 +92,7 @@ def rnnt_loss_smoothed(
     """
     px, py = _smoothed_log_probs(lm, am, symbols, blank, lm_only_scale, am_only_scale, rnnt_type)
     px = _penalise_delay(px, boundary, delay_penalty, am.shape[1])
-    scores, px_grad, py_grad = _MutualInformation.apply(px, py, boundary, rnnt_type == "regular")
+    scores, px_grad, py_grad = MutualInformation.apply(px, py, boundary, rnnt_type == "regular")
     return -scores, (px_grad, py_grad)
 
 
@@ -98,16 +151,14 @@ def rnnt_loss_pruned(
       (B,).
     """
     num_symbols, num_frames = symbols.shape[1], logits.shape[1]
-    normalisers = torch.logsumexp(logits, dim=3)
     padded = torch.nn.functional.pad(symbols, (0, 1), value=blank)  # position S has no symbol
     chosen = padded[:, None].expand(-1, num_frames, -1).gather(2, ranges)
-    px = logits.gather(3, chosen[..., None]).squeeze(3) - normalisers  # (B, T, R)
-    py = logits[..., blank] - normalisers
+    px, py = _LogProbs.apply(logits, chosen, blank)  # (B, T, R) each
     px = _scatter(px, ranges, num_symbols + 1)[:, :num_symbols]
     py = _scatter(py, ranges, num_symbols + 1)
     px = _finish_px(px, py, rnnt_type)
     px = _penalise_delay(px, boundary, delay_penalty, num_frames)
-    return -_MutualInformation.apply(px, py, boundary, rnnt_type == "regular")[0]
+    return -MutualInformation.apply(px, py, boundary, rnnt_type == "regular")[0]
 
 
 def rnnt_loss_full(
@@ -177,76 +228,36 @@ def _suffix_minimum(x: Tensor) -> Tensor:
     return x.flip(1).cummin(dim=1).values.flip(1)
 
 
-class _MutualInformation(torch.autograd.Function):
-    """Total log-prob of the lattice and its occupation counts, which are also its gradient."""
+class _LogProbs(torch.autograd.Function):
+    """Log-probs of a chosen symbol and of blank, piece by piece: no array of the logits' size but their gradient."""
 
     @staticmethod
-    def forward(ctx, px: Tensor, py: Tensor, boundary: Tensor, regular: bool):  # type: ignore[override]
-        arrays = [x.detach().to("cpu", torch.float32).contiguous().numpy() for x in (px, py)]
-        ends = boundary[:, 2:].cpu().numpy()
-        scores, px_grad, py_grad = _lattice(arrays[0], arrays[1], ends, regular)
-        results = [torch.from_numpy(x).to(px.device, px.dtype) for x in (scores, px_grad, py_grad)]
-        ctx.save_for_backward(results[1], results[2])
-        ctx.mark_non_differentiable(results[1], results[2])
-        return tuple(results)
+    def forward(ctx, logits: Tensor, chosen: Tensor, blank: int):  # type: ignore[override]
+        rows, index = logits.detach().reshape(-1, logits.shape[-1]), chosen.reshape(-1, 1)
+        px, py = rows.new_empty(len(rows), 1), rows.new_empty(len(rows))
+        for piece in _pieces(rows):
+            log_probs = rows[piece].log_softmax(dim=1)
+            torch.gather(log_probs, 1, index[piece], out=px[piece])
+            py[piece] = log_probs[:, blank]
+        ctx.blank = blank
+        ctx.save_for_backward(logits, chosen, rows[:, blank] - py)
+        return px.view(chosen.shape), py.view(chosen.shape)
 
     @staticmethod
-    def backward(ctx, grad: Tensor, *_: Tensor):  # type: ignore[override]
-        px_grad, py_grad = ctx.saved_tensors
-        scale = grad[:, None, None]
-        # where no path exists the counts are 0, and 0 * inf must stay 0
-        return (
-            torch.where(px_grad == 0, torch.zeros_like(px_grad), px_grad * scale),
-            torch.where(py_grad == 0, torch.zeros_like(py_grad), py_grad * scale),
-            None,
-            None,
-        )
+    def backward(ctx, px_grad: Tensor, py_grad: Tensor):  # type: ignore[override]
+        logits, chosen, normalisers = ctx.saved_tensors
+        rows, index = logits.reshape(-1, logits.shape[-1]), chosen.reshape(-1, 1)
+        px_grad, py_grad = px_grad.reshape(-1, 1), py_grad.reshape(-1)
+        minus_both = -(px_grad.squeeze(1) + py_grad)[:, None]
+        grad = torch.empty_like(rows)
+        for piece in _pieces(rows):
+            part = torch.sub(rows[piece], normalisers[piece, None], out=grad[piece])
+            part.exp_().mul_(minus_both[piece]).scatter_add_(1, index[piece], px_grad[piece])
+            part[:, ctx.blank] += py_grad[piece]
+        return grad.view(logits.shape), None, None
 
 
-@numba.njit(cache=True)
-def _log_add(a, b):  # pragma: no cover (compiled)
-    if a < b:
-        a, b = b, a
-    if b == -np.inf:
-        return a
-    return a + np.log1p(np.exp(b - a))
-
-
-@numba.njit(cache=True, parallel=True)
-def _lattice(px, py, ends, regular):  # pragma: no cover (compiled)
-    """Forward and backward recursions of each utterance in double precision, on float32 inputs.
-
-    px (B, S, T or T + 1), py (B, S + 1, T), ends (B, 2) = [S_b, T_b] -> scores (B,), counts like px and py.
-    From (s, t), t < T_b, a symbol leads to (s + 1, t) if regular, else to (s + 1, t + 1); blank to (s, t + 1).
-    """
-    batch = px.shape[0]
-    scores = np.empty(batch, np.float32)
-    px_grad, py_grad = np.zeros_like(px), np.zeros_like(py)
-    shift = 0 if regular else 1
-    for b in numba.prange(batch):
-        num_symbols, num_frames = ends[b, 0], ends[b, 1]
-        alpha = np.full((num_symbols + 1, num_frames + 1), -np.inf)
-        alpha[0, 0] = 0.0
-        for s in range(num_symbols + 1):
-            for t in range(num_frames + 1):
-                if t >= 1:
-                    alpha[s, t] = _log_add(alpha[s, t], alpha[s, t - 1] + py[b, s, t - 1])
-                if s >= 1 and shift <= t < num_frames + shift:
-                    alpha[s, t] = _log_add(alpha[s, t], alpha[s - 1, t - shift] + px[b, s - 1, t - shift])
-        total = alpha[num_symbols, num_frames]
-        scores[b] = total
-        if total == -np.inf:
-            continue
-        beta = np.full((num_symbols + 1, num_frames + 1), -np.inf)
-        beta[num_symbols, num_frames] = 0.0
-        for s in range(num_symbols, -1, -1):
-            for t in range(num_frames, -1, -1):
-                if t < num_frames:
-                    step = py[b, s, t] + beta[s, t + 1]
-                    beta[s, t] = _log_add(beta[s, t], step)
-                    py_grad[b, s, t] = np.exp(alpha[s, t] + step - total)
-                if s < num_symbols and t < num_frames:
-                    step = px[b, s, t] + beta[s + 1, t + shift]
-                    beta[s, t] = _log_add(beta[s, t], step)
-                    px_grad[b, s, t] = np.exp(alpha[s, t] + step - total)
-    return scores, px_grad, py_grad
+def _pieces(rows: Tensor) -> list[slice]:
+    """Rows (M, V) that are done at once."""
+    size = max(1, _NUMBERS_AT_ONCE[rows.device.type] // rows.shape[1])
+    return [slice(i, i + size) for i in range(0, len(rows), size)]

@@ -6,6 +6,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -20,25 +21,38 @@ from ml2021.mt.config import MtConfig
 from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, read_bitext, source_text
 from ml2021.mt.model import build_model, num_parameters
 from ml2021.mt.vocabulary import FILES, Vocabulary, train_vocabulary
-from ml2021.trainer import StepLoss, Trainer
+from ml2021.task import StepLoss, Task
+from ml2021.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 
-class TranslationTask:
+class TranslationTask(Task):
     """Cross entropy with label smoothing over target pieces."""
 
     def __init__(self, batches: TranslationBatches, label_smoothing: float, device: torch.device) -> None:
         self.batches, self.label_smoothing, self.device = batches, label_smoothing, device
+        self.batch_limit = f"max_tokens (data.max_tokens in mt.yaml), now {batches.config.max_tokens}"
 
     def train_batches(self, epoch: int) -> Iterator[MtBatch]:
         return self.batches.train_batches(epoch)
 
-    def num_train_batches(self, epoch: int) -> int:
-        return sum(1 for _ in self.batches.train_batches(epoch))
-
     def valid_batches(self) -> Iterator[MtBatch]:
         return iter(self.batches.valid)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Sentence pairs and vocabulary."""
+        pairs = "".join(f"{p.id}\t{source_text(p.tokens)}\t{p.target}\n" for p in self.batches.train_pairs)
+        folder, size = self.batches.vocabulary.folder, len(self.batches.vocabulary)
+        files = b"".join((folder / f).read_bytes() for f in FILES)
+        return {
+            "train pairs": f"{len(self.batches.train_pairs)}, sha256 {sha256(pairs.encode()).hexdigest()[:16]}",
+            "vocabulary": f"{size} pieces, sha256 {sha256(files).hexdigest()[:16]}",
+        }
+
+    def batching(self) -> str:
+        """What decides which pairs are together, and with what noise."""
+        return f"seed {self.batches.seed}, {self.batches.config}"
 
     def compute_loss(self, model: nn.Module, batch: MtBatch, step: int) -> StepLoss:
         """The mean loss a target piece; `nll` (without smoothing) and `accuracy` are reported."""

@@ -5,6 +5,7 @@ Legend: B batch, T frames, S symbols, V vocabulary, R s_range.
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from lhotse_prep.errors import ConfigError
+from ml2021.asr import rnnt_lattice
+from ml2021.asr.rnnt_lattice import lattice_numba, lattice_torch
 from ml2021.asr.rnnt_loss import (
     RNNT_TYPES,
     do_rnnt_pruning,
     get_rnnt_prune_ranges,
+    rnnt_functions,
     rnnt_loss_full,
     rnnt_loss_pruned,
     rnnt_loss_smoothed,
@@ -41,8 +46,16 @@ def random_problem(seed: int, symbol_lens: list[int], frame_lens: list[int], voc
     }
 
 
+@pytest.fixture(params=["numba", "torch"])
+def recursion(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to go through the lattice; the batched torch one is what a GPU runs."""
+    if request.param == "torch":
+        monkeypatch.setattr(rnnt_lattice, "numba", None)
+    return request.param
+
+
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda p: p.stem)
-def test_numbers_are_those_of_k2(path: Path) -> None:
+def test_numbers_are_those_of_k2(path: Path, recursion: str) -> None:
     golden = {k: torch.from_numpy(v) for k, v in np.load(path).items() if v.dtype.kind in "fi"}
     rnnt_type = str(np.load(path)["rnnt_type"])
     symbols, boundary = golden["symbols"], golden["boundary"]
@@ -138,7 +151,7 @@ def test_ranges_are_bands_that_a_path_can_follow(rnnt_type: str, seed: int) -> N
 
 @pytest.mark.parametrize("rnnt_type", RNNT_TYPES)
 @pytest.mark.parametrize("seed", range(5))
-def test_padding_changes_no_loss(rnnt_type: str, seed: int) -> None:
+def test_padding_changes_no_loss(rnnt_type: str, seed: int, recursion: str) -> None:
     symbol_lens, frame_lens = [7, 2, 4], [20, 26, 11]
     p = random_problem(seed, symbol_lens, frame_lens)
 
@@ -167,7 +180,7 @@ def test_pruned_with_every_position_is_the_full_loss() -> None:
 
 
 @pytest.mark.parametrize("rnnt_type", ["modified", "constrained"])
-def test_more_symbols_than_frames_is_infinite_and_its_neighbours_learn(rnnt_type: str) -> None:
+def test_more_symbols_than_frames_is_infinite_and_its_neighbours_learn(rnnt_type: str, recursion: str) -> None:
     p = random_problem(1, [5, 2], [3, 4])
     logits = (p["am"][:, :, None] + p["lm"][:, None]).requires_grad_()
     loss = rnnt_loss_full(logits, p["symbols"], 0, p["boundary"], rnnt_type)
@@ -177,7 +190,7 @@ def test_more_symbols_than_frames_is_infinite_and_its_neighbours_learn(rnnt_type
     assert not logits.grad[0].any() and logits.grad[1].any()
 
 
-def test_band_that_cannot_reach_the_last_symbol_is_infinite_and_its_neighbours_learn() -> None:
+def test_band_that_cannot_reach_the_last_symbol_is_infinite_and_its_neighbours_learn(recursion: str) -> None:
     p = random_problem(2, [9, 4], [3, 8])
     am, lm = p["am"].requires_grad_(), p["lm"].requires_grad_()
     simple, counts = rnnt_loss_smoothed(lm, am, p["symbols"], 0, p["boundary"], 0.25, 0.0)
@@ -203,3 +216,132 @@ def test_a_wrong_type_is_refused() -> None:
     p = random_problem(0, [2], [4])
     with pytest.raises(ValueError, match="rnnt_type"):
         rnnt_loss_smoothed(p["lm"], p["am"], p["symbols"], 0, p["boundary"], rnnt_type="wild")
+
+
+@pytest.mark.parametrize("rnnt_type", RNNT_TYPES)
+def test_empty_text_is_a_blank_in_every_frame(rnnt_type: str, recursion: str) -> None:
+    p = random_problem(4, [3, 0], [8, 6])
+    logits = (p["am"][:, :, None] + p["lm"][:, None]).requires_grad_()
+    loss = rnnt_loss_full(logits, p["symbols"], 0, p["boundary"], rnnt_type)
+    wanted = -logits.log_softmax(dim=3)[1, :6, 0, 0].sum()
+    torch.testing.assert_close(loss[1], wanted)
+    simple, counts = rnnt_loss_smoothed(p["lm"], p["am"], p["symbols"], 0, p["boundary"], 0.0, 0.0, rnnt_type)
+    torch.testing.assert_close(simple[1], wanted)
+    ranges = get_rnnt_prune_ranges(*counts, p["boundary"], 2)
+    pruned = torch.stack(do_rnnt_pruning(p["am"], p["lm"], ranges)).sum(dim=0)
+    torch.testing.assert_close(rnnt_loss_pruned(pruned, p["symbols"], ranges, 0, p["boundary"], rnnt_type)[1], wanted)
+
+
+@pytest.mark.parametrize("rnnt_type", RNNT_TYPES)
+def test_no_frames_is_infinite(rnnt_type: str, recursion: str) -> None:
+    p = random_problem(5, [2, 2], [4, 0])
+    simple, counts = rnnt_loss_smoothed(p["lm"], p["am"], p["symbols"], 0, p["boundary"], 0.0, 0.0, rnnt_type)
+    assert torch.isfinite(simple[0]) and simple[1] == INFINITE
+    assert not counts[0][1].any() and not counts[1][1].any()
+
+
+@pytest.mark.parametrize("regular", [True, False])
+@pytest.mark.parametrize("seed", range(10))
+def test_both_recursions_agree(regular: bool, seed: int) -> None:
+    """Values and counts, with arcs that are closed, texts too long, empty ones, and anything in the padding."""
+    rng = np.random.default_rng(seed)
+    g = torch.Generator().manual_seed(seed)
+    frame_lens = rng.integers(0, 15, 6).tolist()
+    symbol_lens = rng.integers(0, 9, 6).tolist()
+    batch, num_symbols, num_frames = 6, max(*symbol_lens, 1), max(*frame_lens, 1)
+    px = 2 * torch.randn(batch, num_symbols, num_frames + regular, generator=g)
+    py = 2 * torch.randn(batch, num_symbols + 1, num_frames, generator=g)
+    px[torch.rand(px.shape, generator=g) < 0.1] = -INFINITE
+    if regular:
+        px[:, :, -1] = -INFINITE
+    boundary = boundary_of(symbol_lens, frame_lens)
+    names = ("scores", "px counts", "py counts")
+    ours, peers = (f(px, py, boundary, regular) for f in (lattice_torch, lattice_numba))
+    for name, a, b in zip(names, ours, peers, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_a_number_that_is_none_makes_only_its_own_utterance_one(recursion: str) -> None:
+    p = random_problem(6, [2, 2], [5, 5])
+    logits = p["am"][:, :, None] + p["lm"][:, None]
+    logits[0, 1] = float("nan")
+    loss = rnnt_loss_full(logits, p["symbols"], 0, p["boundary"])
+    assert torch.isnan(loss[0]) and torch.isfinite(loss[1])
+
+
+def test_gradient_of_the_pruned_loss_is_that_of_plain_operations() -> None:
+    """Many rows, so that they are done in several pieces; scaled, so that the gradient from above counts."""
+    p = random_problem(7, [5, 3], [40, 31], vocab=4000)
+    ranges = torch.arange(6).expand(2, 40, -1)
+    logits = (p["am"][:, :, None] + p["lm"][:, None]).requires_grad_()
+    scale = torch.tensor([0.5, -2.0])
+    (scale * rnnt_loss_pruned(logits, p["symbols"], ranges, 0, p["boundary"])).sum().backward()
+    plain = logits.detach().clone().requires_grad_()
+    log_probs = plain.log_softmax(dim=3)
+    index = p["symbols"][:, None, :, None].expand(-1, 40, -1, -1)
+    px = torch.nn.functional.pad(log_probs[:, :, :-1].gather(3, index)[..., 0].transpose(1, 2), (0, 1), value=-INFINITE)
+    scores = rnnt_lattice.MutualInformation.apply(px, log_probs[..., 0].transpose(1, 2), p["boundary"], True)[0]
+    (-scale * scores).sum().backward()
+    torch.testing.assert_close(logits.grad, plain.grad, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.needs_k2
+@pytest.mark.parametrize("rnnt_type", RNNT_TYPES)
+def test_both_backends_give_the_same(rnnt_type: str) -> None:
+    p = random_problem(8, [5, 3], [14, 11])
+    found = []
+    for backend in ("k2", "native"):
+        f = rnnt_functions(backend)
+        am, lm = (p[k].clone().requires_grad_() for k in ("am", "lm"))
+        simple, counts = f.smoothed(lm, am, p["symbols"], 0, p["boundary"], 0.25, 0.0, rnnt_type, 0.1)
+        ranges = f.prune_ranges(*counts, p["boundary"], 3)
+        logits = torch.tanh(torch.stack(f.prune(am, lm, ranges)).sum(dim=0))
+        pruned = f.pruned(logits, p["symbols"], ranges, 0, p["boundary"], rnnt_type, 0.1)
+        (simple.sum() + pruned.sum()).backward()
+        found.append([simple, pruned, am.grad, lm.grad])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rnnt_type", RNNT_TYPES)
+def test_gpu_gives_what_the_cpu_gives(rnnt_type: str) -> None:
+    p = random_problem(9, [7, 3], [20, 11])
+    found = []
+    for device in ("cpu", "cuda"):
+        am, lm = (p[k].detach().to(device).requires_grad_() for k in ("am", "lm"))
+        symbols, boundary = p["symbols"].to(device), p["boundary"].to(device)
+        simple, counts = rnnt_loss_smoothed(lm, am, symbols, 0, boundary, 0.25, 0.0, rnnt_type)
+        ranges = get_rnnt_prune_ranges(*counts, boundary, 3)
+        logits = torch.tanh(torch.stack(do_rnnt_pruning(am, lm, ranges)).sum(dim=0))
+        pruned = rnnt_loss_pruned(logits, symbols, ranges, 0, boundary, rnnt_type)
+        (simple.sum() + pruned.sum()).backward()
+        found.append([x.detach().cpu() for x in (simple, pruned, am.grad, lm.grad)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_backends_that_cannot_be_had_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="loss_backend must be one of auto, k2, native"):
+        rnnt_functions("icefall")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    rnnt_functions.cache_clear()
+    with pytest.raises(ConfigError, match="not installed"):
+        rnnt_functions("k2")
+    assert rnnt_functions("auto") == rnnt_functions("native")
+    rnnt_functions.cache_clear()
+
+
+def test_loss_needs_nothing_that_the_python_of_k2_lacks(project: Path) -> None:
+    """CPython 3.9 with torch 1.13.1: its syntax, and no package beside torch, numpy, numba and k2."""
+    modules = ["egs/ml2021/asr/rnnt_loss.py", "egs/ml2021/asr/rnnt_lattice.py", "lhotse_prep/errors.py"]
+    empty = ["egs/ml2021/__init__.py", "egs/ml2021/asr/__init__.py", "lhotse_prep/__init__.py"]
+    allowed = {"torch", "numpy", "numba", "k2", "lhotse_prep.errors", "ml2021.asr.rnnt_lattice"}
+    allowed |= {"__future__", "collections.abc", "typing", "functools", "importlib.util"}
+    for name in modules + empty:
+        tree = ast.parse((project / name).read_text(encoding="utf-8"), feature_version=(3, 9))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert {a.name for a in node.names} <= allowed, name
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module in allowed, name

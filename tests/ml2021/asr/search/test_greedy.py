@@ -7,9 +7,12 @@ import torch
 
 from ml2021.asr.model import AsrModel
 from ml2021.asr.search.greedy import greedy_search
-from ml2021.config import EncoderConfig, TransducerConfig
+from ml2021.config import TransducerConfig, ZipformerConfig
 
-SMALL = EncoderConfig(num_layers=1, dim=16, num_heads=2, feedforward_dim=16, cnn_kernel=3)
+SMALL = ZipformerConfig(
+    num_encoder_layers=(1, 1), downsampling_factor=(1, 2), encoder_dim=(24, 32), encoder_unmasked_dim=(16,),
+    feedforward_dim=(32,), num_heads=(2,), query_head_dim=(8,), cnn_module_kernel=(7,),
+)  # fmt: skip
 
 
 def one_by_one(model: AsrModel, encoder_out: torch.Tensor, blank_penalty: float) -> tuple[list[int], list[int]]:
@@ -35,7 +38,7 @@ def test_batch_equals_one_by_one(seed: int, blank_penalty: float) -> None:
     model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16), vocab_size=7).eval()
     for p in model.joiner.parameters():
         p.mul_(3)  # far enough from uniform that tokens depend on the history
-    encoder_out, lens = torch.randn(4, 30, 16), torch.tensor([30, 1, 17, 0])
+    encoder_out, lens = torch.randn(4, 30, 32), torch.tensor([30, 1, 17, 0])
     found = greedy_search(model, encoder_out, lens, blank_penalty)
     assert any(len(h.tokens) > 3 for h in found)
     for hypothesis, x, n in zip(found, encoder_out, lens.tolist()):

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Time and memory of the transducer loss, ours beside torchaudio's and, where it is installed, k2's.
+
+python benchmarks/rnnt_loss.py [--vocab 500 2000 5000] [--impl native torchaudio k2] [--threads 2] [--device cpu]
+
+From encoder and decoder vectors of dimension 256 (joiner's inputs) to their gradients and those of the layers: simple
+loss on two projections, prune ranges, pruned joiner (tanh, output layer), pruned loss, backward. torchaudio's has no
+pruning: the joiner's output for every (frame, symbol). Each runs in a process of its own, so that peaks do not mix.
+Runs on CPython 3.9 and torch 1.13.1, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+B, T, U, J, S_RANGE = 8, 250, 60, 256, 5
+IMPLEMENTATIONS = ("native", "k2", "torchaudio")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--vocab", type=int, nargs="+", default=[500, 2000, 5000])
+    parser.add_argument("--impl", nargs="+", choices=IMPLEMENTATIONS, default=IMPLEMENTATIONS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5, help="the median counts [%(default)s]")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rnnt-type", default="regular", choices=("regular", "modified", "constrained"))
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # measure here and print JSON
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(args.impl[0], args.vocab[0], args)))
+        return
+    print(f"B={B} T={T} U={U} J={J} s_range={S_RANGE} {args.rnnt_type}, {args.threads} threads, {args.device}")
+    print(f"{'implementation':16}{'V':>6}{'seconds':>10}{'CPU s':>8}{'peak MB':>10}{'of it, the loss':>17}")
+    for vocab in args.vocab:
+        for name in args.impl:
+            if importlib.util.find_spec("k2" if name == "k2" else "torchaudio" if name == "torchaudio" else "torch"):
+                row = in_own_process(name, vocab, args)
+                times = f"{row['seconds']:10.3f}{row['cpu_seconds']:8.3f}"
+                print(f"{name:16}{vocab:6d}{times}{row['peak']:10.0f}{row['added']:17.0f}", flush=True)
+
+
+def in_own_process(name: str, vocab: int, args: argparse.Namespace) -> dict[str, float]:
+    """Measure one row."""
+    command = [sys.executable, __file__, "--one", "--impl", name, "--vocab", str(vocab)]
+    command += ["--threads", str(args.threads), "--repeats", str(args.repeats), "--device", args.device]
+    output = subprocess.run([*command, "--rnnt-type", args.rnnt_type], check=True, stdout=subprocess.PIPE).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def measure(name: str, vocab: int, args: argparse.Namespace) -> dict[str, float]:
+    """Median seconds on the clock and of all cores, and peak memory in MB: of the process (CPU) or of the device."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    device = torch.device(args.device)
+    am = torch.randn(B, T, J, device=device, requires_grad=True)
+    lm = torch.randn(B, U + 1, J, device=device, requires_grad=True)
+    symbols = torch.randint(1, vocab, (B, U), device=device)
+    boundary = torch.tensor([[0, 0, U, T]] * B, device=device)
+    layers = [torch.nn.Linear(J, vocab).to(device) for _ in range(3)]
+    run = _step(name, am, lm, symbols, boundary, layers, args.rnnt_type)
+    if name == "native":
+        run_on_little(device, args.rnnt_type)  # numba compiles
+    before = peak(device)
+    times: list[float] = []
+    cpu_times: list[float] = []
+    for _ in range(args.repeats):
+        am.grad = lm.grad = None
+        for layer in layers:
+            layer.zero_grad(set_to_none=True)
+        started, cpu_started = time.perf_counter(), time.process_time()
+        loss = run()
+        loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+        cpu_times.append(time.process_time() - cpu_started)
+    after, middle = peak(device), len(times) // 2
+    seconds = {"seconds": sorted(times)[middle], "cpu_seconds": sorted(cpu_times)[middle]}
+    return {**seconds, "peak": after, "added": after - before}
+
+
+def run_on_little(device: Any, rnnt_type: str) -> None:
+    """Forward and backward of a small problem."""
+    import torch
+
+    layers = [torch.nn.Linear(4, 5).to(device) for _ in range(3)]
+    am, lm = (torch.randn(1, n, 4, device=device, requires_grad=True) for n in (9, 4))
+    symbols, boundary = torch.tensor([[1, 2, 3]], device=device), torch.tensor([[0, 0, 3, 9]], device=device)
+    _step("native", am, lm, symbols, boundary, layers, rnnt_type)().backward()
+
+
+def peak(device: Any) -> float:
+    """Largest memory so far, MB."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def _step(name: str, am: Any, lm: Any, symbols: Any, boundary: Any, layers: Any, rnnt_type: str) -> Callable[[], Any]:
+    """The function that computes the loss."""
+    import torch
+
+    simple_am, simple_lm, output = layers
+    if name == "torchaudio":
+        from torchaudio.functional import rnnt_loss
+
+        def full() -> Any:
+            logits = output(torch.tanh(am[:, :, None] + lm[:, None]))
+            lens = boundary.int().T.contiguous()
+            return rnnt_loss(logits, symbols.int(), lens[3], lens[2], blank=0, reduction="sum")
+
+        return full
+    sys.path[:0] = [str(PROJECT), str(PROJECT / "egs")]
+    from ml2021.asr.rnnt_loss import rnnt_functions
+
+    f = rnnt_functions(name)
+
+    def pruned() -> Any:
+        simple, counts = f.smoothed(simple_lm(lm), simple_am(am), symbols, 0, boundary, 0.25, 0.0, rnnt_type, 0.0)
+        ranges = f.prune_ranges(*counts, boundary, S_RANGE)
+        am_pruned, lm_pruned = f.prune(am, lm, ranges)
+        logits = output(torch.tanh(am_pruned + lm_pruned))
+        return 0.5 * simple.sum() + f.pruned(logits, symbols, ranges, 0, boundary, rnnt_type, 0.0).sum()
+
+    return pruned
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Numbers that change as training goes on: dropout rates, limits of the regularisers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A piecewise linear function of the batch count; constant before its first point and after its last."""
+
+    points: tuple[tuple[float, float], ...]  # (batch count, value), in order
+    default: float = 0.0  # outside training, or where no batch count was set
+
+    def __call__(self, batch_count: float | None) -> float:
+        """The value at a batch count; None gives the default."""
+        if batch_count is None:
+            return self.default
+        begin, value = self.points[0]
+        if batch_count <= begin:
+            return value
+        for end, next_value in self.points[1:]:
+            if batch_count < end:
+                return value + (next_value - value) * (batch_count - begin) / (end - begin)
+            begin, value = end, next_value
+        return value
+
+
+FloatLike = float | Schedule
+
+
+class ScheduledModule(nn.Module):
+    """A module whose behaviour in training depends on how far training has gone."""
+
+    batch_count: float | None = None
+
+    def value(self, x: FloatLike) -> float:
+        """What a number or a schedule is now."""
+        if isinstance(x, Schedule):
+            return x(self.batch_count if self.training else None)
+        return x
+
+
+def set_batch_count(model: nn.Module, batch_count: float) -> None:
+    """Tell all scheduled modules how far training has gone, in batches of the reference duration."""
+    for module in model.modules():
+        if isinstance(module, ScheduledModule):
+            module.batch_count = batch_count
+
+
+def chance(probability: float) -> bool:
+    """True with a probability, by torch's generator of the CPU, so that a seeded step repeats exactly."""
+    return probability > 0.0 and float(torch.rand(())) < probability
