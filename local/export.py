@@ -31,13 +31,17 @@ def main(argv: list[str]) -> None:
         return
     with stage.work() as out:
         scores = {
-            **_export_recogniser(args.exp / "asr", args.data / "cuts", decoded, out / "sherpa-onnx"),
+            **_export_recogniser(
+                args.exp / "asr", args.data / "cuts", decoded, out / "sherpa-onnx", decode.blank_penalty
+            ),
             **_export_translator(args.exp / "mt" / "marian", args.data / "bitext", translate, out / "ctranslate2"),
         }
         write_json(out / "scores.json", scores)
 
 
-def _export_recogniser(exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path) -> dict[str, float | None]:
+def _export_recogniser(
+    exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path, blank_penalty: float
+) -> dict[str, float | None]:
     from ml2021.asr.export import export_onnx
     from ml2021.asr.load import load_model
     from ml2021.asr.sherpa import compare_with_ours
@@ -45,7 +49,7 @@ def _export_recogniser(exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path) 
     model, tokens, _ = load_model(exp_dir)
     export_onnx(model, tokens, out_dir)
     recogs = min(decoded.glob("recogs-test-*.txt"), default=decoded / "recogs-test.txt")
-    return compare_with_ours(out_dir, cuts / "ml2021_cuts_test.jsonl.gz", recogs, NUM_CUTS)
+    return compare_with_ours(out_dir, cuts / "ml2021_cuts_test.jsonl.gz", recogs, NUM_CUTS, blank_penalty)
 
 
 def _export_translator(marian: Path, bitext: Path, config: TranslateConfig, out_dir: Path) -> dict[str, float | None]:

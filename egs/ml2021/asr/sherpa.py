@@ -23,19 +23,20 @@ MER_LIMIT = 5.0  # between sherpa-onnx and us: features at the edges of a cut di
 logger = logging.getLogger(__name__)
 
 
-def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path) -> dict[str, str]:
+def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path, blank_penalty: float = 0.0) -> dict[str, str]:
     """Decode the cuts of a Lhotse manifest with an exported model.
 
     Args:
       model_dir: what export.export_onnx wrote.
       cuts_file: a jsonl(.gz) of cuts, whose audio is read.
       out_file: {"id", "text"} lines, one a cut.
+      blank_penalty: taken from the blank's logit.
     Returns:
       {cut id: text}.
     Raises:
       DataError: sherpa-onnx failed; its last words are in the message.
     """
-    command = [sys.executable, "-m", "ml2021.asr.sherpa", str(model_dir), str(cuts_file), str(out_file)]
+    command = [sys.executable, "-m", "ml2021.asr.sherpa", *map(str, (model_dir, cuts_file, out_file, blank_penalty))]
     out_file.unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # it finds what we found
     result = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
@@ -45,12 +46,15 @@ def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path) -> dict[str, s
     return {row["id"]: row["text"] for row in read_jsonl(out_file)}
 
 
-def compare_with_ours(model_dir: Path, cuts_file: Path, recogs_file: Path, num_cuts: int) -> dict[str, float | None]:
+def compare_with_ours(
+    model_dir: Path, cuts_file: Path, recogs_file: Path, num_cuts: int, blank_penalty: float
+) -> dict[str, float | None]:
     """Decode cuts spread over a manifest, and hold the texts against those of our own decoding.
 
     Args:
       recogs_file: our references and hypotheses, which has every cut of the manifest.
       num_cuts: how many to decode, at most.
+      blank_penalty: with which ours were decoded.
     Returns:
       sherpa_num_cuts; sherpa_mer and sherpa_our_mer on these cuts; sherpa_same_percent of them have equal texts.
     Raises:
@@ -65,7 +69,7 @@ def compare_with_ours(model_dir: Path, cuts_file: Path, recogs_file: Path, num_c
         raise DataError(f"{recogs_file} has no cut of {cuts_file}: decode the test part again (stage 6)")
     with tempfile.TemporaryDirectory() as work:
         CutSet.from_cuts(cuts).to_file(Path(work) / "cuts.jsonl.gz")
-        theirs = decode_cuts(model_dir, Path(work) / "cuts.jsonl.gz", Path(work) / "hyps.jsonl")
+        theirs = decode_cuts(model_dir, Path(work) / "cuts.jsonl.gz", Path(work) / "hyps.jsonl", blank_penalty)
     mer = score((i, refs[i], text) for i, text in theirs.items()).total.percent
     our_mer = score((i, refs[i], ours[i]) for i in theirs).total.percent
     num_same = sum(mer_tokens(text) == mer_tokens(ours[i]) for i, text in theirs.items())
@@ -84,14 +88,14 @@ def compare_with_ours(model_dir: Path, cuts_file: Path, recogs_file: Path, num_c
 
 
 def main(argv: Sequence[str]) -> None:
-    """Arguments: model folder, manifest of cuts, file to write."""
+    """Arguments: model folder, manifest of cuts, file to write, blank penalty."""
     import sherpa_onnx
     from lhotse import CutSet
 
-    model_dir, cuts_file, out_file = map(Path, argv)
+    model_dir, cuts_file, out_file = map(Path, argv[:3])
     paths = {name: str(model_dir / f"{name}.onnx") for name in ("encoder", "decoder", "joiner")}
     recognizer = sherpa_onnx.OfflineRecognizer.from_transducer(
-        **paths, tokens=str(model_dir / "tokens.txt"), num_threads=2
+        **paths, tokens=str(model_dir / "tokens.txt"), num_threads=2, blank_penalty=float(argv[3])
     )
     rows: list[dict[str, str]] = []
     batch: list[tuple[str, NDArray[np.float32]]] = []

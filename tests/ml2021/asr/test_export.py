@@ -156,6 +156,16 @@ def test_sherpa_onnx_decodes_a_batch_as_we_do(exp_dir: Path, exported: Path, tmp
     assert kinds[True] > 5 and kinds[False] > 5  # the comparison was not of empty texts
 
 
+def test_sherpa_onnx_takes_the_blank_penalty(exp_dir: Path, tmp_path: Path) -> None:
+    make_cuts(tmp_path, 2).to_file(tmp_path / "cuts.jsonl.gz")
+    model, tokens, _ = load_model(exp_dir)
+    with torch.no_grad():
+        model.joiner.output_linear.bias[0] += 1e4
+    export_onnx(model, tokens, tmp_path)
+    texts = [decode_cuts(tmp_path, tmp_path / "cuts.jsonl.gz", tmp_path / "out.jsonl", p) for p in (0.0, 1e4)]
+    assert not any(texts[0].values()) and all(texts[1].values())
+
+
 def test_what_sherpa_onnx_says_is_in_the_error(exported: Path, tmp_path: Path) -> None:
     make_cuts(tmp_path, 1).to_file(tmp_path / "cuts.jsonl.gz")
     with pytest.raises(DataError, match="sherpa-onnx ended with"):

@@ -134,6 +134,7 @@ def test_losses_that_are_not_numbers_are_not_left_out(model: AsrModel) -> None:
     assert torch.isnan(losses.simple) and torch.isnan(losses.pruned) and losses.num_left_out == 0
 
 
+@pytest.mark.slow
 def test_overfits_a_few_utterances() -> None:
     """Each token is a band of frequencies; after some steps greedy search reads the tokens back."""
     torch.manual_seed(0)

@@ -53,6 +53,14 @@ def test_swoosh_and_its_gradient(kind: tuple[float, float], offset: float, const
     torch.testing.assert_close(gradient, 2 * (torch.sigmoid(x.detach() - offset) - 0.08))
 
 
+def test_second_backward_through_swoosh_is_refused() -> None:
+    """The first one uses up what was kept."""
+    loss = swoosh(torch.randn(4, requires_grad=True), SWOOSH_L).sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def plain_bias_norm(x: Tensor, bias: Tensor, log_scale: Tensor) -> Tensor:
     return x * (x - bias).square().mean(dim=-1, keepdim=True) ** -0.5 * log_scale.exp()
 

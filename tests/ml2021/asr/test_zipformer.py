@@ -79,6 +79,15 @@ def test_losses_are_those_of_icefall(golden: tuple[AsrModel, dict[str, Any], Ten
         torch.testing.assert_close(getattr(losses, name), values[f"{name}_loss"], rtol=1e-4, atol=1e-4)
 
 
+def test_losses_in_bf16_are_within_a_hundredth(golden: tuple[AsrModel, dict[str, Any], Tensor, Tensor]) -> None:
+    model, values, _, _ = golden
+    tokens = [ids[:n].tolist() for ids, n in zip(values["symbols"], values["symbol_lens"])]
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model(values["x"], values["x_lens"], tokens)
+    for name in ("simple", "pruned", "ctc"):
+        torch.testing.assert_close(getattr(losses, name), values[f"{name}_loss"], rtol=0.01, atol=0.0)
+
+
 def test_greedy_search_gives_the_tokens_of_icefall(golden: tuple[AsrModel, dict[str, Any], Tensor, Tensor]) -> None:
     model, values, encoder_out, lens = golden
     assert [list(h.tokens) for h in greedy_search(model, encoder_out, lens)] == values["greedy"]
