@@ -4,21 +4,34 @@
 from __future__ import annotations
 
 from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.errors import ConfigError
 from lhotse_prep.stages import Input, Stage, run_main, stage_parser
-from ml2021.config import AsrConfig
+from ml2021.config import AlignerConfig, AsrConfig
 
 
 def main(argv: list[str]) -> None:
     args = stage_parser(__doc__ or "").parse_args(argv)
     config = load_config(args.conf / "asr.yaml", "asr", AsrConfig)
     inputs = [Input(args.data / "lang", 2), Input(args.data / "cuts", 4)]
+    aligner = None
+    if config.init_encoder_from_aligner:
+        aligner_config = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig)
+        if set(aligner_config.train_parts) - {"train"}:
+            raise ConfigError(
+                f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, the "
+                "recogniser must not begin as it: set init_encoder_from_aligner: false, or train_parts: [train]"
+            )
+        aligner = args.data / "aligned" / "aligner" / "pretrained.pt"
+        inputs.append(Input(args.data / "aligned", 3))
     stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config), resumable=True)
     if stage.is_done():
         return
     from ml2021.asr.train import train_recogniser
+    from ml2021.asr.train_options import TrainOptions
 
     with stage.work() as out:
-        train_recogniser(args.data / "cuts", args.data / "lang", out, config)
+        options = TrainOptions(init_from=aligner, init_modules=("encoder_embed", "encoder") if aligner else ())
+        train_recogniser(args.data / "cuts", args.data / "lang", out, config, options)
 
 
 if __name__ == "__main__":

@@ -78,9 +78,9 @@ def test_zipformer_layout_is_built_and_has_its_size(name: str, size: int | None)
     assert config.encoder.causal == (name == "streaming")
 
 
-def test_mini_recogniser_has_the_mini_zipformer() -> None:
-    mini = load_config(PROJECT / "conf" / "zipformer" / "mini.yaml", "model", TransducerConfig)
-    assert load("mini", "asr", "asr").model.encoder == mini.encoder
+def test_recogniser_of_the_real_lectures_has_the_medium_zipformer() -> None:
+    medium = load_config(PROJECT / "conf" / "zipformer" / "medium.yaml", "model", TransducerConfig)
+    assert load("ml2021", "asr", "asr").model.encoder == medium.encoder
 
 
 @pytest.mark.parametrize(("corpus", "file", "section"), ALL)
@@ -99,11 +99,15 @@ def test_recogniser_is_built_and_computes_its_losses(corpus: str) -> None:
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_aligner_is_built(corpus: str) -> None:
-    aligner = load(corpus, "asr", "aligner")
+def test_aligner_is_built_and_its_encoder_fits_the_recogniser_that_begins_with_it(corpus: str) -> None:
+    aligner, asr = load(corpus, "asr", "aligner"), load(corpus, "asr", "asr")
     model = CtcModel(aligner.encoder, 40).eval()
     log_probs, lens = model(torch.randn(1, 50, 80), torch.tensor([50]))
     assert log_probs.shape == (1, 13, 40) and lens.tolist() == [13]
+    if asr.init_encoder_from_aligner:
+        recogniser = AsrModel(asr.model, 40)
+        recogniser.encoder_embed.load_state_dict(model.encoder_embed.state_dict())
+        recogniser.encoder.load_state_dict(model.encoder.state_dict())
 
 
 @pytest.mark.parametrize("corpus", CORPORA)

@@ -61,7 +61,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The aligner's: convolutional subsampling by 4 and a conformer."""
+    """Convolutional subsampling by 4 and a conformer: the aligner's encoder."""
 
     num_layers: int = 6
     dim: int = 192
@@ -164,6 +164,7 @@ class TransducerConfig:
     """Prediction network, joiner and the losses."""
 
     encoder: ZipformerConfig = field(default_factory=ZipformerConfig)
+    conformer: EncoderConfig | None = None  # an encoder in the place of the Zipformer; it can begin as the aligner's
     decoder_dim: int = 512
     context_size: int = 2  # previous tokens that the stateless decoder sees
     joiner_dim: int = 512
@@ -184,6 +185,11 @@ class TransducerConfig:
         _require(self.loss_backend in backends, f"loss_backend must be one of {backends}, got {self.loss_backend!r}")
         _require(self.context_size >= 1, f"context_size must be >= 1, got {self.context_size}")
         _require(0 <= self.lm_scale + self.am_scale < 1, "lm_scale + am_scale must be in 0..1")
+
+    @property
+    def encoder_dim(self) -> int:
+        """Dimension of encoder_out."""
+        return self.encoder.output_dim if self.conformer is None else self.conformer.dim
 
 
 @dataclass(frozen=True)
@@ -233,11 +239,14 @@ class AsrConfig:
     model: TransducerConfig = field(default_factory=TransducerConfig)
     data: AsrDataConfig = field(default_factory=AsrDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    init_encoder_from_aligner: bool = False  # begin with stage 3's encoder, if that saw the train part only
     frozen_encoder_steps: int = 0  # first steps that leave the encoder as it is, so that new layers cannot spoil it
     ref_duration: float = 600.0  # seconds of audio that count as one batch where dropout and regularisers change
 
     def __post_init__(self) -> None:
         _require(self.ref_duration > 0, f"ref_duration must be > 0 s, got {self.ref_duration}")
+        fits = self.model.conformer is not None or not self.init_encoder_from_aligner
+        _require(fits, "init_encoder_from_aligner needs model.conformer, of the same values as the aligner's encoder")
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ml2021.asr.subsampling import ConvSubsampling, frame_mask
+from ml2021.asr.subsampling import frame_mask
 from ml2021.config import EncoderConfig
 
 
 class ConformerEncoder(nn.Module):
-    """Log-mels to encoder_out at a quarter of the frame rate."""
+    """Embedded features to encoder_out, at the same frame rate."""
 
-    def __init__(self, num_features: int, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.dim = config.dim
-        self.subsampling = ConvSubsampling(num_features, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.head_dim = config.dim // config.num_heads
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.num_layers))
 
-    def forward(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, T, F), (N,) -> encoder_out (N, T', D), encoder_out_lens (N,)."""
-        x, lens = self.subsampling(features, feature_lens)
+    def forward(self, x: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, T, D), (N,) -> encoder_out (N, T, D), encoder_out_lens (N,)."""
         mask = frame_mask(lens, x.shape[1])
         rotation = rotary_table(x.shape[1], self.head_dim, x)
         x = self.dropout(x)

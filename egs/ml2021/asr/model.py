@@ -1,4 +1,4 @@
-"""The recogniser: Zipformer, stateless decoder, joiner, a CTC head, and their losses in training.
+"""The recogniser: Zipformer (or conformer), stateless decoder, joiner, a CTC head, and their losses in training.
 
 Legend: N batch, T input frames, T' encoder frames, F mel bins, S tokens, V vocabulary.
 """
@@ -16,7 +16,7 @@ from ml2021.asr.joiner import Joiner
 from ml2021.asr.rnnt_loss import rnnt_functions
 from ml2021.asr.scaling import scaled_linear
 from ml2021.asr.schedule import Schedule
-from ml2021.asr.subsampling import frame_mask
+from ml2021.asr.subsampling import ConvSubsampling, frame_mask
 from ml2021.asr.zipformer import Zipformer
 from ml2021.asr.zipformer_embed import Conv2dSubsampling
 from ml2021.config import EncoderConfig, TransducerConfig
@@ -43,12 +43,13 @@ class CtcModel(nn.Module):
 
     def __init__(self, config: EncoderConfig, vocab_size: int) -> None:
         super().__init__()
-        self.encoder = ConformerEncoder(NUM_FEATURES, config)
+        self.encoder_embed = ConvSubsampling(NUM_FEATURES, config.dim)
+        self.encoder = ConformerEncoder(config)
         self.ctc_output = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.dim, vocab_size))
 
     def forward(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
         """(N, T, F), (N,) -> log-probs (N, T', V), lengths (N,)."""
-        encoder_out, lens = self.encoder(features, feature_lens)
+        encoder_out, lens = self.encoder(*self.encoder_embed(features, feature_lens))
         return self.ctc_output(encoder_out).log_softmax(dim=2), lens
 
 
@@ -58,9 +59,15 @@ class AsrModel(nn.Module):
     def __init__(self, config: TransducerConfig, vocab_size: int) -> None:
         super().__init__()
         self.config, self.vocab_size = config, vocab_size
-        dim = config.encoder.output_dim
-        self.encoder_embed = Conv2dSubsampling(NUM_FEATURES, config.encoder.stacks()[0].dim, EMBED_DROPOUT)
-        self.encoder = Zipformer(config.encoder)
+        dim = config.encoder_dim
+        self.encoder_embed: Conv2dSubsampling | ConvSubsampling
+        self.encoder: Zipformer | ConformerEncoder
+        if config.conformer is None:
+            self.encoder_embed = Conv2dSubsampling(NUM_FEATURES, config.encoder.stacks()[0].dim, EMBED_DROPOUT)
+            self.encoder = Zipformer(config.encoder)
+        else:
+            self.encoder_embed = ConvSubsampling(NUM_FEATURES, dim)
+            self.encoder = ConformerEncoder(config.conformer)
         self.decoder = Decoder(vocab_size, config.decoder_dim, BLANK_ID, config.context_size)
         self.joiner = Joiner(dim, config.decoder_dim, config.joiner_dim, vocab_size)
         self.simple_am_proj = scaled_linear(dim, vocab_size, 0.25)
@@ -69,6 +76,8 @@ class AsrModel(nn.Module):
 
     def forward_encoder(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
         """(N, T, F), (N,) -> encoder_out (N, T', D), encoder_out_lens (N,), each at least 1."""
+        if isinstance(self.encoder_embed, ConvSubsampling):
+            return self.encoder(*self.encoder_embed(features, feature_lens))
         mask_padding = self.config.encoder.mask_padding
         if mask_padding:
             features = features.masked_fill(~frame_mask(feature_lens, features.shape[1])[..., None], SILENCE)
@@ -80,6 +89,7 @@ class AsrModel(nn.Module):
     def initial_states(self, batch_size: int = 1) -> list[Tensor]:
         """What streaming_forward wants with the first chunk: states of the layers, left frames of the embedding
         (N, 128, 3, F'), and the number of embedding frames seen (N,)."""
+        assert isinstance(self.encoder_embed, Conv2dSubsampling) and isinstance(self.encoder, Zipformer)
         device = self.simple_am_proj.weight.device
         return [
             *self.encoder.initial_states(batch_size, device),
@@ -100,6 +110,7 @@ class AsrModel(nn.Module):
         Returns:
           encoder_out (N, chunk / 2, D), its lengths (N,), next states.
         """
+        assert isinstance(self.encoder_embed, Conv2dSubsampling) and isinstance(self.encoder, Zipformer)
         *layer_states, embed_left, num_seen = states
         x, lens, embed_left = self.encoder_embed.streaming_forward(features, feature_lens, embed_left)
         left = self.config.encoder.left_context_frames[0]

@@ -70,7 +70,8 @@ class TransducerTask(Task):
 
     def fingerprint(self) -> dict[str, str]:
         """Cuts, vocabulary and the layout of the encoder."""
-        encoder = {f"encoder.{k}": str(v) for k, v in to_mapping(self.config.model.encoder).items()}
+        model = self.config.model
+        encoder = {f"encoder.{k}": str(v) for k, v in to_mapping(model.conformer or model.encoder).items()}
         vocabulary = f"{len(self.tokens)} tokens, sha256 {self.lang_hash[:16]}"
         return self.data.describe() | {"vocabulary": vocabulary} | encoder
 
