@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torchaudio.functional import forced_align
 
-from lhotse_prep.align import BLOCK, Alignment, align, drop_islands
+from lhotse_prep.align import Alignment, align
 from lhotse_prep.errors import DataError
+from lhotse_prep.frames import BLOCK
+from lhotse_prep.islands import drop_islands
 
 Costs = tuple[float | None, float | None]  # star_penalty, skip_cost
 ALL_COSTS: list[Costs] = [(None, None), (0.7, None), (None, 1.5), (0.7, 1.5), (0.1, 0.05)]

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lhotse_prep.align import Alignment, align, drop_islands
+from lhotse_prep.align import Alignment, align
 from lhotse_prep.bootstrap import group_regions, speech_regions, synthetic_times
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import FRAME_SHIFT, SAMPLE_RATE, fbank
+from lhotse_prep.islands import drop_islands
 from lhotse_prep.pronounce import PronunciationUnits
 from lhotse_prep.stretches import WordTimes
 from ml2021.asr.augment import augment_batch, spec_augment
