@@ -1,4 +1,4 @@
-"""Made-up emissions of a CTC model on a lecture, and transcripts with faults: what the benchmarks of the aligner run on.
+"""Made-up emissions of a CTC model on a lecture, and transcripts with faults, for the benchmarks of the aligner.
 
 Tokens come in phrases with pauses between. A model's peak is one to three frames near the token's time; a part of the
 peaks is on a wrong unit, weak, or missing, and some are where nobody speaks. Between peaks blank is nearly sure.

@@ -40,6 +40,7 @@ def align(
     lecture: str = "?",
     star_penalty: float | None = None,
     skip_cost: float | None = None,
+    mismatch_penalty: float | None = None,
     beam: float | None = None,
 ) -> Alignment:
     """The best path of the units through the frames.
@@ -52,6 +53,9 @@ def align(
       lecture: named in errors.
       star_penalty: speech with no text may pass as blank, at the frame's best log-prob less this; None: it may not.
       skip_cost: a unit may be left unspoken at this cost; None: it may not.
+      mismatch_penalty: a unit may be spoken as another, at the log-prob of the frame's best unit less this; None: it
+        may not. Between star_penalty and star_penalty + skip_cost, a wrong unit of the text is timed where there is
+        speech in its place that has no text of its own.
       beam: drop states whose log-prob is so much less than the best of their frame. Where that may have lost the best
         path, which is detected, the search is done again without; None: exact at once.
     Raises:
@@ -59,7 +63,8 @@ def align(
     """
     if len(units) == 0:
         raise DataError(f"lecture {lecture}: its transcript is empty, there is nothing to align")
-    with FrameReader(log_probs, np.asarray(units, dtype=np.int64), lecture, star_penalty) as reader:
+    units = np.asarray(units, dtype=np.int64)
+    with FrameReader(log_probs, units, lecture, star_penalty, mismatch_penalty) as reader:
         text = _Text.of(reader.symbols, skip_cost)
         if beam is not None:
             path = _search(reader, text, _Band(text, beam), lecture)

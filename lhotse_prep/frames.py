@@ -30,15 +30,18 @@ class FrameReader:
         units: NDArray[np.int64],
         lecture: str,
         star_penalty: float | None,
+        mismatch_penalty: float | None,
     ) -> None:
         """
         Args:
           log_probs: (T, V), or blocks of it.
           units: (U,), U > 0, ids in 1..V - 1.
           lecture: named in errors.
-          star_penalty: speech without text counts as blank, at the frame's best less this.
+          star_penalty: speech without text counts as blank, at the frame's best less this; None: it does not.
+          mismatch_penalty: each unit has at least the best unit's log-prob less this; None: its own.
         """
-        self.units, self.lecture, self.star_penalty = units, lecture, star_penalty
+        self.units, self.lecture = units, lecture
+        self.star_penalty, self.mismatch_penalty = star_penalty, mismatch_penalty
         columns, symbols = np.unique(units, return_inverse=True)
         self.columns, self.symbols = np.append(0, columns), symbols.reshape(-1).astype(np.int64) + 1
         self.array = log_probs if isinstance(log_probs, np.ndarray) else None
@@ -88,15 +91,20 @@ class FrameReader:
         blank_scores = self._blank_scores[index]
         begin = index * BLOCK
         if self.array is not None:
-            return self._text_columns(self.array[begin : begin + BLOCK]), blank_scores
+            return self._emissions(self.array[begin : begin + BLOCK]), blank_scores
         assert self._spool is not None
         num_columns = len(self.columns)
         self._spool.seek(begin * num_columns * 4)
         data = self._spool.read(len(blank_scores) * num_columns * 4)
         return np.frombuffer(data, np.float32).reshape(-1, num_columns), blank_scores
 
-    def _text_columns(self, whole: NDArray[np.floating]) -> NDArray[np.float32]:
-        return np.take(np.asarray(whole), self.columns, axis=1).astype(np.float32, copy=False)
+    def _emissions(self, whole: NDArray[np.floating]) -> NDArray[np.float32]:
+        """(F, V) -> (F, C) of the text's units."""
+        result = np.take(np.asarray(whole), self.columns, axis=1).astype(np.float32, copy=False)
+        if self.mismatch_penalty is not None:
+            least = whole[:, 1:].max(axis=1, keepdims=True).astype(np.float32) - np.float32(self.mismatch_penalty)
+            np.maximum(result[:, 1:], least, out=result[:, 1:])
+        return result
 
     def _read(self, whole: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Check a block; the text's columns (F, C) and the score of blank (F,)."""
@@ -106,7 +114,7 @@ class FrameReader:
                 f"lecture {self.lecture}: the model's log-probs are not finite between frames {self.num_frames} and "
                 f"{self.num_frames + len(whole)}; is the audio damaged?"
             )
-        emissions = self._text_columns(whole)
+        emissions = self._emissions(whole)
         blank_scores = emissions[:, 0].copy()
         if self.star_penalty is not None:
             blank_scores = np.maximum(blank_scores, best - np.float32(self.star_penalty))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from lhotse import SupervisionSegment
@@ -11,15 +10,7 @@ from lhotse.supervision import AlignmentItem
 from numpy.typing import NDArray
 
 from lhotse_prep.prep_config import StretchConfig
-
-
-@dataclass(frozen=True)
-class WordTimes:
-    """Where each word of a transcript is spoken."""
-
-    start: NDArray[np.float64]  # (W,) seconds, ascending; NaN for a word that is not spoken
-    end: NDArray[np.float64]  # (W,) seconds
-    score: NDArray[np.float64]  # (W,) mean probability of the word's units, 0..1
+from lhotse_prep.word_times import WordTimes
 
 
 def make_stretches(

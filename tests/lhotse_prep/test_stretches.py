@@ -7,7 +7,8 @@ import pytest
 from lhotse import SupervisionSegment
 
 from lhotse_prep.prep_config import StretchConfig
-from lhotse_prep.stretches import WordTimes, make_stretches, onset_errors
+from lhotse_prep.stretches import make_stretches, onset_errors
+from lhotse_prep.word_times import WordTimes
 
 
 def lecture(num_words: int, duration: float = 100.0) -> SupervisionSegment:

@@ -20,9 +20,9 @@ from lhotse_prep.align import Alignment, align
 from lhotse_prep.bootstrap import group_regions, speech_regions, synthetic_times
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import FRAME_SHIFT, SAMPLE_RATE, fbank
-from lhotse_prep.islands import drop_islands
+from lhotse_prep.islands import drop_strays
 from lhotse_prep.pronounce import PronunciationUnits
-from lhotse_prep.stretches import WordTimes
+from lhotse_prep.word_times import WordTimes, complete
 from ml2021.asr.augment import augment_batch, spec_augment
 from ml2021.asr.model import CtcModel
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
@@ -92,7 +92,13 @@ def align_lectures(
     times = {x.id: _align(model, x, encoded[x.id], config, device, with_star=True) for x in lectures}
     lag = onset_lag(lectures, times)
     logger.info("aligner: first words of stretches fire %.0f ms after speech begins; taken off", 1000 * lag)
-    return {k: WordTimes(np.maximum(v.start - lag, 0), v.end - lag, v.score) for k, v in times.items()}
+    return {x.id: _completed(x, times[x.id], lag, encoded[x.id]) for x in lectures}
+
+
+def _completed(lecture: Lecture, times: WordTimes, lag: float, units: list[list[int]]) -> WordTimes:
+    """Take off the lag, and let voice activity help."""
+    early = WordTimes(np.maximum(times.start - lag, 0), times.end - lag, times.score)
+    return complete(early, np.array([len(u) for u in units]), lecture.regions / SAMPLE_RATE)
 
 
 def _train_round(
@@ -149,11 +155,11 @@ def align_words(
 ) -> WordTimes:
     """Word times from frame log-probs; with_star allows speech without text and text without speech."""
     flat = np.array([u for word in word_units for u in word], dtype=np.int64)
-    star, skip = (STAR_PENALTY, config.skip_cost) if with_star else (None, None)
-    path = align(log_probs, flat, lecture_id, star, skip)
     if with_star:
-        isolation = 5 * SAMPLE_RATE // FRAME
-        path = drop_islands(path, config.min_island, isolation)
+        path = align(log_probs, flat, lecture_id, STAR_PENALTY, config.skip_cost, config.mismatch_penalty)
+        path = drop_strays(path, config.min_island, isolation=5 * SAMPLE_RATE // FRAME, second=SAMPLE_RATE // FRAME)
+    else:
+        path = align(log_probs, flat, lecture_id)
     return _words_of_units(path, [len(w) for w in word_units])
 
 
