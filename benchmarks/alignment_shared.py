@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for data [a temporary one]")
     parser.add_argument("--delete", type=float, default=60.0, help="seconds of transcript [%(default)s]")
     parser.add_argument("--voice", action="append", default=[], metavar="RATE:SNR",
-                        help="also at this rate, pitch with it, in pink noise at this many dB, for example 1.2:15")  # fmt: skip
+                        help="also at this rate and pitch, in pink noise at this many dB, such as 1.2:15")  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the places that are deleted")
     args = parser.parse_args()
     if not (args.corpus.exists() and args.truth.is_dir()):

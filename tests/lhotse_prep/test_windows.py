@@ -87,10 +87,41 @@ def test_windows_keep_their_limits_and_hold_their_supervisions(seed: int) -> Non
 def test_words_stay_where_they_were_in_the_recording() -> None:
     recording, stretches = random_lecture(3)
     cuts, _ = make_windows(recording, stretches, WindowConfig(), for_training=False)
-    spoken = {(i.symbol, round(i.start, 2)) for s in stretches for i in s.alignment["word"]}
-    found = {(i.symbol, round(i.start + c.start, 2)) for c in cuts for s in c.supervisions for i in s.alignment["word"]}
-    assert {w for w, _ in found} == {w for w, _ in spoken} and len(found) == len(spoken)
+    spoken = [i for s in stretches for i in s.alignment["word"]]  # Lhotse's alignments count from the recording's start
+    assert [i for c in cuts for s in c.supervisions for i in s.alignment["word"]] == spoken
+    begins = [c.start + s.start for c in cuts for s in c.supervisions]
+    assert begins == pytest.approx([s.alignment["word"][0].start for c in cuts for s in c.supervisions], abs=1e-3)
     assert isinstance(cuts, CutSet) and all(isinstance(c, MonoCut) and c.recording_id == "l" for c in cuts)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_lhotse_trims_and_windows_the_cuts(seed: int) -> None:
+    recording, stretches = random_lecture(seed)
+    cuts, _ = make_windows(recording, stretches, WindowConfig(), for_training=False)
+    trimmed = cuts.trim_to_supervisions(keep_overlapping=False)
+    assert [t.supervisions[0].text for t in trimmed] == [s.text for c in cuts for s in c.supervisions]
+    for cut in trimmed:
+        (s,) = cut.supervisions
+        assert cut.recording_id == "l" and s.start == pytest.approx(0, abs=1e-3)
+        assert cut.start == pytest.approx(s.alignment["word"][0].start, abs=1e-3)
+        assert cut.duration == pytest.approx(s.duration, abs=1e-3)
+    words = [w for c in cuts for w in c.trim_to_alignments("word")]
+    assert [w.supervisions[0].text for w in words] == tokens_of(stretches)
+    times = [i.start for s in stretches for i in s.alignment["word"]]
+    assert [w.start for w in words] == pytest.approx(times, abs=1e-3)
+    assert sum(c.duration for c in cuts.cut_into_windows(3.0)) == pytest.approx(sum(c.duration for c in cuts), abs=0.05)
+    cuts.describe()
+
+
+def test_low_confidence_is_kept_out_of_training_by_the_threshold() -> None:
+    recording, stretches = random_lecture(4)
+    low = [s.id for s in stretches if s.custom["confidence"] < 0.3]
+    cuts, left_out = make_windows(recording, stretches, WindowConfig(min_duration=0.01), for_training=True)
+    assert low and {s.id.rstrip("ab") for s in left_out} == set(low)
+    everything, none = make_windows(
+        recording, stretches, WindowConfig(min_duration=0.01, min_confidence=0.0), for_training=True
+    )
+    assert not none and len(tokens_of([s for c in everything for s in c.supervisions])) == len(tokens_of(stretches))
 
 
 def test_long_stretch_is_split_at_its_widest_gap() -> None:
