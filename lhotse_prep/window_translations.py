@@ -32,19 +32,19 @@ def with_translations(cuts: CutSet, pairs: Sequence[Mapping[str, Any]]) -> tuple
       cuts: windows, whose supervisions have `first_token` and the transcript's tokens as text.
       pairs: rows of bitext/*.jsonl: "lecture", "first_token", "num_tokens" and "target".
     Returns:
-      The cuts with custom["translated_text"]["eng"] where a sentence begins, and how many pairs were left out since
-      the tokens of their sentence are not all in one window.
+      The cuts with custom["translated_text"]["eng"] where a sentence begins, and how many pairs of their lectures were
+      left out since the tokens of the sentence are not all in one window.
     """
-    by_lecture: dict[str, list[Mapping[str, Any]]] = {}
+    by_lecture: dict[str, list[Mapping[str, Any]]] = {cut.recording_id: [] for cut in cuts}
     for pair in sorted(pairs, key=lambda p: int(p["first_token"])):
-        if pair["num_tokens"] and pair["target"]:
-            by_lecture.setdefault(pair["lecture"], []).append(pair)
+        if pair["num_tokens"] and pair["target"] and pair["lecture"] in by_lecture:
+            by_lecture[pair["lecture"]].append(pair)
     result, num_placed = [], 0
     for cut in cuts:
         held = {t for s in cut.supervisions for t in _tokens(s)}
         whole = [
             p
-            for p in by_lecture.get(cut.recording_id, [])
+            for p in by_lecture[cut.recording_id]
             if int(p["first_token"]) in held and int(p["first_token"]) + int(p["num_tokens"]) - 1 in held
         ]
         num_placed += len(whole)

@@ -21,6 +21,7 @@ from ml2021.config import AlignerConfig
 
 logger = logging.getLogger(__name__)
 Heard = tuple[str, Callable[[], NDArray[np.float32]], list[str]]  # a lecture's id, its samples, its words
+_MIN_TIMED = 0.2  # part of a transcript's words that a model must find
 _UNITS_PER_WORD = 2  # of a word that only a recogniser's words time
 
 
@@ -55,6 +56,12 @@ def times_of_model(
             regions[name] = speech_regions(samples, name)
             units[name] = acoustic.encode(_checked(words, name))
             times[name] = align_words(acoustic.blocks(samples), units[name], name, acoustic.frame, config)
+            timed = float(np.isfinite(times[name].start).mean())
+            if timed < _MIN_TIMED:
+                raise DataError(
+                    f"lecture {name}: {path} hears only {timed:.1%} of its transcript, under {_MIN_TIMED:.0%}; "
+                    "is this the transcript of another recording, or the model of another language?"
+                )
             logger.info("%s: aligned with %s", name, path)
     return finish_times(times, units, regions), regions
 

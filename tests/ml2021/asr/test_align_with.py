@@ -97,6 +97,20 @@ def test_vocabulary_of_another_language_is_refused(hugging_face: Path, monkeypat
         align_with.times_of_model(hugging_face, lectures, AlignerConfig(), CPU)
 
 
+def test_transcript_of_another_recording_is_refused(hugging_face: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is sure of other words than these, and more of these than the recording has frames."""
+    monkeypatch.setattr(align_with, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
+    acoustic = load_acoustic(hugging_face, CPU)
+    log_probs = np.full((200, 9), -12.0, np.float32)
+    log_probs[:, 0] = -0.01
+    monkeypatch.setattr(acoustic, "blocks", lambda audio: iter([log_probs]))
+    monkeypatch.setattr(align_with, "load_acoustic", lambda path, device: acoustic)
+    for count in (20, 500):
+        lectures = [("week10_1", lambda: samples(4.0), ["我", "們", "講", "bert"] * count)]
+        with pytest.raises(DataError, match="lecture week10_1: .* hears only .* of its transcript"):
+            align_with.times_of_model(hugging_face, lectures, AlignerConfig(), CPU)
+
+
 def test_hugging_face_folder_that_lacks_a_file(hugging_face: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((hugging_face / "config.json").read_text())
     with pytest.raises(DataError, match="vocab.json"):
