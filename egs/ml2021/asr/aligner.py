@@ -118,7 +118,7 @@ def _align(
     model: CtcModel, lecture: Lecture, units: list[list[int]], config: AlignerConfig, device: torch.device,
     with_star: bool,
 ) -> WordTimes:  # fmt: skip
-    log_probs = np.concatenate(list(log_prob_blocks(model, lecture.features, device)))
+    log_probs = log_prob_blocks(model, lecture.features, device)
     return align_words(log_probs, units, lecture.id, FRAME, config if with_star else None)
 
 
