@@ -114,8 +114,9 @@ def _group(
         before = _middle(supervisions[group[0] - 1], first) if group[0] > 0 else 0.0
         after = _middle(last, supervisions[group[-1] + 1]) if group[-1] + 1 < len(supervisions) else float("inf")
         # rounded times of neighbours may overlap by a tenth of a millisecond: a supervision never begins before its cut
-        begin = max(0.0, min(first.start, max(before, first.start - config.padding)))
-        end = min(recording_duration, max(last.end, min(after, last.end + config.padding)))
+        padding = min(config.padding, max(0.0, (config.max_duration - (last.end - first.start)) / 2))
+        begin = max(0.0, min(first.start, max(before, first.start - padding)))
+        end = min(recording_duration, max(last.end, min(after, last.end + padding)))
         if end - begin < (config.min_duration if for_training else _MIN_AUDIO):
             dropped.update(group)
         else:

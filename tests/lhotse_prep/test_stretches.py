@@ -35,6 +35,11 @@ def test_pause_and_untimed_word_end_a_stretch() -> None:
     assert found[0].custom["confidence"] == 0.5
 
 
+def test_no_word_is_drawn_out_over_speech_without_text() -> None:
+    found = make_stretches(lecture(3), times((1.0, 1.1), (1.4, 1.5), (60.0, 60.1)), WHOLE, StretchConfig(max_word=1.2))
+    assert [(s.text, s.start, s.end) for s in found] == [("w0 w1", 1.0, 2.6), ("w2", 60.0, 61.2)]
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_stretches_are_in_order_and_hold_each_timed_word_once(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
 from lhotse_prep.errors import ConfigError
-from lhotse_prep.prep_config import WindowConfig
+from lhotse_prep.prep_config import StretchConfig, WindowConfig
+from lhotse_prep.stretches import make_stretches
 from lhotse_prep.windows import decoding_chunks, make_windows, split_long
+from lhotse_prep.word_times import WordTimes
 
 RATE = 16_000
 
@@ -82,6 +85,38 @@ def test_windows_keep_their_limits_and_hold_their_supervisions(seed: int) -> Non
         assert all(gap <= config.max_gap for gap in gaps)
         firsts = [(s.custom["first_token"], len(s.text.split())) for s in cut.supervisions]
         assert all(a + n == b for (a, n), (b, _) in zip(firsts, firsts[1:]))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_alignments_are_parted_exactly(seed: int) -> None:
+    """From word times to windows: each timed word once, in order, at its time; words without a time nowhere."""
+    rng = np.random.default_rng(seed)
+    num_words = int(rng.integers(1, 300))
+    start = np.cumsum(rng.exponential(0.3, num_words) + (rng.random(num_words) < 0.05) * rng.uniform(1, 8, num_words))
+    end = start + rng.uniform(0.02, 0.4, num_words)
+    unspoken = rng.random(num_words) < rng.choice([0.0, 0.1, 0.5])
+    unspoken[0] = False
+    start[unspoken] = end[unspoken] = np.nan
+    duration = float(np.nanmax(end)) + 1
+    lecture = SupervisionSegment("l", "l", 0.0, duration, text=" ".join(f"w{i}" for i in range(num_words)))
+    regions = np.array([[0.0, duration]])
+    times = WordTimes(start, end, rng.random(num_words))
+    stretches = make_stretches(lecture, times, regions, StretchConfig())
+    recording = Recording("l", [], RATE, int(duration * RATE), int(duration * RATE) / RATE)
+    config = WindowConfig(target_duration=8.0, max_duration=10.0)
+    cuts, left_out = make_windows(recording, stretches, config, for_training=bool(seed % 2))
+    in_windows, elsewhere = tokens_of([s for c in cuts for s in c.supervisions]), tokens_of(left_out)
+    timed = [f"w{i}" for i in np.flatnonzero(~unspoken)]
+    assert sorted(in_windows + elsewhere) == sorted(timed)
+    assert in_windows == [w for w in timed if w in set(in_windows)]
+    assert seed % 2 or all(s.duration < 0.1 for s in left_out)  # only what has no audio to speak of
+    for cut in cuts:
+        assert cut.duration <= config.max_duration + 1e-3
+        for s in cut.supervisions:
+            assert s.start >= 0 and s.end <= cut.duration + 1e-3
+            for item in s.alignment["word"]:
+                assert item.start == pytest.approx(start[int(item.symbol[1:])], abs=0.05)
+                assert cut.start - 1e-3 <= item.start and item.end <= cut.end + 1e-3
 
 
 def test_words_stay_where_they_were_in_the_recording() -> None:
