@@ -15,7 +15,8 @@ def drop_strays(alignment: Alignment, min_units: int, isolation: int, second: in
     """Untime what is likely to be in a wrong place.
 
     - Runs of fewer than min_units units that stand more than `isolation` frames from all others: matches in speech
-      that has no text. Where no run has as many, all stay: there is nothing that they would be strays from.
+      that has no text. Where no run has as many, all stay: there is nothing that they would be strays from. And runs
+      of fewer than half as many that stand so far from the others on one side, and two seconds on the other.
     - Runs of fewer than min_units units with more doubtful units than that, and at least three, on both sides in the
       text, and runs of more than three doubtful units: matches of text that is not spoken. A unit is doubtful where it
       has no time, or the model hardly hears it.
@@ -30,7 +31,7 @@ def drop_strays(alignment: Alignment, min_units: int, isolation: int, second: in
     timed = alignment.start >= 0
     weak = alignment.score < _WEAK
     timed &= ~_islands_of_text(timed, weak, min_units)
-    timed &= ~_islands_of_time(alignment, timed, min_units, isolation)
+    timed &= ~_islands_of_time(alignment, timed, min_units, isolation, second)
     timed &= ~_weak_at_gaps(alignment, timed, second)
     return Alignment(
         np.where(timed, alignment.start, -1), np.where(timed, alignment.end, -1),
@@ -59,16 +60,21 @@ def _runs(units: NDArray[np.int64], gap: int) -> list[NDArray[np.int64]]:
 
 
 def _islands_of_time(
-    alignment: Alignment, timed: NDArray[np.bool_], min_units: int, isolation: int
+    alignment: Alignment, timed: NDArray[np.bool_], min_units: int, isolation: int, second: int
 ) -> NDArray[np.bool_]:
-    """(U,) which units are in a short run far from all others in time."""
+    """(U,) which units are in a short run far from all others in time, or in a shorter one astray from one side."""
     spoken = np.flatnonzero(timed)
     gaps = alignment.start[spoken[1:]] - alignment.end[spoken[:-1]]
-    runs = np.split(spoken, np.flatnonzero(gaps > isolation) + 1)
     result = np.zeros_like(timed)
-    if max(len(run) for run in runs) >= min_units:
-        for run in runs:
-            result[run] = len(run) < min_units
+    runs = np.split(spoken, np.flatnonzero(gaps > isolation) + 1)
+    if max(len(run) for run in runs) < min_units:
+        return result
+    for run in runs:
+        result[run] = len(run) < min_units
+    closer = np.flatnonzero(gaps > 2 * second)
+    for run, before, after in zip(np.split(spoken, closer + 1)[1:], closer, closer[1:]):
+        if 2 * len(run) < min_units and max(gaps[before], gaps[after]) > isolation:
+            result[run] = True
     return result
 
 

@@ -15,7 +15,7 @@ _LONGEST_FILL = 3.0  # seconds that the words between two timed ones may take
 _LEAST_SPEECH, _MOST_SPEECH = 0.4, 2.5  # speech found for words, in parts of what they are expected to take
 _LONG_WORD = 0.5  # seconds that a word may take whatever is expected: foreign ones are often spelt
 _SLACK = 0.15  # seconds of speech that may be a neighbour's
-_REST = 0.3  # seconds of speech that may be the rest of the last word before a pause
+_REST = 0.65  # seconds of speech that may be the rest of the last word before a pause
 _LATEST_ONSET = 0.5  # seconds from the begin of speech to the time of its first word, at most, to be drawn there
 
 
@@ -48,11 +48,11 @@ def complete(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np
         begin = max(end[first - 1], start[first - 1] + unit * num_units[first - 1])
         pieces = _clip(regions, begin, start[stop])
         wanted = unit * num_units[first:stop].sum()
-        if len(pieces) > 1 and _length(pieces[:1]) < _REST:
-            pieces = min(pieces, pieces[1:], key=lambda p: abs(np.log(_length(p) / wanted)))
         most = max(_MOST_SPEECH * wanted, _LONG_WORD * (stop - first)) + _SLACK
-        if wanted <= _LONGEST_FILL and _LEAST_SPEECH * wanted <= _length(pieces) <= most:
-            start[first:stop], end[first:stop] = _spread(num_units[first:stop], pieces)
+        fitting = [p for p in _choices(pieces) if _LEAST_SPEECH * wanted <= _length(p) <= most]
+        if fitting and wanted <= _LONGEST_FILL:
+            speech = min(fitting, key=lambda p: abs(np.log(_length(p) / wanted)))
+            start[first:stop], end[first:stop] = _spread(num_units[first:stop], speech)
     return WordTimes(_drawn_to_onsets(start, end, regions), end, times.score)
 
 
@@ -68,6 +68,11 @@ def _clip(regions: NDArray[np.float64], begin: float, end: float) -> NDArray[np.
     first, stop = np.searchsorted(regions[:, 1], begin, side="right"), np.searchsorted(regions[:, 0], end)
     pieces = np.clip(regions[first:stop], begin, max(begin, end))
     return pieces[pieces[:, 1] > pieces[:, 0]]
+
+
+def _choices(pieces: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """The pieces of speech, and those without the first: it may be the rest of the last word before a pause."""
+    return [pieces, pieces[1:]] if len(pieces) > 1 and _length(pieces[:1]) < _REST else [pieces]
 
 
 def _length(pieces: NDArray[np.float64]) -> float:

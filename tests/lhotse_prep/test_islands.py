@@ -46,6 +46,14 @@ def test_other_runs_stay(starts: list[int]) -> None:
     assert kept(starts) == starts
 
 
+def test_single_unit_astray_from_the_run_that_it_begins_or_ends_is_untimed() -> None:
+    assert kept([0, 3, 6, 200, 260, 263, 266]) == [0, 3, 6, -1, 260, 263, 266]
+    assert kept([0, 3, 6, 66, 260, 263, 266]) == [0, 3, 6, -1, 260, 263, 266]
+    assert kept([0, 3, 6, 200, 240, 243, 246]) == [0, 3, 6, 200, 240, 243, 246]  # not far from what follows
+    assert kept([0, 3, 6, 66, 126, 129, 132]) == [0, 3, 6, 66, 126, 129, 132]  # not far from anything
+    assert kept([0, 60, 63, 66, 200, 203, 206, 260]) == [0, 60, 63, 66, 200, 203, 206, 260]  # first and last words
+
+
 def test_match_within_text_that_is_not_spoken_is_untimed() -> None:
     skipped = [-1] * 5
     assert kept([0, 3, 6, *skipped, 9, *skipped, 12, 15, 18]) == [0, 3, 6, *skipped, -1, *skipped, 12, 15, 18]
