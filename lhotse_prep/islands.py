@@ -19,7 +19,7 @@ def drop_strays(alignment: Alignment, min_units: int, isolation: int, second: in
       of fewer than half as many that stand so far from the others on one side, and two seconds on the other.
     - Runs of fewer than min_units units with more doubtful units than that, and at least three, on both sides in the
       text, and runs of more than three doubtful units: matches of text that is not spoken. A unit is doubtful where it
-      has no time, or the model hardly hears it.
+      has no time, or the model hardly hears it (and hears most others).
     - Units that the model hardly hears beside a gap of more than a second: they may as well belong beyond it.
 
     Args:
@@ -29,10 +29,12 @@ def drop_strays(alignment: Alignment, min_units: int, isolation: int, second: in
       second: frames of a second.
     """
     timed = alignment.start >= 0
-    weak = alignment.score < _WEAK
+    weak = timed & (alignment.score < _WEAK)
+    if 2 * weak.sum() > timed.sum():  # a model that hardly hears anything: this tells nothing of single units
+        weak[:] = False
     timed &= ~_islands_of_text(timed, weak, min_units)
     timed &= ~_islands_of_time(alignment, timed, min_units, isolation, second)
-    timed &= ~_weak_at_gaps(alignment, timed, second)
+    timed &= ~_weak_at_gaps(alignment, timed, weak, second)
     return Alignment(
         np.where(timed, alignment.start, -1), np.where(timed, alignment.end, -1),
         np.where(timed, alignment.score, 0.0), alignment.total,
@@ -43,6 +45,8 @@ def _islands_of_text(timed: NDArray[np.bool_], weak: NDArray[np.bool_], min_unit
     """(U,) which units are in a short run between more doubtful ones at both sides, or in a long run of these."""
     firm = timed & ~weak
     runs = _runs(np.flatnonzero(firm), _TEXT_GAP)
+    if max((len(run) for run in runs), default=0) < min_units:
+        return np.zeros_like(timed)
     for i, run in enumerate(runs):
         before = run[0] - runs[i - 1][-1] - 1 if i else run[0]
         after = runs[i + 1][0] - run[-1] - 1 if i + 1 < len(runs) else len(timed) - 1 - run[-1]
@@ -78,18 +82,19 @@ def _islands_of_time(
     return result
 
 
-def _weak_at_gaps(alignment: Alignment, timed: NDArray[np.bool_], longest_gap: int) -> NDArray[np.bool_]:
+def _weak_at_gaps(
+    alignment: Alignment, timed: NDArray[np.bool_], weak: NDArray[np.bool_], longest_gap: int
+) -> NDArray[np.bool_]:
     """(U,) which units are weak and at an edge of a gap, or only weak units away from it."""
     spoken = np.flatnonzero(timed)
-    weak = alignment.score[spoken] < _WEAK
     gaps = alignment.start[spoken[1:]] - alignment.end[spoken[:-1]] > longest_gap
     result = np.zeros_like(timed)
     for i in np.flatnonzero(gaps).tolist():
         before, after = i, i + 1
-        while before >= 0 and weak[before]:
+        while before >= 0 and weak[spoken[before]]:
             result[spoken[before]] = True
             before -= 1
-        while after < len(spoken) and weak[after]:
+        while after < len(spoken) and weak[spoken[after]]:
             result[spoken[after]] = True
             after += 1
     return result

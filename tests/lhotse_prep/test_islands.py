@@ -68,6 +68,12 @@ def test_units_that_are_hardly_heard_go_beside_long_gaps_and_in_long_runs() -> N
     assert kept([0, 3, 6, 9, 12, 15, 18, 21, 24, 27], weak) == [0, 3, 6, -1, -1, -1, -1, 21, 24, 27]
 
 
+def test_model_that_hardly_hears_anything_keeps_its_times() -> None:
+    starts = [0, 3, 6, 60, 63, 66, -1, -1, -1, 69, -1, -1, -1, 72]
+    assert kept(starts, weak=(0, 1, 2, 3, 4, 9)) == [0, 3, 6, 60, 63, 66, -1, -1, -1, -1, -1, -1, -1, 72]
+    assert kept([0, -1, -1, -1, 60, -1, -1, -1, 90], weak=(0, 4, 8)) == [0, -1, -1, -1, 60, -1, -1, -1, 90]
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("seed", "noise"), [(0, CLEAN), (1, MEDIUM)])
 def test_faults_of_the_transcript(fault: str, seed: int, noise: Noise) -> None:
