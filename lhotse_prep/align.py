@@ -1,24 +1,27 @@
-"""Frame log-probs + unit ids -> unit times: exact CTC Viterbi over a whole lecture, in little memory.
+"""Frame log-probs + unit ids -> unit times: exact CTC Viterbi over a whole lecture, in little memory and time.
 
-States are blank, u1, blank, u2, ..., uU, blank (Graves et al., 2006). Only every 512th row of scores is kept; the
-back-trace makes the back-pointers of one block at a time, so memory grows with S * 512 + S * T / 512, not with S * T.
+Only every 512th row of scores is kept. The way back makes the back-pointers of one block at a time, and only of the
+units that the path can have passed in it, so memory grows with U * T / 512.
 
-Legend: T frames, V units with blank, U units in the text, S = 2U + 1 states.
+Legend: T frames, V symbols with blank (0), U units in the text, C different symbols in the text, with blank.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from lhotse_prep.errors import DataError
+from lhotse_prep.frames import BLOCK, FrameReader
+from lhotse_prep.viterbi import LANES, NEVER, advance_band, advance_lanes, point_back, walk_back
 
-BLOCK = 512  # frames between kept rows
-_NEVER = np.float32(-1e30)
-_STAY, _NEXT, _JUMP, _SKIP = 0, 1, 2, 3
+logger = logging.getLogger(__name__)
+_FIRST_WINDOW = 256  # units looked at on the way back through a block, at first
 
 
 @dataclass(frozen=True)
@@ -32,170 +35,204 @@ class Alignment:
 
 
 def align(
-    log_probs: NDArray[np.float32],
+    log_probs: NDArray[np.floating] | Iterable[NDArray[np.floating]],
     units: NDArray[np.int64],
     lecture: str = "?",
     star_penalty: float | None = None,
     skip_cost: float | None = None,
+    mismatch_penalty: float | None = None,
+    beam: float | None = None,
 ) -> Alignment:
     """The best path of the units through the frames.
 
     Args:
-      log_probs: (T, V), float32, blank is column 0.
+      log_probs: (T, V), float32 or float16, an array or memory map, of which a block is copied at a time; or blocks
+        (F, V) of it in order, of any lengths, which are read once (their columns that the text needs wait in a
+        temporary file for the way back). Blank is column 0.
       units: (U,) ids of the text.
       lecture: named in errors.
       star_penalty: speech with no text may pass as blank, at the frame's best log-prob less this; None: it may not.
       skip_cost: a unit may be left unspoken at this cost; None: it may not.
+      mismatch_penalty: a unit may be spoken as another, at the log-prob of the frame's best unit less this; None: it
+        may not. Between star_penalty and star_penalty + skip_cost, a wrong unit of the text is timed where there is
+        speech in its place that has no text of its own.
+      beam: drop states whose log-prob is so much less than the best of their frame. Where that may have lost the best
+        path, which is detected, the search is done again without; None: exact at once.
     Raises:
       DataError: empty text, no frames, more units than frames, an id outside the vocabulary, log-probs not finite.
     """
-    num_frames, num_symbols = log_probs.shape
     if len(units) == 0:
         raise DataError(f"lecture {lecture}: its transcript is empty, there is nothing to align")
-    if num_frames == 0:
-        raise DataError(f"lecture {lecture}: it has no frames; is the recording empty?")
-    outside = units[(units < 1) | (units >= num_symbols)]
-    if len(outside):
-        raise DataError(f"lecture {lecture}: unit {outside[0]} is outside the model's vocabulary 1..{num_symbols - 1}")
-    repeats = int((units[1:] == units[:-1]).sum())
-    if skip_cost is None and len(units) + repeats > num_frames:
-        raise DataError(
-            f"lecture {lecture}: {len(units)} units (and {repeats} repeats) do not fit into {num_frames} frames; "
-            "is this the transcript of another recording?"
-        )
-    if not np.isfinite(log_probs).all():
-        raise DataError(f"lecture {lecture}: the aligner's log-probs are not finite; is the audio damaged?")
-    blank = log_probs[:, 0].copy()
-    if star_penalty is not None:
-        blank = np.maximum(blank, log_probs.max(axis=1) - np.float32(star_penalty))
-    skip = np.float32(1e30 if skip_cost is None else skip_cost)
-    rows = _forward(log_probs, blank, units, skip)
-    states, total = _trace_back(log_probs, blank, units, skip, rows)
-    if total <= _NEVER / 2:
+    units = np.asarray(units, dtype=np.int64)
+    with FrameReader(log_probs, units, lecture, star_penalty, mismatch_penalty) as reader:
+        text = _Text.of(reader.symbols, skip_cost)
+        if beam is not None:
+            path = _search(reader, text, _Band(text, beam), lecture)
+            if path is not None and reader.best_total - path.total <= beam:
+                return path
+            logger.info("lecture %s: a beam of %g may have lost the best path; searching without", lecture, beam)
+        path = _search(reader, text, _Lanes(text), lecture)
+    if path is None:
         raise DataError(f"lecture {lecture}: no alignment exists; is this the transcript of another recording?")
-    start, end, score = _unit_spans(log_probs, units, states)
-    return Alignment(start, end, score, float(total))
+    return path
 
 
-def drop_islands(alignment: Alignment, min_units: int, isolation: int) -> Alignment:
-    """Untime runs of fewer than min_units spoken units that stand more than `isolation` frames from all others.
+@dataclass(frozen=True)
+class _Text:
+    """The units as the search sees them; position U stands for the end of the text."""
 
-    Where no run has as many, all stay: there is nothing that they would be strays from.
+    symbols: NDArray[np.int64]  # (U + 1,) columns of the reader's blocks
+    jump: NDArray[np.float32]  # (U + 1,) 0, or NEVER where a blank must come before
+    skip: np.float32
+    may_skip: bool
+
+    @classmethod
+    def of(cls, symbols: NDArray[np.int64], skip_cost: float | None) -> _Text:
+        symbols = np.append(symbols, 0)
+        jump = np.where(symbols == np.roll(symbols, 1), NEVER, np.float32(0))
+        jump[0] = NEVER
+        return cls(symbols, jump, np.float32(1e30 if skip_cost is None else skip_cost), skip_cost is not None)
+
+
+class _Rows(Protocol):
+    """Scores of all states, advanced a block at a time; row b is that before block b."""
+
+    def advance(self, emissions: NDArray[np.float32], blank_scores: NDArray[np.float32]) -> None:
+        """Go through a block's frames, and keep the row after them."""
+
+    def window(self, row: int, begin: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Copies of the labels and blanks of units begin..stop - 1 in a kept row, (W,) each."""
+
+    def offset(self, row: int) -> float:
+        """What has been taken off the scores of a kept row, so that float32 keeps its precision near zero."""
+
+
+class _Lanes:
+    """All states."""
+
+    def __init__(self, text: _Text) -> None:
+        self.text = text
+        self.num_rows = -(-len(text.symbols) // LANES)
+        padding = self.num_rows * LANES - len(text.symbols)
+        self.symbols = self._in_lanes(np.pad(text.symbols, (0, padding)))
+        self.jump = self._in_lanes(np.pad(text.jump, (0, padding), constant_values=NEVER))
+        self.label = np.full((self.num_rows + 1, LANES), NEVER)
+        self.blank = self.label.copy()
+        self.blank[1, 0] = 0.0
+        self.kept = [self._row()]
+        self.offsets = [0.0]
+
+    def _in_lanes(self, values: NDArray) -> NDArray:
+        return np.ascontiguousarray(values.reshape(LANES, self.num_rows).T)
+
+    def _row(self) -> NDArray[np.float32]:
+        return np.stack([self.label[1:], self.blank[1:]])
+
+    def advance(self, emissions: NDArray[np.float32], blank_scores: NDArray[np.float32]) -> None:
+        self.label, self.blank = advance_lanes(
+            emissions, blank_scores, self.symbols, self.jump, self.label, self.blank, self.text.skip, self.text.may_skip
+        )
+        best = max(self.label[1:].max(), self.blank[1:].max())
+        self.label -= best
+        self.blank -= best
+        self.kept.append(self._row())
+        self.offsets.append(self.offsets[-1] + float(best))
+
+    def window(self, row: int, begin: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        lane, place = np.divmod(np.arange(begin, stop), self.num_rows)
+        label, blank = self.kept[row][:, place, lane]
+        return np.ascontiguousarray(label), np.ascontiguousarray(blank)
+
+    def offset(self, row: int) -> float:
+        return self.offsets[row]
+
+
+class _Band:
+    """The states within a beam of the best."""
+
+    def __init__(self, text: _Text, beam: float) -> None:
+        self.text, self.beam = text, np.float32(beam)
+        self.label = np.full(len(text.symbols), NEVER)
+        self.blank = self.label.copy()
+        self.blank[0] = 0.0
+        self.first, self.stop = 0, 1
+        self.kept = [self._row()]
+        self.offsets = [0.0]
+
+    def _row(self) -> tuple[int, NDArray[np.float32]]:
+        band = slice(self.first, self.stop)
+        return self.first, np.stack([self.label[band], self.blank[band]])
+
+    def advance(self, emissions: NDArray[np.float32], blank_scores: NDArray[np.float32]) -> None:
+        self.first, self.stop = advance_band(
+            emissions, blank_scores, self.text.symbols, self.text.jump, self.label, self.blank, self.text.skip,
+            self.beam, self.first, self.stop,
+        )  # fmt: skip
+        band = slice(self.first, self.stop)
+        best = max(self.label[band].max(), self.blank[band].max())
+        self.label[band] -= best
+        self.blank[band] -= best
+        self.kept.append(self._row())
+        self.offsets.append(self.offsets[-1] + float(best))
+
+    def window(self, row: int, begin: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        first, values = self.kept[row]
+        result = np.full((2, stop - begin), NEVER)
+        low, high = max(begin, first), min(stop, first + values.shape[1])
+        if low < high:
+            result[:, low - begin : high - begin] = values[:, low - first : high - first]
+        return result[0], result[1]
+
+    def offset(self, row: int) -> float:
+        return self.offsets[row]
+
+
+def _search(reader: FrameReader, text: _Text, rows: _Rows, lecture: str) -> Alignment | None:
+    """Forward and back; None where no path reaches the end."""
+    num_units = len(text.symbols) - 1
+    for emissions, blank_scores in reader.forward(needs_all_units=not text.may_skip):
+        rows.advance(emissions, blank_scores)
+    num_blocks = reader.num_blocks
+    last_label = float(rows.window(num_blocks, num_units - 1, num_units)[0][0])
+    last_blank = float(rows.window(num_blocks, num_units, num_units + 1)[1][0])
+    in_label = last_label > last_blank
+    unit = num_units - 1 if in_label else num_units
+    final = max(last_label, last_blank)
+    if final <= NEVER / 2:
+        return None
+    start, end = (np.full(num_units + 1, -1, np.int64) for _ in range(2))
+    score = np.zeros(num_units + 1)
+    value = final
+    for block in range(num_blocks - 1, -1, -1):
+        emissions, blank_scores = reader.block(block)
+        value += rows.offset(block + 1) - rows.offset(block)
+        first, pointers = _pointers(rows, block, emissions, blank_scores, text, unit, in_label, value)
+        unit, in_label = walk_back(
+            pointers, emissions, text.symbols, unit, in_label, first, block * BLOCK, start, end, score
+        )
+        value = float(rows.window(block, unit, unit + 1)[0 if in_label else 1][0])
+    score /= np.maximum(end - start, 1)
+    return Alignment(start[:-1], end[:-1], score[:-1], final + rows.offset(num_blocks))
+
+
+def _pointers(
+    rows: _Rows, block: int, emissions: NDArray[np.float32], blank_scores: NDArray[np.float32], text: _Text, unit: int,
+    in_label: bool, value: float,
+) -> tuple[int, NDArray[np.int8]]:  # fmt: skip
+    """Back-pointers of a block for the units that end with `unit`, and which unit they begin with.
+
+    They are enough where they lead to the score `value` that the way forward gave the block's last state; else more
+    units are taken.
     """
-    start, end, score = alignment.start.copy(), alignment.end.copy(), alignment.score.copy()
-    spoken = np.flatnonzero(start >= 0)
-    gaps = start[spoken[1:]] - end[spoken[:-1]]
-    runs = np.split(spoken, np.flatnonzero(gaps > isolation) + 1)
-    if max(len(run) for run in runs) < min_units:
-        return alignment
-    for run in runs:
-        if len(run) < min_units:
-            start[run], end[run], score[run] = -1, -1, 0.0
-    return Alignment(start, end, score, alignment.total)
-
-
-@numba.njit(cache=True)
-def _step(previous, row, pointers, log_probs_t, blank_t, units, skip):  # pragma: no cover (compiled)
-    """One frame: row (S,) from previous (S,); pointers (S,) int8 are filled where given (length S, not 0)."""
-    num_states = 2 * len(units) + 1
-    keep = len(pointers) > 0
-    for s in range(num_states):
-        best, pointer = previous[s], _STAY
-        if s >= 1 and previous[s - 1] > best:
-            best, pointer = previous[s - 1], _NEXT
-        if s % 2 == 1:
-            u = s // 2
-            if u >= 1 and units[u] != units[u - 1] and previous[s - 2] > best:
-                best, pointer = previous[s - 2], _JUMP
-            row[s] = best + log_probs_t[units[u]]
-        else:
-            row[s] = best + blank_t
-            # from the blank before to this one, within the frame: the unit between is not spoken
-            if s >= 2 and row[s - 2] - skip > row[s]:
-                row[s], pointer = row[s - 2] - skip, _SKIP
-        if keep:
-            pointers[s] = pointer
-
-
-@numba.njit(cache=True)
-def _first_row(log_probs_0, blank_0, units, skip):  # pragma: no cover (compiled)
-    row = np.full(2 * len(units) + 1, _NEVER, np.float32)
-    row[0] = blank_0
-    for s in range(2, len(row), 2):
-        row[s] = max(row[s - 2] - skip, _NEVER)
-    row[1] = log_probs_0[units[0]]
-    return row
-
-
-@numba.njit(cache=True)
-def _forward(log_probs, blank, units, skip):  # pragma: no cover (compiled)
-    """Rows at frames 0, BLOCK, 2 BLOCK, ... and the last; the best score of a kept row is shifted to 0."""
-    num_frames = log_probs.shape[0]
-    num_states = 2 * len(units) + 1
-    num_kept = (num_frames - 1) // BLOCK + 1
-    kept = np.empty((num_kept + 1, num_states), np.float32)
-    shifts = np.zeros(num_kept + 1, np.float64)
-    none = np.empty(0, np.int8)
-    row = _first_row(log_probs[0], blank[0], units, skip)
-    other = np.empty_like(row)
-    total_shift = 0.0
-    kept[0] = row
-    for t in range(1, num_frames):
-        _step(row, other, none, log_probs[t], blank[t], units, skip)
-        row, other = other, row
-        if t % BLOCK == 0:  # float32 keeps its precision only near zero
-            shift = row.max()
-            row -= shift
-            total_shift += shift
-            kept[t // BLOCK] = row
-            shifts[t // BLOCK] = total_shift
-    kept[num_kept] = row
-    shifts[num_kept] = total_shift
-    return kept, shifts
-
-
-@numba.njit(cache=True)
-def _trace_back(log_probs, blank, units, skip, rows):  # pragma: no cover (compiled)
-    """The state of each frame, (T,) int64, and the score of the path."""
-    kept, shifts = rows
-    num_frames = log_probs.shape[0]
-    num_states = 2 * len(units) + 1
-    last = kept[-1]
-    state = num_states - 1 if last[num_states - 1] >= last[num_states - 2] else num_states - 2
-    total = last[state] + shifts[-1]
-    states = np.empty(num_frames, np.int64)
-    pointers = np.empty((BLOCK, num_states), np.int8)
-    other = np.empty(num_states, np.float32)
-    for block in range((num_frames - 1) // BLOCK, -1, -1):
-        begin, stop = block * BLOCK, min((block + 1) * BLOCK, num_frames - 1)
-        row = kept[block].copy()
-        for t in range(begin + 1, stop + 1):
-            _step(row, other, pointers[t - begin - 1], log_probs[t], blank[t], units, skip)
-            row, other = other, row
-        for t in range(stop, begin, -1):
-            while pointers[t - begin - 1, state] == _SKIP:
-                state -= 2
-            states[t] = state
-            pointer = pointers[t - begin - 1, state]
-            state -= pointer  # _STAY 0, _NEXT 1, _JUMP 2 states back
-    states[0] = state
-    return states, total
-
-
-@numba.njit(cache=True)
-def _unit_spans(log_probs, units, states):  # pragma: no cover (compiled)
-    num_units = len(units)
-    start = np.full(num_units, -1, np.int64)
-    end = np.full(num_units, -1, np.int64)
-    score = np.zeros(num_units, np.float64)
-    for t in range(len(states)):
-        if states[t] % 2 == 1:
-            u = states[t] // 2
-            if start[u] < 0:
-                start[u] = t
-            end[u] = t + 1
-            score[u] += log_probs[t, units[u]]
-    for u in range(num_units):
-        if start[u] >= 0:
-            score[u] /= end[u] - start[u]
-    return start, end, score
+    width = _FIRST_WINDOW
+    while True:
+        first, stop = max(0, unit + 1 - width), unit + 1
+        label, blank = rows.window(block, first, stop)
+        pointers = np.empty((len(emissions), 2, stop - first), np.int8)
+        point_back(
+            emissions, blank_scores, text.symbols[first:stop], text.jump[first:stop], label, blank, text.skip, pointers
+        )
+        found = float(label[-1] if in_label else blank[-1])
+        if first == 0 or found >= value - 1e-3 - 1e-6 * abs(value):
+            return first, pointers
+        width *= 4

@@ -25,10 +25,11 @@ class StretchConfig:
 
     min_pause: float = 0.25  # seconds of silence between words
     min_word: float = 0.04  # seconds; a word lasts at least that long
+    max_word: float = 1.5  # seconds; no word is drawn out longer: what follows is speech without text
 
     def __post_init__(self) -> None:
-        if self.min_pause <= 0 or self.min_word <= 0:
-            raise ConfigError("min_pause and min_word must be > 0 s")
+        if self.min_pause <= 0 or not 0 < self.min_word <= self.max_word:
+            raise ConfigError("need min_pause > 0 s and 0 < min_word <= max_word (seconds)")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from lhotse import SupervisionSegment
@@ -11,15 +10,7 @@ from lhotse.supervision import AlignmentItem
 from numpy.typing import NDArray
 
 from lhotse_prep.prep_config import StretchConfig
-
-
-@dataclass(frozen=True)
-class WordTimes:
-    """Where each word of a transcript is spoken."""
-
-    start: NDArray[np.float64]  # (W,) seconds, ascending; NaN for a word that is not spoken
-    end: NDArray[np.float64]  # (W,) seconds
-    score: NDArray[np.float64]  # (W,) mean probability of the word's units, 0..1
+from lhotse_prep.word_times import WordTimes
 
 
 def make_stretches(
@@ -35,7 +26,7 @@ def make_stretches(
     """
     words = (lecture.text or "").split()
     start, end = _tidy(times, lecture.duration, config.min_word)
-    end = _extended(start, end, regions)
+    end = _extended(start, end, regions, config.max_word)
     stretches: list[SupervisionSegment] = []
     group: list[int] = []
     for w in [*range(len(words)), None]:
@@ -79,15 +70,18 @@ def _tidy(times: WordTimes, duration: float, min_word: float) -> tuple[NDArray[n
 
 
 def _extended(
-    start: NDArray[np.float64], end: NDArray[np.float64], regions: NDArray[np.float64]
+    start: NDArray[np.float64], end: NDArray[np.float64], regions: NDArray[np.float64], max_word: float
 ) -> NDArray[np.float64]:
-    """CTC fires within a word: draw each word's end out to the next word's start or the end of its speech."""
+    """CTC fires within a word: draw each word's end out to the next word's start or the end of its speech.
+
+    Not beyond max_word seconds: with speech that has no text a word would last minutes.
+    """
     end = end.copy()
     spoken = np.flatnonzero(np.isfinite(start))
     following = np.append(start[spoken[1:]], np.inf)
     region = np.searchsorted(regions[:, 0], end[spoken], side="right") - 1
     speech_end = np.where(region >= 0, regions[np.maximum(region, 0), 1], 0.0)
-    end[spoken] = np.maximum(end[spoken], np.minimum(speech_end, following))
+    end[spoken] = np.maximum(end[spoken], np.minimum(np.minimum(speech_end, following), start[spoken] + max_word))
     return end
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lhotse import CutSet, LilcomChunkyWriter, RecordingSet, SupervisionSegment, SupervisionSet, load_manifest
@@ -47,12 +48,22 @@ def write_windows(manifests: Path, aligned: Path, out_dir: Path, final_dir: Path
             stored = _with_features(copy, out_dir / f"feats_{name}", final_dir / f"feats_{name}")
             stored.to_file(out_dir / f"ml2021_cuts_{name}.jsonl.gz")
         left_out += [
-            {"id": s.id, "part": part, "start": s.start, "duration": s.duration, "text": s.text} for s in dropped
+            {
+                "id": s.id,
+                "part": part,
+                "start": s.start,
+                "duration": s.duration,
+                "confidence": (s.custom or {}).get("confidence"),
+                "text": s.text,
+            }
+            for s in dropped
         ]
-        scores[f"windows_{part}"] = summary = _summary(cuts, recordings, lectures)
-        logger.info("%s: %d windows, %.2f h of %.2f h, %d of %d tokens",
-                    part, summary["windows"], summary["hours"], summary["hours_recorded"],
-                    summary["tokens"], summary["tokens_transcribed"])  # fmt: skip
+        scores[f"windows_{part}"] = summary = _summary(cuts, dropped, recordings, lectures)
+        logger.info(
+            "%s: %d windows, %.2f h of %.2f h, %d of %d tokens; %d left out, %d without audio",
+            part, summary["windows"], summary["hours"], summary["hours_recorded"], summary["tokens"],
+            summary["tokens_transcribed"], summary["tokens_left_out"], summary["tokens_without_audio"],
+        )  # fmt: skip
     write_jsonl(out_dir / "left_out.jsonl", left_out)
     write_json(out_dir / "scores.json", scores)
 
@@ -85,11 +96,23 @@ def _with_features(cuts: CutSet, work_dir: Path, final_dir: Path) -> CutSet:
     return CutSet.from_cuts(moved)
 
 
-def _summary(cuts: CutSet, recordings: RecordingSet, lectures: SupervisionSet) -> dict[str, float]:
+def _summary(
+    cuts: CutSet, left_out: Sequence[SupervisionSegment], recordings: RecordingSet, lectures: SupervisionSet
+) -> dict[str, float]:
+    """Every token is in a window, left out, or without audio; every second is in a window, or without text."""
+    kept, hours = _num_tokens(s for c in cuts for s in c.supervisions), sum(c.duration for c in cuts) / 3600
+    transcribed, recorded = _num_tokens(lectures), sum(r.duration for r in recordings) / 3600
     return {
         "windows": len(cuts),
-        "hours": round(sum(c.duration for c in cuts) / 3600, 4),
-        "hours_recorded": round(sum(r.duration for r in recordings) / 3600, 4),
-        "tokens": sum(len(s.text.split()) for c in cuts for s in c.supervisions),
-        "tokens_transcribed": sum(len(s.text.split()) for s in lectures),
+        "hours": round(hours, 4),
+        "hours_recorded": round(recorded, 4),
+        "hours_without_window": round(recorded - hours, 4),
+        "tokens": kept,
+        "tokens_transcribed": transcribed,
+        "tokens_left_out": _num_tokens(left_out),
+        "tokens_without_audio": transcribed - kept - _num_tokens(left_out),
     }
+
+
+def _num_tokens(supervisions: Iterable[SupervisionSegment]) -> int:
+    return sum(len((s.text or "").split()) for s in supervisions)

@@ -113,8 +113,10 @@ def _group(
         first, last = supervisions[group[0]], supervisions[group[-1]]
         before = _middle(supervisions[group[0] - 1], first) if group[0] > 0 else 0.0
         after = _middle(last, supervisions[group[-1] + 1]) if group[-1] + 1 < len(supervisions) else float("inf")
-        begin = max(0.0, before, first.start - config.padding)
-        end = min(recording_duration, after, last.end + config.padding)
+        # rounded times of neighbours may overlap by a tenth of a millisecond: a supervision never begins before its cut
+        padding = min(config.padding, max(0.0, (config.max_duration - (last.end - first.start)) / 2))
+        begin = max(0.0, min(first.start, max(before, first.start - padding)))
+        end = min(recording_duration, max(last.end, min(after, last.end + padding)))
         if end - begin < (config.min_duration if for_training else _MIN_AUDIO):
             dropped.update(group)
         else:

@@ -21,6 +21,11 @@ def main(argv: list[str]) -> None:
                 f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, the "
                 "recogniser must not begin as it: set init_encoder_from_aligner: false, or train_parts: [train]"
             )
+        if not (args.data / "aligned" / "aligner" / "pretrained.pt").is_file() and (args.data / "aligned").is_dir():
+            raise ConfigError(
+                f"{args.conf}/asr.yaml: stage 3 trained no aligner in {args.data}/aligned, it was given a model: "
+                "set init_encoder_from_aligner: false"
+            )
         aligner = args.data / "aligned" / "aligner" / "pretrained.pt"
         inputs.append(Input(args.data / "aligned", 3))
     stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config), resumable=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 7: pair the sentences of transcript and translation of every lecture."""
+"""Stage 7: pair the sentences of transcript and translation of every lecture; windows get theirs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from lhotse_prep.stages import Input, Stage, run_main, stage_parser
 def main(argv: list[str]) -> None:
     args = stage_parser(__doc__ or "").parse_args(argv)
     config = load_config(args.conf / "prep.yaml", "bitext", BitextConfig)
-    inputs = [Input(args.data / "manifests", 1), Input(args.data / "aligned", 3)]
+    inputs = [Input(args.data / "manifests", 1), Input(args.data / "aligned", 3), Input(args.data / "cuts", 4)]
     stage = Stage("bitext", args.data / "bitext", inputs, to_mapping(config))
     if stage.is_done():
         return
     from lhotse_prep.bitext_files import make_bitext
+    from lhotse_prep.window_translations import write_translated_windows
 
     with stage.work() as out:
         make_bitext(args.data, out, config)
+        write_translated_windows(args.data / "cuts", out)
 
 
 if __name__ == "__main__":

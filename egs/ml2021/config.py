@@ -264,13 +264,22 @@ class AlignerConfig:
     train_parts: tuple[str, ...] = ("train",)  # parts whose lectures train the aligner
     num_english_pieces: int = 150
     window_duration: float = 6.0  # seconds, of the windows that the aligner trains on
-    skip_cost: float = 4.0  # log-probability paid for a token with no speech, last round only
+    settled: float = 0.05  # seconds; and a round is the last only where words moved less than that (median)
+    star_penalty: float = 2.0  # log-probability that a frame of speech without text pays, last alignment only
+    skip_cost: float = 4.0  # and a token with no speech
+    mismatch_penalty: float = 4.5  # and a token spoken as another
     min_island: int = 6  # tokens; shorter timed runs that stand alone are untimed
+    model: str = ""  # align with this and train nothing: a CTC model's folder, or a recogniser's .ctm or .jsonl
 
     def __post_init__(self) -> None:
         rounds = (self.first_epochs, self.more_epochs, self.max_rounds)
         _require(min(rounds) > 0, f"first_epochs, more_epochs and max_rounds must be > 0, got {rounds}")
         _require(0 < self.learned_confidence < 1, f"learned_confidence must be in 0..1, got {self.learned_confidence}")
+        _require(self.settled > 0, f"settled must be > 0 s, got {self.settled}")
+        _require(
+            0 < self.star_penalty < self.mismatch_penalty < self.star_penalty + self.skip_cost,
+            "need 0 < star_penalty < mismatch_penalty < star_penalty + skip_cost",
+        )
         bad = set(self.train_parts) - {"train", "dev", "test"}
         _require(not bad, f"train_parts must be of train, dev, test, got {', '.join(sorted(bad))}")
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torchaudio.functional import forced_align
 
-from lhotse_prep.align import BLOCK, Alignment, align, drop_islands
+from lhotse_prep.align import Alignment, align
 from lhotse_prep.errors import DataError
+from lhotse_prep.frames import BLOCK
 
 Costs = tuple[float | None, float | None]  # star_penalty, skip_cost
 ALL_COSTS: list[Costs] = [(None, None), (0.7, None), (None, 1.5), (0.7, 1.5), (0.1, 0.05)]
@@ -111,7 +117,7 @@ def test_blocks_join_without_a_seam(num_frames: int, costs: Costs) -> None:
     assert path_score(labels_of(found, num_frames), log_probs, units, costs) == pytest.approx(found.total, abs=0.05)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(20))
 def test_frames_are_those_of_torchaudio(seed: int) -> None:
     rng = np.random.default_rng(seed)
     num_frames = int(rng.choice([80, 300, BLOCK, BLOCK + 1, 2 * BLOCK, 1500]))
@@ -121,6 +127,8 @@ def test_frames_are_those_of_torchaudio(seed: int) -> None:
     tokens, scores = forced_align(torch.from_numpy(log_probs)[None], torch.from_numpy(units)[None], blank=0)
     ours = [0 if u < 0 else units[u] for u in labels_of(found, num_frames)]
     assert ours == tokens[0].tolist()
+    new = (tokens[0] != 0) & (tokens[0] != torch.cat([torch.tensor([0]), tokens[0][:-1]]))
+    assert found.start.tolist() == torch.nonzero(new).flatten().tolist()
     assert found.total == pytest.approx(float(scores.double().sum()), rel=1e-5)
 
 
@@ -179,28 +187,125 @@ def test_errors_name_the_lecture(log_probs: NDArray[np.float32], units: list[int
         align(log_probs, np.array(units, dtype=np.int64), "week10_1")
 
 
-def timed(starts: list[int]) -> Alignment:
-    start = np.array(starts)
-    return Alignment(start, np.where(start < 0, -1, start + 2), np.where(start < 0, 0.0, -0.5), -7.0)
+def test_wrong_unit_of_the_text_is_timed_where_speech_is_left_for_it() -> None:
+    frames = [0, 1, 0, 5, 0, 2, 0, 0, 0, 3, 0]
+    log_probs = spoken_log_probs(frames, 9)
+    costs = {"star_penalty": 2.0, "skip_cost": 4.0}
+    without = align(log_probs, np.array([1, 7, 2, 3]), "week1", **costs)
+    assert without.start.tolist() == [1, -1, 5, 9]
+    found = align(log_probs, np.array([1, 7, 2, 3]), "week1", mismatch_penalty=4.5, **costs)
+    assert found.start.tolist() == [1, 3, 5, 9] and found.score[1] == pytest.approx(-4.5, abs=0.01)
+    unspoken = align(log_probs, np.array([1, 5, 2, 7, 3]), "week1", mismatch_penalty=4.5, **costs)
+    assert unspoken.start.tolist() == [1, 3, 5, -1, 9]
 
 
-def test_short_run_far_from_all_others_is_untimed() -> None:
-    found = drop_islands(timed([0, 3, 6, -1, 200, 203, 400, 403, 406]), min_units=3, isolation=100)
-    assert found.start.tolist() == [0, 3, 6, -1, -1, -1, 400, 403, 406]
-    assert found.end.tolist() == [2, 5, 8, -1, -1, -1, 402, 405, 408]
-    assert found.score.tolist() == [-0.5] * 3 + [0.0] * 3 + [-0.5] * 3
-    assert found.total == -7.0
+def in_blocks(log_probs: NDArray[np.float32], rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
+    begin = 0
+    while begin < len(log_probs):
+        size = int(rng.integers(0, 900))
+        yield log_probs[begin : begin + size]
+        begin += size
 
 
-@pytest.mark.parametrize(
-    "starts",
-    [
-        [0, 3, 6, 100, 103, 106],  # as far as that, but not farther
-        [0, 3, 6, 300, 303, 306],  # long enough
-        [-1, -1],  # nothing is spoken
-        [5],  # a lone unit has nothing to be far from
-        [0, 3, 300, 303],  # short runs only
-    ],
-)
-def test_other_runs_stay(starts: list[int]) -> None:
-    assert drop_islands(timed(starts), min_units=3, isolation=92).start.tolist() == starts
+@pytest.mark.parametrize("seed", range(6))
+def test_array_memory_map_and_blocks_give_the_same(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    units = rng.integers(1, 30, 120)
+    log_probs = random_log_probs(seed, int(rng.integers(300, 2500)), 40)
+    costs = {"star_penalty": 0.7, "skip_cost": 1.5, "mismatch_penalty": 1.9} if seed % 2 else {}
+    wanted = align(log_probs, units, "week1", **costs)
+    np.save(tmp_path / "log_probs.npy", log_probs)
+    mapped = np.load(tmp_path / "log_probs.npy", mmap_mode="r")
+    for given in (mapped, in_blocks(log_probs, rng), [log_probs], np.asfortranarray(log_probs)):
+        found = align(given, units, "week1", **costs)
+        assert found.total == wanted.total
+        assert np.array_equal(found.start, wanted.start) and np.array_equal(found.end, wanted.end)
+        assert np.array_equal(found.score, wanted.score)
+    half = log_probs.astype(np.float16)
+    same = align(half.astype(np.float32), units, "week1", **costs)
+    for given in (half, in_blocks(half, rng)):
+        assert np.array_equal(align(given, units, "week1", **costs).start, same.start)
+
+
+def test_blocks_are_checked_as_they_come() -> None:
+    good = random_log_probs(0, 700, 4)
+    bad = good.copy()
+    bad[600, 2] = np.inf
+    with pytest.raises(DataError, match="lecture week1: .*not finite between frames 512 and 700"):
+        align(iter([bad]), np.array([1, 2]), "week1")
+    with pytest.raises(DataError, match="lecture week1: 3 units .* do not fit into 2 frames"):
+        align(iter([good[:2]]), np.array([1, 2, 1]), "week1")
+    with pytest.raises(DataError, match="lecture week1: it has no frames"):
+        align(iter([]), np.array([1]), "week1")
+    with pytest.raises(DataError, match="lecture week1: log-probs of shape .* type float64"):
+        align(good.astype(np.float64), np.array([1]), "week1")
+
+
+def peaks(seed: int, num_units: int, num_frames: int, num_symbols: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Log-probs of a model that is sure, the units and the frame of each."""
+    rng = np.random.default_rng(seed)
+    units = rng.integers(1, num_symbols, num_units)
+    frames = np.sort(rng.choice(num_frames // 2, num_units, replace=False)) * 2  # a blank between any two
+    log_probs = np.full((num_frames, num_symbols), -9.0, np.float32)
+    log_probs[:, 0] = -0.01
+    log_probs[frames, 0] = -9.0
+    log_probs[frames, units] = -0.01
+    return log_probs, units, frames
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_beam_that_is_wide_enough_gives_the_best_path(seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    log_probs, units, frames = peaks(seed, 400, 3000, 50)
+    text = np.delete(units, np.s_[100:120])
+    with caplog.at_level(logging.INFO):
+        found = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0, beam=200.0)
+        plain = align(log_probs, units, "week1", beam=200.0)
+    assert not caplog.messages
+    exact = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0)
+    assert found.total == pytest.approx(exact.total, abs=1e-2) and np.array_equal(found.start, exact.start)
+    assert np.array_equal(plain.start, frames)
+
+
+@pytest.mark.parametrize("beam", [0.5, 5.0, 60.0])
+def test_a_beam_that_may_have_lost_the_path_is_detected(beam: float, caplog: pytest.LogCaptureFixture) -> None:
+    log_probs = random_log_probs(3, 1500, 20)
+    units = np.random.default_rng(3).integers(1, 20, 200)
+    with caplog.at_level(logging.INFO):
+        found = align(log_probs, units, "week1", star_penalty=1.0, skip_cost=2.0, beam=beam)
+    assert any("a beam of" in m and "week1" in m for m in caplog.messages)
+    exact = align(log_probs, units, "week1", star_penalty=1.0, skip_cost=2.0)
+    assert found.total == exact.total and np.array_equal(found.start, exact.start)
+
+
+def test_block_whose_path_passes_more_units_than_a_window_holds() -> None:
+    log_probs, units, frames = peaks(0, 300, 1400, 30)
+    unspoken = np.random.default_rng(1).integers(31, 60, 3000)  # more than are looked at at first
+    log_probs = np.pad(log_probs, ((0, 0), (0, 30)), constant_values=-20.0)
+    found = align(log_probs, np.insert(units, 150, unspoken), "week1", skip_cost=4.0)
+    assert np.array_equal(np.delete(found.start, np.s_[150:3150]), frames)
+    assert (found.start[150:3150] == -1).all()
+    assert found.total == pytest.approx(1400 * -0.01 - 3000 * 4.0, abs=1)
+
+
+def test_no_temporary_is_as_large_as_the_log_probs() -> None:
+    log_probs, units, frames = peaks(0, 1000, 20_000, 500)
+    align(log_probs[:600], units[:5], "week1", skip_cost=4.0)  # compiles
+    tracemalloc.start()
+    found = align(log_probs, units, "week1", 2.0, 4.0, 4.5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(found.start, frames)
+    assert peak < 8e6 < log_probs.nbytes / 4
+
+
+@pytest.mark.slow
+def test_sizes_beyond_32_bits() -> None:
+    log_probs, units, frames = peaks(0, 60_000, 200_000, 60)  # 2.4e10 states times frames
+    tracemalloc.start()
+    begin = time.monotonic()
+    found = align(log_probs, units, "week1", 2.0, 4.0)
+    seconds = time.monotonic() - begin
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(found.start, frames) and np.array_equal(found.end, frames + 1)
+    assert peak < 300e6 and seconds < 120

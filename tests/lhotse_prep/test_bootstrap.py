@@ -68,6 +68,30 @@ def test_silence_is_refused_with_the_lecture() -> None:
         speech_regions(np.zeros(SAMPLE_RATE, np.float32), "quiet")
 
 
+def pink(rng: np.random.Generator, num_samples: int) -> np.ndarray:
+    spectrum = np.fft.rfft(rng.normal(size=num_samples))
+    noise = np.fft.irfft(spectrum / np.sqrt(np.arange(len(spectrum)) + 1), num_samples)
+    return noise / noise.std()
+
+
+@pytest.mark.parametrize("noise", ["white", "pink"])
+@pytest.mark.parametrize("rate", [0.8, 1.25])
+def test_other_throats_rates_and_noise(
+    lecture: tuple[list[str], np.ndarray, list[float]], rate: float, noise: str
+) -> None:
+    """Played faster or slower, formants and pitch move with the rate: no voice of the synthesiser; noise at 15 dB."""
+    words, samples, starts = lecture
+    other = resample(torch.from_numpy(samples), round(100 * rate), 100).numpy()
+    rng = np.random.default_rng(1)
+    added = pink(rng, len(other)) if noise == "pink" else rng.normal(size=len(other))
+    level = other[np.abs(other) > 0.02].std() * 10 ** (-15 / 20)
+    other = (other + level * added).astype(np.float32)
+    times = synthetic_times(words, fbank(other), speech_regions(other, "x")) / SAMPLE_RATE
+    firsts = np.cumsum([0] + [len(text.split()) for text, _ in PHRASES * 3])[:-1]
+    errors = np.abs(times[firsts + 1] - np.array(starts) / rate - 0.2)
+    assert np.median(errors) < 0.4 and errors.max() < 1.5
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_warping_follows_a_known_path(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
+from lhotse_prep.errors import DataError
 from lhotse_prep.pronounce import BLANK_ID, PronunciationUnits, syllable
 
 TEXTS = [
@@ -19,7 +21,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def units() -> PronunciationUnits:
-    return PronunciationUnits(TEXTS, 60)
+    return PronunciationUnits.of_texts(TEXTS, 60)
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -58,8 +60,8 @@ def test_english_words_are_spelled_the_same_anywhere(units: PronunciationUnits) 
 
 
 def test_no_english_and_no_chinese_are_fine() -> None:
-    assert PronunciationUnits(["我 們"], 50).encode_words(["我"])
-    assert PronunciationUnits(["deep learning"], 50).encode_words(["deep"])
+    assert PronunciationUnits.of_texts(["我 們"], 50).encode_words(["我"])
+    assert PronunciationUnits.of_texts(["deep learning"], 50).encode_words(["deep"])
 
 
 @pytest.mark.parametrize(
@@ -67,3 +69,15 @@ def test_no_english_and_no_chinese_are_fine() -> None:
 )
 def test_syllable(character: str, expected: str) -> None:
     assert syllable(character) == expected
+
+
+def test_saved_units_are_the_same_and_leave_out_others(units: PronunciationUnits, tmp_path: Path) -> None:
+    units.save(tmp_path)
+    loaded = PronunciationUnits.load(tmp_path)
+    assert len(loaded) == len(units)
+    for text in TEXTS:
+        assert loaded.encode_words(text.split()) == units.encode_words(text.split())
+    assert loaded.encode_words(["我", "\U00031352"])[1] == []
+    (tmp_path / "units.bpe.model").unlink()
+    with pytest.raises(DataError, match="units.bpe.model"):
+        PronunciationUnits.load(tmp_path)

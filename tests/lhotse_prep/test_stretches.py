@@ -7,7 +7,8 @@ import pytest
 from lhotse import SupervisionSegment
 
 from lhotse_prep.prep_config import StretchConfig
-from lhotse_prep.stretches import WordTimes, make_stretches, onset_errors
+from lhotse_prep.stretches import make_stretches, onset_errors
+from lhotse_prep.word_times import WordTimes
 
 
 def lecture(num_words: int, duration: float = 100.0) -> SupervisionSegment:
@@ -32,6 +33,11 @@ def test_pause_and_untimed_word_end_a_stretch() -> None:
     ]  # fmt: skip
     assert [(s.start, s.end) for s in found] == [(0.1, 1.2), (2.0, pytest.approx(2.5)), (2.5, 4.0)]
     assert found[0].custom["confidence"] == 0.5
+
+
+def test_no_word_is_drawn_out_over_speech_without_text() -> None:
+    found = make_stretches(lecture(3), times((1.0, 1.1), (1.4, 1.5), (60.0, 60.1)), WHOLE, StretchConfig(max_word=1.2))
+    assert [(s.text, s.start, s.end) for s in found] == [("w0 w1", 1.0, 2.6), ("w2", 60.0, 61.2)]
 
 
 @pytest.mark.parametrize("seed", range(50))

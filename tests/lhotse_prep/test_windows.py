@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
 from lhotse_prep.errors import ConfigError
-from lhotse_prep.prep_config import WindowConfig
+from lhotse_prep.prep_config import StretchConfig, WindowConfig
+from lhotse_prep.stretches import make_stretches
 from lhotse_prep.windows import decoding_chunks, make_windows, split_long
+from lhotse_prep.word_times import WordTimes
 
 RATE = 16_000
 
@@ -84,13 +87,76 @@ def test_windows_keep_their_limits_and_hold_their_supervisions(seed: int) -> Non
         assert all(a + n == b for (a, n), (b, _) in zip(firsts, firsts[1:]))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_random_alignments_are_parted_exactly(seed: int) -> None:
+    """From word times to windows: each timed word once, in order, at its time; words without a time nowhere."""
+    rng = np.random.default_rng(seed)
+    num_words = int(rng.integers(1, 300))
+    start = np.cumsum(rng.exponential(0.3, num_words) + (rng.random(num_words) < 0.05) * rng.uniform(1, 8, num_words))
+    end = start + rng.uniform(0.02, 0.4, num_words)
+    unspoken = rng.random(num_words) < rng.choice([0.0, 0.1, 0.5])
+    unspoken[0] = False
+    start[unspoken] = end[unspoken] = np.nan
+    duration = float(np.nanmax(end)) + 1
+    lecture = SupervisionSegment("l", "l", 0.0, duration, text=" ".join(f"w{i}" for i in range(num_words)))
+    regions = np.array([[0.0, duration]])
+    times = WordTimes(start, end, rng.random(num_words))
+    stretches = make_stretches(lecture, times, regions, StretchConfig())
+    recording = Recording("l", [], RATE, int(duration * RATE), int(duration * RATE) / RATE)
+    config = WindowConfig(target_duration=8.0, max_duration=10.0)
+    cuts, left_out = make_windows(recording, stretches, config, for_training=bool(seed % 2))
+    in_windows, elsewhere = tokens_of([s for c in cuts for s in c.supervisions]), tokens_of(left_out)
+    timed = [f"w{i}" for i in np.flatnonzero(~unspoken)]
+    assert sorted(in_windows + elsewhere) == sorted(timed)
+    assert in_windows == [w for w in timed if w in set(in_windows)]
+    assert seed % 2 or all(s.duration < 0.1 for s in left_out)  # only what has no audio to speak of
+    for cut in cuts:
+        assert cut.duration <= config.max_duration + 1e-3
+        for s in cut.supervisions:
+            assert s.start >= 0 and s.end <= cut.duration + 1e-3
+            for item in s.alignment["word"]:
+                assert item.start == pytest.approx(start[int(item.symbol[1:])], abs=0.05)
+                assert cut.start - 1e-3 <= item.start and item.end <= cut.end + 1e-3
+
+
 def test_words_stay_where_they_were_in_the_recording() -> None:
     recording, stretches = random_lecture(3)
     cuts, _ = make_windows(recording, stretches, WindowConfig(), for_training=False)
-    spoken = {(i.symbol, round(i.start, 2)) for s in stretches for i in s.alignment["word"]}
-    found = {(i.symbol, round(i.start + c.start, 2)) for c in cuts for s in c.supervisions for i in s.alignment["word"]}
-    assert {w for w, _ in found} == {w for w, _ in spoken} and len(found) == len(spoken)
+    spoken = [i for s in stretches for i in s.alignment["word"]]  # Lhotse's alignments count from the recording's start
+    assert [i for c in cuts for s in c.supervisions for i in s.alignment["word"]] == spoken
+    begins = [c.start + s.start for c in cuts for s in c.supervisions]
+    assert begins == pytest.approx([s.alignment["word"][0].start for c in cuts for s in c.supervisions], abs=1e-3)
     assert isinstance(cuts, CutSet) and all(isinstance(c, MonoCut) and c.recording_id == "l" for c in cuts)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_lhotse_trims_and_windows_the_cuts(seed: int) -> None:
+    recording, stretches = random_lecture(seed)
+    cuts, _ = make_windows(recording, stretches, WindowConfig(), for_training=False)
+    trimmed = cuts.trim_to_supervisions(keep_overlapping=False)
+    assert [t.supervisions[0].text for t in trimmed] == [s.text for c in cuts for s in c.supervisions]
+    for cut in trimmed:
+        (s,) = cut.supervisions
+        assert cut.recording_id == "l" and s.start == pytest.approx(0, abs=1e-3)
+        assert cut.start == pytest.approx(s.alignment["word"][0].start, abs=1e-3)
+        assert cut.duration == pytest.approx(s.duration, abs=1e-3)
+    words = [w for c in cuts for w in c.trim_to_alignments("word")]
+    assert [w.supervisions[0].text for w in words] == tokens_of(stretches)
+    times = [i.start for s in stretches for i in s.alignment["word"]]
+    assert [w.start for w in words] == pytest.approx(times, abs=1e-3)
+    assert sum(c.duration for c in cuts.cut_into_windows(3.0)) == pytest.approx(sum(c.duration for c in cuts), abs=0.05)
+    cuts.describe()
+
+
+def test_low_confidence_is_kept_out_of_training_by_the_threshold() -> None:
+    recording, stretches = random_lecture(4)
+    low = [s.id for s in stretches if s.custom["confidence"] < 0.3]
+    cuts, left_out = make_windows(recording, stretches, WindowConfig(min_duration=0.01), for_training=True)
+    assert low and {s.id.rstrip("ab") for s in left_out} == set(low)
+    everything, none = make_windows(
+        recording, stretches, WindowConfig(min_duration=0.01, min_confidence=0.0), for_training=True
+    )
+    assert not none and len(tokens_of([s for c in everything for s in c.supervisions])) == len(tokens_of(stretches))
 
 
 def test_long_stretch_is_split_at_its_widest_gap() -> None:

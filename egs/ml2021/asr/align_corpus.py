@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
 import torch
 from lhotse import RecordingSet, SupervisionSegment, SupervisionSet, load_manifest
+from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lhotse_prep.confidence import confidence_report, report_line
 from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import SAMPLE_RATE
+from lhotse_prep.hypotheses import write_ctm
 from lhotse_prep.prep_config import StretchConfig
-from lhotse_prep.stages import write_json
+from lhotse_prep.stages import write_json, write_jsonl
 from lhotse_prep.stretches import make_stretches, onset_errors
+from lhotse_prep.word_times import WordTimes
+from ml2021.asr.align_with import times_of_model
 from ml2021.asr.aligner import align_lectures, read_lecture
 from ml2021.config import AlignerConfig
 
@@ -26,10 +32,26 @@ logger = logging.getLogger(__name__)
 LOW_CONFIDENCE = 0.3  # where the aligner has learned, the median is above 0.8
 
 
+@dataclass(frozen=True)
+class _Source:
+    """One lecture of stage 1."""
+
+    supervision: SupervisionSegment
+    audio: Path
+    part: str
+
+    def samples(self) -> NDArray[np.float32]:
+        """The recording, (num_samples,)."""
+        samples, _ = sf.read(self.audio, dtype="float32")
+        return samples
+
+
 def align_corpus(
     manifests: Path, truth: Path, out_dir: Path, config: AlignerConfig, stretch_config: StretchConfig
 ) -> None:
-    """Write ml2021_supervisions_{part}.jsonl.gz and scores.json; the aligner's own folders are kept in out_dir.
+    """Write ml2021_supervisions_{part}.jsonl.gz, ml2021_{part}.ctm, confidence.jsonl and scores.json.
+
+    An aligner that is trained here is kept in out_dir/aligner.
 
     Args:
       manifests: stage 1's folder.
@@ -38,35 +60,54 @@ def align_corpus(
       config: the acoustic model and its training.
       stretch_config: where supervisions end.
     """
-    parts: dict[str, list[SupervisionSegment]] = {}
-    lectures = []
+    sources = []
     for part in PARTS:
         recordings = load_manifest(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
-        parts[part] = list(load_manifest(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet))
-        for s in tqdm(parts[part], desc=f"reading {part}", disable=None, leave=False):
-            samples, _ = sf.read(recordings[s.recording_id].sources[0].source, dtype="float32")
-            lectures.append(read_lecture(s.id, samples, s.text))
-            num_words, num_regions = len(lectures[-1].words), len(lectures[-1].regions)
-            logger.info("%s: %.0f s, %d words, %d stretches of speech", s.id, s.duration, num_words, num_regions)
-    train_ids = {s.id for part in config.train_parts for s in parts[part]}
+        for s in load_manifest(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet):
+            sources.append(_Source(s, Path(recordings[s.recording_id].sources[0].source), part))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.model:
+        heard = [(x.supervision.id, x.samples, (x.supervision.text or "").split()) for x in sources]
+        times, regions = times_of_model(Path(config.model), heard, config, device)
+    else:
+        times, regions = _trained(sources, out_dir / "aligner", config, device)
+    reports, errors = [], []
+    for part in PARTS:
+        own = [x.supervision for x in sources if x.part == part]
+        stretches = []
+        for s in own:
+            stretches += (made := make_stretches(s, times[s.id], regions[s.id] / SAMPLE_RATE, stretch_config))
+            errors += _errors(made, truth / f"{s.id}.json")
+            reports.append(confidence_report(s.id, (s.text or "").split(), times[s.id]))
+            logger.info("%s", report_line(reports[-1]))
+        SupervisionSet.from_segments(stretches).to_file(out_dir / f"ml2021_supervisions_{part}.jsonl.gz")
+        write_ctm(out_dir / f"ml2021_{part}.ctm", stretches)
+        logger.info("%s: %d lectures, %d supervisions", part, len(own), len(stretches))
+    write_jsonl(out_dir / "confidence.jsonl", reports)
+    write_json(out_dir / "scores.json", _counts(times) | _summary(errors))
+
+
+def _trained(
+    sources: Sequence[_Source], exp_dir: Path, config: AlignerConfig, device: torch.device
+) -> tuple[dict[str, WordTimes], dict[str, NDArray[np.int64]]]:
+    """Times of words and stretches of speech (R, 2), in samples, of each lecture, from an aligner trained on them."""
+    lectures = []
+    for x in tqdm(sources, desc="reading", disable=None, leave=False):
+        s = x.supervision
+        lectures.append(read_lecture(s.id, x.samples(), s.text or ""))
+        num_words, num_regions = len(lectures[-1].words), len(lectures[-1].regions)
+        logger.info("%s: %.0f s, %d words, %d stretches of speech", s.id, s.duration, num_words, num_regions)
+    train_ids = {x.supervision.id for x in sources if x.part in config.train_parts}
     if not train_ids:
         raise DataError(f"no lectures in the parts that train the aligner ({', '.join(config.train_parts)})")
     logger.info("%d lectures read, %d of them train the aligner", len(lectures), len(train_ids))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    times = align_lectures(lectures, train_ids, config, out_dir / "aligner", device)
-    regions = {x.id: x.regions / SAMPLE_RATE for x in lectures}
-    errors: list[float] = []
-    num_words = num_untimed = 0
-    for part, supervisions in parts.items():
-        stretches = []
-        for s in supervisions:
-            own = make_stretches(s, times[s.id], regions[s.id], stretch_config)
-            errors += _errors(own, truth / f"{s.id}.json")
-            stretches += own
-            num_words += len(times[s.id].start)
-            num_untimed += int(np.isnan(times[s.id].start).sum())
-        SupervisionSet.from_segments(stretches).to_file(out_dir / f"ml2021_supervisions_{part}.jsonl.gz")
-        logger.info("%s: %d lectures, %d supervisions", part, len(supervisions), len(stretches))
+    return align_lectures(lectures, train_ids, config, exp_dir, device), {x.id: x.regions for x in lectures}
+
+
+def _counts(times: Mapping[str, WordTimes]) -> dict[str, float]:
+    """Words, those without a time, and the median confidence, with a warning where that is low."""
+    num_words = sum(len(t.start) for t in times.values())
+    num_untimed = sum(int(np.isnan(t.start).sum()) for t in times.values())
     logger.info("%d of %d words have no time", num_untimed, num_words)
     confidence = float(np.median(np.concatenate([t.score for t in times.values()])))
     if confidence < LOW_CONFIDENCE:
@@ -74,8 +115,7 @@ def align_corpus(
             "the median confidence of a word is %.2f: the aligner has learned too little, do not trust these times; "
             "align more lectures at once, or raise aligner.max_rounds in asr.yaml", confidence,
         )  # fmt: skip
-    counts = {"words": num_words, "words_untimed": num_untimed, "confidence_median": round(confidence, 4)}
-    write_json(out_dir / "scores.json", counts | _summary(errors))
+    return {"words": num_words, "words_untimed": num_untimed, "confidence_median": round(confidence, 4)}
 
 
 def _errors(stretches: Sequence[SupervisionSegment], truth: Path) -> list[float]:

@@ -16,25 +16,24 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lhotse_prep.align import Alignment, align, drop_islands
 from lhotse_prep.bootstrap import group_regions, speech_regions, synthetic_times
+from lhotse_prep.config import to_mapping
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import FRAME_SHIFT, SAMPLE_RATE, fbank
 from lhotse_prep.pronounce import PronunciationUnits
-from lhotse_prep.stretches import WordTimes
+from lhotse_prep.stages import write_json
+from lhotse_prep.word_times import WordTimes
+from ml2021.asr.acoustic import FRAME, log_prob_blocks
 from ml2021.asr.augment import augment_batch, spec_augment
 from ml2021.asr.model import CtcModel
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
+from ml2021.asr.word_alignment import align_words, finish_times
 from ml2021.checkpoint import load_checkpoint, save_checkpoint
 from ml2021.config import AlignerConfig
 from ml2021.task import StepLoss, Task
 from ml2021.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-FRAME = FRAME_SHIFT * SUBSAMPLING_FACTOR  # samples an encoder frame
-STAR_PENALTY = 2.0  # speech with no text passes as blank at the best unit's log-prob less this
-
-
 Window = tuple[NDArray[np.float32], list[int]]  # features (T, 80) and unit ids
 
 
@@ -67,10 +66,10 @@ def align_lectures(
     """Train the aligner in rounds until it is sure of the words, and align every lecture.
 
     How long CTC loss stays flat at first differs from start to start, so the number of rounds is not given: they end
-    when the median confidence of a word reaches config.learned_confidence. A round that was finished before a kill is
-    not repeated. The last round's model goes to exp_dir/pretrained.pt.
+    when the median confidence of a word reaches config.learned_confidence and the alignment hardly moves. A round that
+    was finished before a kill is not repeated. The last round's model, its config.json and units stay in exp_dir.
     """
-    units = PronunciationUnits([" ".join(x.words) for x in lectures], config.num_english_pieces)
+    units = PronunciationUnits.of_texts([" ".join(x.words) for x in lectures], config.num_english_pieces)
     torch.manual_seed(config.train.seed)
     model = CtcModel(config.encoder, len(units)).to(device)
     encoded = {x.id: units.encode_words(x.words) for x in lectures}
@@ -79,20 +78,20 @@ def align_lectures(
         _train_round(model, windows, config, exp_dir, number, device)
         times = {x.id: _align(model, x, encoded[x.id], config, device, with_star=False) for x in lectures}
         confidence = float(np.median(np.concatenate([t.score for t in times.values()])))
-        moved = [np.abs(_middles(times[x.id]) - x.times) for x in lectures]
+        moved = np.concatenate([np.abs(_middles(times[x.id]) - x.times) for x in lectures]) / SAMPLE_RATE
+        movement = float(np.nanmedian(moved))
         logger.info(
-            "aligner, round %d: median confidence %.3f, words moved by %.3f s (median)",
-            number, confidence, float(np.nanmedian(np.concatenate(moved))) / SAMPLE_RATE,
-        )  # fmt: skip
+            "aligner, round %d: median confidence %.3f, words moved by %.3f s (median)", number, confidence, movement
+        )
         for lecture in lectures:
             lecture.times = _middles(times[lecture.id])
-        if number > 1 and confidence >= config.learned_confidence:
+        if number > 1 and confidence >= config.learned_confidence and movement <= config.settled:
             break
     save_checkpoint(exp_dir / "pretrained.pt", {"model": model.state_dict()})
+    units.save(exp_dir)
+    write_json(exp_dir / "config.json", {"encoder": to_mapping(config.encoder)})
     times = {x.id: _align(model, x, encoded[x.id], config, device, with_star=True) for x in lectures}
-    lag = onset_lag(lectures, times)
-    logger.info("aligner: first words of stretches fire %.0f ms after speech begins; taken off", 1000 * lag)
-    return {k: WordTimes(np.maximum(v.start - lag, 0), v.end - lag, v.score) for k, v in times.items()}
+    return finish_times(times, encoded, {x.id: x.regions for x in lectures})
 
 
 def _train_round(
@@ -120,8 +119,8 @@ def _align(
     model: CtcModel, lecture: Lecture, units: list[list[int]], config: AlignerConfig, device: torch.device,
     with_star: bool,
 ) -> WordTimes:  # fmt: skip
-    log_probs = lecture_log_probs(model, lecture.features, device)
-    return align_words(log_probs, units, lecture.id, config, with_star)
+    log_probs = log_prob_blocks(model, lecture.features, device)
+    return align_words(log_probs, units, lecture.id, FRAME, config if with_star else None)
 
 
 def _middles(times: WordTimes) -> NDArray[np.float64]:
@@ -142,64 +141,6 @@ def training_windows(lecture: Lecture, word_units: list[list[int]], config: Alig
         if ids and num_frames >= 1.05 * len(ids) + sum(a == b for a, b in zip(ids, ids[1:])):
             windows.append((features, ids))
     return windows
-
-
-def align_words(
-    log_probs: NDArray[np.float32], word_units: list[list[int]], lecture_id: str, config: AlignerConfig, with_star: bool
-) -> WordTimes:
-    """Word times from frame log-probs; with_star allows speech without text and text without speech."""
-    flat = np.array([u for word in word_units for u in word], dtype=np.int64)
-    star, skip = (STAR_PENALTY, config.skip_cost) if with_star else (None, None)
-    path = align(log_probs, flat, lecture_id, star, skip)
-    if with_star:
-        isolation = 5 * SAMPLE_RATE // FRAME
-        path = drop_islands(path, config.min_island, isolation)
-    return _words_of_units(path, [len(w) for w in word_units])
-
-
-def _words_of_units(path: Alignment, sizes: Sequence[int]) -> WordTimes:
-    """A word lasts from its first spoken unit to its last; one with fewer than half its units spoken is not spoken."""
-    start, end, score = (np.full(len(sizes), np.nan) for _ in range(3))
-    begin = 0
-    for w, size in enumerate(sizes):
-        unit = np.arange(begin, begin + size)
-        spoken = unit[path.start[unit] >= 0]
-        begin += size
-        if 2 * len(spoken) >= size:
-            start[w], end[w] = path.start[spoken[0]] * FRAME / SAMPLE_RATE, path.end[spoken[-1]] * FRAME / SAMPLE_RATE
-        score[w] = float(np.exp(path.score[spoken]).sum() / size)
-    return WordTimes(start, end, score)
-
-
-def onset_lag(lectures: Sequence[Lecture], alignments: dict[str, WordTimes]) -> float:
-    """Median seconds from the beginning of a stretch of speech to the word that fires first in it."""
-    lags = []
-    for lecture in lectures:
-        starts = alignments[lecture.id].start
-        starts = starts[np.isfinite(starts)]
-        onsets = lecture.regions[1:, 0] / SAMPLE_RATE
-        quiet = (lecture.regions[1:, 0] - lecture.regions[:-1, 1]) >= 0.3 * SAMPLE_RATE
-        for onset in onsets[quiet]:
-            index = np.searchsorted(starts, onset - 0.1)
-            if index < len(starts) and starts[index] - onset < 0.5:
-                lags.append(starts[index] - onset)
-    return float(np.median(lags)) if lags else 0.0
-
-
-@torch.no_grad()
-def lecture_log_probs(
-    model: CtcModel, features: NDArray[np.float32], device: torch.device, chunk: int = 2000, context: int = 200
-) -> NDArray[np.float32]:
-    """(T, 80) -> (T', V) log-probs of a whole lecture, chunk frames at a time with context frames on both sides."""
-    parts = []
-    for begin in range(0, len(features), chunk):
-        left = min(context, begin)
-        piece = torch.from_numpy(features[begin - left : begin + chunk + context])[None].to(device)
-        log_probs, _ = model(piece, torch.tensor([piece.shape[1]], device=device))
-        count = -(-min(chunk, len(features) - begin) // SUBSAMPLING_FACTOR)
-        first = left // SUBSAMPLING_FACTOR
-        parts.append(log_probs[0, first : first + count].float().cpu().numpy())
-    return np.concatenate(parts)
 
 
 class AlignerTask(Task):

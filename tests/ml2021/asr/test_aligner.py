@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
-from lhotse_prep.align import Alignment
-from ml2021.asr.aligner import FRAME, Lecture, _words_of_units, align_lectures, onset_lag, training_windows
+from ml2021.asr.aligner import Lecture, align_lectures, training_windows
 from ml2021.config import AlignerConfig, AsrDataConfig, EncoderConfig, SpecAugmentConfig, TrainConfig
 
 WORDS = ["我", "的", "機", "器", "學", "習", "很", "好", "bert", "loss"]
@@ -69,19 +67,3 @@ def test_windows_hold_each_word_once() -> None:
     windows = training_windows(lecture, [[1 + i % 7] for i in range(len(lecture.words))], CONFIG)
     assert [u for _, ids in windows for u in ids] == [1 + i % 7 for i in range(len(lecture.words))]
     assert all(len(f) <= 4.0 * 100 + 1 for f, _ in windows)
-
-
-def test_word_with_fewer_than_half_its_units_is_not_spoken() -> None:
-    start = np.array([3, -1, -1, 8, 9], dtype=np.int64)
-    path = Alignment(start, np.where(start < 0, -1, start + 1), np.where(start < 0, 0.0, np.log(0.5)), 0.0)
-    times = _words_of_units(path, [3, 2])
-    assert np.isnan(times.start[0]) and times.start[1] == 8 * FRAME / 16_000 and times.end[1] == 10 * FRAME / 16_000
-    assert times.score == pytest.approx([0.5 / 3, 0.5])
-
-
-def test_lag_is_the_median_from_onset_to_first_word() -> None:
-    regions = np.array([[0, 10], [20, 30], [40, 50]]) * 16_000
-    lecture = Lecture("l", ["a"] * 3, np.zeros((1, 80), np.float32), regions, np.zeros(3))
-    path = Alignment(np.array([0, 502, 1004]), np.array([1, 503, 1005]), np.zeros(3), 0.0)
-    lag = onset_lag([lecture], {"l": _words_of_units(path, [1, 1, 1])})
-    assert lag == pytest.approx((0.08 + 0.16) / 2)

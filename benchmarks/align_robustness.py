@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""How faults of the transcript tell on the alignment of 72 minutes, for models of three qualities and some seeds.
+
+    PYTHONPATH=.:egs python benchmarks/align_robustness.py --seeds 1 2 3
+
+Prints lines for RESULTS.md: the worst of the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.align_synthetic import (
+    CLEAN,
+    FRAMES_PER_SECOND,
+    HARD,
+    MEDIUM,
+    Speech,
+    Text,
+    delete_block,
+    delete_scattered,
+    delete_seconds,
+    emissions,
+    insert_unspoken,
+    speech,
+    substitute,
+    true_text,
+)  # fmt: skip
+from lhotse_prep.align import align
+from lhotse_prep.islands import drop_strays
+
+Fault = Callable[[np.random.Generator, Speech], Text]
+STAR_PENALTY, SKIP_COST, MISMATCH_PENALTY, MIN_UNITS = 2.0, 4.0, 4.5, 6  # as in stage 3
+
+
+def _all(rng: np.random.Generator, spoken: Speech) -> Text:
+    text = delete_scattered(rng, true_text(spoken))
+    return insert_unspoken(rng, substitute(rng, delete_seconds(rng, delete_block(rng, text))))
+
+
+FAULTS: dict[str, Fault] = {
+    "none": lambda rng, spoken: true_text(spoken),
+    "10% deleted, scattered": lambda rng, spoken: delete_scattered(rng, true_text(spoken)),
+    "10% deleted, one block": lambda rng, spoken: delete_block(rng, true_text(spoken)),
+    "60 s of speech without text": lambda rng, spoken: delete_seconds(rng, true_text(spoken)),
+    "180 unspoken tokens, one run": lambda rng, spoken: insert_unspoken(rng, true_text(spoken)),
+    "180 unspoken tokens, 9 runs": lambda rng, spoken: insert_unspoken(rng, true_text(spoken), num_runs=9),
+    "5% substituted": lambda rng, spoken: substitute(rng, true_text(spoken)),
+    "all together": _all,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of the tokens."""
+
+    num_off: int  # spoken tokens that are timed more than 1 s off
+    off: float  # the same as a part of the spoken ones
+    unspoken_timed: float  # part of the tokens that nobody speaks
+    spoken_untimed: float  # part of the spoken ones; a substituted token is spoken
+
+
+def judge(log_probs: NDArray[np.float32], text: Text) -> Result:
+    """Align as stage 3 does, and compare with the truth."""
+    found = align(log_probs, text.units, "synthetic", STAR_PENALTY, SKIP_COST, MISMATCH_PENALTY)
+    found = drop_strays(found, MIN_UNITS, isolation=5 * FRAMES_PER_SECOND, second=FRAMES_PER_SECOND)
+    timed, spoken = found.start >= 0, text.frames >= 0
+    off = int((timed & spoken & (np.abs(found.start - text.frames) > FRAMES_PER_SECOND)).sum())
+    return Result(
+        off, off / spoken.sum(), float((timed & ~spoken).sum() / max(1, (~spoken).sum())),
+        float((spoken & ~timed).sum() / spoken.sum()),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=4310.0, help="length of the lecture [%(default)s]")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    args = parser.parse_args()
+    print("| model | fault | more than 1 s off | unspoken timed | spoken untimed |")
+    print("|---|---|---|---|---|")
+    for name, noise in (("clean", CLEAN), ("medium", MEDIUM), ("hard", HARD)):
+        results: dict[str, list[Result]] = {fault: [] for fault in FAULTS}
+        for seed in args.seeds:
+            rng = np.random.default_rng(seed)
+            spoken = speech(rng, args.seconds)
+            log_probs = emissions(rng, spoken, noise)
+            for fault, make in FAULTS.items():
+                results[fault].append(judge(log_probs, make(rng, spoken)))
+            del log_probs
+        for fault, found in results.items():
+            off, unspoken, untimed = (
+                max(getattr(r, key) for r in found) for key in ("off", "unspoken_timed", "spoken_untimed")
+            )
+            print(f"| {name} | {fault} | {off:.2%} | {unspoken:.1%} | {untimed:.1%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Time and memory of aligning a lecture on one thread, beside torchaudio and ctc-segmentation, and at four lengths.
+
+    PYTHONPATH=.:egs python benchmarks/align_speed.py --ctc-segmentation-python PEER/bin/python --plot align.png
+
+Every tool runs in a process of its own; one that fails is reported with how. ctc-segmentation is no dependency of the
+project: `python -m venv PEER && PEER/bin/pip install ctc-segmentation` makes the place where it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.align_synthetic import MEDIUM, emissions, speech
+
+WORKER = Path(__file__).with_name("align_speed_worker.py")
+PROJECT = WORKER.parent.parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[600.0, 1800.0, 4310.0, 8620.0])
+    parser.add_argument("--peers-at", type=float, default=4310.0, help="length at which peers run [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--timeout", type=float, default=180.0, help="seconds a process may take [%(default)s]")
+    parser.add_argument("--ctc-segmentation-python", help="a Python that has ctc-segmentation")
+    parser.add_argument("--plot", type=Path, help="where to draw time and memory over length")
+    args = parser.parse_args()
+    found: dict[float, dict[str, dict[str, Any]]] = {}
+    print("| aligner | length s | tokens | seconds (median) | CPU seconds | MB above the input | more than 1 s off |")
+    print("|---|---|---|---|---|---|---|")
+    for seconds in args.seconds:
+        rng = np.random.default_rng(0)
+        spoken = speech(rng, seconds)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            np.save(folder / "log_probs.npy", emissions(rng, spoken, MEDIUM))
+            np.save(folder / "units.npy", spoken.units)
+            np.save(folder / "frames.npy", spoken.frames)
+            tools = {"ours": sys.executable, "ours with faults allowed": sys.executable}
+            if seconds == args.peers_at:
+                tools["torchaudio"] = sys.executable
+                if args.ctc_segmentation_python:
+                    tools["ctc-segmentation"] = args.ctc_segmentation_python
+            for tool, python in tools.items():
+                result = _run(python, tool, folder, args.repeats if tool.startswith("ours") else 1, args.timeout)
+                found.setdefault(seconds, {})[tool] = result
+                print(f"| {tool} | {seconds:g} | {len(spoken.units)} | {_cells(result)} |", flush=True)
+    if args.plot:
+        _plot({s: r["ours"] for s, r in found.items() if "seconds" in r["ours"]}, args.plot)
+
+
+def _run(python: str, tool: str, folder: Path, repeats: int, timeout: float) -> dict[str, Any]:
+    """What the worker measured, or {"failure": how it ended}."""
+    threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    environment = os.environ | threads | {"PYTHONPATH": f"{PROJECT}:{PROJECT / 'egs'}"}
+    command = [python, str(WORKER), tool, str(folder), str(repeats)]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"failure": f"not done after {timeout:g} s"}
+    if done.returncode < 0:
+        return {"failure": f"killed by {signal.Signals(-done.returncode).name}"}
+    if done.returncode:
+        return {"failure": (done.stderr.strip().splitlines() or ["failed"])[-1][:100]}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _cells(result: dict[str, Any]) -> str:
+    if "failure" in result:
+        return f"{result['failure']} | - | - | -"
+    off = "-" if result["off"] is None else f"{result['off']:.2%}"
+    return f"{result['seconds']:.2f} | {result['cpu']:.2f} | {result['megabytes']:.0f} | {off}"
+
+
+def _plot(results: dict[float, dict[str, Any]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(8, 3))
+    for axis, key, label in zip(axes, ("cpu", "megabytes"), ("CPU seconds", "MB above the input")):
+        axis.plot(list(results), [r[key] for r in results.values()], "o-")
+        axis.set(xlabel="length of the lecture, s", ylabel=label, xlim=(0, None), ylim=(0, None))
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""One aligner on one lecture in a process of its own: seconds, and memory above the input. See align_speed.py.
+
+It imports a peer only where asked to, so that it runs in that peer's own environment too.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+Run = Callable[[], np.ndarray]  # gives the start frame of each unit
+
+
+def ours(log_probs: np.ndarray, units: np.ndarray, faults: bool) -> Run:
+    """The aligner of this project, as it is, or with what stage 3 allows for faults of the transcript."""
+    from lhotse_prep.align import align
+
+    costs = {"star_penalty": 2.0, "skip_cost": 4.0, "mismatch_penalty": 4.5} if faults else {}
+    align(log_probs[:600], units[:20], "warm-up", **costs)  # reads the compiled code
+    return lambda: align(log_probs, units, "speed", **costs).start
+
+
+def torchaudio(log_probs: np.ndarray, units: np.ndarray) -> Run:
+    """torchaudio.functional.forced_align."""
+    import torch
+    from torchaudio.functional import forced_align
+
+    torch.set_num_threads(1)
+
+    def run() -> np.ndarray:
+        tokens, _ = forced_align(torch.from_numpy(log_probs)[None], torch.from_numpy(units)[None], blank=0)
+        tokens = tokens[0].numpy()
+        return np.flatnonzero((tokens != 0) & (tokens != np.append(0, tokens[:-1])))
+
+    return run
+
+
+def ctc_segmentation(log_probs: np.ndarray, units: np.ndarray) -> Run:
+    """The ctc-segmentation package, every unit an utterance of its own."""
+    from ctc_segmentation import CtcSegmentationParameters, prepare_token_list
+    from ctc_segmentation import ctc_segmentation as segment
+
+    config = CtcSegmentationParameters(char_list=[str(i) for i in range(log_probs.shape[1])])
+    config.index_duration, config.blank = 1.0, 0
+
+    def run() -> np.ndarray:
+        truth, begins = prepare_token_list(config, [np.array([u]) for u in units])
+        timings, _, _ = segment(config, log_probs, truth)
+        return timings[np.array(begins[:-1]) + 1]
+
+    return run
+
+
+def main() -> None:
+    tool, folder, repeats = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    log_probs, units, frames = (np.load(folder / f"{name}.npy") for name in ("log_probs", "units", "frames"))
+    makers: dict[str, Callable[[], Run]] = {
+        "ours": lambda: ours(log_probs, units, faults=False),
+        "ours with faults allowed": lambda: ours(log_probs, units, faults=True),
+        "torchaudio": lambda: torchaudio(log_probs, units),
+        "ctc-segmentation": lambda: ctc_segmentation(log_probs, units),
+    }
+    run = makers[tool]()
+    before = _memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    seconds, cpu = [], []
+    for _ in range(repeats):
+        begin, begin_cpu = time.perf_counter(), time.process_time()
+        starts = run()
+        seconds.append(time.perf_counter() - begin)
+        cpu.append(time.process_time() - begin_cpu)
+    timed = starts >= 0
+    off = float((np.abs(starts - frames)[timed] > 25).mean()) if len(starts) == len(frames) else None
+    measured = {"seconds": statistics.median(seconds), "cpu": statistics.median(cpu), "off": off}
+    print(json.dumps(measured | {"megabytes": _memory("VmHWM") - before}))
+
+
+def _memory(key: str) -> float:
+    """Megabytes of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) / 1024
+    raise KeyError(key)
+
+
+if __name__ == "__main__":
+    main()
