@@ -8,7 +8,7 @@ root=$PWD
 last_stage=12
 stages="0 corpus, 1 manifests, 2 lang, 3 align, 4 windows, 5 asr-train, 6 asr-decode, 7 bitext, 8 mt-train"
 stages+=", 9 mt-decode, 10 st, 11 export, 12 report"
-stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' given=''
+stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' given=''
 
 usage() {
   cat <<END
@@ -20,6 +20,8 @@ Usage: ./run.sh [OPTION VALUE]...
   --conf DIR         folder of YAML files [conf/mini for mini, else conf/ml2021]
   --data DIR         where the data goes [data/CORPUS]
   --exp DIR          where models and results go [exp/CORPUS]
+  --aligner-model M  stage 3 aligns with this and trains nothing: the folder of a CTC model (ours, or of Hugging Face's
+                     wav2vec2 kind), or a recogniser's words with times (.ctm, .jsonl) [none]
   --help             print this
 
 Stages: ${stages/, 6 /,$'\n'        6 }.
@@ -59,8 +61,8 @@ parse_options() {
     name=${name#--}
     name=${name//_/-}
     case $name in
-      stage | stop-stage | corpus | conf | data | exp) ;;
-      *) usage_error "unknown option --$name; options: --stage --stop-stage --corpus --conf --data --exp --help" ;;
+      stage | stop-stage | corpus | conf | data | exp | aligner-model) ;;
+      *) usage_error "unknown option --$name; options: --stage --stop-stage --corpus --conf --data --exp --aligner-model --help" ;;
     esac
     if [[ $argument == *=* ]]; then
       value=${argument#*=}
@@ -76,6 +78,7 @@ parse_options() {
       conf) conf=$(from_start_dir "${value%/}") ;;
       data) data=$(from_start_dir "${value%/}") ;;
       exp) exp=$(from_start_dir "${value%/}") ;;
+      aligner-model) aligner_model=$(from_start_dir "${value%/}") ;;
     esac
     [[ $name == *stage ]] || given+=" --$name $(printf %q "$value")"
   done
@@ -116,7 +119,7 @@ export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000} # OpenMP threads wait a little awa
 run_stage 0 corpus local/make_corpus.py --corpus "$corpus"
 run_stage 1 manifests local/make_manifests.py
 run_stage 2 lang local/make_lang.py
-run_stage 3 align local/align.py
+run_stage 3 align local/align.py ${aligner_model:+--aligner-model "$aligner_model"}
 run_stage 4 windows local/make_windows.py
 run_stage 5 asr-train local/asr_train.py
 run_stage 6 asr-decode local/asr_decode.py

@@ -100,6 +100,12 @@ def test_stages_are_chosen_in_either_spelling(house: House, arguments: list[str]
     assert [name for name, _ in house.calls()] == STAGES[3:6]
 
 
+def test_aligner_model_goes_to_stage_3_alone(house: House, tmp_path: Path) -> None:
+    assert house.run("--aligner-model", "words.ctm", cwd=tmp_path).returncode == 0
+    given = {name: options.get("--aligner-model") for name, options in house.calls()}
+    assert given == dict.fromkeys(STAGES) | {"align": f"{tmp_path}/words.ctm"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
