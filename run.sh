@@ -20,8 +20,8 @@ Usage: ./run.sh [OPTION VALUE]...
   --conf DIR         folder of YAML files [conf/mini for mini, else conf/ml2021]
   --data DIR         where the data goes [data/CORPUS]
   --exp DIR          where models and results go [exp/CORPUS]
-  --aligner-model M  stage 3 aligns with this and trains nothing: the folder of a CTC model (ours, or of Hugging Face's
-                     wav2vec2 kind), or a recogniser's words with times (.ctm, .jsonl) [none]
+  --aligner-model M  stage 3 aligns with this and trains nothing: the folder of a CTC model (ours or
+                     Hugging Face's), or a recogniser's words with times (.ctm, .jsonl) [none]
   --help             print this
 
 Stages: ${stages/, 6 /,$'\n'        6 }.
