@@ -186,6 +186,7 @@ def run_stage(project: Path, run: tuple[Path, Path, Path]) -> subprocess.Complet
 
 
 def test_stage_prints_the_table_each_time_and_makes_the_page_once(project: Path, run: tuple[Path, Path, Path]) -> None:
+    (run[1] / "truth").mkdir()
     first = run_stage(project, run)
     assert first.returncode == 0, first.stderr
     results = json.loads((run[2] / "results.json").read_text())
