@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from lhotse_prep.errors import ConfigError, DataError, Ml2021Error
+from lhotse_prep.errors import DataError, Ml2021Error
 
 DONE = ".done"
 _PROCESS_START = time.time()
@@ -215,12 +215,6 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             except ValueError as e:
                 raise DataError(f"{path}, line {number}: not JSON ({e}); make the file again") from e
     return rows
-
-
-def require_parts(name: str, allowed: Sequence[str]) -> None:
-    """Raise ConfigError where name is not one of the allowed."""
-    if name not in allowed:
-        raise ConfigError(f"{name!r} is not one of {', '.join(allowed)}")
 
 
 def _input_digest(item: Input) -> str:

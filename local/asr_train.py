@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.errors import ConfigError
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+from lhotse_prep.stages import Input, Stage, read_done, run_main, stage_parser
 from ml2021.config import AlignerConfig, AsrConfig
 
 
@@ -21,12 +21,12 @@ def main(argv: list[str]) -> None:
                 f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, the "
                 "recogniser must not begin as it: set init_encoder_from_aligner: false, or train_parts: [train]"
             )
-        if not (args.data / "aligned" / "aligner" / "pretrained.pt").is_file() and (args.data / "aligned").is_dir():
+        aligner = args.data / "aligned" / "aligner" / "pretrained.pt"
+        if read_done(args.data / "aligned") is not None and not aligner.is_file():
             raise ConfigError(
                 f"{args.conf}/asr.yaml: stage 3 trained no aligner in {args.data}/aligned, it was given a model: "
                 "set init_encoder_from_aligner: false"
             )
-        aligner = args.data / "aligned" / "aligner" / "pretrained.pt"
         inputs.append(Input(args.data / "aligned", 3))
     stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config), resumable=True)
     if stage.is_done():

@@ -33,9 +33,8 @@ def build_model(config: MtModelConfig, vocab_size: int) -> MarianMTModel:
         init_std=config.d_model**-0.5,  # the embedding is scaled by sqrt(d_model)
     )
     model = MarianMTModel(marian)
-    model.final_logits_bias[
-        0, pad_id
-    ] = -1e9  # CTranslate2 has no padding in its vocabulary: here it has no part either
+    # CTranslate2 has no padding in its vocabulary: here it has no part either
+    model.final_logits_bias[0, pad_id] = -1e9
     model.generation_config = GenerationConfig(
         pad_token_id=pad_id, decoder_start_token_id=pad_id, bos_token_id=0, eos_token_id=0, bad_words_ids=[[pad_id]]
     )
