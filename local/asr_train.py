@@ -21,6 +21,11 @@ def main(argv: list[str]) -> None:
                 f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, the "
                 "recogniser must not begin as it: set init_encoder_from_aligner: false, or train_parts: [train]"
             )
+        if config.model.encoder != aligner_config.encoder:
+            raise ConfigError(
+                f"{args.conf}/asr.yaml: init_encoder_from_aligner needs asr.model.encoder to have the values of "
+                "aligner.encoder; give them the same layout, or set init_encoder_from_aligner: false"
+            )
         aligner = args.data / "aligned" / "aligner" / "pretrained.pt"
         if read_done(args.data / "aligned") is not None and not aligner.is_file():
             raise ConfigError(

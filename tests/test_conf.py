@@ -78,6 +78,12 @@ def test_zipformer_layout_is_built_and_has_its_size(name: str, size: int | None)
     assert config.encoder.causal == (name == "streaming")
 
 
+def test_layouts_are_those_of_conf_zipformer() -> None:
+    mini = load_config(PROJECT / "conf" / "zipformer" / "mini.yaml", "model", TransducerConfig).encoder
+    assert load("mini", "asr", "asr").model.encoder == mini
+    assert load("mini", "asr", "aligner").encoder == load("ml2021", "asr", "aligner").encoder == mini
+
+
 def test_recogniser_of_the_real_lectures_has_the_medium_zipformer() -> None:
     medium = load_config(PROJECT / "conf" / "zipformer" / "medium.yaml", "model", TransducerConfig)
     assert load("ml2021", "asr", "asr").model.encoder == medium.encoder
@@ -103,7 +109,7 @@ def test_aligner_is_built_and_its_encoder_fits_the_recogniser_that_begins_with_i
     aligner, asr = load(corpus, "asr", "aligner"), load(corpus, "asr", "asr")
     model = CtcModel(aligner.encoder, 40).eval()
     log_probs, lens = model(torch.randn(1, 50, 80), torch.tensor([50]))
-    assert log_probs.shape == (1, 13, 40) and lens.tolist() == [13]
+    assert log_probs.shape == (1, 11, 40) and lens.tolist() == [11]
     if asr.init_encoder_from_aligner:
         recogniser = AsrModel(asr.model, 40)
         recogniser.encoder_embed.load_state_dict(model.encoder_embed.state_dict())

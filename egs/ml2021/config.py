@@ -17,14 +17,15 @@ class TrainConfig:
     """The training loop, the same for recogniser and translator."""
 
     num_epochs: int = 20
-    optimizer: str = "adamw"  # adamw with a half cosine, or scaled_adam with Eden, for the Zipformer
+    optimizer: str = "adamw"  # or scaled_adam, for the Zipformer
+    schedule: str = "cosine"  # of the learning rate: a half cosine down to the last step, or eden, as icefall has it
     base_lr: float = 1e-3  # the peak, reached after warm-up; 0.045 suits scaled_adam
     warmup_steps: int = 200
-    final_lr_factor: float = 0.05  # adamw: learning rate of the last step, as a part of base_lr
+    final_lr_factor: float = 0.05  # cosine: learning rate of the last step, as a part of base_lr
     weight_decay: float = 1e-2  # adamw
     grad_clip: float = 5.0  # adamw: largest gradient norm; scaled_adam takes twice the median norm
-    lr_batches: float = 7500.0  # scaled_adam: steps after which the learning rate falls
-    lr_epochs: float = 3.5  # scaled_adam: and epochs
+    lr_batches: float = 7500.0  # eden: steps after which the learning rate falls
+    lr_epochs: float = 3.5  # eden: and epochs
     average_period: int = 20  # steps between updates of the running average of the weights
     average_epochs: int = 5  # the last epochs whose average becomes pretrained.pt
     keep_epochs: int = 8  # epoch-N.pt files kept, counted from the newest
@@ -42,6 +43,8 @@ class TrainConfig:
         _require(self.num_epochs > 0, f"num_epochs must be > 0, got {self.num_epochs}")
         known = self.optimizer in ("adamw", "scaled_adam")
         _require(known, f"optimizer must be adamw or scaled_adam, got {self.optimizer!r}")
+        known = self.schedule in ("cosine", "eden")
+        _require(known, f"schedule must be cosine or eden, got {self.schedule!r}")
         _require(self.base_lr > 0, f"base_lr must be > 0, got {self.base_lr}")
         _require(min(self.lr_batches, self.lr_epochs) > 0, "lr_batches and lr_epochs must be > 0")
         _require(0 <= self.final_lr_factor <= 1, f"final_lr_factor must be in 0..1, got {self.final_lr_factor}")
@@ -57,23 +60,6 @@ class TrainConfig:
         _require(self.seed >= 0, f"seed must be >= 0, got {self.seed}")
         for name in (*counts, "average_period"):
             _require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Convolutional subsampling by 4 and a conformer: the aligner's encoder."""
-
-    num_layers: int = 6
-    dim: int = 192
-    num_heads: int = 4
-    feedforward_dim: int = 512
-    cnn_kernel: int = 15
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        _require(self.dim % (2 * self.num_heads) == 0, f"dim {self.dim} must be a multiple of 2 * num_heads")
-        _require(self.cnn_kernel % 2 == 1, f"cnn_kernel must be odd, got {self.cnn_kernel}")
-        _require(0 <= self.dropout < 1, f"dropout must be in 0..1, got {self.dropout}")
 
 
 @dataclass(frozen=True)
@@ -164,7 +150,6 @@ class TransducerConfig:
     """Prediction network, joiner and the losses."""
 
     encoder: ZipformerConfig = field(default_factory=ZipformerConfig)
-    conformer: EncoderConfig | None = None  # an encoder in the place of the Zipformer; it can begin as the aligner's
     decoder_dim: int = 512
     context_size: int = 2  # previous tokens that the stateless decoder sees
     joiner_dim: int = 512
@@ -186,11 +171,6 @@ class TransducerConfig:
         _require(self.context_size >= 1, f"context_size must be >= 1, got {self.context_size}")
         _require(0 <= self.lm_scale + self.am_scale < 1, "lm_scale + am_scale must be in 0..1")
 
-    @property
-    def encoder_dim(self) -> int:
-        """Dimension of encoder_out."""
-        return self.encoder.output_dim if self.conformer is None else self.conformer.dim
-
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
@@ -209,6 +189,7 @@ class AsrDataConfig:
     """Batches of cuts."""
 
     max_duration: float = 80.0  # seconds of audio a batch
+    ref_duration: float = 600.0  # seconds of audio that count as one batch where dropout and regularisers change
     num_buckets: int = 10
     num_workers: int = 0  # processes that load features; 0: the trainer's own
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
@@ -219,7 +200,8 @@ class AsrDataConfig:
     noise_snr: tuple[float, ...] = (10.0, 20.0)  # dB, the range it is drawn from
 
     def __post_init__(self) -> None:
-        _require(self.max_duration > 0, f"max_duration must be > 0 s, got {self.max_duration}")
+        for name in ("max_duration", "ref_duration"):
+            _require(getattr(self, name) > 0, f"{name} must be > 0 s, got {getattr(self, name)}")
         _require(self.num_workers >= 0, f"num_workers must be >= 0, got {self.num_workers}")
         _require(
             self.on_the_fly_feats or not self.speed_factors,
@@ -231,6 +213,10 @@ class AsrDataConfig:
         ascending = len(self.noise_snr) == 2 and self.noise_snr[0] <= self.noise_snr[1]
         _require(ascending, f"noise_snr must be two numbers, ascending (dB), got {list(self.noise_snr)}")
 
+    def batch_count(self, step: int) -> float:
+        """How far training has gone, in batches of ref_duration."""
+        return step * self.max_duration / self.ref_duration
+
 
 @dataclass(frozen=True)
 class AsrConfig:
@@ -241,26 +227,20 @@ class AsrConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     init_encoder_from_aligner: bool = False  # begin with stage 3's encoder, if that saw the train part only
     frozen_encoder_steps: int = 0  # first steps that leave the encoder as it is, so that new layers cannot spoil it
-    ref_duration: float = 600.0  # seconds of audio that count as one batch where dropout and regularisers change
-
-    def __post_init__(self) -> None:
-        _require(self.ref_duration > 0, f"ref_duration must be > 0 s, got {self.ref_duration}")
-        fits = self.model.conformer is not None or not self.init_encoder_from_aligner
-        _require(fits, "init_encoder_from_aligner needs model.conformer, of the same values as the aligner's encoder")
 
 
 @dataclass(frozen=True)
 class AlignerConfig:
     """Stage 3's own acoustic model: rounds of CTC training and re-alignment, on units of pronunciation."""
 
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    encoder: ZipformerConfig = field(default_factory=ZipformerConfig)
     data: AsrDataConfig = field(default_factory=AsrDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     first_epochs: int = 4  # of the first round of training
     more_epochs: int = 2  # of each round after it; the alignment is made anew after each
     max_rounds: int = 8
     learned_confidence: float = 0.95  # median of the words', from which a second round or a later one is the last
-    min_steps: int = 500  # of the first round, in whole epochs: CTC loss stays flat for some hundred steps
+    min_steps: int = 350  # of the first round, in whole epochs: CTC loss stays flat for some hundred steps
     train_parts: tuple[str, ...] = ("train",)  # parts whose lectures train the aligner
     num_english_pieces: int = 150
     window_duration: float = 6.0  # seconds, of the windows that the aligner trains on

@@ -32,7 +32,7 @@ def largest_norm(config: TrainConfig) -> float:
 
 def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
     """Eden, or a linear warm-up, then a half cosine down to final_lr_factor at num_steps, the last step of training."""
-    if config.optimizer == "scaled_adam":
+    if config.schedule == "eden":
         epoch = config.num_epochs * step // max(1, num_steps)
         return eden(config.base_lr, step, epoch, config.lr_batches, config.lr_epochs, config.warmup_steps)
     if step < config.warmup_steps:

@@ -136,7 +136,9 @@ def test_parameter_without_gradient_stays() -> None:
 
 def test_configuration_chooses_optimiser_rate_and_clipping() -> None:
     layer = nn.Linear(2, 2)
-    scaled = TrainConfig(optimizer="scaled_adam", base_lr=0.045, num_epochs=10, warmup_steps=100, lr_epochs=2.0)
+    scaled = TrainConfig(
+        optimizer="scaled_adam", schedule="eden", base_lr=0.045, num_epochs=10, warmup_steps=100, lr_epochs=2.0
+    )
     assert isinstance(make_optimizer(layer, scaled), ScaledAdam) and largest_norm(scaled) == float("inf")
     assert learning_rate(scaled, 600, 1000) == eden(0.045, 600, 6, 7500.0, 2.0, 100)
     plain = TrainConfig()

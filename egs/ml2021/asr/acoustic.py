@@ -23,7 +23,7 @@ from ml2021.asr.load import load_model
 from ml2021.asr.model import CtcModel
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
 from ml2021.checkpoint import load_checkpoint
-from ml2021.config import EncoderConfig
+from ml2021.config import ZipformerConfig
 
 FRAME = FRAME_SHIFT * SUBSAMPLING_FACTOR  # samples a frame of our models
 LogProbs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # features (N, T, F), lengths -> (N, T', V), lengths
@@ -61,7 +61,7 @@ def load_acoustic(path: Path, device: torch.device) -> Acoustic:
         return HuggingFaceAcoustic(folder, device)
     if (folder / "units.txt").is_file():
         units = PronunciationUnits.load(folder)
-        model = CtcModel(from_mapping(content.get("encoder"), EncoderConfig, f"{folder}: encoder"), len(units))
+        model = CtcModel(from_mapping(content.get("encoder"), ZipformerConfig, f"{folder}: encoder"), len(units))
         try:
             model.load_state_dict(load_checkpoint(folder / "pretrained.pt")["model"])
         except RuntimeError as e:
@@ -70,11 +70,7 @@ def load_acoustic(path: Path, device: torch.device) -> Acoustic:
     recogniser, tokens, _ = load_model(folder)
     recogniser.to(device)
 
-    def log_probs(features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
-        encoder_out, lens = recogniser.forward_encoder(features, feature_lens)
-        return recogniser.ctc_output(encoder_out), lens
-
-    return FeatureAcoustic(log_probs, lambda words: tokens.encode_words(" ".join(words)), device)
+    return FeatureAcoustic(recogniser.ctc_log_probs, lambda words: tokens.encode_words(" ".join(words)), device)
 
 
 class FeatureAcoustic:

@@ -26,6 +26,7 @@ from lhotse_prep.word_times import WordTimes
 from ml2021.asr.acoustic import FRAME, log_prob_blocks
 from ml2021.asr.augment import augment_batch, spec_augment
 from ml2021.asr.model import CtcModel
+from ml2021.asr.schedule import set_batch_count
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
 from ml2021.asr.word_alignment import align_words, finish_times
 from ml2021.checkpoint import load_checkpoint, save_checkpoint
@@ -73,9 +74,10 @@ def align_lectures(
     torch.manual_seed(config.train.seed)
     model = CtcModel(config.encoder, len(units)).to(device)
     encoded = {x.id: units.encode_words(x.words) for x in lectures}
+    num_steps = 0  # of all rounds
     for number in range(1, config.max_rounds + 1):
         windows = [w for x in lectures if x.id in train_ids for w in training_windows(x, encoded[x.id], config)]
-        _train_round(model, windows, config, exp_dir, number, device)
+        num_steps = _train_round(model, windows, config, exp_dir, number, num_steps, device)
         times = {x.id: _align(model, x, encoded[x.id], config, device, with_star=False) for x in lectures}
         confidence = float(np.median(np.concatenate([t.score for t in times.values()])))
         moved = np.concatenate([np.abs(_middles(times[x.id]) - x.times) for x in lectures]) / SAMPLE_RATE
@@ -95,24 +97,33 @@ def align_lectures(
 
 
 def _train_round(
-    model: CtcModel, windows: Sequence[Window], config: AlignerConfig, exp_dir: Path, number: int, device: torch.device
-) -> None:
-    """Train the model for a round, or load what an earlier start made of it; leaves it ready to align."""
+    model: CtcModel, windows: Sequence[Window], config: AlignerConfig, exp_dir: Path, number: int, first_step: int,
+    device: torch.device,
+) -> int:  # fmt: skip
+    """Train the model for a round, or load what an earlier start made of it; leaves it ready to align.
+
+    Args:
+      first_step: steps of the rounds before.
+    Returns:
+      Steps up to the end of this round.
+    """
     round_dir = exp_dir / f"round-{number}"
+    task = AlignerTask(windows, config, first_step)
+    steps_per_epoch = task.num_train_batches(1)
+    if number == 1:
+        epochs = max(config.first_epochs, -(-config.min_steps // steps_per_epoch))
+        train = replace(config.train, num_epochs=epochs)
+    else:
+        train = replace(
+            config.train, num_epochs=config.more_epochs, warmup_steps=config.train.warmup_steps // 4,
+            seed=config.train.seed + number,
+        )  # fmt: skip
     if not (round_dir / "pretrained.pt").is_file():
-        task = AlignerTask(windows, config)
-        if number == 1:
-            epochs = max(config.first_epochs, -(-config.min_steps // task.num_train_batches(1)))
-            train = replace(config.train, num_epochs=epochs)
-        else:
-            train = replace(
-                config.train, num_epochs=config.more_epochs, warmup_steps=config.train.warmup_steps // 4,
-                seed=config.train.seed + number,
-            )  # fmt: skip
         logger.info("aligner, round %d: %d windows, %d epochs", number, len(windows), train.num_epochs)
         Trainer(model, task, train, round_dir, device).run()
     model.load_state_dict(load_checkpoint(round_dir / "pretrained.pt")["model"])
     model.eval()
+    return first_step + train.num_epochs * steps_per_epoch
 
 
 def _align(
@@ -144,12 +155,13 @@ def training_windows(lecture: Lecture, word_units: list[list[int]], config: Alig
 
 
 class AlignerTask(Task):
-    """CTC on windows held in memory, batched by length."""
+    """CTC on windows held in memory, batched by length; first_step steps were made before."""
 
-    def __init__(self, windows: Sequence[Window], config: AlignerConfig) -> None:
+    def __init__(self, windows: Sequence[Window], config: AlignerConfig, first_step: int = 0) -> None:
         if not windows:
             raise DataError("the aligner has no windows to train on: the training lectures have no usable speech")
         self.windows, self.config = sorted(windows, key=lambda w: len(w[0])), config
+        self.first_step = first_step
         self.augment = spec_augment(config.data.spec_augment)
 
     def train_batches(self, epoch: int) -> Iterator[list[int]]:
@@ -171,6 +183,7 @@ class AlignerTask(Task):
 
     def compute_loss(self, model: nn.Module, batch: list[int], step: int) -> StepLoss:
         """Mean CTC loss a unit."""
+        set_batch_count(model, self.config.data.batch_count(self.first_step + step))
         device = next(model.parameters()).device
         features = [torch.from_numpy(self.windows[i][0]) for i in batch]
         lens = torch.tensor([len(f) for f in features])

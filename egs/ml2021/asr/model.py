@@ -1,4 +1,4 @@
-"""The recogniser: Zipformer (or conformer), stateless decoder, joiner, a CTC head, and their losses in training.
+"""The recogniser: Zipformer, stateless decoder, joiner, a CTC head, and their losses in training.
 
 Legend: N batch, T input frames, T' encoder frames, F mel bins, S tokens, V vocabulary.
 """
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ml2021.asr.conformer import ConformerEncoder
 from ml2021.asr.decoder import Decoder
 from ml2021.asr.joiner import Joiner
 from ml2021.asr.rnnt_loss import rnnt_functions
 from ml2021.asr.scaling import scaled_linear
 from ml2021.asr.schedule import Schedule
-from ml2021.asr.subsampling import ConvSubsampling, frame_mask
+from ml2021.asr.subsampling import frame_mask
 from ml2021.asr.zipformer import Zipformer
 from ml2021.asr.zipformer_embed import Conv2dSubsampling
-from ml2021.config import EncoderConfig, TransducerConfig
+from ml2021.config import TransducerConfig, ZipformerConfig
 
 NUM_FEATURES = 80
 BLANK_ID = 0
 MIN_FRAMES = 9  # input frames that give one encoder frame; shorter utterances are lengthened with silence
 SILENCE = -15.9  # log-mel of no sound
+CTC_DROPOUT = 0.1
 EMBED_DROPOUT = Schedule(((0.0, 0.3), (20000.0, 0.1)))
 
 
@@ -38,47 +38,21 @@ class TransducerLosses:
     num_left_out: int
 
 
-class CtcModel(nn.Module):
-    """An encoder with a CTC head: what the aligner trains."""
+class EncoderModel(nn.Module):
+    """Embedding, Zipformer and CTC head, their parameters named as icefall's."""
 
-    def __init__(self, config: EncoderConfig, vocab_size: int) -> None:
+    def __init__(self, config: ZipformerConfig, vocab_size: int) -> None:
         super().__init__()
-        self.encoder_embed = ConvSubsampling(NUM_FEATURES, config.dim)
-        self.encoder = ConformerEncoder(config)
-        self.ctc_output = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.dim, vocab_size))
-
-    def forward(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, T, F), (N,) -> log-probs (N, T', V), lengths (N,)."""
-        encoder_out, lens = self.encoder(*self.encoder_embed(features, feature_lens))
-        return self.ctc_output(encoder_out).log_softmax(dim=2), lens
-
-
-class AsrModel(nn.Module):
-    """The transducer, its parameters named as icefall's."""
-
-    def __init__(self, config: TransducerConfig, vocab_size: int) -> None:
-        super().__init__()
-        self.config, self.vocab_size = config, vocab_size
-        dim = config.encoder_dim
-        self.encoder_embed: Conv2dSubsampling | ConvSubsampling
-        self.encoder: Zipformer | ConformerEncoder
-        if config.conformer is None:
-            self.encoder_embed = Conv2dSubsampling(NUM_FEATURES, config.encoder.stacks()[0].dim, EMBED_DROPOUT)
-            self.encoder = Zipformer(config.encoder)
-        else:
-            self.encoder_embed = ConvSubsampling(NUM_FEATURES, dim)
-            self.encoder = ConformerEncoder(config.conformer)
-        self.decoder = Decoder(vocab_size, config.decoder_dim, BLANK_ID, config.context_size)
-        self.joiner = Joiner(dim, config.decoder_dim, config.joiner_dim, vocab_size)
-        self.simple_am_proj = scaled_linear(dim, vocab_size, 0.25)
-        self.simple_lm_proj = scaled_linear(config.decoder_dim, vocab_size, 0.25)
-        self.ctc_output = nn.Sequential(nn.Dropout(0.1), nn.Linear(dim, vocab_size), nn.LogSoftmax(dim=2))
+        self.encoder_config, self.vocab_size = config, vocab_size
+        self.encoder_embed = Conv2dSubsampling(NUM_FEATURES, config.stacks()[0].dim, EMBED_DROPOUT)
+        self.encoder = Zipformer(config)
+        self.ctc_output = nn.Sequential(
+            nn.Dropout(CTC_DROPOUT), nn.Linear(config.output_dim, vocab_size), nn.LogSoftmax(dim=2)
+        )
 
     def forward_encoder(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
         """(N, T, F), (N,) -> encoder_out (N, T', D), encoder_out_lens (N,), each at least 1."""
-        if isinstance(self.encoder_embed, ConvSubsampling):
-            return self.encoder(*self.encoder_embed(features, feature_lens))
-        mask_padding = self.config.encoder.mask_padding
+        mask_padding = self.encoder_config.mask_padding
         if mask_padding:
             features = features.masked_fill(~frame_mask(feature_lens, features.shape[1])[..., None], SILENCE)
         features = nn.functional.pad(features, (0, 0, 0, MIN_FRAMES - 1), value=SILENCE)
@@ -86,10 +60,35 @@ class AsrModel(nn.Module):
         embedded, lens = self.encoder_embed(features[:, : num_frames.max()], num_frames, mask_padding)
         return self.encoder(embedded, lens)
 
+    def ctc_log_probs(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, T, F), (N,) -> log-probs of the CTC head (N, T', V) in float32, lengths (N,)."""
+        encoder_out, lens = self.forward_encoder(features, feature_lens)
+        return self.ctc_output(encoder_out).float(), lens
+
+
+class CtcModel(EncoderModel):
+    """What the aligner trains."""
+
+    def forward(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
+        """As ctc_log_probs."""
+        return self.ctc_log_probs(features, feature_lens)
+
+
+class AsrModel(EncoderModel):
+    """The transducer: stateless decoder and joiner beside the encoder and its CTC head."""
+
+    def __init__(self, config: TransducerConfig, vocab_size: int) -> None:
+        super().__init__(config.encoder, vocab_size)
+        self.config = config
+        dim = config.encoder.output_dim
+        self.decoder = Decoder(vocab_size, config.decoder_dim, BLANK_ID, config.context_size)
+        self.joiner = Joiner(dim, config.decoder_dim, config.joiner_dim, vocab_size)
+        self.simple_am_proj = scaled_linear(dim, vocab_size, 0.25)
+        self.simple_lm_proj = scaled_linear(config.decoder_dim, vocab_size, 0.25)
+
     def initial_states(self, batch_size: int = 1) -> list[Tensor]:
         """What streaming_forward wants with the first chunk: states of the layers, left frames of the embedding
         (N, 128, 3, F'), and the number of embedding frames seen (N,)."""
-        assert isinstance(self.encoder_embed, Conv2dSubsampling) and isinstance(self.encoder, Zipformer)
         device = self.simple_am_proj.weight.device
         return [
             *self.encoder.initial_states(batch_size, device),
@@ -110,7 +109,6 @@ class AsrModel(nn.Module):
         Returns:
           encoder_out (N, chunk / 2, D), its lengths (N,), next states.
         """
-        assert isinstance(self.encoder_embed, Conv2dSubsampling) and isinstance(self.encoder, Zipformer)
         *layer_states, embed_left, num_seen = states
         x, lens, embed_left = self.encoder_embed.streaming_forward(features, feature_lens, embed_left)
         left = self.config.encoder.left_context_frames[0]

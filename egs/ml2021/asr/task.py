@@ -71,7 +71,7 @@ class TransducerTask(Task):
     def fingerprint(self) -> dict[str, str]:
         """Cuts, vocabulary and the layout of the encoder."""
         model = self.config.model
-        encoder = {f"encoder.{k}": str(v) for k, v in to_mapping(model.conformer or model.encoder).items()}
+        encoder = {f"encoder.{k}": str(v) for k, v in to_mapping(model.encoder).items()}
         vocabulary = f"{len(self.tokens)} tokens, sha256 {self.lang_hash[:16]}"
         return self.data.describe() | {"vocabulary": vocabulary} | encoder
 
@@ -85,7 +85,7 @@ class TransducerTask(Task):
         assert isinstance(model, AsrModel)
         for encoder in (model.encoder_embed, model.encoder):
             encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
-        set_batch_count(model, step * self.config.data.max_duration / self.config.ref_duration)
+        set_batch_count(model, self.config.data.batch_count(step))
         device = next(model.parameters()).device
         supervisions = batch["supervisions"]
         order = torch.argsort(supervisions["sequence_idx"])

@@ -33,14 +33,15 @@ asr:
     decoder_dim: 32
     joiner_dim: 32
     warm_step: 10
-  ref_duration: 0.1
   data:
     max_duration: 4.0
+    ref_duration: 0.1
     num_buckets: 2
     spec_augment: {num_frame_masks: 2, max_frames_mask: 6, num_feature_masks: 1, features_mask_size: 5}
   train:
     num_epochs: 2
     optimizer: scaled_adam
+    schedule: eden
     base_lr: 0.03
     warmup_steps: 5
     average_period: 2

@@ -19,10 +19,13 @@ from ml2021.asr import align_with
 from ml2021.asr.acoustic import FRAME, HuggingFaceAcoustic, load_acoustic, log_prob_blocks
 from ml2021.asr.model import AsrModel, CtcModel
 from ml2021.checkpoint import save_checkpoint
-from ml2021.config import AlignerConfig, AsrConfig, EncoderConfig, TransducerConfig, ZipformerConfig
+from ml2021.config import AlignerConfig, AsrConfig, TransducerConfig, ZipformerConfig
 
 CPU = torch.device("cpu")
-SMALL = EncoderConfig(num_layers=1, dim=32, num_heads=2, feedforward_dim=32, cnn_kernel=7, dropout=0.0)
+SMALL = ZipformerConfig(
+    num_encoder_layers=(1,), downsampling_factor=(1, 2), encoder_dim=(32,), encoder_unmasked_dim=(32,),
+    feedforward_dim=(32,), num_heads=(2,), cnn_module_kernel=(7,),
+)  # fmt: skip
 WORDS = ["我", "們", "來", "講", "機", "器", "學", "習", "bert"]
 
 
@@ -43,18 +46,13 @@ def test_own_aligner_is_read_back(tmp_path: Path) -> None:
     from lhotse_prep.features import fbank
 
     assert np.array_equal(found, np.concatenate(list(log_prob_blocks(model, fbank(samples(45.0)), CPU))))
-    assert found.shape == (45 * 25, len(units)) and np.allclose(np.exp(found).sum(1), 1, atol=1e-4)
+    assert found.shape == (45 * 25 - 2, len(units))  # a Zipformer needs what comes after a frame
+    assert np.allclose(np.exp(found).sum(1), 1, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["conformer", "zipformer"])
-def test_own_recogniser_aligns_with_its_ctc_head(tmp_path: Path, kind: str) -> None:
+def test_own_recogniser_aligns_with_its_ctc_head(tmp_path: Path) -> None:
     tokens = make_lang([" ".join(WORDS)], [], tmp_path / "lang", LangConfig(num_english_pieces=10))
-    zipformer = ZipformerConfig(
-        num_encoder_layers=(1,), downsampling_factor=(1, 2), encoder_dim=(32,), encoder_unmasked_dim=(32,),
-        feedforward_dim=(32,), num_heads=(2,), cnn_module_kernel=(7,),
-    )  # fmt: skip
-    conformer = SMALL if kind == "conformer" else None
-    config = AsrConfig(model=TransducerConfig(zipformer, conformer, decoder_dim=32, joiner_dim=32))
+    config = AsrConfig(model=TransducerConfig(SMALL, decoder_dim=32, joiner_dim=32))
     write_json(tmp_path / "config.json", to_mapping(config))
     torch.manual_seed(0)
     model = AsrModel(config.model, len(tokens)).eval()

@@ -8,13 +8,21 @@ import numpy as np
 import torch
 
 from ml2021.asr.aligner import Lecture, align_lectures, training_windows
-from ml2021.config import AlignerConfig, AsrDataConfig, EncoderConfig, SpecAugmentConfig, TrainConfig
+from ml2021.config import AlignerConfig, AsrDataConfig, SpecAugmentConfig, TrainConfig, ZipformerConfig
 
 WORDS = ["我", "的", "機", "器", "學", "習", "很", "好", "bert", "loss"]
 SHIFT = 160  # samples a feature frame
 CONFIG = AlignerConfig(
-    encoder=EncoderConfig(num_layers=1, dim=32, num_heads=2, feedforward_dim=64, cnn_kernel=7, dropout=0.0),
-    data=AsrDataConfig(max_duration=12.0, spec_augment=SpecAugmentConfig(num_frame_masks=0)),
+    encoder=ZipformerConfig(
+        num_encoder_layers=(1,),
+        downsampling_factor=(1, 2),
+        encoder_dim=(32,),
+        encoder_unmasked_dim=(32,),
+        feedforward_dim=(64,),
+        num_heads=(2,),
+        cnn_module_kernel=(7,),
+    ),  # fmt: skip
+    data=AsrDataConfig(max_duration=12.0, ref_duration=0.5, spec_augment=SpecAugmentConfig(num_frame_masks=0)),
     train=TrainConfig(base_lr=5e-3, warmup_steps=20, average_period=5, average_epochs=1, keep_epochs=2),
     first_epochs=8,
     max_rounds=3,

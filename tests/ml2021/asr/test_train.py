@@ -237,9 +237,10 @@ def test_overfits_a_few_windows_with_the_transducer_alone(tone_corpus, config, t
     for part in ("train", "dev"):
         cuts.to_file(tmp_path / f"ml2021_cuts_{part}.jsonl.gz")
     alone = replace(
-        config, model=replace(config.model, ctc_loss_scale=0.0), ref_duration=0.02,
+        config, model=replace(config.model, ctc_loss_scale=0.0),
         data=replace(
-            config.data, max_duration=2.0, spec_augment=replace(config.data.spec_augment, num_frame_masks=0)
+            config.data, max_duration=2.0, ref_duration=0.02,
+            spec_augment=replace(config.data.spec_augment, num_frame_masks=0)
         ),
         train=replace(config.train, num_epochs=120, base_lr=0.045, lr_epochs=60.0, log_interval=999, save_every_n=999),
     )  # fmt: skip
