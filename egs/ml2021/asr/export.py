@@ -177,7 +177,7 @@ def _write_network(path: Path, network: Network, metadata: dict[str, str]) -> No
 def _metadata(model: AsrModel) -> dict[str, str]:
     """What sherpa-onnx asks of the files, the same in all three."""
     return {
-        "model_type": "zipformer2" if model.config.conformer is None else "conformer",
+        "model_type": "zipformer2",
         "vocab_size": str(model.vocab_size),
         "context_size": str(model.decoder.context_size),
         "joiner_dim": str(model.joiner.output_linear.in_features),
