@@ -84,9 +84,11 @@ def _draw_words(axes: Axes, cut: Cut, font: str | None) -> None:
             axes.bar(start, w.score or 0.0, w.duration, align="edge", color=BLUE, alpha=0.35, edgecolor="white")
             chinese = is_han(w.symbol[:1])
             text = w.symbol if font or not chinese else "".join(lazy_pinyin(w.symbol))
+            size = 9 if text == w.symbol else 7  # pinyin is wide
             axes.text(
-                start + w.duration / 2, 1.1 if chinese else 1.55, text, ha="center", fontsize=7 if text != w.symbol else 9,
-                family=font if chinese and font else None, color="black" if chinese else ORANGE, parse_math=False,
+                start + w.duration / 2, 1.1 if chinese else 1.55, text, ha="center", fontsize=size,
+                family=font if chinese and font else None,
+                color="black" if chinese else ORANGE, parse_math=False,
             )  # fmt: skip
     axes.set_ylim(0, 1.95)
     axes.set_yticks([0, 0.5, 1])
