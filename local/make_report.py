@@ -1,14 +1,27 @@
 #!/usr/bin/env python3
 """Stage 12: the page of the run, results.json, and the table of figures."""
 
+from lhotse_prep.config import to_mapping
 from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json
+from ml2021.report.page_config import PageConfig
 from ml2021.report.results import collect_results, decode_folders, render_table
 
 
 def main(argv: list[str]) -> None:
     """Make the page where it is not up to date; write results.json and print the table in any case."""
-    args = stage_parser(__doc__ or "").parse_args(argv)
+    parser = stage_parser(__doc__ or "")
+    parser.add_argument(
+        "--audio-megabytes",
+        type=float,
+        default=PageConfig.audio_megabytes,
+        help="limit on the clips in the page; 0 for none [%(default)s]",
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="make the page of what there is, though stages are missing"
+    )
+    args = parser.parse_args(argv)
     data, exp = args.data, args.exp
+    config = PageConfig(args.audio_megabytes)
     has_bars = args.conf.name == "mini" and (data / "truth").is_dir()  # of the corpus that they are for
     results = collect_results(data, exp)
     inputs = [
@@ -23,13 +36,15 @@ def main(argv: list[str]) -> None:
         Input(exp / "st", 10),
         Input(exp / "export", 11),
     ]
+    if args.partial:
+        inputs = [i for i in inputs if i.made_by is None or (i.path / ".done").is_file()]
     seconds = {stage: s for stage, s in results["wall_seconds"].items() if stage not in ("report", "total")}
-    stage = Stage("report", exp / "report", inputs, {"seconds": seconds})
+    stage = Stage("report", exp / "report", inputs, {"seconds": seconds, "page": to_mapping(config)})
     if not stage.is_done():
         from ml2021.report.page import write_page
 
         with stage.work() as out:
-            write_page(out / "index.html", data, exp, args.conf, results, has_bars)
+            write_page(out / "index.html", data, exp, args.conf, results, has_bars, config)
         results = collect_results(data, exp)  # now with this stage's own seconds
     write_json(exp / "results.json", results)
     print(f"{exp}/results.json, {exp}/report/index.html:\n\n{render_table(results, has_bars)}\n")

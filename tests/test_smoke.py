@@ -60,7 +60,7 @@ def test_results_have_all_figures(smoke: Run) -> None:
     assert 0 <= results["bleu_mt"] <= 100 and 0 <= results["bleu_cascade"] <= 100
     assert str(f"{results['mer_windows']['mer']:.2f}") in smoke.output
     page = (smoke.exp / "report" / "index.html").read_text()
-    assert "data:image/png;base64" in page and "<script src" not in page
+    assert "<svg" in page and '"clip-data">{"' in page and "<script src" not in page
 
 
 @pytest.mark.parametrize("loss", ["ctc_loss", "simple_loss", "nll"])

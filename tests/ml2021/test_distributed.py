@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ml2021.checkpoint import load_checkpoint
-from ml2021.report.plots import read_scalars
+from ml2021.report.training import read_scalars
 
 PROGRAM = Path(__file__).parent / "toy_training.py"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

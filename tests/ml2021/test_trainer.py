@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lhotse_prep.errors import ConfigError, DataError
 from ml2021.checkpoint import load_checkpoint
 from ml2021.config import TrainConfig
-from ml2021.report.plots import read_scalars
+from ml2021.report.training import read_scalars
 from ml2021.task import StepLoss, Task
 from ml2021.trainer import Trainer
 

@@ -1,46 +1,39 @@
-"""The page of a run: one HTML file that needs nothing else, to be read on any screen, light or dark."""
+"""The page of a run: one HTML file that needs nothing else, to be read on any screen, light or dark.
+
+page.html, page.css and page.js beside this file are its frame, look and behaviour; here its sections are filled in.
+"""
 
 from __future__ import annotations
 
 import base64
-import json
-import platform
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from importlib.metadata import PackageNotFoundError, version
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
+from string import Template
 from typing import Any
-
-from lhotse import CutSet, SupervisionSet
+from urllib.parse import quote
 
 from lhotse_prep.stages import read_jsonl, write_text
-from ml2021.report import plots
-from ml2021.report.results import render_table, table_rows
+from ml2021.report.charts import histogram
+from ml2021.report.errors import bootstrap_intervals, confusions, count_at_switches, read_recogs
+from ml2021.report.intervals import bleu_interval, find_interval
+from ml2021.report.lectures import Lectures, collect_lectures
+from ml2021.report.markup import data_script, escape, note, number, table
+from ml2021.report.page_config import PageConfig
+from ml2021.report.provenance import commit, provenance_section
+from ml2021.report.results import decode_folders, table_rows
+from ml2021.report.training import training_section
+from ml2021.scoring.error_rate import EPSILON, Counts, ErrorRate
 
-NUM_SENTENCES = 20  # shown of the test lecture
-PACKAGES = ("torch", "torchaudio", "lhotse", "transformers", "ctranslate2", "sherpa-onnx", "sacrebleu", "k2")
-STYLE = """
-:root { color-scheme: light dark; --ink: #24292f; --paper: #ffffff; --line: #d0d7de; --good: #1a7f37; --bad: #cf222e; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #d0d7de; --paper: #0d1117; --line: #3d444d; --good: #3fb950; --bad: #f85149; }
-}
-body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; margin: 0 auto;
-  max-width: 62rem; padding: 1rem; overflow-wrap: break-word; }
-h1, h2 { line-height: 1.2; }
-h2 { border-bottom: 1px solid var(--line); margin-top: 2.5rem; padding-bottom: .3rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top; }
-td:first-child { white-space: pre-wrap; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.ok { color: var(--good); } .missed { color: var(--bad); font-weight: bold; }
-figure { margin: 1rem 0; } figure img { background: #ffffff; border-radius: 6px; display: block; max-width: 100%; }
-pre { border: 1px solid var(--line); overflow-x: auto; padding: .6rem; font-size: .85rem; }
-"""
+NUM_CONFUSIONS = 15  # rows of that table
+NUM_LINKS = 4  # windows named in a row of it
+KINDS = {"zh": "Chinese characters", "en": "English words"}
 
 
-def write_page(path: Path, data: Path, exp: Path, conf: Path, results: Mapping[str, Any], has_bars: bool) -> None:
+def write_page(
+    path: Path, data: Path, exp: Path, conf: Path, results: Mapping[str, Any], has_bars: bool, config: PageConfig
+) -> None:
     """Write the page of a run.
 
     Args:
@@ -48,153 +41,243 @@ def write_page(path: Path, data: Path, exp: Path, conf: Path, results: Mapping[s
       data, exp, conf: the folders of the run, as run.sh knows them.
       results: as results.collect_results returns them.
       has_bars: whether the figures have bars to meet (the mini corpus).
+      config: limits.
     """
-    lecture = _first_lecture(exp / "st")
+    decoding = decode_folders(exp)[0]
+    rate = read_recogs(decoding)
+    found = collect_lectures(data, exp, rate, round(config.audio_megabytes * 1e6))
+    intervals = _intervals(results, rate, exp)
     sections = [
-        ("Results", _results_table(results, has_bars)),
-        ("Time of each stage", _seconds_table(results["wall_seconds"])),
-        ("Training of the recogniser", _training(exp / "asr")),
-        ("Training of the translator", _training(exp / "mt")),
-        ("Alignment", _alignment(data)),
-        *([(f"Lecture {lecture}", _lecture(data, exp, lecture))] if lecture else []),
-        ("How it was made", _provenance(data, exp, conf, results, has_bars)),
+        ("results", "Results", _tiles(results, intervals) + _results(results, has_bars, intervals)),
+        ("lectures", "Lectures", _lectures(found, config)),
+        ("errors", "Errors", _errors(rate, decoding)),
+        ("alignment", "Alignment and windows", _histograms(found) + _confidence_table(data / "aligned")),
+        ("recogniser", "Training of the recogniser", training_section(exp / "asr")),
+        ("translator", "Training of the translator", training_section(exp / "mt")),
+        ("made", "How it was made", provenance_section(data, exp, conf, results, has_bars)),
     ]
-    title = f"ml2021: {data.name}"
-    body = "".join(f"<section><h2>{escape(heading)}</h2>\n{content}</section>\n" for heading, content in sections)
-    write_text(
-        path,
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{escape(title)}</h1>\n{body}</main>\n</body>\n</html>\n",
-    )
+    write_text(path, _fill(data.name, _summary(found), sections, found))
 
 
-def commit(folder: Path) -> str:
-    """The git commit of a folder, with "+changes" where files differ from it; "unknown" outside a checkout."""
-    described = _git(folder, "rev-parse", "--short=12", "HEAD")
-    if not described:
-        return "unknown"
-    return described + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout.strip() if result.returncode == 0 else ""
-
-
-def _first_lecture(st_dir: Path) -> str | None:
-    """The test lecture to show: the first that went through the cascade."""
-    return min((p.stem for p in st_dir.glob("*.jsonl")), default=None)
-
-
-def _results_table(results: Mapping[str, Any], has_bars: bool) -> str:
-    rows = []
-    for name, value, bar, met in table_rows(results, has_bars):
-        mark = f'<span class="{met.lower()}">{met}</span>' if met else ""
-        rows.append((escape(name), f'<td class="number">{escape(value)}</td>', escape(bar), mark))
-    head = ["", "value", "bar", ""] if has_bars else ["", "value"]
-    return _table(head, [row[: len(head)] for row in rows])
-
-
-def _seconds_table(wall_seconds: Mapping[str, float]) -> str:
-    rows = [(escape(stage), f'<td class="number">{seconds:.1f}</td>') for stage, seconds in wall_seconds.items()]
-    return _table(["stage", "seconds"], rows)
-
-
-def _training(model_dir: Path) -> str:
-    return _figure(
-        plots.training_curves(plots.read_scalars(model_dir / "tensorboard")), "What training reports, against steps"
-    )
-
-
-def _alignment(data: Path) -> str:
-    confidences = [
-        supervision.custom["confidence"]
-        for path in sorted((data / "aligned").glob("ml2021_supervisions_*.jsonl.gz"))
-        for supervision in SupervisionSet.from_file(path)
-    ]
-    return _figure(plots.confidence_histogram(confidences), f"Confidence of {len(confidences)} stretches, all parts")
-
-
-def _lecture(data: Path, exp: Path, lecture: str) -> str:
-    """Time line and first sentences of a test lecture."""
-    windows = [
-        plots.Window(cut.start, cut.duration, sum(len((s.text or "").split()) for s in cut.supervisions))
-        for cut in CutSet.from_file(data / "cuts" / "ml2021_cuts_test.jsonl.gz")
-        if cut.recording_id == lecture
-    ]
-    stretches = [
-        plots.Stretch(s.start, s.duration, s.custom["confidence"])
-        for s in SupervisionSet.from_file(data / "aligned" / "ml2021_supervisions_test.jsonl.gz")
-        if s.recording_id == lecture
-    ]
-    caption = f"{len(windows)} windows (above, one bar each) and {len(stretches)} aligned stretches"
-    return _figure(plots.time_line(windows, stretches), caption) + _sentences(exp / "st" / f"{lecture}.jsonl")
-
-
-def _sentences(path: Path) -> str:
-    sentences = read_jsonl(path)
-    rows = [
-        (
-            f'<td class="number">{row["start"]:.1f}</td>',
-            f'<td lang="zh">{escape(row["source"])}</td>',
-            escape(row["target"]),
-        )
-        for row in sentences[:NUM_SENTENCES]
-    ]
-    shown = f"<p>The first {len(rows)} of {len(sentences)} sentences of <code>{escape(str(path))}</code>:</p>\n"
-    return shown + _table(["seconds", "recognised", "translated"], rows)
-
-
-def _provenance(data: Path, exp: Path, conf: Path, results: Mapping[str, Any], has_bars: bool) -> str:
-    facts = [
-        ("commit", commit(Path(__file__).parent)),
-        ("folders", f"{data}, {exp}, {conf}"),
-        ("machine", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"),
-        ("packages", ", ".join(_versions(PACKAGES))),
-    ]
-    texts = [
-        ("Table as text", render_table(results, has_bars)),
-        (
-            "All scores, with the signatures that reproduce them",
-            json.dumps(results["scores"], indent=1, ensure_ascii=False),
+def _fill(name: str, summary: str, sections: Sequence[tuple[str, str, str]], found: Lectures) -> str:
+    """The frame with everything in its place. Only the script of this package may run, and nothing is fetched."""
+    here = files("ml2021.report")
+    script, style = (here.joinpath(f"page.{suffix}").read_text(encoding="utf-8") for suffix in ("js", "css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Template(here.joinpath("page.html").read_text(encoding="utf-8")).substitute(
+        title=escape(f"ml2021: {name}"),
+        name=escape(name),
+        summary=escape(summary),
+        script_hash=digest,
+        style=style,
+        script=script,
+        links="".join(f'<a href="#{key}">{escape(heading)}</a>\n' for key, heading, _ in sections),
+        sections="".join(
+            f'<section id="{key}" aria-labelledby="{key}-heading">\n<h2 id="{key}-heading">{escape(heading)}</h2>\n'
+            f"{content}</section>\n"
+            for key, heading, content in sections
         ),
-        *((str(path), path.read_text(encoding="utf-8")) for path in sorted(conf.glob("*.yaml"))),
-    ]
-    folded = "".join(
-        f"<details><summary>{escape(name)}</summary><pre>{escape(text)}</pre></details>\n" for name, text in texts
+        data=data_script("lecture-data", found.lectures) + data_script("clip-data", found.clips),
     )
-    return _table(["", ""], [(escape(name), escape(value)) for name, value in facts]) + folded
 
 
-def _versions(packages: Iterable[str]) -> list[str]:
-    found = []
-    for package in packages:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"{package}: none")
-    return found
-
-
-def _figure(png: bytes | None, caption: str) -> str:
-    if png is None:
-        return "<p>Nothing to show.</p>\n"
-    source = base64.b64encode(png).decode()
+def _summary(found: Lectures) -> str:
+    hours = sum(lecture["duration"] for lecture in found.lectures) / 3600
     return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{source}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>\n"
+        f"{len(found.lectures)} lectures, {hours:.2f} h, {len(found.windows)} windows · "
+        f"commit {commit(Path(__file__).parent)}"
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are escaped already; a cell may bring its own <td>."""
-    header = "".join(f'<th scope="col">{name}</th>' for name in head) if any(head) else ""
-    body = "".join(
-        "<tr>" + "".join(c if c.startswith("<td") else f"<td>{c}</td>" for c in row) + "</tr>\n" for row in rows
+def _intervals(results: Mapping[str, Any], rate: ErrorRate | None, exp: Path) -> dict[str, str]:
+    """95% intervals as text, by row of the closing table: those that scores carry, else computed from outputs."""
+    computed = bootstrap_intervals(rate.alignments.values()) if rate is not None else {}
+    scores = results["scores"]
+    by_row = {}
+    for row, key in (("MER of windows (%)", "mer_windows"), ("MER of whole lectures (%)", "mer_lecture")):
+        own = computed if key == "mer_windows" else {}
+        for name, part in ((row, "mer"), (f"{key} zh", "zh"), (f"{key} en", "en")):
+            by_row[name] = find_interval(scores, key, part) or own.get(part)
+    by_row["BLEU, translation of the transcript"] = find_interval(scores, "bleu_mt") or bleu_interval(
+        exp / "mt" / "decode" / "hyps.jsonl"
     )
-    return f'<div class="scroll"><table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n'
+    by_row["BLEU, cascade on whole lectures"] = find_interval(scores, "bleu_cascade")
+    return {name: f"{low:.1f} – {high:.1f}" for name, pair in by_row.items() if pair for low, high in [pair]}
+
+
+def _tiles(results: Mapping[str, Any], intervals: Mapping[str, str]) -> str:
+    """The figures that matter, large."""
+
+    def spread(row: str) -> str:
+        return f"95%: {intervals[row]}" if row in intervals else ""
+
+    mer_windows, mer_lecture = ((results[key] or {}).get("mer") for key in ("mer_windows", "mer_lecture"))
+    tiles = [
+        ("MER, windows", mer_windows, "{:.2f}", "%", spread("MER of windows (%)")),
+        ("MER, lectures", mer_lecture, "{:.2f}", "%", spread("MER of whole lectures (%)")),
+        ("BLEU, transcript", results["bleu_mt"], "{:.1f}", "", spread("BLEU, translation of the transcript")),
+        ("BLEU, cascade", results["bleu_cascade"], "{:.1f}", "", spread("BLEU, cascade on whole lectures")),
+        ("Alignment error", results["alignment_median_ms"], "{:.0f}", "ms", "median"),
+    ]
+    shown = "".join(
+        f'<div class="tile"><dt>{escape(name)}</dt><dd>{form.format(value)}<small>{unit}</small></dd>'
+        f'<dd class="interval">{escape(below)}</dd></div>\n'
+        for name, value, form, unit, below in tiles
+        if value is not None
+    )
+    return f'<dl class="tiles">{shown}</dl>\n' if shown else ""
+
+
+def _results(results: Mapping[str, Any], has_bars: bool, intervals: Mapping[str, str]) -> str:
+    rows, group = [], ""
+    for name, value, bar, met in table_rows(results, has_bars):
+        if not name.startswith(" "):
+            group = {"MER of windows (%)": "mer_windows", "MER of whole lectures (%)": "mer_lecture"}.get(name, "")
+        part = next((p for p, kind in KINDS.items() if name.strip() == kind), "")
+        interval = intervals.get(f"{group} {part}" if part else name, "")
+        bar = bar.replace("<=", "≤").replace(">=", "≥")
+        mark = f'<td class="mark"><span class="{met.lower()}">{escape(met)}</span></td>' if met else ""
+        indent = ' class="part"' if name.startswith(" ") else ""
+        rows.append(
+            (
+                f'<th scope="row"{indent}>{escape(name.strip())}</th>',
+                number(value),
+                number(interval),
+                f'<td class="mark">{escape(bar)}</td>',
+                mark,
+            )
+        )
+    head = ["", "value", "95%", "bar", ""] if has_bars else ["", "value", "95%"]
+    return table(head, [row[: len(head)] for row in rows], "results") + note(
+        "MER is the mixed error rate: Chinese characters and English words are its tokens. 95% intervals are "
+        "bootstrapped over windows or sentences; where there are too few of them, none is given."
+    )
+
+
+def _lectures(found: Lectures, config: PageConfig) -> str:
+    if not found.lectures:
+        return "".join(note(f"Not shown. {text}") for text in found.missing) or note("Not shown: there are no windows.")
+    size = sum(map(len, found.clips.values())) / 1e6
+    audio = (
+        f"Audio of {len(found.clips)} of {len(found.windows)} windows is in this page ({size:.1f} MB, limit "
+        f"{config.audio_megabytes:g} MB): test before dev before train, in each those with most errors first, then "
+        "those aligned least surely. For the others a command is shown that plays them."
+    )
+    return (
+        note(audio)
+        + "".join(note(f"Not shown. {text}") for text in found.missing)
+        + '<noscript><p class="note">The time lines are drawn by a script that is in this page; it is switched off.</p>'
+        "</noscript>\n"
+        '<div id="lecture-list"></div>\n'
+    )
+
+
+def _errors(rate: ErrorRate | None, decoding: Path) -> str:
+    if rate is None:
+        return note(f"Not shown: there are no recogs-*.txt in {decoding}.")
+    intervals = bootstrap_intervals(rate.alignments.values())
+    by_place = count_at_switches(rate.alignments.values())
+    rows = [_count_row("all tokens", rate.total, intervals["mer"])]
+    for part, kind in KINDS.items():
+        rows.append(_count_row(kind, rate.zh if part == "zh" else rate.en, intervals[part]))
+        rows.append(_count_row("at a switch of language", by_place[part, True], None, is_part=True))
+        rows.append(_count_row("elsewhere", by_place[part, False], None, is_part=True))
+    head = ["", "error rate (%)", "95% interval", "tokens", "substituted", "deleted", "inserted"]
+    return (
+        note(
+            f"Windows of {decoding}. A token is at a switch where the one before or after it is of the other language."
+        )
+        + table(head, rows, "errors by language")
+        + "<h3>Most frequent</h3>\n"
+        + _confusions(rate)
+    )
+
+
+def _count_row(name: str, counts: Counts, interval: tuple[float, float] | None, is_part: bool = False) -> list[str]:
+    rate = "-" if counts.percent is None else f"{counts.percent:.2f}"
+    shown = f"{interval[0]:.1f} – {interval[1]:.1f}" if interval else ""
+    numbers = [counts.num_ref, counts.substitutions, counts.deletions, counts.insertions]
+    indent = ' class="part"' if is_part else ""
+    return [
+        f'<th scope="row"{indent}>{escape(name)}</th>',
+        number(rate),
+        number(shown),
+        *(number(f"{n:,}") for n in numbers),
+    ]
+
+
+def _confusions(rate: ErrorRate) -> str:
+    rows = []
+    for ref, hyp, count, where in confusions(rate.alignments).most_frequent(NUM_CONFUSIONS):
+        if EPSILON in (ref, hyp):
+            kind, style = ("inserted", "ins") if ref == EPSILON else ("deleted", "del")
+            what = f'<{style} class="zh">{escape(ref or hyp)}</{style}> {kind}'
+        else:
+            what = f'<span class="zh">{escape(ref)} → <b class="sub">{escape(hyp)}</b></span>'
+        links = ", ".join(f'<a href="#w:{escape(quote(i))}">{escape(i)}</a>' for i in where[:NUM_LINKS])
+        more = f" and {len(where) - NUM_LINKS} more" if len(where) > NUM_LINKS else ""
+        rows.append((what, number(str(count)), links + more))
+    return (
+        table(["reference → recognised", "times", "windows"], rows, "most frequent errors") if rows else note("None.")
+    )
+
+
+def _histograms(found: Lectures) -> str:
+    windows = found.windows
+    scores = [word[3] for w in windows for word in w["words"] if word[3] is not None]
+    stretches = [stretch[2] for lecture in found.lectures for stretch in lecture["stretches"]]
+    durations = [w["duration"] for w in windows]
+    rates = [w["num_tokens"] / w["duration"] for w in windows if w["duration"] > 0]
+    charts = [
+        (
+            "confidence of words",
+            histogram(scores, 0, 1, 40, f"confidence of {len(scores)} words", "confidence"),
+            scores,
+        ),
+        (
+            "confidence of stretches",
+            histogram(stretches, 0, 1, 40, f"confidence of {len(stretches)} stretches", "confidence"),
+            stretches,
+        ),
+        (
+            "length of windows",
+            histogram(durations, 0, max(durations, default=1), 30, f"seconds of {len(durations)} windows", "seconds"),
+            durations,
+        ),
+        (
+            "tokens a second",
+            histogram(
+                rates, 0, max(rates, default=1), 30, f"tokens a second of {len(rates)} windows", "tokens a second"
+            ),
+            rates,
+        ),
+    ]
+    shown = "".join(
+        f"<figure><figcaption><b>{escape(name)}</b> <span>{len(values):,}</span></figcaption>{chart}</figure>\n"
+        for name, chart, values in charts
+        if chart
+    )
+    return f'<div class="charts">{shown}</div>\n' if shown else note("Not shown: there are no aligned windows.")
+
+
+def _confidence_table(aligned: Path) -> str:
+    """How much of each lecture has times, and the longest run of words that has none."""
+    path = aligned / "confidence.jsonl"
+    if not path.is_file():
+        return note(f"How much of each lecture got times is not shown: there is no {path}.")
+    rows = []
+    for r in read_jsonl(path):
+        runs = r.get("untimed_runs", [])
+        longest = max(runs, key=lambda run: run["num_tokens"])["text"] if runs else ""
+        rows.append(
+            (
+                f'<th scope="row">{escape(r["id"])}</th>',
+                number(f"{r['words']:,}"),
+                number(f"{100 * r['timed_part']:.2f}"),
+                number(f"{r['score_mean']:.3f}"),
+                number(str(len(runs))),
+                f'<span class="zh">{escape(longest[:60] + (" …" if len(longest) > 60 else ""))}</span>',
+            )
+        )
+    head = ["lecture", "words", "with times (%)", "mean confidence", "runs without", "the longest"]
+    return table(head, rows, "alignment of each lecture")

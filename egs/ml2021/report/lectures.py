@@ -1,0 +1,183 @@
+"""What the page's script draws: each lecture with its windows, words, errors, translations. Plain lists and mappings.
+
+A file that a run does not have leaves its part out; `Lectures.missing` says which.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lhotse import CutSet, MonoCut, SupervisionSegment, SupervisionSet
+
+from lhotse_prep.stages import read_jsonl
+from ml2021.report.clips import ENVELOPE_RATE, Span, audio_file, envelope, make_clips
+from ml2021.scoring.error_rate import Alignment, ErrorRate
+
+PARTS = ("test", "dev", "train")  # in the order of interest
+
+
+@dataclass
+class Lectures:
+    """All lectures of a run as the page shows them."""
+
+    lectures: list[dict[str, Any]] = field(default_factory=list)  # as page.js reads them
+    clips: dict[str, str] = field(default_factory=dict)  # base64 of MP3 by window
+    missing: list[str] = field(default_factory=list)  # sentences that say what is not shown
+
+    @property
+    def windows(self) -> list[dict[str, Any]]:
+        """All windows of all lectures."""
+        return [window for lecture in self.lectures for window in lecture["windows"]]
+
+
+def collect_lectures(data: Path, exp: Path, rate: ErrorRate | None, max_audio_bytes: int) -> Lectures:
+    """
+    Args:
+      data, exp: the folders of the run.
+      rate: the scored windows; None where nothing was recognised.
+      max_audio_bytes: limit on the clips together.
+    """
+    found = Lectures()
+    translations = _Translations(data / "bitext", exp / "mt" / "decode", found.missing)
+    spans: list[tuple[tuple[int, int, float], Span]] = []
+    for order, part in enumerate(PARTS):
+        path = data / "cuts" / f"ml2021_cuts_{part}.jsonl.gz"
+        if not path.is_file():
+            found.missing.append(f"The lectures of {part}: there is no {path}.")
+            continue
+        stretches = _stretches(data / "aligned" / f"ml2021_supervisions_{part}.jsonl.gz")
+        cuts: dict[str, list[MonoCut]] = defaultdict(list)
+        for cut in CutSet.from_file(path):
+            cuts[cut.recording_id].append(cut)
+        for lecture_id, own in cuts.items():
+            own.sort(key=lambda cut: cut.start)
+            audio = audio_file(own[0].recording)
+            if audio is None:
+                found.missing.append(f"Waveform and audio of {lecture_id}: its recording is not a file that is there.")
+            cascade = _cascade(exp / "st" / f"{lecture_id}.jsonl")
+            windows = [_window(cut, translations, rate, cascade) for cut in own]
+            found.lectures.append(_lecture(lecture_id, part, own, audio, stretches.get(lecture_id, []), windows))
+            if audio is not None:
+                spans += [
+                    ((order, -_num_errors(w), w["confidence"] or 0.0), Span(w["id"], audio, w["start"], w["duration"]))
+                    for w in windows
+                ]
+    found.clips = make_clips([span for _, span in sorted(spans, key=lambda s: (s[0], s[1].id))], max_audio_bytes)
+    return found
+
+
+def _lecture(
+    lecture_id: str, part: str, cuts: Sequence[MonoCut], audio: Path | None, stretches: Any, windows: Any
+) -> dict[str, Any]:
+    peaks, seconds = envelope(audio) if audio is not None else ("", cuts[0].recording.duration)
+    return {
+        "id": lecture_id,
+        "part": part,
+        "duration": round(seconds, 3),
+        "audio": str(audio) if audio is not None else "",
+        "rate": ENVELOPE_RATE,
+        "peaks": peaks,
+        "stretches": stretches,
+        "windows": windows,
+    }
+
+
+def _window(
+    cut: MonoCut, translations: _Translations, rate: ErrorRate | None, cascade: list[list[Any]]
+) -> dict[str, Any]:
+    words = [
+        [w.symbol, round(w.start - cut.start, 3), round(w.start + w.duration - cut.start, 3), w.score]
+        for s in cut.supervisions
+        for w in (s.alignment or {}).get("word", [])  # Lhotse keeps their times relative to the recording
+    ]
+    alignment = rate.alignments.get(cut.id) if rate is not None else None
+    end = cut.start + cut.duration
+    return {
+        "id": cut.id,
+        "start": round(cut.start, 3),
+        "duration": round(cut.duration, 3),
+        "confidence": _confidence(cut.supervisions),
+        "num_tokens": sum(len((s.text or "").split()) for s in cut.supervisions),
+        "text": " ".join(s.text or "" for s in cut.supervisions),
+        "words": words,
+        "alignment": None if alignment is None else _compact(alignment),
+        "pairs": translations.of(cut),
+        "cascade": [row for row in cascade if row[0] < end and row[1] > cut.start],
+    }
+
+
+def _compact(alignment: Alignment) -> list[Any]:
+    """Tokens that are right as themselves, the others as [reference, hypothesis]."""
+    return [ref if ref == hyp else [ref, hyp] for ref, hyp in alignment]
+
+
+def _num_errors(window: dict[str, Any]) -> int:
+    return sum(isinstance(item, list) for item in window["alignment"] or [])
+
+
+def _confidence(supervisions: Sequence[SupervisionSegment]) -> float | None:
+    """Mean over the supervisions' tokens; None where there is none."""
+    known = [
+        ((s.custom or {})["confidence"], len((s.text or "").split()))
+        for s in supervisions
+        if "confidence" in (s.custom or {})
+    ]
+    total = sum(n for _, n in known)
+    return round(sum(c * n for c, n in known) / total, 4) if total else None
+
+
+def _stretches(path: Path) -> dict[str, list[list[float]]]:
+    """[start, end, confidence] of each aligned stretch, by lecture."""
+    found: dict[str, list[list[float]]] = defaultdict(list)
+    for s in SupervisionSet.from_file(path) if path.is_file() else []:
+        if "confidence" in (s.custom or {}):
+            found[s.recording_id].append([round(s.start, 3), round(s.end, 3), s.custom["confidence"]])
+    return found
+
+
+def _cascade(path: Path) -> list[list[Any]]:
+    """[start, end, source, target] of each sentence of a lecture that went through the cascade."""
+    rows = read_jsonl(path) if path.is_file() else []
+    return [
+        [r["start"], r["end"], r["source"], r["target"]]
+        for r in rows
+        if {"start", "end", "source", "target"} <= r.keys()
+    ]
+
+
+class _Translations:
+    """The sentence pairs of stage 7 with stage 9's translations, found by the transcript's tokens."""
+
+    def __init__(self, bitext: Path, decoded: Path, missing: list[str]) -> None:
+        self.pairs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        paths = [bitext / f"{name}.jsonl" for name in (*PARTS, "rejected")]
+        for path in (p for p in paths if p.is_file()):
+            for row in read_jsonl(path):
+                self.pairs[row["lecture"]].append(row)
+        if not any(p.is_file() for p in paths[:-1]):
+            missing.append(f"Translations: there are no sentence pairs in {bitext}.")
+        hypotheses = decoded / "hyps.jsonl"
+        self.hypotheses = (
+            {r["id"]: r.get("hypothesis", "") for r in read_jsonl(hypotheses)} if hypotheses.is_file() else {}
+        )
+        if not self.hypotheses:
+            missing.append(f"The translator's output from the true transcript: there is no {hypotheses}.")
+
+    def of(self, cut: MonoCut) -> list[list[str]]:
+        """[source, reference translation, the translator's or "", why it was kept out of training or ""] in a cut."""
+        ranges = [
+            (s.custom["first_token"], s.custom["first_token"] + len((s.text or "").split()))
+            for s in cut.supervisions
+            if "first_token" in (s.custom or {})
+        ]
+        own = [
+            row
+            for row in self.pairs.get(cut.recording_id, [])
+            if any(row["first_token"] < end and row["first_token"] + row["num_tokens"] > start for start, end in ranges)
+        ]
+        own.sort(key=lambda row: row["first_token"])
+        return [[r["source"], r["target"], self.hypotheses.get(r["id"], ""), r.get("reason", "")] for r in own]

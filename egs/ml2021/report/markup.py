@@ -1,0 +1,56 @@
+"""Pieces of HTML. Whatever comes from data goes through `escape` (text) or `data_script` (JSON) on its way in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+__all__ = ["data_script", "details", "escape", "note", "number", "table"]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") -> str:
+    """A table that scrolls sideways where it is too wide.
+
+    Args:
+      head: column titles, as plain text.
+      rows: cells that are HTML already; a cell may bring its own <td> or <th>.
+      name: what a screen reader calls it.
+    """
+    rows = list(rows)
+    numeric = [bool(rows) and rows[0][i].startswith('<td class="number"') for i in range(len(head))]
+    header = "".join(
+        f'<th scope="col"{" class=number" if is_number else ""}>{escape(title)}</th>'
+        for title, is_number in zip(head, numeric)
+    )
+    body = "".join(
+        "<tr>" + "".join(c if c.startswith(("<td", "<th")) else f"<td>{c}</td>" for c in row) + "</tr>\n"
+        for row in rows
+    )
+    label = f' role="region" tabindex="0" aria-label="{escape(name)}"' if name else ""
+    thead = f"<thead><tr>{header}</tr></thead>\n" if any(head) else ""
+    return f'<div class="scroll"{label}><table>\n{thead}<tbody>\n{body}</tbody>\n</table></div>\n'
+
+
+def number(text: str) -> str:
+    """A cell with a number: right-aligned, digits of one width."""
+    return f'<td class="number">{escape(text)}</td>'
+
+
+def note(text: str) -> str:
+    """A paragraph of plain text that explains, or says what is not shown."""
+    return f'<p class="note">{escape(text)}</p>\n'
+
+
+def details(summary: str, content: str) -> str:
+    """Content (HTML) that is folded until its summary (plain text) is clicked."""
+    return f"<details><summary>{escape(summary)}</summary>\n{content}</details>\n"
+
+
+def data_script(element_id: str, content: Any) -> str:
+    """JSON for the page's script. No text in it can end the element or begin another: < > & are written as \\u...."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return f'<script type="application/json" id="{escape(element_id)}">{text}</script>\n'
