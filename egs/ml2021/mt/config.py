@@ -64,6 +64,7 @@ class MtDataConfig:
     max_join: int = 3  # pairs in a joined one
     bpe_dropout: float = 0.05  # part of the merges left out when a source sentence is cut into pieces
     label_smoothing: float = 0.1
+    context: int = 0  # sentences before that the source begins with; `translate.context` must be the same
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:
@@ -73,6 +74,7 @@ class MtDataConfig:
         _require(0 <= self.bpe_dropout < 1, f"bpe_dropout must be in 0..1, got {self.bpe_dropout}")
         _require(0 <= self.label_smoothing < 1, f"label_smoothing must be in 0..1, got {self.label_smoothing}")
         _require(0 <= self.join_probability <= 1, f"join_probability must be in 0..1, got {self.join_probability}")
+        _require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
         _require(self.max_join >= 1, f"max_join must be >= 1, got {self.max_join}")
 
 
@@ -93,10 +95,12 @@ class TranslateConfig:
     beam_size: int = 4
     max_length: int = 256  # pieces of a translation, at most
     max_batch_tokens: int = 2000
-    compute_type: str = "float32"  # of CTranslate2
+    compute_type: str = "float32"  # of CTranslate2: float32, int8 ...
+    context: int = 0  # sentences before that the source begins with, as many as in training
 
     def __post_init__(self) -> None:
         known = ("ctranslate2", "transformers")
         _require(self.engine in known, f"engine must be one of {', '.join(known)}, got {self.engine!r}")
+        _require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
         _require(self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}")
         _require(0 < self.max_length < MAX_POSITIONS, f"max_length must be in 1..{MAX_POSITIONS - 1}")
