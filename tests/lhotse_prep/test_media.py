@@ -63,7 +63,8 @@ def test_a_copy_is_made_only_where_it_must_be(recording: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "content, message", [(b"", "cannot be read as audio"), (b"no sound" * 400, "cannot be read as audio"), (None, "no such")]
+    "content, message",
+    [(b"", "cannot be read as audio"), (b"no sound" * 400, "cannot be read as audio"), (None, "no such")],
 )
 def test_what_is_no_recording_is_said(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.mp3"

@@ -44,6 +44,7 @@ class NoiseConfig:
     sentence_probability: float = 0.3  # part of the sentences that get noise
     token_rate: float = 0.08  # tokens substituted, inserted or deleted in such a sentence
     sound_alike: float = 0.5  # part of the substitutions that sound like the token, or misspell it
+    keep_terms: bool = True  # English terms are misspelled at most, never lost or another's: the translation has them
     fillers: tuple[str, ...] = ("嗯", "呃", "啊", "喔")  # dropped with filler_drop
     filler_drop: float = 0.3
 
@@ -85,6 +86,7 @@ class MtConfig:
     model: MtModelConfig = field(default_factory=MtModelConfig)
     data: MtDataConfig = field(default_factory=MtDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    init_from: str = ""  # a Marian model's folder or name on the hub; its shape and pieces count, not `model`'s
 
 
 @dataclass(frozen=True)

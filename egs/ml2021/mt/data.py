@@ -58,14 +58,7 @@ def read_bitext(path: Path) -> list[SentencePair]:
     return pairs
 
 
-def source_text(tokens: Sequence[str]) -> str:
-    """What the encoder's sentencepiece reads: spaced tokens, so that each Han character stays a piece of its own."""
-    return " ".join(tokens)
-
-
-def with_context(
-    sentence: list[Piece], context: Sequence[Sequence[Piece]], end: Piece, max_pieces: int
-) -> list[Piece]:
+def with_context(sentence: list[Piece], context: Sequence[Sequence[Piece]], end: Piece, max_pieces: int) -> list[Piece]:
     """The pieces of a sentence after those of the sentences before it, each closed by the end mark.
 
     Of the context (oldest first) as many of the nearest sentences as fit into max_pieces.
@@ -160,16 +153,18 @@ class TranslationBatches:
         yield from bucketed(fitting, self.config.max_tokens, rng)
 
     def _encode(self, pair: SentencePair) -> tuple[list[int], list[int]]:
-        source = self.vocabulary.encode_source(source_text(pair.tokens))
+        source = self.vocabulary.encode_source(self.vocabulary.source_text(pair.tokens))
         return self._after_context(pair, source), self.vocabulary.encode_target(pair.target)
 
     def _encode_augmented(self, pair: SentencePair, rng: random.Random) -> tuple[list[int], list[int]]:
-        source = self.vocabulary.encode_source(source_text(self.noise(pair.tokens, rng)), self.config.bpe_dropout)
+        source = self.vocabulary.encode_source(
+            self.vocabulary.source_text(self.noise(pair.tokens, rng)), self.config.bpe_dropout
+        )
         return self._after_context(pair, source), self.vocabulary.encode_target(pair.target)
 
     def _after_context(self, pair: SentencePair, source: list[int]) -> list[int]:
         """The context as it is: what was said before is read, not translated."""
-        before = [self.vocabulary.encode_source(source_text(s)) for s in self.contexts[pair.id]]
+        before = [self.vocabulary.encode_source(self.vocabulary.source_text(s)) for s in self.contexts[pair.id]]
         return with_context(source, [ids[:-1] for ids in before], source[-1], self.config.max_pieces)
 
 

@@ -37,7 +37,9 @@ class RecognitionNoise:
             noisy = []
             for token in kept:
                 kind = rng.random() / max(c.token_rate, 1e-9)
-                if kind < 0.6:
+                if kind < 1 and c.keep_terms and not is_han(token):
+                    noisy.append(_misspelled(token, rng))
+                elif kind < 0.6:
                     noisy.append(self._substitute(token, rng))
                 elif kind < 0.8:
                     noisy.extend((token, rng.choice(self.tokens)))

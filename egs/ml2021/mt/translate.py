@@ -11,7 +11,7 @@ from typing import Protocol
 
 from lhotse_prep.errors import DataError
 from ml2021.mt.config import MAX_POSITIONS, TranslateConfig
-from ml2021.mt.data import source_text, with_context
+from ml2021.mt.data import with_context
 from ml2021.mt.vocabulary import EOS, PAD, Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -152,11 +152,11 @@ def _fitting(
     parts: list[list[str]] = []
     owners: list[int] = []
     for i, sentence in enumerate(sentences):
-        context = [vocabulary.source_pieces(source_text(s)) for s in contexts[i]] if contexts else []
+        context = [vocabulary.source_pieces(vocabulary.source_text(s)) for s in contexts[i]] if contexts else []
         todo = [tuple(sentence)] if sentence else []
         while todo:
             part = todo.pop()
-            pieces = vocabulary.source_pieces(source_text(part))
+            pieces = vocabulary.source_pieces(vocabulary.source_text(part))
             if len(pieces) < MAX_POSITIONS:  # one is for the end mark
                 first = not owners or owners[-1] != i
                 parts.append(with_context([*pieces, EOS], context if first else [], EOS, MAX_POSITIONS))
@@ -176,9 +176,7 @@ def _joined(parts: Sequence[Translation], owners: Sequence[int], num_sentences: 
     joined: list[list[Translation]] = [[] for _ in range(num_sentences)]
     for part, owner in zip(parts, owners, strict=True):
         joined[owner].append(part)
-    return [
-        Translation(" ".join(p.text for p in own), sum(p.score for p in own) / max(1, len(own))) for own in joined
-    ]
+    return [Translation(" ".join(p.text for p in own), sum(p.score for p in own) / max(1, len(own))) for own in joined]
 
 
 def _wrong_vocabulary(folder: Path) -> DataError:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
@@ -83,8 +83,9 @@ def compare_systems(
     _check(baseline, references)
     _check(system, references)
     metrics = {"bleu": BLEU(references=[list(references)]), "chrf": CHRF(references=[list(references)])}
-    named = [("baseline", list(baseline)), ("system", list(system))]
-    signatures, results = PairedTest(named, metrics, references=None, test_type="bs", n_samples=num_samples)()
+    named: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline)), ("system", list(system))]
+    test = PairedTest(named, metrics, references=None, test_type="bs", n_samples=num_samples)
+    signatures, results = cast("tuple[dict[str, Any], dict[str, list[Any]]]", test())
     return [
         Comparison(name, rows[0].score, rows[1].score, float(rows[1].p_value), str(signatures[name]))
         for name, rows in results.items()

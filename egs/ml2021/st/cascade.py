@@ -61,7 +61,9 @@ class Cascade:
         """
         words = list(recognise(audio, self.model, self.tokens, self.decode))
         if not words:
-            raise DataError(f"{audio}: the recogniser heard no word in it; is it a lecture in the recogniser's language?")
+            raise DataError(
+                f"{audio}: the recogniser heard no word in it; is it a lecture in the recogniser's language?"
+            )
         return words
 
     def translate(self, words: Sequence[TimedWord]) -> list[Segment]:

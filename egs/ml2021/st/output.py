@@ -1,4 +1,4 @@
-"""The files of a lecture that went through the cascade: subtitles in both languages and in each, and all of it as JSON."""
+"""The files of a lecture that went through the cascade: subtitles bilingual and in each language, and all as JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def write_lecture(lecture: str, segments: Sequence[Segment], folder: Path, confi
     Raises:
       DataError: the disk is full.
     """
-    both = [TranslatedSentence(s.sentence.start, s.sentence.end, written(s.sentence.tokens), s.target) for s in segments]
+    both = [
+        TranslatedSentence(s.sentence.start, s.sentence.end, written(s.sentence.tokens), s.target) for s in segments
+    ]
     try:
         for language, sentences in (
             ("", both),

@@ -1,6 +1,7 @@
 """Scores of whole lectures' translations: hypotheses re-segmented to the references, and the lecture as one document.
 
-*Oracle* is the same translator on the true transcript, cut where stage 7 cut it: what recognition costs is the difference.
+*Oracle* is the same translator on the true transcript, cut where stage 7 cut it: the difference is what recognition
+costs.
 """
 
 from __future__ import annotations

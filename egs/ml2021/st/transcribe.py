@@ -111,7 +111,10 @@ class _Keys:
 
     def __init__(self, lecture: Path, options: TranscribeOptions) -> None:
         heard = [_stamps(lecture), _stamps(options.asr), to_mapping(options.decode)]
-        told = [_stamps(options.mt), *(to_mapping(c) for c in (options.sentences, options.translate, options.subtitles))]
+        told = [
+            _stamps(options.mt),
+            *(to_mapping(c) for c in (options.sentences, options.translate, options.subtitles)),
+        ]
         self.recognition = _digest(heard)
         self.whole = _digest([*heard, *told])
 
@@ -141,9 +144,7 @@ def transcribe(lectures: Sequence[Path], options: TranscribeOptions, num_jobs: i
         raise DataError(f"{len(failures)} of {len(lectures)} lectures have no subtitles: {'; '.join(failures)}")
 
 
-def _results(
-    todo: Sequence[Path], options: TranscribeOptions, num_jobs: int
-) -> Iterator[tuple[str, DataError | None]]:
+def _results(todo: Sequence[Path], options: TranscribeOptions, num_jobs: int) -> Iterator[tuple[str, DataError | None]]:
     """A line or an error of each lecture, as they end."""
     if num_jobs <= 1:
         worker = Transcriber(options) if todo else None

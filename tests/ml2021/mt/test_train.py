@@ -16,7 +16,7 @@ from lhotse_prep.stages import write_jsonl
 from ml2021.config import TrainConfig
 from ml2021.mt.check_export import compare_translations
 from ml2021.mt.config import MtConfig, MtDataConfig, MtModelConfig, NoiseConfig, TranslateConfig
-from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, collate, read_bitext, source_text
+from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, collate, read_bitext
 from ml2021.mt.decode import decode_bitext
 from ml2021.mt.export import convert
 from ml2021.mt.model import build_model
@@ -101,10 +101,10 @@ def test_both_engines_give_the_same_scores(trained, converted, bitext):
     marian, engine = TransformersTranslator(trained / "marian", config), CTranslate2Translator(converted, config).engine
     vocabulary = marian.vocabulary
     for pair in read_bitext(bitext / "train.jsonl")[::5]:
-        source = vocabulary.source_pieces(source_text(pair.tokens)) + [EOS]
+        source = vocabulary.source_pieces(vocabulary.source_text(pair.tokens)) + [EOS]
         result = engine.translate_batch([source], beam_size=1, length_penalty=0, return_scores=True)[0]
         target = [vocabulary.ids[p] for p in result.hypotheses[0]] + [vocabulary.ids[EOS]]
-        batch = collate([(vocabulary.encode_source(source_text(pair.tokens)), target)])
+        batch = collate([(vocabulary.encode_source(vocabulary.source_text(pair.tokens)), target)])
         decoder_input = torch.tensor([[vocabulary.pad_id, *target[:-1]]])
         with torch.no_grad():
             logits = marian.model(batch.source, batch.source_mask, decoder_input).logits

@@ -64,8 +64,14 @@ def test_lecture_comes_out_as_subtitles_and_scores(cascade: Cascade, tmp_path: P
     ]  # fmt: skip
     assert rows[0]["words"] == [["我", 1.0, 1.2], ["們", 1.2, 1.4]]
     assert rows[0]["word_scores"] == [1.0, 1.0] and rows[0]["translation_score"] == -0.25
-    assert "我們" in (tmp_path / "out" / "x.zh.vtt").read_text() and "We" not in (tmp_path / "out" / "x.zh.vtt").read_text()
-    assert "We do." in (tmp_path / "out" / "x.en.srt").read_text() and "我" not in (tmp_path / "out" / "x.en.srt").read_text()
+    assert (
+        "我們" in (tmp_path / "out" / "x.zh.vtt").read_text()
+        and "We" not in (tmp_path / "out" / "x.zh.vtt").read_text()
+    )
+    assert (
+        "We do." in (tmp_path / "out" / "x.en.srt").read_text()
+        and "我" not in (tmp_path / "out" / "x.en.srt").read_text()
+    )
     srt = (tmp_path / "out" / "x.srt").read_text()
     assert "00:00:01,000 --> " in srt and "我們\nWe do." in srt
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())

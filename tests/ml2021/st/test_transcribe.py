@@ -1,4 +1,4 @@
-"""What a lecturer runs: every file whole or not there at all, what is done stays done, and errors that say what to do."""
+"""What a lecturer runs: files whole or not there at all, what is done stays done, errors that say what to do."""
 
 from __future__ import annotations
 
