@@ -43,13 +43,14 @@ class NoiseConfig:
 
     sentence_probability: float = 0.3  # part of the sentences that get noise
     token_rate: float = 0.08  # tokens substituted, inserted or deleted in such a sentence
+    burst: float = 0.0  # the rate at the token after one of these: recognition errors come in a row
     sound_alike: float = 0.5  # part of the substitutions that sound like the token, or misspell it
     keep_terms: bool = True  # English terms are misspelled at most, never lost or another's: the translation has them
     fillers: tuple[str, ...] = ("嗯", "呃", "啊", "喔")  # dropped with filler_drop
     filler_drop: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("sentence_probability", "token_rate", "sound_alike", "filler_drop"):
+        for name in ("sentence_probability", "token_rate", "burst", "sound_alike", "filler_drop"):
             _require(0 <= getattr(self, name) <= 1, f"{name} must be in 0..1, got {getattr(self, name)}")
 
 

@@ -63,12 +63,11 @@ def with_context(sentence: list[Piece], context: Sequence[Sequence[Piece]], end:
 
     Of the context (oldest first) as many of the nearest sentences as fit into max_pieces.
     """
-    result = sentence
-    for before in reversed(context):
-        if len(before) + 1 + len(result) > max_pieces:
-            break
-        result = [*before, end, *result]
-    return result
+    used, first = len(sentence), len(context)
+    while first > 0 and used + len(context[first - 1]) + 1 <= max_pieces:
+        first -= 1
+        used += len(context[first]) + 1
+    return [piece for earlier in context[first:] for piece in (*earlier, end)] + sentence
 
 
 def contexts_of(pairs: Sequence[SentencePair], count: int) -> list[list[tuple[str, ...]]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import MarianMTModel
 
 from lhotse_prep.config import to_mapping
 from lhotse_prep.errors import DataError
@@ -122,7 +123,7 @@ def save_marian(model: nn.Module, vocabulary: Vocabulary, folder: Path) -> None:
     work.rename(folder)
 
 
-def _begin(folder: Path, train: Sequence[SentencePair], config: MtConfig) -> tuple[Vocabulary, nn.Module]:
+def _begin(folder: Path, train: Sequence[SentencePair], config: MtConfig) -> tuple[Vocabulary, MarianMTModel]:
     """Vocabulary and model as training begins: new ones, those of config.init_from, or those of an earlier start."""
     pretrained = find_pretrained(config.init_from) if config.init_from else None
     if all((folder / f).is_file() for f in FILES):

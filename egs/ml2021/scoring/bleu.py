@@ -84,6 +84,7 @@ def compare_systems(
     _check(system, references)
     metrics = {"bleu": BLEU(references=[list(references)]), "chrf": CHRF(references=[list(references)])}
     named: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline)), ("system", list(system))]
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # it tells every step
     test = PairedTest(named, metrics, references=None, test_type="bs", n_samples=num_samples)
     signatures, results = cast("tuple[dict[str, Any], dict[str, list[Any]]]", test())
     return [

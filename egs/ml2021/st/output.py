@@ -28,8 +28,8 @@ class Segment:
 def write_lecture(lecture: str, segments: Sequence[Segment], folder: Path, config: SubtitleConfig) -> None:
     """Write LECTURE with each of SUFFIXES: bilingual subtitles, those of one language, and a JSON line a sentence.
 
-    A line has start, end (seconds), source, target, words ([text, start, end] each), word_scores and
-    translation_score (log-probabilities).
+    A line has start, end (seconds), source, target, words ([text, start, end] each), word_scores
+    (the recogniser's, probabilities) and translation_score (mean log-probability of a piece).
 
     Raises:
       DataError: the disk is full.

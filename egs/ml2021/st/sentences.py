@@ -28,7 +28,7 @@ class SentenceConfig:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Words that are translated together; scores, where known, are the log-probabilities of the words."""
+    """Words that are translated together; scores, where known, are the recogniser's, one a word."""
 
     words: tuple[Word, ...]
     scores: tuple[float, ...] = ()

@@ -106,10 +106,23 @@ def width(text: str, config: SubtitleConfig) -> float:
 
 
 def wrap(text: str, config: SubtitleConfig) -> list[str]:
-    """Lines within the limit, cut between units; a word that is wider than a line is cut inside."""
+    """As few lines within the limit as there can be, of about the same width; a word that is wider is cut inside."""
+    units = _units(text, config)
+    lines = _filled(units, config.max_latin, config)
+    limit = -(-sum(width(line, config) for line in lines) // max(1, len(lines)))
+    while limit < config.max_latin:
+        balanced = _filled(units, limit, config)
+        if len(balanced) == len(lines):
+            return balanced
+        limit += 1
+    return lines
+
+
+def _filled(units: Sequence[str], limit: float, config: SubtitleConfig) -> list[str]:
+    """Lines with as many units as go into `limit`, each at least one."""
     lines = [""]
-    for unit in _units(text, config):
-        if width((lines[-1] + unit).strip(), config) > config.max_latin + 1e-6:
+    for unit in units:
+        if width((lines[-1] + unit).strip(), config) > limit + 1e-6:
             lines.append("")
         lines[-1] += unit
     return [line.strip() for line in lines if line.strip()]

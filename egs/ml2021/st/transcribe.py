@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ml2021.asr.long_form import TimedWord
 
 logger = logging.getLogger(__name__)
+START_METHOD = "spawn"  # of the processes: a forked one cannot use threads of torch that run already
 STATE = ".transcribe"  # folder in --out: what was recognised, and the key of what is done
 
 
@@ -157,7 +158,7 @@ def _results(todo: Sequence[Path], options: TranscribeOptions, num_jobs: int) ->
         return
     Transcriber(options)  # a model that is missing or damaged is said once, here
     threads = max(1, (os.cpu_count() or 1) // num_jobs)
-    pool = ProcessPoolExecutor(num_jobs, get_context("spawn"), _start_worker, (options, threads))
+    pool = ProcessPoolExecutor(num_jobs, get_context(START_METHOD), _start_worker, (options, threads))
     with pool:
         running = {pool.submit(_work, lecture): lecture for lecture in todo}
         for future in as_completed(running):

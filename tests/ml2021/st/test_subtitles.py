@@ -10,7 +10,17 @@ import pysubs2
 import pytest
 
 from lhotse_prep.errors import ConfigError
-from ml2021.st.subtitles import Cue, SubtitleConfig, TranslatedSentence, make_cues, width, wrap, write_subtitles
+from ml2021.st.subtitles import (
+    Cue,
+    SubtitleConfig,
+    TranslatedSentence,
+    _filled,
+    _units,
+    make_cues,
+    width,
+    wrap,
+    write_subtitles,
+)
 
 CONFIG = SubtitleConfig()
 
@@ -91,12 +101,12 @@ def test_long_sentence_is_shared_out_in_time() -> None:
     [
         ("", []),
         ("我" * 16, ["我" * 16]),
-        ("我" * 17, ["我" * 16, "我"]),
+        ("我" * 17, ["我" * 9, "我" * 8]),
         ("a" * 42, ["a" * 42]),
         ("a" * 43, ["a" * 42, "a"]),
-        (" ".join(["word"] * 9), [" ".join(["word"] * 8), "word"]),
+        (" ".join(["word"] * 9), ["word word word word word", "word word word word"]),
         ("我們 attention 機制", ["我們 attention 機制"]),
-        ("我" * 15 + " attention", ["我" * 15, "attention"]),
+        ("我" * 15 + " attention", ["我" * 9, "我" * 6 + " attention"]),
     ],
 )
 def test_wrap(text: str, lines: list[str]) -> None:
@@ -131,3 +141,21 @@ def test_no_cues_make_files_that_are_valid(tmp_path: Path) -> None:
 def test_impossible_limits_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         SubtitleConfig(**values)  # type: ignore[arg-type]
+
+
+def test_lines_are_about_as_wide_as_each_other() -> None:
+    assert wrap("我" * 17, CONFIG) == ["我" * 9, "我" * 8]
+    assert wrap("This speed drops from fifty percent to eighty", CONFIG) == [
+        "This speed drops from",
+        "fifty percent to eighty",
+    ]
+    assert wrap("我" * 16, CONFIG) == ["我" * 16]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_text_takes_more_lines_than_it_must(seed: int) -> None:
+    text = random_text(random.Random(seed), 12)
+    lines = wrap(text, CONFIG)
+    assert len(lines) == len(_filled(_units(text, CONFIG), CONFIG.max_latin, CONFIG)) and squeezed(lines) == squeezed(
+        [text]
+    )

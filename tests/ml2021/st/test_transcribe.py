@@ -14,14 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 
 from lhotse_prep import stages
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import read_jsonl
 from ml2021.asr.long_form import TimedWord
 from ml2021.config import DecodeConfig
-from ml2021.mt.config import TranslateConfig
+from ml2021.mt.config import MtModelConfig, TranslateConfig
+from ml2021.mt.model import build_model
+from ml2021.mt.train import save_marian
 from ml2021.mt.translate import Sentences, Translation
+from ml2021.mt.vocabulary import train_vocabulary
 from ml2021.st import cascade, transcribe
 from ml2021.st.cascade import Cascade
 from ml2021.st.output import SUFFIXES
@@ -115,6 +119,22 @@ def test_no_speech_is_an_error_that_stops_no_other_lecture(heard, options, recor
     assert names(options.out) == every_file("b")
 
 
+def test_several_lectures_at_a_time(heard, options, record, monkeypatch):
+    monkeypatch.setattr(transcribe, "START_METHOD", "fork")  # so that the processes have these models too
+    lectures = [record("a.wav"), record("silent.wav", level=0.0), record("b.wav"), record("c.wav")]
+    with pytest.raises(DataError, match="1 of 4 lectures have no subtitles: .*silent.wav"):
+        transcribe.transcribe(lectures, options, num_jobs=2)
+    assert names(options.out) == every_file("a", "b", "c") and not heard  # nothing was done in this process
+
+
+def test_a_process_that_is_killed_is_said(heard, options, record, monkeypatch):
+    monkeypatch.setattr(transcribe, "START_METHOD", "fork")
+    monkeypatch.setattr(cascade, "recognise", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(DataError, match="2 of 2 lectures have no subtitles.*a.wav: a process was killed"):
+        transcribe.transcribe([record("a.wav"), record("b.wav")], options, num_jobs=2)
+    assert names(options.out) == set()
+
+
 @pytest.mark.parametrize("fail_at", range(8))
 def test_a_full_disk_leaves_no_half_written_subtitle(heard, options, record, monkeypatch, fail_at):
     """The n-th flush to disk fails, whatever file it is of: words, subtitles, JSON or the mark of what is done."""
@@ -161,6 +181,21 @@ def test_two_lectures_of_one_name_and_a_missing_one_are_refused(heard, options, 
     with pytest.raises(DataError, match="no such recording: .*z.mp3"):
         transcribe.transcribe([tmp_path / "z.mp3"], options)
     assert not options.out.exists() and not heard
+
+
+def test_a_translator_that_does_not_match_its_vocabulary_is_said_before_anything_is_done(
+    options, record, tmp_path, monkeypatch
+):
+    vocabulary = train_vocabulary(["我 們 來"], ["we come"], 60, tmp_path / "vocabulary")
+    model = MtModelConfig(d_model=16, num_heads=2, num_encoder_layers=1, num_decoder_layers=1, feedforward_dim=16)
+    save_marian(build_model(model, len(vocabulary) + 1), vocabulary, options.mt / "marian")
+    monkeypatch.setattr(cascade, "load_model", lambda _: (torch.nn.Identity(), None, None))
+    for num_jobs in (1, 2):
+        with pytest.raises(
+            DataError, match="the vocabulary in .*marian is not the one that its model was trained with"
+        ):
+            transcribe.transcribe([record("a.wav"), record("b.wav")], options, num_jobs)
+    assert not options.out.exists()
 
 
 KILLED = """
