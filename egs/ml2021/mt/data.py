@@ -67,7 +67,11 @@ def with_context(sentence: list[Piece], context: Sequence[Sequence[Piece]], end:
     while first > 0 and used + len(context[first - 1]) + 1 <= max_pieces:
         first -= 1
         used += len(context[first]) + 1
-    return [piece for earlier in context[first:] for piece in (*earlier, end)] + sentence
+    pieces: list[Piece] = []
+    for earlier in context[first:]:
+        pieces.extend(earlier)
+        pieces.append(end)
+    return pieces + sentence
 
 
 def contexts_of(pairs: Sequence[SentencePair], count: int) -> list[list[tuple[str, ...]]]:
