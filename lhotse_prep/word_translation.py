@@ -24,6 +24,11 @@ def units_of(token: str) -> list[str]:
     return [p[:-1] if len(p) > 3 and p.endswith("s") and not p.endswith("ss") else p for p in parts]
 
 
+def is_term(unit: str) -> bool:
+    """True for an English word or a number, False for a Chinese character."""
+    return unit.isascii()
+
+
 class WordTable:
     """t(source unit | target unit), with the source unigram u as background."""
 
@@ -40,6 +45,7 @@ class WordTable:
         self._shared = np.array(
             [(i, self.target_ids[u]) for u, i in self.source_ids.items() if u in self.target_ids], dtype=np.int64
         ).reshape(-1, 2)
+        self._terms = np.array([is_term(u) and u in self.target_ids for u in self.source_ids], dtype=np.bool_)
         self._keep_shared_terms()
         self._trained = False
 
@@ -70,8 +76,11 @@ class WordTable:
             self._keep_shared_terms()
 
     def _keep_shared_terms(self) -> None:
+        """A term that the translations write too stands for itself alone: chance neighbours must not take its place."""
         rows, columns = self._shared[:, 0], self._shared[:, 1]
-        self.probs[rows, columns] = np.maximum(self.probs[rows, columns], SHARED_TERM)
+        itself = np.maximum(self.probs[rows, columns], SHARED_TERM)
+        self.probs[self._terms] = 0.0
+        self.probs[rows, columns] = itself
 
 
 def _encode(tokens: Sequence[str], ids: dict[str, int], unknown: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.stages import Input, Stage, run_main, stage_parser
 from ml2021.mt.config import MtConfig
 
 
 def main(argv: list[str]) -> None:
-    args = stage_parser(__doc__ or "").parse_args(argv)
+    parser = stage_parser(__doc__ or "")
+    parser.add_argument("--init-from", help="begin with this Marian model: a folder, or a name on the hub")
+    args = parser.parse_args(argv)
     config = load_config(args.conf / "mt.yaml", "mt", MtConfig)
+    if args.init_from is not None:
+        config = replace(config, init_from=args.init_from)
     stage = Stage("mt-train", args.exp / "mt", [Input(args.data / "bitext", 7)], to_mapping(config), resumable=True)
     if stage.is_done():
         return

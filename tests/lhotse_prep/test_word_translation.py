@@ -53,6 +53,23 @@ def test_shared_terms_hold_before_any_training():
     assert table.probs[table.source_ids["bert"], table.target_ids["bert"]] >= 0.5
 
 
+def test_a_shared_term_stands_for_itself_alone_however_often_it_is_seen_beside_another_word():
+    pairs = [(["0.1", "甲"], ["line", "0.1"]), (["0.1", "甲"], ["line", "step"]), (["0.1"], ["line"])] * 10
+    table = WordTable([s for s, _ in pairs], [t for _, t in pairs])
+    table.train([(table.encode_source(s)[0], table.encode_target(t)[0]) for s, t in pairs], 5, 0.3)
+    term, character = table.source_ids["0.1"], table.source_ids["甲"]
+    assert table.probs[term, table.target_ids["0.1"]] >= 0.5
+    assert table.probs[term, table.target_ids["line"]] == 0
+    assert table.probs[character, table.target_ids["line"]] > 0
+
+
+def test_a_term_that_the_translations_never_write_is_learned_as_any_word():
+    pairs = [(["gpu", "甲"], ["card", "apple"]), (["gpu"], ["card"]), (["甲"], ["apple"])] * 10
+    table = WordTable([s for s, _ in pairs], [t for _, t in pairs])
+    table.train([(table.encode_source(s)[0], table.encode_target(t)[0]) for s, t in pairs], 5, 0.3)
+    assert table.probs[table.source_ids["gpu"]].argmax() == table.target_ids["card"]
+
+
 def test_one_sighting_proves_nothing():
     table = WordTable([["甲"], ["乙", "乙"]], [["apple", "apple"], ["boy", "boy"]])
     table.train([(table.encode_source(["甲"])[0], table.encode_target(["apple"])[0])], 3, 1.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lhotse_prep.errors import DataError
 from ml2021.mt.config import TranslateConfig
-from ml2021.mt.data import read_bitext
+from ml2021.mt.data import contexts_of, read_bitext
 from ml2021.mt.translate import load_translator
 
 MIN_SAME = 80.0  # percent of the translations that must be equal; where two are equally good, rounding may decide
@@ -27,8 +27,9 @@ def compare_translations(
     """
     pairs = read_bitext(bitext)[:num_sentences]
     sentences = [p.tokens for p in pairs]
+    contexts = contexts_of(pairs, config.context)
     theirs, ours = (
-        load_translator(folder, replace(config, engine=engine)).translate(sentences)
+        [t.text for t in load_translator(folder, replace(config, engine=engine)).translate(sentences, contexts)]
         for folder, engine in ((ctranslate2_dir, "ctranslate2"), (marian_dir, "transformers"))
     )
     num_same = sum(a == b for a, b in zip(theirs, ours, strict=True))

@@ -43,12 +43,14 @@ class NoiseConfig:
 
     sentence_probability: float = 0.3  # part of the sentences that get noise
     token_rate: float = 0.08  # tokens substituted, inserted or deleted in such a sentence
+    burst: float = 0.0  # the rate at the token after one of these: recognition errors come in a row
     sound_alike: float = 0.5  # part of the substitutions that sound like the token, or misspell it
+    keep_terms: bool = True  # English terms are misspelled at most, never lost or another's: the translation has them
     fillers: tuple[str, ...] = ("嗯", "呃", "啊", "喔")  # dropped with filler_drop
     filler_drop: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("sentence_probability", "token_rate", "sound_alike", "filler_drop"):
+        for name in ("sentence_probability", "token_rate", "burst", "sound_alike", "filler_drop"):
             _require(0 <= getattr(self, name) <= 1, f"{name} must be in 0..1, got {getattr(self, name)}")
 
 
@@ -64,6 +66,7 @@ class MtDataConfig:
     max_join: int = 3  # pairs in a joined one
     bpe_dropout: float = 0.05  # part of the merges left out when a source sentence is cut into pieces
     label_smoothing: float = 0.1
+    context: int = 0  # sentences before that the source begins with; `translate.context` must be the same
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:
@@ -73,6 +76,7 @@ class MtDataConfig:
         _require(0 <= self.bpe_dropout < 1, f"bpe_dropout must be in 0..1, got {self.bpe_dropout}")
         _require(0 <= self.label_smoothing < 1, f"label_smoothing must be in 0..1, got {self.label_smoothing}")
         _require(0 <= self.join_probability <= 1, f"join_probability must be in 0..1, got {self.join_probability}")
+        _require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
         _require(self.max_join >= 1, f"max_join must be >= 1, got {self.max_join}")
 
 
@@ -83,6 +87,7 @@ class MtConfig:
     model: MtModelConfig = field(default_factory=MtModelConfig)
     data: MtDataConfig = field(default_factory=MtDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    init_from: str = ""  # a Marian model's folder or name on the hub; its shape and pieces count, not `model`'s
 
 
 @dataclass(frozen=True)
@@ -93,10 +98,12 @@ class TranslateConfig:
     beam_size: int = 4
     max_length: int = 256  # pieces of a translation, at most
     max_batch_tokens: int = 2000
-    compute_type: str = "float32"  # of CTranslate2
+    compute_type: str = "float32"  # of CTranslate2: float32, int8 ...
+    context: int = 0  # sentences before that the source begins with, as many as in training
 
     def __post_init__(self) -> None:
         known = ("ctranslate2", "transformers")
         _require(self.engine in known, f"engine must be one of {', '.join(known)}, got {self.engine!r}")
+        _require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
         _require(self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}")
         _require(0 < self.max_length < MAX_POSITIONS, f"max_length must be in 1..{MAX_POSITIONS - 1}")

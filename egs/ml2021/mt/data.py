@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from ml2021.mt.noise import RecognitionNoise
 from ml2021.mt.vocabulary import Vocabulary
 
 IGNORED = -100  # label of padding
+Piece = TypeVar("Piece", int, str)
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,31 @@ def read_bitext(path: Path) -> list[SentencePair]:
     return pairs
 
 
-def source_text(tokens: Sequence[str]) -> str:
-    """What the encoder's sentencepiece reads: spaced tokens, so that each Han character stays a piece of its own."""
-    return " ".join(tokens)
+def with_context(sentence: list[Piece], context: Sequence[Sequence[Piece]], end: Piece, max_pieces: int) -> list[Piece]:
+    """The pieces of a sentence after those of the sentences before it, each closed by the end mark.
+
+    Of the context (oldest first) as many of the nearest sentences as fit into max_pieces.
+    """
+    used, first = len(sentence), len(context)
+    while first > 0 and used + len(context[first - 1]) + 1 <= max_pieces:
+        first -= 1
+        used += len(context[first]) + 1
+    pieces: list[Piece] = []
+    for earlier in context[first:]:
+        pieces.extend(earlier)
+        pieces.append(end)
+    return pieces + sentence
+
+
+def contexts_of(pairs: Sequence[SentencePair], count: int) -> list[list[tuple[str, ...]]]:
+    """For each pair the sources of up to `count` pairs right before it in its lecture, oldest first."""
+    contexts: list[list[tuple[str, ...]]] = []
+    for i in range(len(pairs)):
+        begin = i
+        while begin > 0 and i - begin < count and _follows(pairs[begin], pairs[begin - 1]):
+            begin -= 1
+        contexts.append([p.tokens for p in pairs[begin:i]])
+    return contexts
 
 
 def joined(pairs: Sequence[SentencePair], config: MtDataConfig, rng: random.Random) -> list[SentencePair]:
@@ -117,6 +141,8 @@ class TranslationBatches:
     ) -> None:
         self.train_pairs, self.vocabulary, self.config, self.seed = train, vocabulary, config, seed
         self.noise = RecognitionNoise([t for p in train for t in p.tokens], config.noise)
+        self.contexts = dict(zip((p.id for p in train), contexts_of(train, config.context)))
+        self.contexts |= dict(zip((p.id for p in valid), contexts_of(valid, config.context)))
         self.valid = bucketed([self._encode(p) for p in valid], config.max_tokens, random.Random(seed))
 
     def train_batches(self, epoch: int) -> Iterator[MtBatch]:
@@ -130,11 +156,19 @@ class TranslationBatches:
         yield from bucketed(fitting, self.config.max_tokens, rng)
 
     def _encode(self, pair: SentencePair) -> tuple[list[int], list[int]]:
-        return self.vocabulary.encode_source(source_text(pair.tokens)), self.vocabulary.encode_target(pair.target)
+        source = self.vocabulary.encode_source(self.vocabulary.source_text(pair.tokens))
+        return self._after_context(pair, source), self.vocabulary.encode_target(pair.target)
 
     def _encode_augmented(self, pair: SentencePair, rng: random.Random) -> tuple[list[int], list[int]]:
-        text = source_text(self.noise(pair.tokens, rng))
-        return self.vocabulary.encode_source(text, self.config.bpe_dropout), self.vocabulary.encode_target(pair.target)
+        source = self.vocabulary.encode_source(
+            self.vocabulary.source_text(self.noise(pair.tokens, rng)), self.config.bpe_dropout
+        )
+        return self._after_context(pair, source), self.vocabulary.encode_target(pair.target)
+
+    def _after_context(self, pair: SentencePair, source: list[int]) -> list[int]:
+        """The context as it is: what was said before is read, not translated."""
+        before = [self.vocabulary.encode_source(self.vocabulary.source_text(s)) for s in self.contexts[pair.id]]
+        return with_context(source, [ids[:-1] for ids in before], source[-1], self.config.max_pieces)
 
 
 def _follows(pair: SentencePair, before: SentencePair) -> bool:

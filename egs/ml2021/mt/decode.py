@@ -9,7 +9,7 @@ from pathlib import Path
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import write_json, write_jsonl
 from ml2021.mt.config import TranslateConfig
-from ml2021.mt.data import read_bitext
+from ml2021.mt.data import contexts_of, read_bitext
 from ml2021.mt.export import convert
 from ml2021.mt.model import num_parameters as count_parameters
 from ml2021.mt.translate import CTranslate2Translator, TransformersTranslator, Translator
@@ -29,7 +29,8 @@ def decode_bitext(bitext: Path, marian_dir: Path, out_dir: Path, config: Transla
         raise DataError(f"{bitext} has no pairs to translate; look at rejected.jsonl beside it (stage 7)")
     with tempfile.TemporaryDirectory() as work:
         translator, num_parameters = open_marian(marian_dir, Path(work), config)
-        hypotheses = translator.translate([p.tokens for p in pairs])
+        contexts = contexts_of(pairs, config.context)
+        hypotheses = [t.text for t in translator.translate([p.tokens for p in pairs], contexts)]
     rows = [
         {"id": p.id, "source": " ".join(p.tokens), "target": p.target, "hypothesis": h}
         for p, h in zip(pairs, hypotheses, strict=True)

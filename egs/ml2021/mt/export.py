@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from lhotse_prep.errors import DataError
-from ml2021.mt.vocabulary import FILES
+from ml2021.mt.vocabulary import FILES, SOURCE_STYLE
 
 
 def convert(marian_dir: Path, out_dir: Path, quantization: str | None = None) -> None:
@@ -25,13 +25,14 @@ def convert(marian_dir: Path, out_dir: Path, quantization: str | None = None) ->
     missing = [f for f in ("config.json", *FILES) if not (marian_dir / f).is_file()]
     if missing:
         raise DataError(f"{marian_dir} is no translation model: no {missing[0]} in it; stage 8 writes one")
+    files = [*FILES, *([SOURCE_STYLE] if (marian_dir / SOURCE_STYLE).is_file() else [])]
     work = out_dir.with_name(f".{out_dir.name}.tmp")
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
         with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.redirect_stderr(null):
             warnings.simplefilter("ignore")
-            converter = TransformersConverter(str(marian_dir), copy_files=list(FILES))
+            converter = TransformersConverter(str(marian_dir), copy_files=files)
             converter.convert(str(work), quantization=quantization, force=True)
     except (ValueError, RuntimeError, OSError) as e:
         raise DataError(f"{marian_dir} cannot be converted for CTranslate2: {str(e).splitlines()[0]}") from e

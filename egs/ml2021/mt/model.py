@@ -33,12 +33,17 @@ def build_model(config: MtModelConfig, vocab_size: int) -> MarianMTModel:
         init_std=config.d_model**-0.5,  # the embedding is scaled by sqrt(d_model)
     )
     model = MarianMTModel(marian)
-    # CTranslate2 has no padding in its vocabulary: here it has no part either
+    leave_out_padding(model)
+    return model
+
+
+def leave_out_padding(model: MarianMTModel) -> None:
+    """No translation has padding in it: CTranslate2 has none in its vocabulary, and both must search alike."""
+    pad_id = model.config.pad_token_id
     model.final_logits_bias[0, pad_id] = -1e9
     model.generation_config = GenerationConfig(
         pad_token_id=pad_id, decoder_start_token_id=pad_id, bos_token_id=0, eos_token_id=0, bad_words_ids=[[pad_id]]
     )
-    return model
 
 
 def num_parameters(model: MarianMTModel) -> int:

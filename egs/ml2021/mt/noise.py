@@ -34,10 +34,13 @@ class RecognitionNoise:
         c = self.config
         kept = [t for t in tokens if t not in c.fillers or rng.random() >= c.filler_drop]
         if rng.random() < c.sentence_probability:
-            noisy = []
+            noisy, rate = [], c.token_rate
             for token in kept:
-                kind = rng.random() / max(c.token_rate, 1e-9)
-                if kind < 0.6:
+                kind = rng.random() / max(rate, 1e-9)
+                rate = max(c.token_rate, c.burst) if kind < 1 else c.token_rate
+                if kind < 1 and c.keep_terms and not is_han(token):
+                    noisy.append(_misspelled(token, rng))
+                elif kind < 0.6:
                     noisy.append(self._substitute(token, rng))
                 elif kind < 0.8:
                     noisy.extend((token, rng.choice(self.tokens)))

@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import MarianMTModel
 
 from lhotse_prep.config import to_mapping
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import write_json
 from ml2021.checkpoint import load_checkpoint
 from ml2021.mt.config import MtConfig
-from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, read_bitext, source_text
+from ml2021.mt.data import IGNORED, MtBatch, SentencePair, TranslationBatches, read_bitext
 from ml2021.mt.model import build_model, num_parameters
-from ml2021.mt.vocabulary import FILES, Vocabulary, train_vocabulary
+from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
+from ml2021.mt.vocabulary import FILES, SOURCE_STYLE, Vocabulary, train_vocabulary
 from ml2021.task import StepLoss, Task
 from ml2021.trainer import Trainer
 
@@ -42,7 +45,7 @@ class TranslationTask(Task):
 
     def fingerprint(self) -> dict[str, str]:
         """Sentence pairs and vocabulary."""
-        pairs = "".join(f"{p.id}\t{source_text(p.tokens)}\t{p.target}\n" for p in self.batches.train_pairs)
+        pairs = "".join(f"{p.id}\t{' '.join(p.tokens)}\t{p.target}\n" for p in self.batches.train_pairs)
         folder, size = self.batches.vocabulary.folder, len(self.batches.vocabulary)
         files = b"".join((folder / f).read_bytes() for f in FILES)
         return {
@@ -87,13 +90,14 @@ def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: 
     train, valid = read_bitext(bitext_dir / "train.jsonl"), read_bitext(bitext_dir / "dev.jsonl")
     if not train:
         raise DataError(f"{bitext_dir / 'train.jsonl'} has no pairs; look at rejected.jsonl beside it")
-    vocabulary = _vocabulary(exp_dir / "vocabulary", train, config)
     torch.manual_seed(config.train.seed)
-    model = build_model(config.model, len(vocabulary))
+    vocabulary, model = _begin(exp_dir / "vocabulary", train, config)
     logger.info("%d train pairs, %d dev pairs, %d pieces, %d parameters",
                 len(train), len(valid), len(vocabulary), num_parameters(model))  # fmt: skip
     write_json(exp_dir / "config.json", to_mapping(config))
-    batches = TranslationBatches(train, valid, vocabulary, config.data, config.train.seed)
+    # a published model's pieces are not cut by merges, so that none can be left out
+    data = replace(config.data, bpe_dropout=0.0) if config.init_from else config.data
+    batches = TranslationBatches(train, valid, vocabulary, data, config.train.seed)
     Trainer(model, TranslationTask(batches, config.data.label_smoothing, device), config.train, exp_dir, device).run()
     model.load_state_dict(load_checkpoint(exp_dir / "pretrained.pt")["model"])
     save_marian(model.cpu().eval(), vocabulary, exp_dir / "marian")
@@ -113,13 +117,22 @@ def save_marian(model: nn.Module, vocabulary: Vocabulary, folder: Path) -> None:
         warnings.simplefilter("ignore")  # it recommends sacremoses, which would change the text
         source, target, vocab = (str(vocabulary.folder / f) for f in FILES)
         MarianTokenizer(source, target, vocab).save_pretrained(work)
+    if not vocabulary.spaced:
+        write_json(work / SOURCE_STYLE, {"spaced": False})
     shutil.rmtree(folder, ignore_errors=True)
     work.rename(folder)
 
 
-def _vocabulary(folder: Path, train: list, config: MtConfig) -> Vocabulary:
-    """The vocabulary of an earlier start of this training, or a new one."""
+def _begin(folder: Path, train: Sequence[SentencePair], config: MtConfig) -> tuple[Vocabulary, MarianMTModel]:
+    """Vocabulary and model as training begins: new ones, those of config.init_from, or those of an earlier start."""
+    pretrained = find_pretrained(config.init_from) if config.init_from else None
     if all((folder / f).is_file() for f in FILES):
-        return Vocabulary(folder)
-    sources = [source_text(p.tokens) for p in train]
-    return train_vocabulary(sources, [p.target for p in train], config.data.vocab_size, folder)
+        vocabulary = Vocabulary(folder)
+    elif pretrained is not None:
+        vocabulary = copy_vocabulary(pretrained, folder)
+    else:
+        sources = [" ".join(p.tokens) for p in train]
+        vocabulary = train_vocabulary(sources, [p.target for p in train], config.data.vocab_size, folder)
+    if pretrained is not None:
+        return vocabulary, load_pretrained(pretrained, vocabulary)
+    return vocabulary, build_model(config.model, len(vocabulary))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from lhotse_prep.errors import DataError
 from ml2021.mt.config import MAX_POSITIONS, TranslateConfig
-from ml2021.mt.data import source_text
+from ml2021.mt.data import with_context
 from ml2021.mt.vocabulary import EOS, PAD, Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -18,10 +19,26 @@ logger = logging.getLogger(__name__)
 PATIENCE = 2.0
 
 
-class Translator(Protocol):
-    """Translates sentences given as spaced tokens."""
+Sentences = Sequence[Sequence[str]]  # each as spaced tokens
 
-    def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]: ...
+
+@dataclass(frozen=True)
+class Translation:
+    """English of a sentence, and the mean log-probability of its pieces (0 where there is none)."""
+
+    text: str
+    score: float
+
+
+class Translator(Protocol):
+    """Translates sentences given as spaced tokens; `contexts` has the sentences before each, oldest first."""
+
+    def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]: ...
+
+
+def previous_sentences(sentences: Sentences, count: int) -> list[Sentences]:
+    """For each sentence of a lecture the `count` before it, fewer at the beginning."""
+    return [sentences[max(0, i - count) : i] for i in range(len(sentences))]
 
 
 def load_translator(folder: Path, config: TranslateConfig) -> Translator:
@@ -48,19 +65,19 @@ class CTranslate2Translator:
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self.engine = ctranslate2.Translator(str(folder), device=device, compute_type=config.compute_type)
 
-    def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]:
+    def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
         """English of each sentence (a sequence of spaced tokens); an empty sentence gives an empty string.
 
         A sentence of more than MAX_POSITIONS pieces is translated in parts, and that is logged.
         """
         c = self.config
-        parts, owners = _fitting(sentences, self.vocabulary)
-        pieces = [self.vocabulary.source_pieces(source_text(p)) + [EOS] for p in parts]
+        parts, owners = _fitting(sentences, contexts, self.vocabulary)
         results = self.engine.translate_batch(
-            pieces, beam_size=c.beam_size, patience=PATIENCE, max_batch_size=c.max_batch_tokens, batch_type="tokens",
-            max_decoding_length=c.max_length, max_input_length=0,
+            parts, beam_size=c.beam_size, patience=PATIENCE, max_batch_size=c.max_batch_tokens, batch_type="tokens",
+            max_decoding_length=c.max_length, max_input_length=0, return_scores=True,
         )  # fmt: skip
-        return _joined([self.vocabulary.decode(r.hypotheses[0]) for r in results], owners, len(sentences))
+        texts = [Translation(self.vocabulary.decode(r.hypotheses[0]), r.scores[0]) for r in results]
+        return _joined(texts, owners, len(sentences))
 
 
 class TransformersTranslator:
@@ -84,12 +101,12 @@ class TransformersTranslator:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device)
 
-    def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]:
+    def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
         """As CTranslate2Translator.translate."""
-        parts, owners = _fitting(sentences, self.vocabulary)
-        encoded = [self.vocabulary.encode_source(source_text(p)) for p in parts]
+        parts, owners = _fitting(sentences, contexts, self.vocabulary)
+        encoded = [[self.vocabulary.ids[p] for p in part] for part in parts]
         order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-        texts = [""] * len(parts)
+        texts = [Translation("", 0.0)] * len(parts)
         while order:
             batch = [order.pop()]
             size = max(1, self.config.max_batch_tokens // len(encoded[batch[0]]))
@@ -99,7 +116,7 @@ class TransformersTranslator:
                 texts[i] = text
         return _joined(texts, owners, len(sentences))
 
-    def _translate_batch(self, ids: Sequence[list[int]]) -> list[str]:
+    def _translate_batch(self, ids: Sequence[list[int]]) -> list[Translation]:
         import torch
 
         from ml2021.mt.data import collate
@@ -113,20 +130,36 @@ class TransformersTranslator:
                 max_new_tokens=self.config.max_length,
                 length_penalty=1.0,
                 do_sample=False,
+                return_dict_in_generate=True,
+                output_scores=True,
             )
-        return [self.vocabulary.decode_ids(row.tolist()) for row in output]
+        if self.config.beam_size > 1:
+            scores = output.sequences_scores.tolist()
+        else:
+            steps = self.model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
+            scores = [float(row[torch.isfinite(row)].mean()) for row in steps]
+        rows = output.sequences.tolist()
+        return [Translation(self.vocabulary.decode_ids(row), score) for row, score in zip(rows, scores, strict=True)]
 
 
-def _fitting(sentences: Sequence[Sequence[str]], vocabulary: Vocabulary) -> tuple[list[tuple[str, ...]], list[int]]:
-    """Parts that a translator can read, and the sentence that each is of; empty sentences have none."""
-    parts: list[tuple[str, ...]] = []
+def _fitting(
+    sentences: Sentences, contexts: Sequence[Sentences] | None, vocabulary: Vocabulary
+) -> tuple[list[list[str]], list[int]]:
+    """Pieces, end mark and all, of parts that a translator can read, and the sentence that each is of.
+
+    Empty sentences have none. Of a sentence's context as much as fits goes before its first part.
+    """
+    parts: list[list[str]] = []
     owners: list[int] = []
     for i, sentence in enumerate(sentences):
+        context = [vocabulary.source_pieces(vocabulary.source_text(s)) for s in contexts[i]] if contexts else []
         todo = [tuple(sentence)] if sentence else []
         while todo:
             part = todo.pop()
-            if len(vocabulary.source_pieces(source_text(part))) < MAX_POSITIONS:  # one is for the end mark
-                parts.append(part)
+            pieces = vocabulary.source_pieces(vocabulary.source_text(part))
+            if len(pieces) < MAX_POSITIONS:  # one is for the end mark
+                first = not owners or owners[-1] != i
+                parts.append(with_context([*pieces, EOS], context if first else [], EOS, MAX_POSITIONS))
                 owners.append(i)
             elif len(part) > 1:
                 todo += [part[len(part) // 2 :], part[: len(part) // 2]]
@@ -138,11 +171,12 @@ def _fitting(sentences: Sequence[Sequence[str]], vocabulary: Vocabulary) -> tupl
     return parts, owners
 
 
-def _joined(texts: Sequence[str], owners: Sequence[int], num_sentences: int) -> list[str]:
-    joined: list[list[str]] = [[] for _ in range(num_sentences)]
-    for text, owner in zip(texts, owners, strict=True):
-        joined[owner].append(text)
-    return [" ".join(t) for t in joined]
+def _joined(parts: Sequence[Translation], owners: Sequence[int], num_sentences: int) -> list[Translation]:
+    """One translation a sentence: its parts in a row, their mean score."""
+    joined: list[list[Translation]] = [[] for _ in range(num_sentences)]
+    for part, owner in zip(parts, owners, strict=True):
+        joined[owner].append(part)
+    return [Translation(" ".join(p.text for p in own), sum(p.score for p in own) / max(1, len(own))) for own in joined]
 
 
 def _wrong_vocabulary(folder: Path) -> DataError:

@@ -11,9 +11,11 @@ from pathlib import Path
 import sentencepiece
 
 from lhotse_prep.errors import DataError
+from lhotse_prep.normalize import remove_han_spaces
 from lhotse_prep.stages import write_json
 
 FILES = ("source.spm", "target.spm", "vocab.json")
+SOURCE_STYLE = "source_text.json"  # {"spaced": false}: Chinese as it is written, without spaces; absent: with them
 EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
 
 
@@ -28,6 +30,8 @@ class Vocabulary:
         self.spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
         self.target_spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
         self.ids: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        style = folder / SOURCE_STYLE
+        self.spaced: bool = json.loads(style.read_text(encoding="utf-8"))["spaced"] if style.is_file() else True
         self.pieces = {i: p for p, i in self.ids.items()}
         if self.ids.get(EOS) != 0 or self.ids.get(PAD) != len(self.ids) - 1:
             raise DataError(f"{folder / 'vocab.json'} is not of this project: {EOS} must be 0 and {PAD} the last id")
@@ -38,6 +42,11 @@ class Vocabulary:
     @property
     def pad_id(self) -> int:
         return self.ids[PAD]
+
+    def source_text(self, tokens: Sequence[str]) -> str:
+        """What the encoder's sentencepiece reads. With spaces each Han character stays a piece of its own."""
+        text = " ".join(tokens)
+        return text if self.spaced else remove_han_spaces(text)
 
     def source_pieces(self, text: str) -> list[str]:
         """The pieces that the encoder reads, without the end mark."""

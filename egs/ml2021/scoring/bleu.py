@@ -1,13 +1,26 @@
-"""Corpus BLEU and chrF by sacreBLEU, each with the signature that reproduces it."""
+"""Corpus BLEU and chrF by sacreBLEU with the signatures that reproduce them, COMET where it is installed, and whether
+one system is better than another: paired bootstrap resampling (Koehn, 2004).
+
+    python -m ml2021.scoring.bleu REF HYP [--baseline HYP] [--source SRC --comet MODEL.ckpt]     (a sentence a line)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import importlib.util
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
 
 from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.significance import PairedTest
 
 from lhotse_prep.errors import DataError
+from lhotse_prep.stages import run_main
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,17 +33,117 @@ class TranslationScores:
     chrf_signature: str
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A metric of two systems on the same sentences; `p_value` is of the hypothesis that they are equally good."""
+
+    metric: str
+    baseline: float
+    system: float
+    p_value: float
+    signature: str
+
+
 def score_translations(hypotheses: Sequence[str], references: Sequence[str]) -> TranslationScores:
     """Case-sensitive scores, 13a tokenisation, one reference a sentence.
 
     Raises:
       DataError: no sentences, or not as many hypotheses as references.
     """
-    if len(hypotheses) != len(references) or not references:
-        raise DataError(
-            f"{len(hypotheses)} hypotheses for {len(references)} references: need as many, and at least one"
-        )
+    _check(hypotheses, references)
     bleu, chrf = BLEU(), CHRF()
     bleu_score = bleu.corpus_score(list(hypotheses), [list(references)]).score
     chrf_score = chrf.corpus_score(list(hypotheses), [list(references)]).score
     return TranslationScores(bleu_score, chrf_score, str(bleu.get_signature()), str(chrf.get_signature()))
+
+
+def document_bleu(hypotheses: Mapping[str, str], references: Mapping[str, str]) -> float:
+    """BLEU with each lecture as one segment: where its sentences were cut does not count.
+
+    Args:
+      hypotheses, references: the whole translation of each lecture, by its name; of lectures that both have.
+    Raises:
+      DataError: they have no lecture in common.
+    """
+    lectures = sorted(set(hypotheses) & set(references))
+    if not lectures:
+        raise DataError("no lecture has both a translation and a reference: score lectures of the same names")
+    score = BLEU().corpus_score([hypotheses[x] for x in lectures], [[references[x] for x in lectures]])
+    return float(score.score)
+
+
+def compare_systems(
+    baseline: Sequence[str], system: Sequence[str], references: Sequence[str], num_samples: int = 1000
+) -> list[Comparison]:
+    """BLEU and chrF of two systems, by sacreBLEU's paired bootstrap with `num_samples` resamplings.
+
+    Raises:
+      DataError: no sentences, or not as many translations of both as references.
+    """
+    _check(baseline, references)
+    _check(system, references)
+    metrics = {"bleu": BLEU(references=[list(references)]), "chrf": CHRF(references=[list(references)])}
+    named: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline)), ("system", list(system))]
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # it tells every step
+    test = PairedTest(named, metrics, references=None, test_type="bs", n_samples=num_samples)
+    signatures, results = cast("tuple[dict[str, Any], dict[str, list[Any]]]", test())
+    return [
+        Comparison(name, rows[0].score, rows[1].score, float(rows[1].p_value), str(signatures[name]))
+        for name, rows in results.items()
+        if name in signatures
+    ]
+
+
+def comet_score(
+    sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str], model: Path | None
+) -> float | None:
+    """COMET of a system by the checkpoint `model` (a .ckpt file), or None, which is logged, where it cannot be had."""
+    _check(hypotheses, references)
+    if importlib.util.find_spec("comet") is None:
+        logger.info("no COMET: its package is not installed; `pip install unbabel-comet` brings it")
+        return None
+    if model is None or not model.is_file():
+        logger.info("no COMET: no checkpoint %s; `comet.download_model` fetches one", model or "was named")
+        return None
+    import comet
+
+    loaded: Any = comet.load_from_checkpoint(str(model))
+    rows = [{"src": s, "mt": h, "ref": r} for s, h, r in zip(sources, hypotheses, references, strict=True)]
+    return float(loaded.predict(rows, batch_size=8, gpus=0, progress_bar=False).system_score)
+
+
+def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    if len(hypotheses) != len(references) or not references:
+        raise DataError(
+            f"{len(hypotheses)} hypotheses for {len(references)} references: need as many, and at least one"
+        )
+
+
+def main(argv: list[str]) -> None:
+    """Entry point: see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m ml2021.scoring.bleu", allow_abbrev=False)
+    parser.add_argument("reference", type=Path)
+    parser.add_argument("hypothesis", type=Path)
+    parser.add_argument("--baseline", type=Path, help="translations by another system, to compare with")
+    parser.add_argument("--source", type=Path, help="what was translated, for COMET")
+    parser.add_argument("--comet", type=Path, help="COMET's checkpoint")
+    args = parser.parse_args(argv)
+    references, hypotheses = _lines(args.reference), _lines(args.hypothesis)
+    scores = score_translations(hypotheses, references)
+    print(f"BLEU {scores.bleu:.2f} {scores.bleu_signature}\nchrF {scores.chrf:.2f} {scores.chrf_signature}")
+    if args.source is not None:
+        comet = comet_score(_lines(args.source), hypotheses, references, args.comet)
+        print("COMET -" if comet is None else f"COMET {comet:.4f}")
+    if args.baseline is not None:
+        for c in compare_systems(_lines(args.baseline), hypotheses, references):
+            print(f"{c.metric}: baseline {c.baseline:.2f}, system {c.system:.2f}, p = {c.p_value:.4f} ({c.signature})")
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise DataError(f"no such file: {path}")
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -28,9 +28,10 @@ class SentenceConfig:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Words that are translated together."""
+    """Words that are translated together; scores, where known, are the recogniser's, one a word."""
 
     words: tuple[Word, ...]
+    scores: tuple[float, ...] = ()
 
     @property
     def start(self) -> float:
@@ -43,6 +44,17 @@ class Sentence:
     @property
     def tokens(self) -> tuple[str, ...]:
         return tuple(w[0] for w in self.words)
+
+
+def with_scores(sentences: Sequence[Sentence], scores: Sequence[float]) -> list[Sentence]:
+    """Give each sentence the scores of its words; there are as many as words in all."""
+    result, at = [], 0
+    for sentence in sentences:
+        end = at + len(sentence.words)
+        result.append(Sentence(sentence.words, tuple(scores[at:end])))
+        at = end
+    assert at == len(scores)
+    return result
 
 
 def split_sentences(words: Sequence[Word], config: SentenceConfig) -> list[Sentence]:

@@ -27,10 +27,13 @@ class SubtitleConfig:
     max_lines: int = 2  # lines of each language
     min_duration: float = 1.0  # seconds
     max_duration: float = 7.0
+    reading_speed: float = 17.0  # Latin characters a second; where silence follows, a cue stays that long
 
     def __post_init__(self) -> None:
         if not 0 < self.min_duration < self.max_duration:
             raise ConfigError(f"min_duration must be > 0 s and below max_duration, got {self.min_duration}")
+        if self.reading_speed <= 0:
+            raise ConfigError(f"reading_speed must be > 0, got {self.reading_speed}")
         if min(self.max_latin, self.max_cjk, self.max_lines) < 1:
             raise ConfigError("max_latin, max_cjk and max_lines must be at least 1")
         if self.max_cjk > self.max_latin:
@@ -64,16 +67,18 @@ class Cue:
 def make_cues(sentences: Sequence[TranslatedSentence], config: SubtitleConfig) -> list[Cue]:
     """Cues in order of time, none overlapping; a long sentence becomes several, with time in proportion to its text.
 
-    Where speech leaves too little time, a cue is shorter than min_duration rather than over another.
+    Where speech leaves less than min_duration, the next cue comes that much later.
     """
     ordered = sorted(sentences, key=lambda s: (s.start, s.end))
     parts = [part for s in ordered for part in _split(s, config)]
     starts = [round(1000 * p.start) for p in parts]
     for i in range(1, len(starts)):
-        starts[i] = max(starts[i], starts[i - 1] + 1)
+        starts[i] = max(starts[i], starts[i - 1] + round(1000 * config.min_duration))
     cues = []
     for i, part in enumerate(parts):
-        end = max(round(1000 * part.end), starts[i] + round(1000 * config.min_duration))
+        room = max(width(part.source, config), width(part.target, config))
+        stay = max(config.min_duration, room / config.reading_speed)
+        end = max(round(1000 * part.end), starts[i] + round(1000 * stay))
         end = min(end, starts[i] + round(1000 * config.max_duration), *starts[i + 1 : i + 2])
         cues.append(Cue(starts[i], end, tuple(wrap(part.source, config)), tuple(wrap(part.target, config))))
     return cues
@@ -101,10 +106,23 @@ def width(text: str, config: SubtitleConfig) -> float:
 
 
 def wrap(text: str, config: SubtitleConfig) -> list[str]:
-    """Lines within the limit, cut between units; a word that is wider than a line is cut inside."""
+    """As few lines within the limit as there can be, of about the same width; a word that is wider is cut inside."""
+    units = _units(text, config)
+    lines = _filled(units, config.max_latin, config)
+    limit = -(-sum(width(line, config) for line in lines) // max(1, len(lines)))
+    while limit < config.max_latin:
+        balanced = _filled(units, limit, config)
+        if len(balanced) == len(lines):
+            return balanced
+        limit += 1
+    return lines
+
+
+def _filled(units: Sequence[str], limit: float, config: SubtitleConfig) -> list[str]:
+    """Lines with as many units as go into `limit`, each at least one."""
     lines = [""]
-    for unit in _units(text, config):
-        if width((lines[-1] + unit).strip(), config) > config.max_latin + 1e-6:
+    for unit in units:
+        if width((lines[-1] + unit).strip(), config) > limit + 1e-6:
             lines.append("")
         lines[-1] += unit
     return [line.strip() for line in lines if line.strip()]

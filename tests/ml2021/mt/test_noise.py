@@ -47,3 +47,23 @@ def test_substitutions_that_sound_alike():
     assert len(seen["layer"] - {"layer"}) > 10 and seen["a"] - {"a"} == {"aa"}
     for word in seen["layer"]:  # one to three letters lost, or one doubled
         assert 2 <= len(word) <= 6 and set(word) <= set("layer")
+
+
+def test_english_terms_are_misspelled_at_most():
+    tokens = ("天", "layer", "地", "bert")
+    noise = RecognitionNoise([*tokens, "gpt"], NoiseConfig(1.0, 1.0, sound_alike=0.0, fillers=()))
+    rng = random.Random(0)
+    for _ in range(200):
+        english = list(noise(("layer", "bert"), rng))
+        assert len(english) == 2 and set(english[0]) <= set("layer") and set(english[1]) <= set("bert")
+    lost = RecognitionNoise([*tokens, "gpt"], NoiseConfig(1.0, 1.0, sound_alike=0.0, fillers=(), keep_terms=False))
+    assert any("gpt" in lost(("layer", "bert"), rng) for _ in range(200))
+
+
+def test_errors_come_in_bursts():
+    rng = random.Random(0)
+    noise = RecognitionNoise(["x"], NoiseConfig(1.0, 0.05, burst=0.5, sound_alike=0.0, fillers=()))
+    wrong = [[t == "x" for t in noise(tuple("天" * 200), rng)] for _ in range(100)]
+    after = [b for row in wrong for a, b in zip(row, row[1:]) if a]
+    everywhere = [b for row in wrong for b in row]
+    assert sum(after) / len(after) > 3 * sum(everywhere) / len(everywhere)

@@ -16,7 +16,7 @@ from lhotse_prep.stages import write_jsonl
 from ml2021.config import TrainConfig
 from ml2021.mt.check_export import compare_translations
 from ml2021.mt.config import MtConfig, MtDataConfig, MtModelConfig, NoiseConfig, TranslateConfig
-from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, collate, read_bitext, source_text
+from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, collate, read_bitext
 from ml2021.mt.decode import decode_bitext
 from ml2021.mt.export import convert
 from ml2021.mt.model import build_model
@@ -78,7 +78,7 @@ def converted(trained):
 def test_learns_the_pairs(trained, bitext):
     pairs = read_bitext(bitext / "train.jsonl")
     translator = TransformersTranslator(trained / "marian", TranslateConfig(engine="transformers"))
-    hypotheses = translator.translate([p.tokens for p in pairs])
+    hypotheses = [t.text for t in translator.translate([p.tokens for p in pairs])]
     assert sum(h == p.target for h, p in zip(hypotheses, pairs)) >= 74
 
 
@@ -89,6 +89,8 @@ def test_both_engines_give_the_same_text(trained, converted, bitext, beam_size):
     sentences.append(())
     ours = CTranslate2Translator(converted, config).translate(sentences)
     peers = TransformersTranslator(trained / "marian", config).translate(sentences)
+    assert [t.score for t in ours] == pytest.approx([t.score for t in peers], abs=0.05)
+    ours, peers = ([t.text for t in side] for side in (ours, peers))
     assert ours[75] == peers[75] == ""
     assert ours == peers
 
@@ -99,10 +101,10 @@ def test_both_engines_give_the_same_scores(trained, converted, bitext):
     marian, engine = TransformersTranslator(trained / "marian", config), CTranslate2Translator(converted, config).engine
     vocabulary = marian.vocabulary
     for pair in read_bitext(bitext / "train.jsonl")[::5]:
-        source = vocabulary.source_pieces(source_text(pair.tokens)) + [EOS]
+        source = vocabulary.source_pieces(vocabulary.source_text(pair.tokens)) + [EOS]
         result = engine.translate_batch([source], beam_size=1, length_penalty=0, return_scores=True)[0]
         target = [vocabulary.ids[p] for p in result.hypotheses[0]] + [vocabulary.ids[EOS]]
-        batch = collate([(vocabulary.encode_source(source_text(pair.tokens)), target)])
+        batch = collate([(vocabulary.encode_source(vocabulary.source_text(pair.tokens)), target)])
         decoder_input = torch.tensor([[vocabulary.pad_id, *target[:-1]]])
         with torch.no_grad():
             logits = marian.model(batch.source, batch.source_mask, decoder_input).logits
@@ -126,7 +128,8 @@ def test_a_conversion_that_translates_otherwise_is_refused(trained, converted, b
 def test_batching_does_not_change_a_translation(converted, bitext):
     sentences = [p.tokens for p in read_bitext(bitext / "test.jsonl")] + [("模", "型")]
     translator = CTranslate2Translator(converted, TranslateConfig())
-    assert translator.translate(sentences) == [translator.translate([s])[0] for s in sentences]
+    together = [t.text for t in translator.translate(sentences)]
+    assert together == [translator.translate([s])[0].text for s in sentences]
 
 
 @pytest.mark.parametrize("engine", ["ctranslate2", "transformers"])
@@ -231,11 +234,10 @@ def test_vocabulary_of_another_model_is_refused(trained, converted, bitext, tmp_
 def test_a_sentence_beyond_all_positions_is_translated_in_parts(trained, converted, caplog):
     config = TranslateConfig(max_length=20)
     for translator in (CTranslate2Translator(converted, config), TransformersTranslator(trained / "marian", config)):
-        short, half, long, endless, empty = translator.translate(
-            [("模",), ("型",) * 300, ("型",) * 600, ("q" * 600,), ()]
-        )
+        sentences = [("模",), ("型",) * 300, ("型",) * 600, ("q" * 600,), ()]
+        short, half, long, endless, empty = (t.text for t in translator.translate(sentences))
         assert long == f"{half} {half}" and empty == ""
-        assert short == translator.translate([("模",)])[0] and isinstance(endless, str)
+        assert short == translator.translate([("模",)])[0].text and isinstance(endless, str)
         assert "translated in parts" in caplog.text
         caplog.clear()
 

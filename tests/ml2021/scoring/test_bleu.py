@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from lhotse_prep.errors import DataError
-from ml2021.scoring.bleu import score_translations
+from ml2021.scoring.bleu import comet_score, compare_systems, document_bleu, score_translations
 
 
 def test_perfect_and_hopeless():
@@ -46,3 +46,32 @@ def test_counts_must_agree():
         score_translations(["a"], ["a", "b"])
     with pytest.raises(DataError, match="at least one"):
         score_translations([], [])
+
+
+def test_document_bleu_does_not_mind_where_sentences_are_cut():
+    references = ["So this is the model.", "We train it again and again."]
+    moved = ["So this is the", "model. We train it again and again."]
+    assert score_translations(moved, references).bleu < 90
+    assert document_bleu({"x": " ".join(moved)}, {"x": " ".join(references), "y": "no"}) == pytest.approx(100.0)
+    with pytest.raises(DataError, match="no lecture"):
+        document_bleu({"x": "a"}, {"y": "a"})
+
+
+def test_paired_bootstrap_tells_a_better_system_from_an_equal_one():
+    references = [f"sentence number {i} is about the model and its {i % 7} parameters" for i in range(60)]
+    worse = [r.replace("about the model", "on models") if i % 2 else r for i, r in enumerate(references)]
+    otherwise = [r.replace("about the model", "on models") if i % 2 == 0 else r for i, r in enumerate(references)]
+    better, equal = (
+        compare_systems(worse, references, references, 300),
+        compare_systems(worse, otherwise, references, 300),
+    )
+    assert [c.metric for c in better] == ["BLEU", "chrF2"]
+    assert better[0].baseline == pytest.approx(score_translations(worse, references).bleu)
+    assert better[0].system == pytest.approx(100.0) and better[0].p_value < 0.01 < 0.1 < equal[0].p_value
+    assert "bs:300" in better[0].signature
+
+
+def test_comet_says_what_is_missing(caplog, tmp_path):
+    with caplog.at_level("INFO"):
+        assert comet_score(["a"], ["a"], ["a"], tmp_path / "none.ckpt") is None
+    assert "no COMET" in caplog.text

@@ -13,27 +13,30 @@ from lhotse_prep.errors import DataError
 from lhotse_prep.stages import read_jsonl, write_jsonl
 from ml2021.asr.long_form import TimedWord
 from ml2021.config import DecodeConfig
+from ml2021.mt.translate import Sentences, Translation
 from ml2021.st import cascade as module
-from ml2021.st.cascade import Cascade, against_references, run_test_lectures, written
+from ml2021.st.cascade import Cascade, run_test_lectures
+from ml2021.st.output import written
+from ml2021.st.scores import against_references
 from ml2021.st.sentences import SentenceConfig
 from ml2021.st.subtitles import SubtitleConfig
 
 WORDS = [TimedWord(t, s, s + 0.2, 1.0) for t, s in [("我", 1.0), ("們", 1.2), ("bert", 2.5), ("好", 2.7)]]
-ENGLISH = {("我", "們"): "We do.", ("bert", "好"): "BERT is good."}
+ENGLISH = {("我", "們"): "We do.", ("bert", "好"): "BERT is good.", ("bert", "很", "好"): "BERT is so good.", (): ""}
 
 
 class Dictionary:
     """A translator that knows ENGLISH."""
 
-    def translate(self, sentences: Sequence[Sequence[str]]) -> list[str]:
-        return [ENGLISH[tuple(s)] for s in sentences]
+    def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
+        return [Translation(ENGLISH[tuple(s)], -0.25) for s in sentences]
 
 
 @pytest.fixture
 def cascade(monkeypatch: pytest.MonkeyPatch) -> Cascade:
     """The real cascade around a recogniser that always hears WORDS."""
     made = Cascade.__new__(Cascade)
-    made.decode, made.sentences, made.translator = DecodeConfig(), SentenceConfig(), Dictionary()
+    made.decode, made.sentences, made.translator, made.context = DecodeConfig(), SentenceConfig(), Dictionary(), 0
     made.model = made.tokens = None  # type: ignore[assignment]
     monkeypatch.setattr(module, "recognise", lambda *_: WORDS)
     return made
@@ -45,11 +48,11 @@ def make_files(folder: Path, lectures: Sequence[str] = ("x",)) -> None:
     RecordingSet.from_recordings(recordings).to_file(folder / "ml2021_recordings_test.jsonl.gz")
     SupervisionSet.from_segments(supervisions).to_file(folder / "ml2021_supervisions_test.jsonl.gz")
     rows = [
-        {"id": "x-0000", "lecture": "x", "target": "We do."},
-        {"id": "x-0002", "lecture": "x", "target": "BERT is good."},
+        {"id": "x-0000", "lecture": "x", "source": "我 們", "target": "We do."},
+        {"id": "x-0002", "lecture": "x", "source": "bert 很 好", "target": "BERT is good."},
     ]
     write_jsonl(folder / "test.jsonl", rows)
-    write_jsonl(folder / "rejected.jsonl", [{"id": "x-0001", "lecture": "x", "target": "Never said."}])
+    write_jsonl(folder / "rejected.jsonl", [{"id": "x-0001", "lecture": "x", "source": "", "target": "Never said."}])
 
 
 def test_lecture_comes_out_as_subtitles_and_scores(cascade: Cascade, tmp_path: Path) -> None:
@@ -59,11 +62,23 @@ def test_lecture_comes_out_as_subtitles_and_scores(cascade: Cascade, tmp_path: P
     assert [(r["start"], r["source"], r["target"]) for r in rows] == [
         (1.0, "我們", "We do."), (2.5, "bert 好", "BERT is good.")
     ]  # fmt: skip
+    assert rows[0]["words"] == [["我", 1.0, 1.2], ["們", 1.2, 1.4]]
+    assert rows[0]["word_scores"] == [1.0, 1.0] and rows[0]["translation_score"] == -0.25
+    assert (
+        "我們" in (tmp_path / "out" / "x.zh.vtt").read_text()
+        and "We" not in (tmp_path / "out" / "x.zh.vtt").read_text()
+    )
+    assert (
+        "We do." in (tmp_path / "out" / "x.en.srt").read_text()
+        and "我" not in (tmp_path / "out" / "x.en.srt").read_text()
+    )
     srt = (tmp_path / "out" / "x.srt").read_text()
     assert "00:00:01,000 --> " in srt and "我們\nWe do." in srt
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert scores["mer_lecture"] == {"mer": 20.0, "zh": 25.0, "en": 0.0}  # 很 was not heard
-    assert scores["bleu_cascade"] == pytest.approx(100.0)
+    assert scores["bleu_cascade"] == pytest.approx(100.0) and scores["bleu_document_cascade"] < 70  # two words are gone
+    assert scores["bleu_oracle"] < 90 and scores["chrf_oracle"] < scores["chrf_cascade"]
+    assert 0 < scores["bleu_cascade_against_oracle_p"] <= 1
 
 
 def test_no_test_lecture_is_said(cascade: Cascade, tmp_path: Path) -> None:

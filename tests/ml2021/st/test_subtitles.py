@@ -10,7 +10,17 @@ import pysubs2
 import pytest
 
 from lhotse_prep.errors import ConfigError
-from ml2021.st.subtitles import Cue, SubtitleConfig, TranslatedSentence, make_cues, width, wrap, write_subtitles
+from ml2021.st.subtitles import (
+    Cue,
+    SubtitleConfig,
+    TranslatedSentence,
+    _filled,
+    _units,
+    make_cues,
+    width,
+    wrap,
+    write_subtitles,
+)
 
 CONFIG = SubtitleConfig()
 
@@ -50,23 +60,30 @@ def test_cues_keep_the_limits_and_lose_nothing(seed: int, config: SubtitleConfig
         assert all(line == line.strip() and 0 < width(line, config) <= config.max_latin + 0.001 for line in cue.lines)
     for before, after in zip(cues, cues[1:]):
         assert before.end <= after.start
-        assert before.end == after.start or before.end - before.start >= 1000 * config.min_duration
+    assert all(c.end - c.start >= 1000 * config.min_duration for c in cues)
     ordered = sorted(sentences, key=lambda s: (s.start, s.end))
     assert squeezed([line for c in cues for line in c.source_lines]) == squeezed([s.source for s in ordered])
     assert squeezed([line for c in cues for line in c.target_lines]) == squeezed([s.target for s in ordered])
 
 
 def test_short_sentence_is_one_cue_that_stays_a_second() -> None:
-    cues = make_cues([TranslatedSentence(1.0, 1.4, "好 我們開始", "Good, let us begin.")], CONFIG)
-    assert cues == [Cue(1000, 2000, ("好 我們開始",), ("Good, let us begin.",))]
+    cues = make_cues([TranslatedSentence(1.0, 1.4, "好", "Good.")], CONFIG)
+    assert cues == [Cue(1000, 2000, ("好",), ("Good.",))]
 
 
-def test_next_sentence_ends_the_one_before() -> None:
+def test_a_cue_stays_as_long_as_reading_takes_where_silence_follows() -> None:
+    long = TranslatedSentence(1.0, 1.4, "好", "x" * 34)
+    assert [(c.start, c.end) for c in make_cues([long], CONFIG)] == [(1000, 3000)]  # 34 characters, 17 a second
+    cues = make_cues([long, TranslatedSentence(2.5, 4.5, "好", "Good.")], CONFIG)
+    assert [(c.start, c.end) for c in cues] == [(1000, 2500), (2500, 4500)]
+
+
+def test_next_sentence_waits_until_the_one_before_has_had_its_second() -> None:
     first, second = (
         TranslatedSentence(0.0, 0.4, "好", "Good."),
         TranslatedSentence(0.5, 2.5, "我們開始", "Let us begin."),
     )
-    assert [(c.start, c.end) for c in make_cues([second, first], CONFIG)] == [(0, 500), (500, 2500)]
+    assert [(c.start, c.end) for c in make_cues([second, first], CONFIG)] == [(0, 1000), (1000, 2500)]
 
 
 def test_sentence_without_text_has_no_cue() -> None:
@@ -84,12 +101,12 @@ def test_long_sentence_is_shared_out_in_time() -> None:
     [
         ("", []),
         ("我" * 16, ["我" * 16]),
-        ("我" * 17, ["我" * 16, "我"]),
+        ("我" * 17, ["我" * 9, "我" * 8]),
         ("a" * 42, ["a" * 42]),
         ("a" * 43, ["a" * 42, "a"]),
-        (" ".join(["word"] * 9), [" ".join(["word"] * 8), "word"]),
+        (" ".join(["word"] * 9), ["word word word word word", "word word word word"]),
         ("我們 attention 機制", ["我們 attention 機制"]),
-        ("我" * 15 + " attention", ["我" * 15, "attention"]),
+        ("我" * 15 + " attention", ["我" * 9, "我" * 6 + " attention"]),
     ],
 )
 def test_wrap(text: str, lines: list[str]) -> None:
@@ -124,3 +141,21 @@ def test_no_cues_make_files_that_are_valid(tmp_path: Path) -> None:
 def test_impossible_limits_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         SubtitleConfig(**values)  # type: ignore[arg-type]
+
+
+def test_lines_are_about_as_wide_as_each_other() -> None:
+    assert wrap("我" * 17, CONFIG) == ["我" * 9, "我" * 8]
+    assert wrap("This speed drops from fifty percent to eighty", CONFIG) == [
+        "This speed drops from",
+        "fifty percent to eighty",
+    ]
+    assert wrap("我" * 16, CONFIG) == ["我" * 16]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_text_takes_more_lines_than_it_must(seed: int) -> None:
+    text = random_text(random.Random(seed), 12)
+    lines = wrap(text, CONFIG)
+    assert len(lines) == len(_filled(_units(text, CONFIG), CONFIG.max_latin, CONFIG)) and squeezed(lines) == squeezed(
+        [text]
+    )

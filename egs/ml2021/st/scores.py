@@ -1,0 +1,82 @@
+"""Scores of whole lectures' translations: hypotheses re-segmented to the references, and the lecture as one document.
+
+*Oracle* is the same translator on the true transcript, cut where stage 7 cut it: the difference is what recognition
+costs.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lhotse_prep.stages import read_jsonl
+from ml2021.mt.translate import Translator, previous_sentences
+from ml2021.scoring.bleu import compare_systems, document_bleu, score_translations
+from ml2021.scoring.resegment import resegment
+
+logger = logging.getLogger(__name__)
+
+
+def translation_scores(
+    translations: Mapping[str, str], bitext: Path, translator: Translator, context: int
+) -> dict[str, Any]:
+    """BLEU and chrF of oracle and cascade over the pairs of stage 7 that were kept.
+
+    Args:
+      translations: of each lecture, whole, by the cascade.
+      bitext: stage 7's folder; the rejected pairs only show where others end.
+      translator, context: the cascade's, and how many sentences before it reads.
+    Returns:
+      *_cascade, *_oracle and *_document_* scores with their signatures; empty where no lecture has references.
+    """
+    rows = [r | {"kept": True} for r in read_jsonl(bitext / "test.jsonl")]
+    rows += [r | {"kept": False} for r in read_jsonl(bitext / "rejected.jsonl")]
+    cascade, oracle, references = [], [], []
+    documents: dict[str, dict[str, str]] = {"cascade": {}, "oracle": {}, "reference": {}}
+    for lecture, translation in translations.items():
+        own = sorted((r for r in rows if r["lecture"] == lecture and r["target"]), key=lambda r: r["id"])
+        if not own:
+            continue
+        segments = against_references(translation, [r["target"] for r in own])
+        sources = [tuple(r["source"].split()) for r in own]
+        true = [t.text for t in translator.translate(sources, previous_sentences(sources, context))]
+        for segment, text, row in zip(segments, true, own, strict=True):
+            if row["kept"]:
+                cascade.append(segment)
+                oracle.append(text)
+                references.append(row["target"])
+        documents["cascade"][lecture], documents["oracle"][lecture] = translation, " ".join(true)
+        documents["reference"][lecture] = " ".join(r["target"] for r in own)
+    if not references:
+        logger.info("no translations to score the cascade against")
+        return {}
+    result: dict[str, Any] = {}
+    for name, hypotheses in (("cascade", cascade), ("oracle", oracle)):
+        scores = score_translations(hypotheses, references)
+        document = document_bleu(documents[name], documents["reference"])
+        result |= {f"bleu_{name}": round(scores.bleu, 2), f"chrf_{name}": round(scores.chrf, 2),
+                   f"bleu_document_{name}": round(document, 2),
+                   "bleu_signature": scores.bleu_signature, "chrf_signature": scores.chrf_signature}  # fmt: skip
+        logger.info("%s: BLEU %.2f, chrF %.2f on %d sentences; BLEU of whole lectures %.2f",
+                    name, scores.bleu, scores.chrf, len(references), document)  # fmt: skip
+    bleu = compare_systems(oracle, cascade, references)[0]
+    result["bleu_cascade_against_oracle_p"] = round(bleu.p_value, 4)
+    return result
+
+
+def against_references(translation: str, references: Sequence[str]) -> list[str]:
+    """Cut a lecture's translation where its references are cut; case and marks do not count in finding the places."""
+    words = translation.split()
+    cuts = resegment([_bare(w) for w in words], [[_bare(w) for w in r.split()] for r in references])
+    segments, begin = [], 0
+    for cut in cuts:
+        segments.append(" ".join(words[begin : begin + len(cut)]))
+        begin += len(cut)
+    return segments
+
+
+def _bare(word: str) -> str:
+    return re.sub(r"[^\w]", "", word.lower()) or word

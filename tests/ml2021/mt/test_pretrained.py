@@ -1,0 +1,127 @@
+"""Training that begins with a published Marian model: its weights, its pieces, its way to write Chinese."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sentencepiece
+import torch
+from transformers import MarianConfig, MarianMTModel
+
+from lhotse_prep.errors import DataError
+from lhotse_prep.stages import write_jsonl
+from ml2021.config import TrainConfig
+from ml2021.mt.check_export import compare_translations
+from ml2021.mt.config import MtConfig, MtDataConfig, TranslateConfig
+from ml2021.mt.export import convert
+from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
+from ml2021.mt.train import train_translator
+from ml2021.mt.vocabulary import FILES, Vocabulary
+
+CHINESE = ["我們來講機器學習", "這個模型叫做bert", "你可以訓練它"] * 4
+ENGLISH = ["we talk about machine learning", "this model is called BERT", "you can train it"] * 4
+CONFIG = MtConfig(
+    data=MtDataConfig(max_tokens=200, join_probability=0.0),
+    train=TrainConfig(num_epochs=1, base_lr=1e-4, warmup_steps=1, average_epochs=1, keep_epochs=2, average_period=1),
+)
+
+
+def pieces(texts: list[str]) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_writer=model, vocab_size=45, hard_vocab_limit=False, minloglevel=2
+    )
+    return model.getvalue()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny folder laid out as published ones: a piece model a side, one vocabulary, padding last and zero."""
+    folder = tmp_path_factory.mktemp("published")
+    names = ["</s>", "<unk>"]
+    for file, texts in zip(FILES, (CHINESE, ENGLISH)):
+        (folder / file).write_bytes(pieces(texts))
+        spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / file))
+        names += [p for i in range(len(spm)) if (p := spm.id_to_piece(i)) not in (*names, "<s>")]
+    (folder / "vocab.json").write_text(json.dumps({p: i for i, p in enumerate([*names, "<pad>"])}))
+    pad = len(names)
+    torch.manual_seed(0)
+    model = MarianMTModel(MarianConfig(
+        vocab_size=pad + 1, decoder_vocab_size=pad + 1, d_model=32, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64,
+        max_position_embeddings=512, activation_function="swish", scale_embedding=True, pad_token_id=pad,
+        decoder_start_token_id=pad, bos_token_id=0, eos_token_id=0, forced_eos_token_id=None,
+    ))  # fmt: skip
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bitext(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bitext")
+    rows = [
+        {"id": f"x-{i}", "lecture": "x", "source": " ".join(s.replace("bert", "")), "target": t, "first_token": 20 * i}
+        for i, (s, t) in enumerate(zip(CHINESE, ENGLISH))
+    ]
+    for part in ("train", "dev", "test"):
+        write_jsonl(folder / f"{part}.jsonl", rows)
+    return folder
+
+
+def test_training_begins_with_the_weights_and_leaves_a_model_of_the_same_pieces(published, bitext, tmp_path):
+    still = replace(CONFIG.train, base_lr=1e-9, weight_decay=0.0)
+    train_translator(bitext, tmp_path, replace(CONFIG, train=still, init_from=str(published)), torch.device("cpu"))
+    before = MarianMTModel.from_pretrained(published).state_dict()
+    after = MarianMTModel.from_pretrained(tmp_path / "marian").state_dict()
+    for name in before:
+        if name != "final_logits_bias":  # padding is never written
+            assert torch.allclose(before[name], after[name], atol=1e-6), name
+    vocabulary = Vocabulary(tmp_path / "marian")
+    assert vocabulary.ids == json.loads((published / "vocab.json").read_text())
+    assert vocabulary.source_text(("我", "們", "bert", "好")) == "我們 bert 好"
+    convert(tmp_path / "marian", tmp_path / "ct2")
+    assert Vocabulary(tmp_path / "ct2").source_text(("我", "們")) == "我們"
+    config = TranslateConfig(max_length=20, beam_size=2)
+    same = compare_translations(tmp_path / "marian", tmp_path / "ct2", bitext / "test.jsonl", config, 12)
+    assert same["ctranslate2_same_percent"] == 100
+
+
+def test_a_model_of_ours_keeps_its_spaces(published, tmp_path):
+    ours = tmp_path / "ours"
+    shutil.copytree(published, ours)
+    shutil.copyfile(ours / "source.spm", ours / "target.spm")
+    assert copy_vocabulary(ours, tmp_path / "copy").source_text(("我", "們")) == "我 們"
+
+
+def test_what_is_no_marian_model_or_has_other_pieces_is_said(published, tmp_path):
+    broken = tmp_path / "m2m"
+    shutil.copytree(published, broken)
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"model_type": "m2m_100"}))
+    with pytest.raises(DataError, match="m2m_100 model; training begins with Marian"):
+        find_pretrained(str(broken))
+    (broken / "target.spm").unlink()
+    with pytest.raises(DataError, match="no target.spm in it"):
+        find_pretrained(str(broken))
+    vocabulary = copy_vocabulary(published, tmp_path / "vocabulary")
+    vocabulary.ids.popitem()
+    vocabulary.ids.popitem()
+    vocabulary.ids["<pad>"] = len(vocabulary.ids)
+    with pytest.raises(DataError, match="take both from one training"):
+        load_pretrained(published, vocabulary)
+
+
+def test_a_name_that_the_hub_does_not_know_is_one_line(monkeypatch):
+    import huggingface_hub
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError("no such repository\nmore")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(DataError, match="init_from nobody/nothing is no folder.*no such repository$"):
+        find_pretrained("nobody/nothing")

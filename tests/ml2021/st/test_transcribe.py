@@ -1,0 +1,243 @@
+"""What a lecturer runs: files whole or not there at all, what is done stays done, errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+from lhotse_prep import stages
+from lhotse_prep.errors import ConfigError, DataError
+from lhotse_prep.stages import read_jsonl
+from ml2021.asr.long_form import TimedWord
+from ml2021.config import DecodeConfig
+from ml2021.mt.config import MtModelConfig, TranslateConfig
+from ml2021.mt.model import build_model
+from ml2021.mt.train import save_marian
+from ml2021.mt.translate import Sentences, Translation
+from ml2021.mt.vocabulary import train_vocabulary
+from ml2021.st import cascade, transcribe
+from ml2021.st.cascade import Cascade
+from ml2021.st.output import SUFFIXES
+from ml2021.st.sentences import SentenceConfig
+from ml2021.st.subtitles import SubtitleConfig
+from ml2021.st.transcribe import STATE, TranscribeOptions
+
+WORDS = [TimedWord("我", 1.0, 1.2, -0.1), TimedWord("bert", 2.5, 2.9, -0.2)]
+
+
+class Upper:
+    """A translator whose English is the source in capitals."""
+
+    def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
+        return [Translation(" ".join(s).upper(), -0.5) for s in sentences]
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Models that need no training; the list tells what the recogniser was given."""
+    calls: list[Path] = []
+
+    def init(self: Cascade, *_: object) -> None:
+        self.decode, self.sentences, self.context, self.translator = DecodeConfig(), SentenceConfig(), 0, Upper()
+        self.model = self.tokens = None  # type: ignore[assignment]
+
+    def recognise(audio: Path, *_: object) -> list[TimedWord]:
+        calls.append(audio)
+        if sf.read(str(audio))[0].max() == 0:
+            return []
+        return WORDS
+
+    monkeypatch.setattr(Cascade, "__init__", init)
+    monkeypatch.setattr(cascade, "recognise", recognise)
+    return calls
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> TranscribeOptions:
+    for name in ("asr", "mt"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    return TranscribeOptions(
+        tmp_path / "asr", tmp_path / "mt", tmp_path / "out", DecodeConfig(), SentenceConfig(), TranslateConfig(),
+        SubtitleConfig(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Callable[..., Path]:
+    def write(name: str, level: float = 0.1, rate: int = 16000) -> Path:
+        path = tmp_path / name
+        sf.write(str(path), np.full(rate, level), rate)
+        return path
+
+    return write
+
+
+def names(out: Path) -> set[str]:
+    return {p.name for p in out.iterdir() if p.is_file()} if out.is_dir() else set()
+
+
+def every_file(*lectures: str) -> set[str]:
+    return {f"{lecture}{suffix}" for lecture in lectures for suffix in SUFFIXES}
+
+
+def test_all_files_of_all_lectures(heard, options, record):
+    transcribe.transcribe([record("a.wav"), record("b.flac", rate=44100)], options)
+    assert names(options.out) == every_file("a", "b")
+    assert [(r["source"], r["target"]) for r in read_jsonl(options.out / "b.jsonl")] == [("我", "我"), ("bert", "BERT")]
+    assert heard[0].name == "a.wav"
+    assert heard[1].parent != options.out.parent and not heard[1].exists()  # the copy at 16 kHz is gone
+    assert not [p for p in (options.out / STATE).iterdir() if p.is_dir()]
+
+
+def test_done_is_skipped_until_recording_or_options_change(heard, options, record):
+    lectures = [record("a.wav"), record("b.wav")]
+    transcribe.transcribe(lectures, options)
+    transcribe.transcribe(lectures, options)
+    assert len(heard) == 2
+    record("a.wav", level=0.2)
+    os.utime(lectures[0], ns=(1, 1))
+    (options.out / "b.en.srt").unlink()
+    transcribe.transcribe(lectures, options)
+    assert [p.name for p in heard[2:]] == ["a.wav", "b.wav"] and names(options.out) == every_file("a", "b")
+
+
+def test_no_speech_is_an_error_that_stops_no_other_lecture(heard, options, record):
+    with pytest.raises(DataError, match="1 of 2 lectures have no subtitles.*silent.wav: the recogniser heard no word"):
+        transcribe.transcribe([record("silent.wav", level=0.0), record("b.wav")], options)
+    assert names(options.out) == every_file("b")
+
+
+def test_several_lectures_at_a_time(heard, options, record, monkeypatch):
+    monkeypatch.setattr(transcribe, "START_METHOD", "fork")  # so that the processes have these models too
+    lectures = [record("a.wav"), record("silent.wav", level=0.0), record("b.wav"), record("c.wav")]
+    with pytest.raises(DataError, match="1 of 4 lectures have no subtitles: .*silent.wav"):
+        transcribe.transcribe(lectures, options, num_jobs=2)
+    assert names(options.out) == every_file("a", "b", "c") and not heard  # nothing was done in this process
+
+
+def test_a_process_that_is_killed_is_said(heard, options, record, monkeypatch):
+    monkeypatch.setattr(transcribe, "START_METHOD", "fork")
+    monkeypatch.setattr(cascade, "recognise", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(DataError, match="2 of 2 lectures have no subtitles.*a.wav: a process was killed"):
+        transcribe.transcribe([record("a.wav"), record("b.wav")], options, num_jobs=2)
+    assert names(options.out) == set()
+
+
+@pytest.mark.parametrize("fail_at", range(8))
+def test_a_full_disk_leaves_no_half_written_subtitle(heard, options, record, monkeypatch, fail_at):
+    """The n-th flush to disk fails, whatever file it is of: words, subtitles, JSON or the mark of what is done."""
+    lecture = record("a.wav")
+    transcribe.transcribe([lecture], options)
+    before = {p.name: p.read_bytes() for p in options.out.iterdir() if p.is_file()}
+    os.utime(lecture, ns=(2, 2))
+    left = [fail_at]
+
+    def fsync(_: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages.os, "fsync", fsync)
+        with pytest.raises(DataError, match="no space left for lecture a .*free some space"):
+            transcribe.transcribe([lecture], options)
+    assert {p.name: p.read_bytes() for p in options.out.iterdir() if p.is_file()} == before
+    assert not list(options.out.rglob("*.tmp"))
+    num_heard = len(heard)
+    transcribe.transcribe([lecture], options)
+    assert len(heard) - num_heard == (1 if fail_at == 0 else 0)  # what was recognised is not recognised again
+    assert names(options.out) == every_file("a")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_truly_full_disk(heard, options, record):
+    options.out.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(options.out)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs here: {mounted.stderr.decode().strip()}")
+    try:
+        with pytest.raises(DataError, match="no space left for lecture a"):
+            transcribe.transcribe([record("a.wav", rate=48000)], options)
+        assert names(options.out) == set()
+    finally:
+        subprocess.run(["umount", str(options.out)], check=True)
+
+
+def test_two_lectures_of_one_name_and_a_missing_one_are_refused(heard, options, record, tmp_path):
+    with pytest.raises(DataError, match="named a; .*rename one"):
+        transcribe.transcribe([record("a.wav"), record("a.flac")], options)
+    with pytest.raises(DataError, match="no such recording: .*z.mp3"):
+        transcribe.transcribe([tmp_path / "z.mp3"], options)
+    assert not options.out.exists() and not heard
+
+
+def test_a_translator_that_does_not_match_its_vocabulary_is_said_before_anything_is_done(
+    options, record, tmp_path, monkeypatch
+):
+    vocabulary = train_vocabulary(["我 們 來"], ["we come"], 60, tmp_path / "vocabulary")
+    model = MtModelConfig(d_model=16, num_heads=2, num_encoder_layers=1, num_decoder_layers=1, feedforward_dim=16)
+    save_marian(build_model(model, len(vocabulary) + 1), vocabulary, options.mt / "marian")
+    monkeypatch.setattr(cascade, "load_model", lambda _: (torch.nn.Identity(), None, None))
+    for num_jobs in (1, 2):
+        with pytest.raises(
+            DataError, match="the vocabulary in .*marian is not the one that its model was trained with"
+        ):
+            transcribe.transcribe([record("a.wav"), record("b.wav")], options, num_jobs)
+    assert not options.out.exists()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import test_transcribe as t
+from ml2021.st import cascade, output, transcribe
+from ml2021.st.cascade import Cascade
+def init(self, *_):
+    self.decode, self.sentences, self.context, self.translator = t.DecodeConfig(), t.SentenceConfig(), 0, t.Upper()
+    self.model = self.tokens = None
+Cascade.__init__ = init
+cascade.recognise = lambda *_: t.WORDS
+real = output.write_jsonl
+def slow(path, rows):  # all subtitles are written, the last file is not
+    print("writing", flush=True)
+    time.sleep(60)
+output.write_jsonl = slow
+folder = Path(sys.argv[2])
+options = t.TranscribeOptions(folder / "asr", folder / "mt", folder / "out", t.DecodeConfig(), t.SentenceConfig(),
+                              t.TranslateConfig(), t.SubtitleConfig())
+transcribe.transcribe([folder / "a.wav"], options)
+"""
+
+
+def test_a_killed_run_leaves_nothing_half_written_and_goes_on(heard, options, record, tmp_path):
+    lecture = record("a.wav")
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "writing\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert names(options.out) == set()
+    transcribe.transcribe([lecture], options)
+    assert names(options.out) == every_file("a") and not heard  # its words were kept
+    assert not [p for p in (options.out / STATE).iterdir() if p.is_dir()]
+
+
+def test_the_command_says_what_is_wrong_with_a_model_before_it_writes(options, record):
+    arguments = [str(record("a.wav")), "--asr", str(options.asr), "--mt", str(options.mt), "--out", str(options.out)]
+    with pytest.raises(DataError, match="lang"):  # an experiment without its tokens
+        transcribe.main(arguments)
+    with pytest.raises(ConfigError, match="--jobs must be >= 1, got 0"):
+        transcribe.main([*arguments, "--jobs", "0"])
+    assert not options.out.exists()
