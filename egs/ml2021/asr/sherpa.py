@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import SAMPLE_RATE
 from lhotse_prep.stages import read_jsonl, run_main, write_jsonl
-from ml2021.scoring.error_rate import mer_tokens, read_texts, score
+from ml2021.scoring.error_rate import mer_tokens, score
+from ml2021.scoring.texts import read_texts
 
 BATCH_SECONDS = 100.0  # of audio decoded at a time
 MER_LIMIT = 5.0  # between sherpa-onnx and us: features at the edges of a cut differ a little, more is another model
