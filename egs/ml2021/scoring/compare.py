@@ -52,7 +52,7 @@ def cut_lectures(refs: Texts, hyps: Texts) -> dict[str, str]:
     utterances: dict[str, list[str]] = {}
     for utterance_id in refs:
         utterances.setdefault(lecture_of(utterance_id), []).append(utterance_id)
-    texts = {}
+    texts: dict[str, str] = {}
     for lecture, ids in utterances.items():
         segments = resegment(mer_tokens(hyps.get(lecture, "")), [mer_tokens(refs[i]) for i in ids])
         texts |= {i: " ".join(segment) for i, segment in zip(ids, segments, strict=True)}

@@ -16,14 +16,11 @@ from importlib.metadata import version
 
 from lhotse_prep.normalize import is_han, normalize_transcript
 
-_GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξοπρστυφχψω",
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi "
-        "chi psi omega".split(),
-        strict=True,
-    )
+_GREEK_NAMES = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi "
+    "psi omega"
 )
+_GREEK = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", _GREEK_NAMES.split(), strict=True))
 _SPOKEN = str.maketrans(
     {letter: f" {name} " for letter, name in _GREEK.items()}
     | {letter.upper(): f" {name} " for letter, name in _GREEK.items()}
