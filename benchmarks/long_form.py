@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """A long lecture, made of a corpus's lectures one after the other: peak memory, time, and MER against true sentences.
 
-PYTHONPATH=.:egs OMP_NUM_THREADS=1 python benchmarks/long_form.py --exp-dir exp/mini/asr --data data/mini --conf conf/mini
+PYTHONPATH=.:egs OMP_NUM_THREADS=1 python benchmarks/long_form.py --exp-dir exp/mini/asr --data data/mini
 
-Each length is decoded in a process of its own, whose peak memory is what it had most beyond what it had once model and
-libraries were loaded, and in all. The sentences are those of data/mini/truth, each cut at its true times with --margin
+Each length is decoded in a process of its own, whose peak memory is that of all its life, libraries and model included. The sentences are those of data/mini/truth, each cut at its true times with --margin
 seconds around it, or up to the middle of the pause where that is shorter.
 """
 
@@ -64,12 +63,12 @@ def decode_whole(exp_dir: Path, conf: Path, audio: Path) -> None:
     """In a process of its own: print the text, seconds, and megabytes as JSON."""
     model, tokens, _ = load_model(exp_dir)
     config = load_config(conf / "decode.yaml", "decode", DecodeConfig)
-    before = _peak_mb()
     started = time.perf_counter()
     words = recognise(audio, model, tokens, config)
     seconds = time.perf_counter() - started
     text = " ".join(w.text for w in words)
-    print(json.dumps({"text": text, "seconds": seconds, "before_mb": before, "peak_mb": _peak_mb()}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"text": text, "seconds": seconds, "peak_mb": peak}))
 
 
 def decode_sentences(exp_dir: Path, conf: Path, audio: Path, sentences: Sequence, margin: float) -> dict[str, str]:
@@ -129,15 +128,9 @@ def _in_own_process(args: argparse.Namespace, audio: Path) -> dict:
 
 def _print_row(duration: float, found: dict, whole: ErrorRate, true: ErrorRate) -> None:
     difference = (whole.total.percent or 0) - (true.total.percent or 0)
-    print(
-        f"{duration:.0f} s: peak {found['peak_mb']:.0f} MB ({found['peak_mb'] - found['before_mb']:.0f} MB above the "
-        f"start), {found['seconds']:.1f} s (RTF {found['seconds'] / duration:.4f})"
-    )
+    seconds = found["seconds"]
+    print(f"{duration:.0f} s: peak {found['peak_mb']:.0f} MB, {seconds:.1f} s (RTF {seconds / duration:.4f})")
     print(f"  merged {whole.total}\n  true sentences {true.total}\n  difference {difference:+.2f} points", flush=True)
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
