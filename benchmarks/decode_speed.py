@@ -23,7 +23,7 @@ import torch
 from lhotse import CutSet
 from numpy.typing import NDArray
 
-from lhotse_prep.features import SAMPLE_RATE, fbank
+from lhotse_prep.features import SAMPLE_RATE, fbank, fbank_extractor
 from lhotse_prep.tokens import TokenTable
 from ml2021.asr.decode import search
 from ml2021.asr.export import export_onnx
@@ -38,11 +38,13 @@ System = Callable[[Sequence[Samples]], list[str]]  # a batch of recordings -> th
 
 def ours(model: AsrModel, tokens: TokenTable) -> System:
     """Our own decoding."""
+    extractor = fbank_extractor()
 
     def decode(batch: Sequence[Samples]) -> list[str]:
-        features = [torch.from_numpy(fbank(samples)) for samples in batch]
+        features = [torch.from_numpy(fbank(samples, extractor)) for samples in batch]
         padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-        hypotheses = search(model, padded, torch.tensor([len(x) for x in features]), DecodeConfig())
+        with torch.inference_mode():
+            hypotheses = search(model, padded, torch.tensor([len(x) for x in features]), DecodeConfig())
         return [tokens.decode(h.tokens) for h in hypotheses]
 
     return decode

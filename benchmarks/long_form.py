@@ -3,8 +3,9 @@
 
 PYTHONPATH=.:egs OMP_NUM_THREADS=1 python benchmarks/long_form.py --exp-dir exp/mini/asr --data data/mini
 
-Each length is decoded in a process of its own, whose peak memory is that of all its life, libraries and model included. The sentences are those of data/mini/truth, each cut at its true times with --margin
-seconds around it, or up to the middle of the pause where that is shorter.
+Each length is decoded in a process of its own, whose peak memory is that of all its life, libraries and model included.
+The sentences are those of data/mini/truth, each cut at its true times with --margin seconds around it, or up to the
+middle of the pause where that is shorter.
 """
 
 from __future__ import annotations

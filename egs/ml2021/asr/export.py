@@ -1,4 +1,4 @@
-"""The recogniser as ONNX files that sherpa-onnx's OfflineRecognizer.from_transducer reads, and as icefall's pretrained.pt.
+"""The recogniser as ONNX files for sherpa-onnx's OfflineRecognizer.from_transducer, and as icefall's pretrained.pt.
 
     python -m ml2021.asr.export --exp-dir exp/mini/asr --out-dir my-model
 

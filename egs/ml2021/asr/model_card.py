@@ -21,7 +21,11 @@ recognizer = sherpa_onnx.{kind}.from_transducer(
 
 
 def model_card(
-    model: AsrModel, tokens: TokenTable, out_dir: Path, mer: Mapping[str, float | None], checked: Mapping[str, float | None]
+    model: AsrModel,
+    tokens: TokenTable,
+    out_dir: Path,
+    mer: Mapping[str, float | None],
+    checked: Mapping[str, float | None],
 ) -> str:
     """Markdown.
 
@@ -42,8 +46,8 @@ def model_card(
         "",
         "## How well it hears",
         "",
-        "Mixed error rate (Chinese characters and English words) on the test windows of its corpus, in percent. Figures "
-        "on other test sets, or by other normalisers, are not comparable with these.",
+        "Mixed error rate (Chinese characters and English words) on the test windows of its corpus, in percent. "
+        "Figures on other test sets, or by other normalisers, are not comparable with these.",
         "",
         "| decoded with | windows | MER | Chinese | English |",
         "|---|---|---|---|---|",

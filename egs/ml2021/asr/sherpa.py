@@ -35,14 +35,13 @@ class SherpaConfig:
     int8: bool = False  # the networks in 8 bits
     streaming: bool = False  # a folder of export_streaming, chunk by chunk
     decoding_method: str = "greedy_search"  # or modified_beam_search, which hotwords need
+    max_active_paths: int = 4  # hypotheses that modified_beam_search keeps; a hotword's token must be among their best
     hotwords_file: str = ""  # a word or phrase a line, Chinese and English as transcripts have them
     hotwords_score: float = 1.5  # added for each token of a hotword
     num_threads: int = 2
 
 
-def decode_cuts(
-    model_dir: Path, cuts_file: Path, out_file: Path, config: SherpaConfig | None = None
-) -> dict[str, str]:
+def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path, config: SherpaConfig | None = None) -> dict[str, str]:
     """Decode the cuts of a Lhotse manifest with an exported model.
 
     Args:
@@ -125,8 +124,8 @@ def open_recognizer(model_dir: Path, config: SherpaConfig):  # type: ignore[no-u
     recognizer = sherpa_onnx.OnlineRecognizer if config.streaming else sherpa_onnx.OfflineRecognizer
     return recognizer.from_transducer(
         **paths, **own, tokens=str(model_dir / "tokens.txt"), num_threads=config.num_threads,
-        decoding_method=config.decoding_method, blank_penalty=config.blank_penalty,
-        hotwords_file=config.hotwords_file, hotwords_score=config.hotwords_score,
+        decoding_method=config.decoding_method, max_active_paths=config.max_active_paths,
+        blank_penalty=config.blank_penalty, hotwords_file=config.hotwords_file, hotwords_score=config.hotwords_score,
         modeling_unit="cjkchar+bpe" if config.hotwords_file else "cjkchar",
         bpe_vocab=str(model_dir / "bpe.vocab") if config.hotwords_file else "",
     )  # fmt: skip
