@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json
+from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json, write_text
 from ml2021.config import DecodeConfig
 from ml2021.mt.config import TranslateConfig
 
@@ -42,14 +42,25 @@ def main(argv: list[str]) -> None:
 def _export_recogniser(
     exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path, blank_penalty: float
 ) -> dict[str, float | None]:
-    from ml2021.asr.export import export_onnx
+    from ml2021.asr.export import export_onnx, write_pretrained
+    from ml2021.asr.export_streaming import can_stream, export_streaming
     from ml2021.asr.load import load_model
+    from ml2021.asr.model_card import model_card
     from ml2021.asr.sherpa import compare_with_ours
+    from ml2021.scoring.error_rate import score
+    from ml2021.scoring.texts import read_texts
 
     model, tokens, _ = load_model(exp_dir)
     export_onnx(model, tokens, out_dir)
+    if can_stream(model):
+        export_streaming(model, tokens, out_dir / "streaming")
+    write_pretrained(model, out_dir)
     recogs = min(decoded.glob("recogs-test-*.txt"), default=decoded / "recogs-test.txt")
-    return compare_with_ours(out_dir, cuts / "ml2021_cuts_test.jsonl.gz", recogs, NUM_CUTS, blank_penalty)
+    checked = compare_with_ours(out_dir, cuts / "ml2021_cuts_test.jsonl.gz", recogs, NUM_CUTS, blank_penalty)
+    hyps = read_texts(recogs, "hyp")
+    mer = score((i, ref, hyps[i]) for i, ref in read_texts(recogs, "ref").items()).percents()
+    write_text(out_dir / "README.md", model_card(model, tokens, out_dir, mer, checked))
+    return checked
 
 
 def _export_translator(marian: Path, bitext: Path, config: TranslateConfig, out_dir: Path) -> dict[str, float | None]:

@@ -270,9 +270,14 @@ class LongFormConfig:
 
     chunk: float = 16.0  # seconds whose tokens a window gives
     context: float = 2.0  # seconds heard besides, on both sides
+    max_silence: float = 8.0  # seconds; what lies in a longer silence is not decoded; 0: all is decoded
 
     def __post_init__(self) -> None:
         _require(self.chunk > 0 and self.context >= 0, "chunk must be > 0 s and context >= 0 s")
+        _require(
+            self.max_silence == 0 or self.max_silence > 2 * self.context,
+            f"max_silence must be 0 or more than twice context ({self.context} s), got {self.max_silence}",
+        )
 
 
 @dataclass(frozen=True)

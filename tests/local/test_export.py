@@ -103,8 +103,11 @@ def test_both_exports_are_there_and_checked(project: Path, run_dirs: tuple[Path,
     assert scores["sherpa_mer"] == scores["sherpa_our_mer"] == 100  # blanks only: all tokens deleted
     assert scores["ctranslate2_num_sentences"] == 1
     assert sorted(p.name for p in (out / "sherpa-onnx").iterdir()) == [
-        "decoder.onnx", "encoder.onnx", "joiner.onnx", "tokens.txt",
+        "README.md", "bpe.vocab", "decoder.int8.onnx", "decoder.onnx", "encoder.int8.onnx", "encoder.onnx",
+        "joiner.int8.onnx", "joiner.onnx", "pretrained.pt", "tokens.txt",
     ]  # fmt: skip
+    card = (out / "sherpa-onnx" / "README.md").read_text(encoding="utf-8")
+    assert "| sherpa-onnx, float32 | 4 | 100.00 |" in card and "| encoder.int8.onnx |" in card
     assert (out / "ctranslate2" / "model.bin").is_file()
     again = run_stage(project, *run_dirs)
     assert again.returncode == 0 and "up to date" in again.stderr

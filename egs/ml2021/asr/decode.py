@@ -1,6 +1,7 @@
 """Stage 6: windows of a part decoded and scored.
 
 python -m ml2021.asr.decode --exp-dir exp/mini/asr --cuts data/mini/cuts --part test --epoch 20 --avg 5
+python -m ml2021.asr.decode --long --help     # whole lectures
 """
 
 from __future__ import annotations
@@ -76,7 +77,12 @@ def decode_part(
 
 
 def main(argv: list[str]) -> None:
-    """Decode windows with the model of an experiment folder and score them."""
+    """Decode windows with the model of an experiment folder and score them; --long: whole lectures (--long --help)."""
+    if "--long" in argv:
+        from ml2021.asr import decode_long  # which imports this module
+
+        decode_long.main([a for a in argv if a != "--long"])
+        return
     parser = argparse.ArgumentParser(prog="python -m ml2021.asr.decode", description=main.__doc__, allow_abbrev=False)
     parser.add_argument("--exp-dir", type=Path, required=True, help="stage 5's folder, such as exp/mini/asr")
     parser.add_argument("--cuts", type=Path, required=True, help="stage 4's folder, such as data/mini/cuts")

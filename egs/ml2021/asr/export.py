@@ -1,6 +1,8 @@
-"""The recogniser as ONNX files that sherpa-onnx's OfflineRecognizer.from_transducer reads.
+"""The recogniser as ONNX files for sherpa-onnx's OfflineRecognizer.from_transducer, and as icefall's pretrained.pt.
 
     python -m ml2021.asr.export --exp-dir exp/mini/asr --out-dir my-model
+
+A causal Zipformer is exported a second time, for OnlineRecognizer.from_transducer (see export_streaming).
 
 Legend: N batch, T input frames, T' encoder frames, J joiner dimension, V vocabulary.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from lhotse_prep.errors import DataError
@@ -81,7 +84,8 @@ class Network:
 
 
 def export_onnx(model: AsrModel, tokens: TokenTable, out_dir: Path) -> None:
-    """Write encoder.onnx, decoder.onnx, joiner.onnx and tokens.txt, and hold the networks against the model.
+    """Write encoder.onnx, decoder.onnx, joiner.onnx, their .int8.onnx, tokens.txt and bpe.vocab, and hold the networks
+    in float32 against the model.
 
     Args:
       model: in evaluation mode, on the CPU.
@@ -90,16 +94,56 @@ def export_onnx(model: AsrModel, tokens: TokenTable, out_dir: Path) -> None:
     Raises:
       DataError: a network does not compute in ONNX what it computes in PyTorch.
     """
-    for network in (_encoder(model), _decoder(model), _joiner(model)):
+    metadata = _metadata(model)
+    write_networks([_encoder(model), *decoder_and_joiner(model)], [metadata] * 3, tokens, out_dir)
+
+
+def write_networks(
+    networks: Sequence[Network], metadata: Sequence[Mapping[str, str]], tokens: TokenTable, out_dir: Path
+) -> None:
+    """Write a file of each network with its metadata, the same in int8, and what sherpa-onnx wants of the tokens."""
+    for network, own_metadata in zip(networks, metadata, strict=True):
         path = out_dir / f"{network.name}.onnx"
-        _write_network(path, network, _metadata(model))
+        _write_network(path, network, own_metadata)
         worst = largest_difference(path, network)
         if not worst <= TOLERANCE:
             raise DataError(
                 f"{path} differs from the model by {worst:.2g}, limit {TOLERANCE:g}; are its weights finite?"
             )
-        logger.info("%s: %d kB, differs from the model by %.0e", path, path.stat().st_size // 1024, worst)
+        size = write_int8(path)
+        kilobytes = path.stat().st_size // 1024
+        logger.info("%s: %d kB, differs from the model by %.0e; int8 %d kB", path, kilobytes, worst, size // 1024)
     write_text(out_dir / "tokens.txt", "".join(f"{symbol} {i}\n" for i, symbol in enumerate(tokens.symbols)))
+    write_text(out_dir / "bpe.vocab", bpe_vocab(tokens))
+
+
+def write_int8(path: Path) -> int:
+    """Write NAME.int8.onnx beside NAME.onnx: weights of matrix products in 8 bits, activations as they come.
+
+    Returns:
+      Its size in bytes.
+    """
+    int8 = path.with_suffix(".int8.onnx")
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it advises steps that dynamic quantisation does without
+    try:
+        quantize_dynamic(str(path), str(int8), weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
+    finally:
+        root.setLevel(level)
+    return int8.stat().st_size
+
+
+def bpe_vocab(tokens: TokenTable) -> str:
+    """`piece<tab>score` lines of the English BPE, by which sherpa-onnx splits hotwords (cjkchar+bpe)."""
+    bpe = tokens.bpe
+    return "".join(f"{bpe.id_to_piece(i)}\t{bpe.get_score(i):g}\n" for i in range(bpe.get_piece_size()))
+
+
+def write_pretrained(model: AsrModel, out_dir: Path) -> None:
+    """Write pretrained.pt as icefall has it: {"model": state_dict}, weights alone."""
+    with whole_file(out_dir / "pretrained.pt", "wb") as f:
+        torch.save({"model": model.state_dict()}, f)
 
 
 def largest_difference(path: Path, network: Network) -> float:
@@ -134,6 +178,11 @@ def _encoder(model: AsrModel) -> Network:
     return Network("encoder", OnnxEncoder(model).eval(), *names, axes, examples)
 
 
+def decoder_and_joiner(model: AsrModel) -> tuple[Network, Network]:
+    """The two networks that a stream and a whole utterance share."""
+    return _decoder(model), _joiner(model)
+
+
 def _decoder(model: AsrModel) -> Network:
     size = model.decoder.context_size
     start = torch.tensor([[-1] * (size - 1) + [model.decoder.blank_id]])
@@ -151,7 +200,7 @@ def _joiner(model: AsrModel) -> Network:
     return Network("joiner", OnnxJoiner(model).eval(), ("encoder_out", "decoder_out"), ("logit",), axes, examples)
 
 
-def _write_network(path: Path, network: Network, metadata: dict[str, str]) -> None:
+def _write_network(path: Path, network: Network, metadata: Mapping[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), warnings.catch_warnings():
         # The exporter that traces suits this model and is many times as fast as the one
@@ -168,7 +217,7 @@ def _write_network(path: Path, network: Network, metadata: dict[str, str]) -> No
             dynamo=False,
         )
     content = onnx.load(str(path))
-    onnx.helper.set_model_props(content, metadata)
+    onnx.helper.set_model_props(content, dict(metadata))
     onnx.checker.check_model(content)
     with whole_file(path, "wb") as f:
         f.write(content.SerializeToString())
@@ -191,8 +240,13 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--exp-dir", type=Path, required=True, help="folder of the trained recogniser, as exp/mini/asr")
     parser.add_argument("--out-dir", type=Path, required=True, help="where the files go")
     args = parser.parse_args(argv)
+    from ml2021.asr.export_streaming import can_stream, export_streaming  # which imports this module
+
     model, tokens, _ = load_model(args.exp_dir)
     export_onnx(model, tokens, args.out_dir)
+    if can_stream(model):
+        export_streaming(model, tokens, args.out_dir / "streaming")
+    write_pretrained(model, args.out_dir)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""A whole lecture recognised in overlapping windows whose tokens are merged by time; nothing is lost or doubled.
+"""A whole lecture recognised in overlapping windows whose tokens are merged by time.
 
-Each window hears `context` seconds on both sides of its chunk. In the middle of the overlap of two windows the first
-hands over to the second, at the frame where both agree best.
+Each window hears `context` seconds on both sides of its chunk. Long silences are left out. The recording is read in
+pieces, and features are computed window by window: memory does not grow with the lecture, but for its words.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,36 +18,28 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lhotse_prep.bootstrap import speech_regions
 from lhotse_prep.errors import DataError
-from lhotse_prep.features import FRAME_SHIFT, SAMPLE_RATE, fbank
+from lhotse_prep.features import SAMPLE_RATE, fbank, fbank_extractor
 from lhotse_prep.tokens import TokenTable
+from lhotse_prep.vad import speech_stretches
 from lhotse_prep.windows import Chunk, decoding_chunks
 from ml2021.asr.decode import search
+from ml2021.asr.merge_windows import FRAME, TimedToken, merge
 from ml2021.asr.model import AsrModel
-from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
-from ml2021.config import DecodeConfig
+from ml2021.config import DecodeConfig, LongFormConfig
 
-FRAME = FRAME_SHIFT * SUBSAMPLING_FACTOR  # samples an encoder frame
-
-
-@dataclass(frozen=True)
-class TimedToken:
-    """A token of a lecture; `frame` counts encoder frames from the lecture's first sample."""
-
-    id: int
-    frame: int
-    score: float
+_BLOCK = 30 * SAMPLE_RATE  # samples read at a time to look for speech
 
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A unit of normalised text with its time in seconds."""
+    """A unit of normalised text with its time in seconds and the tokens that it was made of."""
 
     text: str
     start: float
     end: float
     score: float
+    tokens: tuple[TimedToken, ...] = ()
 
 
 def recognise(audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeConfig) -> list[TimedWord]:
@@ -55,39 +48,42 @@ def recognise(audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeCo
     Raises:
       DataError: the recording cannot be read, has another sampling rate, or no speech.
     """
-    chunk, context = (
-        int(seconds * SAMPLE_RATE) // FRAME * FRAME for seconds in (config.long_form.chunk, config.long_form.context)
-    )
-    try:
-        samples, rate = sf.read(str(audio), dtype="float32")
-    except sf.LibsndfileError as e:
-        raise DataError(f"{audio} cannot be read as audio ({e})") from e
-    if rate != SAMPLE_RATE or samples.ndim != 1 or not len(samples):
-        raise DataError(f"{audio}: {rate} Hz, shape {samples.shape}; expected {SAMPLE_RATE} Hz, mono, not empty")
-    regions = speech_regions(samples, audio.stem)
-    decoded = list(_decode_chunks(samples, decoding_chunks(len(samples), chunk, context), model, config))
+    with _opened(audio) as f:
+        regions = speech_stretches(_blocks(f))
+        if not len(regions):
+            raise DataError(f"{audio}: no speech is heard in it; is it the right recording, and not silent?")
+        chunks = windows_over_speech(regions, f.frames, config.long_form)
+        decoded = list(_decode_chunks(f, chunks, model, config))
     return words_of(merge(decoded), tokens, regions)
 
 
-def merge(decoded: Sequence[tuple[Chunk, Sequence[TimedToken]]]) -> list[TimedToken]:
-    """Join the tokens of neighbouring windows, each heard with context.
+def windows_over_speech(regions: NDArray[np.int64], num_samples: int, config: LongFormConfig) -> list[Chunk]:
+    """Overlapping windows over all speech, in order; silences longer than max_silence are not decoded.
 
-    In the part that two windows both hear, the hand-over goes to the frame nearest its middle before which both have
-    emitted the same tokens near it; where they agree nowhere, to the middle itself.
+    Args:
+      regions: (R, 2) stretches of speech in samples, ascending.
+      num_samples: of the recording.
+      config: sizes.
+    Returns:
+      Windows in samples that begin at whole encoder frames; the kept parts are disjoint and hold every stretch.
     """
-    merged: list[TimedToken] = []
-    begin = -1  # frame from which the present window's tokens count
-    for i, (chunk, tokens) in enumerate(decoded):
-        end = 1 << 62
-        if i + 1 < len(decoded):
-            next_chunk, next_tokens = decoded[i + 1]
-            end = _hand_over(
-                tokens, next_tokens, next_chunk.begin // FRAME, chunk.end // FRAME, chunk.keep_end // FRAME
-            )
-            end = max(end, begin)
-        merged += [t for t in tokens if begin <= t.frame < end]
-        begin = end
-    return merged
+    chunk, context, max_silence = (
+        int(seconds * SAMPLE_RATE) // FRAME * FRAME for seconds in (config.chunk, config.context, config.max_silence)
+    )
+    spans: list[list[int]] = []
+    for begin, end in regions.tolist():
+        begin, end = max(0, begin - context) // FRAME * FRAME, min(num_samples, end + context)
+        if spans and (max_silence == 0 or begin - spans[-1][1] <= max_silence - 2 * context):
+            spans[-1][1] = end
+        else:
+            spans.append([begin, end])
+    if max_silence == 0:
+        spans = [[0, num_samples]]
+    return [
+        Chunk(*(begin + x for x in (c.begin, c.end, c.keep_begin, c.keep_end)))
+        for begin, end in spans
+        for c in decoding_chunks(end - begin, chunk, context)
+    ]
 
 
 def words_of(tokens: Sequence[TimedToken], table: TokenTable, regions: NDArray[np.int64]) -> list[TimedWord]:
@@ -113,8 +109,8 @@ def words_of(tokens: Sequence[TimedToken], table: TokenTable, regions: NDArray[n
         end = min(end, int(starts[i + 1])) if i + 1 < len(groups) else end
         text = table.decode([t.id for t in group])
         if text:
-            score = float(np.mean([t.score for t in group]))
-            words.append(TimedWord(text, int(starts[i]) / SAMPLE_RATE, max(end, int(starts[i])) / SAMPLE_RATE, score))
+            begin, score = int(starts[i]), float(np.mean([t.score for t in group]))
+            words.append(TimedWord(text, begin / SAMPLE_RATE, max(end, begin) / SAMPLE_RATE, score, tuple(group)))
     return words
 
 
@@ -130,38 +126,61 @@ def _drawn_to_onset(
     return starts
 
 
+def batches_by_duration(chunks: Sequence[Chunk], max_duration: float) -> list[list[Chunk]]:
+    """Neighbours together while their number times the longest is at most max_duration seconds; at least one."""
+    batches: list[list[Chunk]] = []
+    longest = 0
+    for chunk in chunks:
+        longest = max(longest, chunk.end - chunk.begin)
+        if batches and (len(batches[-1]) + 1) * longest <= max_duration * SAMPLE_RATE:
+            batches[-1].append(chunk)
+        else:
+            batches.append([chunk])
+            longest = chunk.end - chunk.begin
+    return batches
+
+
 def _decode_chunks(
-    samples: NDArray[np.float32], chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig
+    f: sf.SoundFile, chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig
 ) -> Iterator[tuple[Chunk, list[TimedToken]]]:
-    """Windows in batches of at most config.max_duration seconds."""
-    longest = max((c.end - c.begin) / SAMPLE_RATE for c in chunks)
-    size = max(1, int(config.max_duration / longest))
-    bar = tqdm(range(0, len(chunks), size), desc="recognising", disable=not sys.stderr.isatty(), leave=False)
-    for first in bar:
-        batch = chunks[first : first + size]
-        features = [torch.from_numpy(fbank(samples[c.begin : c.end])) for c in batch]
-        lens = torch.tensor([len(f) for f in features])
-        padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-        for chunk, hypothesis in zip(batch, search(model, padded, lens, config)):
-            offset = chunk.begin // FRAME
-            rows = zip(hypothesis.tokens, hypothesis.frames, hypothesis.scores)
-            yield chunk, [TimedToken(i, offset + frame, score) for i, frame, score in rows]
+    """Windows in order with their tokens, in batches of at most config.max_duration seconds."""
+    extractor = fbank_extractor()
+    with tqdm(total=len(chunks), desc="recognising", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for batch in batches_by_duration(chunks, config.max_duration):
+            features = [torch.from_numpy(fbank(_samples(f, c.begin, c.end), extractor)) for c in batch]
+            lens = torch.tensor([len(x) for x in features])
+            padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
+            with torch.inference_mode():  # a tenth faster than no_grad alone
+                hypotheses = search(model, padded, lens, config)
+            for chunk, hypothesis in zip(batch, hypotheses, strict=True):
+                offset = chunk.begin // FRAME
+                rows = zip(hypothesis.tokens, hypothesis.frames, hypothesis.scores)
+                yield chunk, [TimedToken(i, offset + frame, score) for i, frame, score in rows]
+            bar.update(len(batch))
 
 
-def _hand_over(a: Sequence[TimedToken], b: Sequence[TimedToken], begin: int, end: int, middle: int) -> int:
-    """The frame in begin..end at which window a hands over to window b."""
-    near_a = [t for t in a if begin <= t.frame < end]
-    near_b = [t for t in b if begin <= t.frame < end]
-    best, best_cost = middle, float("inf")
-    for frame in range(begin, end + 1):
-        cost = _disagreement(near_a, near_b, frame) * 25 + abs(frame - middle)
-        if cost < best_cost:
-            best, best_cost = frame, cost
-    return best
+@contextmanager
+def _opened(audio: Path) -> Iterator[sf.SoundFile]:
+    try:
+        with sf.SoundFile(str(audio)) as f:
+            if f.samplerate != SAMPLE_RATE or f.channels != 1 or f.frames == 0:
+                raise DataError(
+                    f"{audio}: {f.samplerate} Hz, {f.channels} channels, {f.frames} samples; expected {SAMPLE_RATE} "
+                    "Hz, mono, not empty (stage 0 converts a folder of lectures)"
+                )
+            yield f
+    except sf.LibsndfileError as e:
+        raise DataError(f"{audio} cannot be read as audio ({e})") from e
 
 
-def _disagreement(a: Sequence[TimedToken], b: Sequence[TimedToken], frame: int, slack: int = 3) -> int:
-    """Tokens within `slack` frames of the cut that only one of the windows has, or has on the other side of the cut."""
-    close_a = [(t.id, t.frame < frame) for t in a if abs(t.frame - frame) <= slack]
-    close_b = [(t.id, t.frame < frame) for t in b if abs(t.frame - frame) <= slack]
-    return sum(x not in close_b for x in close_a) + sum(x not in close_a for x in close_b)
+def _blocks(f: sf.SoundFile) -> Iterator[NDArray[np.float32]]:
+    for begin in range(0, f.frames, _BLOCK):
+        yield _samples(f, begin, min(begin + _BLOCK, f.frames))
+
+
+def _samples(f: sf.SoundFile, begin: int, end: int) -> NDArray[np.float32]:
+    f.seek(begin)
+    samples = f.read(end - begin, dtype="float32")
+    if len(samples) != end - begin:
+        raise DataError(f"{f.name} ends before sample {end} of the {f.frames} that its header names: copy it again")
+    return samples

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +18,44 @@ from numpy.typing import NDArray
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import SAMPLE_RATE
 from lhotse_prep.stages import read_jsonl, run_main, write_jsonl
-from ml2021.scoring.error_rate import mer_tokens, read_texts, score
+from ml2021.scoring.error_rate import mer_tokens, score
+from ml2021.scoring.texts import read_texts
 
 BATCH_SECONDS = 100.0  # of audio decoded at a time
+STREAM_TAIL = 0.8  # seconds of silence behind a stream
 MER_LIMIT = 5.0  # between sherpa-onnx and us: features at the edges of a cut differ a little, more is another model
 logger = logging.getLogger(__name__)
 
 
-def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path, blank_penalty: float = 0.0) -> dict[str, str]:
+@dataclass(frozen=True)
+class SherpaConfig:
+    """How sherpa-onnx decodes."""
+
+    blank_penalty: float = 0.0  # taken from the blank's logit
+    int8: bool = False  # the networks in 8 bits
+    streaming: bool = False  # a folder of export_streaming, chunk by chunk
+    decoding_method: str = "greedy_search"  # or modified_beam_search, which hotwords need
+    max_active_paths: int = 4  # hypotheses that modified_beam_search keeps; a hotword's token must be among their best
+    hotwords_file: str = ""  # a word or phrase a line, Chinese and English as transcripts have them
+    hotwords_score: float = 1.5  # added for each token of a hotword
+    num_threads: int = 2
+
+
+def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path, config: SherpaConfig | None = None) -> dict[str, str]:
     """Decode the cuts of a Lhotse manifest with an exported model.
 
     Args:
-      model_dir: what export.export_onnx wrote.
+      model_dir: what export.export_onnx or export_streaming wrote.
       cuts_file: a jsonl(.gz) of cuts, whose audio is read.
       out_file: {"id", "text"} lines, one a cut.
-      blank_penalty: taken from the blank's logit.
+      config: the defaults where it is None.
     Returns:
       {cut id: text}.
     Raises:
       DataError: sherpa-onnx failed; its last words are in the message.
     """
-    command = [sys.executable, "-m", "ml2021.asr.sherpa", *map(str, (model_dir, cuts_file, out_file, blank_penalty))]
+    options = json.dumps(asdict(config or SherpaConfig()))
+    command = [sys.executable, "-m", "ml2021.asr.sherpa", *map(str, (model_dir, cuts_file, out_file)), options]
     out_file.unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # it finds what we found
     result = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
@@ -56,7 +75,8 @@ def compare_with_ours(
       num_cuts: how many to decode, at most.
       blank_penalty: with which ours were decoded.
     Returns:
-      sherpa_num_cuts; sherpa_mer and sherpa_our_mer on these cuts; sherpa_same_percent of them have equal texts.
+      sherpa_num_cuts; sherpa_mer, sherpa_int8_mer and sherpa_our_mer on these cuts; sherpa_same_percent of them have
+      equal texts in float32.
     Raises:
       DataError: sherpa-onnx failed, or its error rate is not ours within MER_LIMIT.
     """
@@ -69,11 +89,17 @@ def compare_with_ours(
         raise DataError(f"{recogs_file} has no cut of {cuts_file}: decode the test part again (stage 6)")
     with tempfile.TemporaryDirectory() as work:
         CutSet.from_cuts(cuts).to_file(Path(work) / "cuts.jsonl.gz")
-        theirs = decode_cuts(model_dir, Path(work) / "cuts.jsonl.gz", Path(work) / "hyps.jsonl", blank_penalty)
-    mer = score((i, refs[i], text) for i, text in theirs.items()).total.percent
+        theirs, int8 = (
+            decode_cuts(model_dir, Path(work) / "cuts.jsonl.gz", Path(work) / "hyps.jsonl", config)
+            for config in (SherpaConfig(blank_penalty), SherpaConfig(blank_penalty, int8=True))
+        )
+    mer, int8_mer = (score((i, refs[i], t) for i, t in texts.items()).total.percent for texts in (theirs, int8))
     our_mer = score((i, refs[i], ours[i]) for i in theirs).total.percent
     num_same = sum(mer_tokens(text) == mer_tokens(ours[i]) for i, text in theirs.items())
-    logger.info("%d cuts: MER %s with sherpa-onnx, %s with ours, %d the same", len(cuts), mer, our_mer, num_same)
+    logger.info(
+        "%d cuts: MER %s with sherpa-onnx, %s in int8, %s with ours, %d the same",
+        len(cuts), mer, int8_mer, our_mer, num_same,
+    )  # fmt: skip
     if mer is not None and our_mer is not None and abs(mer - our_mer) > MER_LIMIT:
         raise DataError(
             f"{model_dir} decodes at MER {mer:.2f} with sherpa-onnx and {our_mer:.2f} with ours, limit {MER_LIMIT} "
@@ -82,40 +108,68 @@ def compare_with_ours(
     return {
         "sherpa_num_cuts": len(cuts),
         "sherpa_mer": mer,
+        "sherpa_int8_mer": int8_mer,
         "sherpa_our_mer": our_mer,
         "sherpa_same_percent": round(100 * num_same / len(cuts), 2),
     }
 
 
-def main(argv: Sequence[str]) -> None:
-    """Arguments: model folder, manifest of cuts, file to write, blank penalty."""
+def open_recognizer(model_dir: Path, config: SherpaConfig):  # type: ignore[no-untyped-def]
+    """sherpa-onnx's recognizer of a folder. An error inside sherpa-onnx ends this process."""
     import sherpa_onnx
+
+    kind = "int8.onnx" if config.int8 else "onnx"
+    paths = {name: str(model_dir / f"{name}.{kind}") for name in ("encoder", "decoder", "joiner")}
+    own = {"model_type": "zipformer2"} if config.streaming else {}
+    recognizer = sherpa_onnx.OnlineRecognizer if config.streaming else sherpa_onnx.OfflineRecognizer
+    return recognizer.from_transducer(
+        **paths, **own, tokens=str(model_dir / "tokens.txt"), num_threads=config.num_threads,
+        decoding_method=config.decoding_method, max_active_paths=config.max_active_paths,
+        blank_penalty=config.blank_penalty, hotwords_file=config.hotwords_file, hotwords_score=config.hotwords_score,
+        modeling_unit="cjkchar+bpe" if config.hotwords_file else "cjkchar",
+        bpe_vocab=str(model_dir / "bpe.vocab") if config.hotwords_file else "",
+    )  # fmt: skip
+
+
+def decode_batch(recognizer, batch: Sequence[NDArray[np.float32]], streaming: bool = False) -> list[str]:  # type: ignore[no-untyped-def]
+    """Texts of a batch of (num_samples,) at 16 kHz, decoded together."""
+    streams = []
+    for samples in batch:
+        streams.append(recognizer.create_stream())
+        streams[-1].accept_waveform(SAMPLE_RATE, samples)
+        if streaming:  # what the last chunk must see behind the end
+            streams[-1].accept_waveform(SAMPLE_RATE, np.zeros(int(STREAM_TAIL * SAMPLE_RATE), dtype=np.float32))
+            streams[-1].input_finished()
+    if not streaming:
+        if streams:
+            recognizer.decode_streams(streams)
+        return [stream.result.text for stream in streams]
+    while ready := [stream for stream in streams if recognizer.is_ready(stream)]:
+        recognizer.decode_streams(ready)
+    return [recognizer.get_result(stream) for stream in streams]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Arguments: model folder, manifest of cuts, file to write, configuration as JSON."""
     from lhotse import CutSet
 
     model_dir, cuts_file, out_file = map(Path, argv[:3])
-    paths = {name: str(model_dir / f"{name}.onnx") for name in ("encoder", "decoder", "joiner")}
-    recognizer = sherpa_onnx.OfflineRecognizer.from_transducer(
-        **paths, tokens=str(model_dir / "tokens.txt"), num_threads=2, blank_penalty=float(argv[3])
-    )
+    config = SherpaConfig(**json.loads(argv[3]))
+    recognizer = open_recognizer(model_dir, config)
     rows: list[dict[str, str]] = []
     batch: list[tuple[str, NDArray[np.float32]]] = []
+
+    def decode() -> None:
+        texts = decode_batch(recognizer, [samples for _, samples in batch], config.streaming)
+        rows.extend({"id": cut_id, "text": text} for (cut_id, _), text in zip(batch, texts, strict=True))
+        batch.clear()
+
     for cut in CutSet.from_file(cuts_file):
         batch.append((cut.id, cut.load_audio()[0]))
         if sum(len(samples) for _, samples in batch) >= BATCH_SECONDS * SAMPLE_RATE:
-            rows += _decode_batch(recognizer, batch)
-            batch = []
-    rows += _decode_batch(recognizer, batch)
+            decode()
+    decode()
     write_jsonl(out_file, rows)
-
-
-def _decode_batch(recognizer, batch: Sequence[tuple[str, NDArray[np.float32]]]) -> list[dict[str, str]]:  # type: ignore[no-untyped-def]
-    streams = []
-    for _, samples in batch:
-        streams.append(recognizer.create_stream())
-        streams[-1].accept_waveform(SAMPLE_RATE, samples)
-    if streams:
-        recognizer.decode_streams(streams)
-    return [{"id": cut_id, "text": stream.result.text} for (cut_id, _), stream in zip(batch, streams, strict=True)]
 
 
 if __name__ == "__main__":

@@ -2,18 +2,17 @@
 
 MER = (insertions + deletions + substitutions) / reference tokens, over a minimum edit alignment. Its zh part counts the
 errors at Chinese reference tokens and the Chinese insertions, over the Chinese reference tokens; the en part likewise.
+A reference token is at a switch where its neighbour in the utterance is of the other language; an insertion is where it
+stands between two such.
 
-    python -m ml2021.scoring.error_rate REF HYP     (text files of `id text` lines, or recogs files)
+    python -m ml2021.scoring.error_rate REF HYP [--hyp2 HYP2 ...]     (plain text, recogs files, CTM)
 """
 
 from __future__ import annotations
 
-import argparse
-import ast
 import re
-import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +25,7 @@ from lhotse_prep.stages import run_main, write_text
 
 EPSILON = ""  # one side of an insertion or deletion in an alignment; no token is empty
 Alignment = list[tuple[str, str]]  # (reference token, hypothesis token), EPSILON where there is none
-_RECOGS_LINE = re.compile(r"(?P<id>.+):\t(?P<side>ref|hyp)=(?P<tokens>\[.*\])")
+_WINDOW_NUMBER = re.compile(r"-\d+[a-z]*$")  # what the id of an utterance has more than that of its lecture
 
 
 @dataclass
@@ -63,6 +62,7 @@ class ErrorRate:
     total: Counts = field(default_factory=Counts)
     zh: Counts = field(default_factory=Counts)
     en: Counts = field(default_factory=Counts)
+    switches: Counts = field(default_factory=Counts)  # at the tokens beside a change of language
     alignments: dict[str, Alignment] = field(default_factory=dict)  # by utterance id
 
     def percents(self) -> dict[str, float | None]:
@@ -88,17 +88,47 @@ def score(pairs: Iterable[tuple[str, str, str]]) -> ErrorRate:
     Raises:
       DataError: an id occurs twice.
     """
-    result = ErrorRate()
+    alignments: dict[str, Alignment] = {}
     for utterance_id, ref, hyp in pairs:
-        if utterance_id in result.alignments:
+        if utterance_id in alignments:
             raise DataError(f"utterance {utterance_id} is there twice: ids must be unique to be scored")
-        alignment = kaldialign.align(mer_tokens(ref), mer_tokens(hyp), EPSILON)
-        result.alignments[utterance_id] = alignment
-        for pair in alignment:
-            language = result.zh if is_han((pair[0] or pair[1])[0]) else result.en
-            for counts in (result.total, language):
-                _count(counts, *pair)
+        alignments[utterance_id] = kaldialign.align(mer_tokens(ref), mer_tokens(hyp), EPSILON)
+    return count_errors(alignments)
+
+
+def count_errors(alignments: Mapping[str, Alignment]) -> ErrorRate:
+    """The score of utterances that are aligned."""
+    result = ErrorRate(alignments=dict(alignments))
+    for alignment in alignments.values():
+        for pair, at_switch in zip(alignment, _at_switches(alignment)):
+            counts = [result.total, result.zh if is_han((pair[0] or pair[1])[0]) else result.en]
+            for c in [*counts, result.switches] if at_switch else counts:
+                _count(c, *pair)
     return result
+
+
+def by_lecture(result: ErrorRate) -> dict[str, ErrorRate]:
+    """The score of each lecture, by its id: that of an utterance (`week10_1-0003`) without its number."""
+    groups: dict[str, dict[str, Alignment]] = {}
+    for utterance_id, alignment in result.alignments.items():
+        groups.setdefault(lecture_of(utterance_id), {})[utterance_id] = alignment
+    return {lecture: count_errors(alignments) for lecture, alignments in sorted(groups.items())}
+
+
+def lecture_of(utterance_id: str) -> str:
+    """`week10_1-0003` -> `week10_1`; an id without a number is a lecture's own."""
+    return _WINDOW_NUMBER.sub("", utterance_id)
+
+
+def _at_switches(alignment: Alignment) -> list[bool]:
+    """Whether each pair touches a change of language in the reference."""
+    languages = [is_han(ref[0]) for ref, _ in alignment if ref]
+    flags, i = [], 0  # i: reference tokens before the pair
+    for ref, _ in alignment:
+        here = languages[max(0, i - 1) : i + (2 if ref else 1)]
+        flags.append(len(set(here)) == 2)
+        i += ref != EPSILON
+    return flags
 
 
 def _count(counts: Counts, ref: str, hyp: str) -> None:
@@ -154,55 +184,27 @@ def write_wer_summary(path: Path, results: Mapping[str, ErrorRate]) -> None:
 def write_icefall_files(
     out_dir: Path, set_name: str, suffix: str, setting: str, pairs: Iterable[tuple[str, str, str]]
 ) -> ErrorRate:
-    """Score, and write recogs-, errs- and wer-summary-SET-SUFFIX.txt as icefall does.
+    """Score, write recogs-, errs- and wer-summary-SET-SUFFIX.txt as icefall does, and mer-SET-SUFFIX.txt beside them.
+
+    The figures of icefall's files are of the texts as they are; mer- has those by both normalisers, with intervals.
 
     Args:
-      out_dir: where the three files go.
+      out_dir: where the files go.
       set_name: for example test.
       suffix: tells one decoding from another, for example epoch-30-avg-5-greedy_search.
       setting: the name of the decoding in the summary, for example greedy_search.
       pairs: as for score().
     """
-    result = score(pairs)
+    from ml2021.scoring.compare import report  # which imports this module
+
+    rows = list(pairs)
+    result = score(rows)
+    systems = {setting: {i: hyp for i, _, hyp in rows}}
+    write_text(out_dir / f"mer-{set_name}-{suffix}.txt", report({i: ref for i, ref, _ in rows}, systems))
     write_recogs(out_dir / f"recogs-{set_name}-{suffix}.txt", result)
     write_errs(out_dir / f"errs-{set_name}-{suffix}.txt", result)
     write_wer_summary(out_dir / f"wer-summary-{set_name}-{suffix}.txt", {setting: result})
     return result
-
-
-def read_texts(path: Path, side: str) -> dict[str, str]:
-    """Read {id: text} from a text file of `id text` lines, or one side ("ref" or "hyp") of a recogs file.
-
-    Raises:
-      DataError: no such file, an id twice, or a damaged line.
-    """
-    if not path.is_file():
-        raise DataError(f"no file {path}")
-    texts: dict[str, str] = {}
-    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    is_recogs = bool(lines) and _RECOGS_LINE.fullmatch(lines[0]) is not None
-    for line in lines:
-        if is_recogs:
-            utterance_id, line_side, text = _parse_recogs_line(path, line)
-            if line_side != side:
-                continue
-        else:
-            utterance_id, text = (line.split(maxsplit=1) + [""])[:2]
-        if utterance_id in texts:
-            raise DataError(f"{path}: utterance {utterance_id} is there twice; keep one of them")
-        texts[utterance_id] = text
-    return texts
-
-
-def _parse_recogs_line(path: Path, line: str) -> tuple[str, str, str]:
-    match = _RECOGS_LINE.fullmatch(line)
-    try:
-        tokens = ast.literal_eval(match["tokens"]) if match else None
-    except (SyntaxError, ValueError):
-        tokens = None
-    if match is None or tokens is None:
-        raise DataError(f"{path}: not a line of a recogs file: {line[:80]!r}")
-    return match["id"], match["side"], " ".join(tokens)
 
 
 def _show_alignment(alignment: Alignment) -> str:
@@ -236,22 +238,7 @@ def _word_table(pairs: Mapping[tuple[str, str], int]) -> list[str]:
     return ["   ".join(map(str, row)) for row in sorted(rows, key=lambda row: (-row[2], row[0]))]
 
 
-def main(argv: Sequence[str]) -> None:
-    """Print MER with its zh and en parts of a hypothesis file against a reference file."""
-    parser = argparse.ArgumentParser(prog="python -m ml2021.scoring.error_rate", description=main.__doc__)
-    parser.add_argument("ref", type=Path, help="text file of `id text` lines, or a recogs file (its ref lines)")
-    parser.add_argument("hyp", type=Path, help="the same with hypotheses (the hyp lines of a recogs file)")
-    args = parser.parse_args(argv)
-    refs, hyps = read_texts(args.ref, "ref"), read_texts(args.hyp, "hyp")
-    unmatched = sorted(refs.keys() ^ hyps.keys())
-    if unmatched:
-        raise DataError(
-            f"{len(unmatched)} ids are in one of {args.ref} and {args.hyp} only, such as {', '.join(unmatched[:5])}; "
-            "both must hold the same utterances (an empty hypothesis is a line with the id alone)"
-        )
-    result = score((i, ref, hyps[i]) for i, ref in refs.items())
-    sys.stdout.write(f"MER {result.total}\n zh {result.zh}\n en {result.en}\n")
-
-
 if __name__ == "__main__":
+    from ml2021.scoring.compare import main
+
     run_main(main)

@@ -20,10 +20,12 @@ from lhotse_prep.features import SAMPLE_RATE, fbank
 from lhotse_prep.prep_config import LangConfig
 from lhotse_prep.stages import write_json
 from lhotse_prep.tokens import load_lang, make_lang
-from ml2021.asr.export import export_onnx
+from ml2021.asr.export import export_onnx, write_pretrained
+from ml2021.asr.export_streaming import can_stream, export_streaming
 from ml2021.asr.load import load_model
 from ml2021.asr.model import AsrModel
-from ml2021.asr.sherpa import decode_cuts
+from ml2021.asr.sherpa import STREAM_TAIL, SherpaConfig, decode_cuts
+from ml2021.asr.streaming import LOOK_AHEAD, StreamingRecogniser
 from ml2021.checkpoint import save_checkpoint
 from ml2021.config import AsrConfig, TransducerConfig, ZipformerConfig
 
@@ -162,7 +164,9 @@ def test_sherpa_onnx_takes_the_blank_penalty(exp_dir: Path, tmp_path: Path) -> N
     with torch.no_grad():
         model.joiner.output_linear.bias[0] += 1e4
     export_onnx(model, tokens, tmp_path)
-    texts = [decode_cuts(tmp_path, tmp_path / "cuts.jsonl.gz", tmp_path / "out.jsonl", p) for p in (0.0, 1e4)]
+    texts = [
+        decode_cuts(tmp_path, tmp_path / "cuts.jsonl.gz", tmp_path / "out.jsonl", SherpaConfig(p)) for p in (0.0, 1e4)
+    ]
     assert not any(texts[0].values()) and all(texts[1].values())
 
 
@@ -170,3 +174,60 @@ def test_what_sherpa_onnx_says_is_in_the_error(exported: Path, tmp_path: Path) -
     make_cuts(tmp_path, 1).to_file(tmp_path / "cuts.jsonl.gz")
     with pytest.raises(DataError, match="sherpa-onnx ended with"):
         decode_cuts(tmp_path, tmp_path / "cuts.jsonl.gz", tmp_path / "out.jsonl")
+
+
+def test_int8_has_its_weights_in_a_byte_and_nearly_the_same_outputs(exported: Path) -> None:
+    small, whole = (onnxruntime.InferenceSession(str(exported / f"joiner{kind}.onnx")) for kind in (".int8", ""))
+    rng = np.random.default_rng(0)
+    feed = {i.name: rng.normal(0, 1, (5, 20)).astype(np.float32) for i in whole.get_inputs()}
+    a, b = small.run(None, feed)[0], whole.run(None, feed)[0]
+    assert 0 < np.abs(a - b).max() < 0.1 * np.abs(b).max()
+    for name in ("encoder", "joiner"):
+        matrices = [x for x in onnx.load(str(exported / f"{name}.int8.onnx")).graph.initializer if len(x.dims) == 2]
+        assert any(x.data_type == onnx.TensorProto.INT8 for x in matrices)
+
+
+def test_sherpa_onnx_decodes_in_int8_and_finds_hotwords(exported: Path, tmp_path: Path) -> None:
+    make_cuts(tmp_path, 2).to_file(tmp_path / "cuts.jsonl.gz")
+    (tmp_path / "hotwords.txt").write_text("generator 來 attention\n", encoding="utf-8")
+    beam = SherpaConfig(decoding_method="modified_beam_search", max_active_paths=64, int8=True)
+    hot = replace(beam, hotwords_file=str(tmp_path / "hotwords.txt"), hotwords_score=50.0)
+    plain, boosted = (decode_cuts(exported, tmp_path / "cuts.jsonl.gz", tmp_path / "out.jsonl", c) for c in (beam, hot))
+    assert all("generator來attention" in text.replace(" ", "") for text in boosted.values())
+    assert not any("generator來attention" in text.replace(" ", "") for text in plain.values())
+
+
+def test_pretrained_is_icefalls(exp_dir: Path, tmp_path: Path) -> None:
+    model, _, _ = load_model(exp_dir)
+    write_pretrained(model, tmp_path)
+    content = torch.load(tmp_path / "pretrained.pt", weights_only=True)
+    assert list(content) == ["model"] and content["model"].keys() == model.state_dict().keys()
+
+
+def test_sherpa_onnx_streams_as_we_do(exp_dir: Path, tmp_path: Path) -> None:
+    tokens = load_lang(exp_dir / "lang")
+    encoder = replace(CONFIG.model.encoder, causal=True, chunk_size=(16,), left_context_frames=(32,))
+    torch.manual_seed(3)
+    model = AsrModel(replace(CONFIG.model, encoder=encoder), len(tokens)).eval()
+    with torch.no_grad():
+        for layer in (model.joiner.output_linear, model.joiner.encoder_proj, model.joiner.decoder_proj):
+            layer.weight.mul_(20)
+        model.joiner.output_linear.bias[2] = -1e6  # sherpa-onnx leaves <unk> out
+    assert can_stream(model) and not can_stream(load_model(exp_dir)[0])
+    export_streaming(model, tokens, tmp_path / "streaming")
+    cuts = make_cuts(tmp_path, 3)
+    cuts.to_file(tmp_path / "cuts.jsonl.gz")
+    config = SherpaConfig(streaming=True)
+    texts = decode_cuts(tmp_path / "streaming", tmp_path / "cuts.jsonl.gz", tmp_path / "out.jsonl", config)
+    kinds = set()
+    for cut in cuts:
+        tail = np.zeros(int(STREAM_TAIL * SAMPLE_RATE), dtype=np.float32)
+        features = fbank(np.concatenate([cut.load_audio()[0], tail]))
+        stream = StreamingRecogniser(model)
+        # sherpa-onnx waits for one frame more than a chunk sees
+        ids = stream.accept(
+            torch.from_numpy(features[: (len(features) - 1 - LOOK_AHEAD) // 32 * 32 + LOOK_AHEAD])
+        ).tokens
+        kinds |= set(ids)
+        assert texts[cut.id].replace(" ", "") == "".join(tokens.symbols[i] for i in ids).replace("▁", "")
+    assert len(kinds) > 3

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -14,12 +11,13 @@ import pytest
 from lhotse_prep.errors import DataError
 from ml2021.scoring.error_rate import (
     ErrorRate,
+    by_lecture,
     mer_tokens,
-    read_texts,
     score,
     write_icefall_files,
     write_wer_summary,
 )
+from ml2021.scoring.texts import read_texts
 
 
 def edit_distance(a: list[str], b: list[str]) -> int:
@@ -69,6 +67,36 @@ def test_each_error_counts_for_the_language_it_happens_in() -> None:
     assert str(result.zh) == "25.00% (2 / 8: 1 ins, 1 del, 0 sub)"
     assert str(result.en) == "100.00% (2 / 2: 1 ins, 0 del, 1 sub)"
     assert str(result.total) == "40.00% (4 / 10: 2 ins, 1 del, 1 sub)"
+
+
+@pytest.mark.parametrize(
+    ("ref", "hyp", "counts"),
+    [
+        ("我 deep 的", "我 deep 的", (3, 0, 0, 0)),
+        ("我 們 deep net 的 人", "你 他 deep nets 得 人", (4, 0, 0, 3)),  # the first 我 and the last 人 are not at one
+        ("我 deep", "我 很 deep", (2, 1, 0, 0)),
+        ("我 們 deep", "我 很 們 deep", (2, 0, 0, 0)),
+        ("我 deep net", "我 net", (2, 0, 1, 0)),
+        ("我 們", "你 deep", (0, 0, 0, 0)),
+        ("", "我 deep", (0, 0, 0, 0)),
+    ],
+)
+def test_errors_at_switches(ref: str, hyp: str, counts: tuple[int, ...]) -> None:
+    found = score([("a", ref, hyp)]).switches
+    assert (found.num_ref, found.insertions, found.deletions, found.substitutions) == counts
+
+
+def test_lectures_are_scored_apart() -> None:
+    result = score(
+        [("w1_1-0001", "我 們", "我"), ("w1_1-0002", "好", "好"), ("w2-0001a", "net", "nets"), ("w3", "", "")]
+    )
+    parts = by_lecture(result)
+    assert {name: str(r.total).split()[1:4] for name, r in parts.items()} == {
+        "w1_1": ["(1", "/", "3:"],
+        "w2": ["(1", "/", "1:"],
+        "w3": ["reference", "tokens", "(0"],
+    }
+    assert sum(r.total.errors for r in parts.values()) == result.total.errors
 
 
 @pytest.mark.parametrize(
@@ -130,43 +158,3 @@ def test_summary_is_best_first_and_unknown_last(tmp_path: Path) -> None:
     results = {"bad": score([("a", "我 們", "你")]), "none": ErrorRate(), "good": score([("a", "我", "我")])}
     write_wer_summary(tmp_path / "s.txt", results)
     assert (tmp_path / "s.txt").read_text() == "settings\tWER\ngood\t0.00\nbad\t100.00\nnone\tn/a\n"
-
-
-def run_main(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{project}:{project}/egs"}
-    command = [sys.executable, "-m", "ml2021.scoring.error_rate", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-
-
-def test_command_line_scores_text_files_and_recogs(project: Path, tmp_path: Path) -> None:
-    ref, hyp = tmp_path / "ref.txt", tmp_path / "hyp.txt"
-    ref.write_text("a 我 們 deep\nb 好\n", encoding="utf-8")
-    hyp.write_text("b\na 我 們 deep\n", encoding="utf-8")
-    result = run_main(project, str(ref), str(hyp))
-    assert result.stdout.splitlines()[0] == "MER 25.00% (1 / 4: 0 ins, 1 del, 0 sub)"
-    write_icefall_files(tmp_path, "test", "x", "greedy_search", [("a", "我 們 deep", "我 deep"), ("b", "好", "好")])
-    recogs = str(tmp_path / "recogs-test-x.txt")
-    assert run_main(project, recogs, recogs).stdout.splitlines()[1] == " zh 33.33% (1 / 3: 0 ins, 1 del, 0 sub)"
-
-
-def test_command_line_names_what_is_missing(project: Path, tmp_path: Path) -> None:
-    ref, hyp = tmp_path / "ref.txt", tmp_path / "hyp.txt"
-    ref.write_text("a 我\nb 好\n", encoding="utf-8")
-    hyp.write_text("a 我\n", encoding="utf-8")
-    result = run_main(project, str(ref), str(hyp))
-    assert result.returncode == 1 and "1 ids" in result.stderr and "such as b" in result.stderr
-    assert "no file" in run_main(project, str(tmp_path / "none"), str(hyp)).stderr
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a 我\na 你\n", "utterance a is there twice"),
-        ("a:\tref=['我']\nbroken\n", "not a line of a recogs file: 'broken'"),
-        ("a:\tref=['我']\na:\thyp=[oops]\n", "not a line of a recogs file"),
-    ],
-)
-def test_damaged_files_are_named(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "x.txt").write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=message):
-        read_texts(tmp_path / "x.txt", "ref")

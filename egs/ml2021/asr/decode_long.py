@@ -1,0 +1,177 @@
+"""Whole lectures decoded: words with times and confidences as JSON lines and CTM, and icefall's files with scores.
+
+    python -m ml2021.asr.decode --long --exp-dir exp/mini/asr --manifests data/mini/manifests --part test
+    python -m ml2021.asr.decode --long --exp-dir exp/mini/asr --audio my_lecture.wav
+
+A lecture's NAME.jsonl appears once it is decoded; run again, only the lectures that are missing are decoded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lhotse import load_manifest
+from tqdm import tqdm
+
+from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.errors import DataError
+from lhotse_prep.features import SAMPLE_RATE
+from lhotse_prep.stages import read_jsonl, write_json, write_jsonl, write_text
+from lhotse_prep.tokens import TokenTable
+from ml2021.asr.load import load_model
+from ml2021.asr.long_form import TimedWord, recognise
+from ml2021.asr.merge_windows import FRAME
+from ml2021.asr.model import AsrModel
+from ml2021.checkpoint import load_averaged
+from ml2021.config import DecodeConfig
+from ml2021.scoring.error_rate import ErrorRate, write_icefall_files
+
+logger = logging.getLogger(__name__)
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Lecture:
+    """A recording to decode, and its transcript where it is known."""
+
+    id: str
+    audio: Path
+    text: str | None = None
+
+
+def lectures_of(manifests: Path, part: str) -> list[Lecture]:
+    """The lectures of stage 1's manifests.
+
+    Raises:
+      DataError: the part has none.
+    """
+    path = manifests / f"ml2021_supervisions_{part}.jsonl.gz"
+    if not path.is_file():
+        raise DataError(f"no file {path}: --manifests names stage 1's folder, such as data/mini/manifests")
+    recordings = load_manifest(manifests / f"ml2021_recordings_{part}.jsonl.gz")
+    lectures = [
+        Lecture(s.id, Path(recordings[s.recording_id].sources[0].source), s.text or "") for s in load_manifest(path)
+    ]
+    if not lectures:
+        raise DataError(f"the {part} part has no lecture in {manifests}")
+    return lectures
+
+
+def decode_lectures(
+    model: AsrModel, tokens: TokenTable, lectures: Sequence[Lecture], out_dir: Path, config: DecodeConfig
+) -> dict[str, list[Row]]:
+    """Decode what is not yet in out_dir; write each lecture's NAME.jsonl, and lectures.ctm of all.
+
+    Returns:
+      The rows of each lecture's file: word, start, end (seconds), confidence, tokens [[symbol, seconds, confidence]].
+    Raises:
+      DataError: two lectures of one name, or out_dir has lectures of another model or other settings.
+    """
+    names = [x.id for x in lectures]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise DataError(f"lecture {twice[0]} is there twice: recordings need different file names")
+    _check_settings(out_dir, model, config)
+    rows: dict[str, list[Row]] = {}
+    for lecture in tqdm(lectures, desc="lectures", disable=not sys.stderr.isatty() or len(lectures) < 2):
+        path = out_dir / f"{lecture.id}.jsonl"
+        if not path.is_file():
+            started = time.time()
+            words = recognise(lecture.audio, model, tokens, config)
+            write_jsonl(path, [_row(word, tokens) for word in words])
+            logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
+        rows[lecture.id] = list(read_jsonl(path))
+    write_text(out_dir / "lectures.ctm", "".join(_ctm_line(i, row) for i in sorted(rows) for row in rows[i]))
+    return rows
+
+
+def score_lectures(
+    lectures: Sequence[Lecture], rows: Mapping[str, Sequence[Row]], out_dir: Path, part: str, suffix: str, method: str
+) -> ErrorRate | None:
+    """Write icefall's files of the lectures whose transcript is known; None where there is none."""
+    pairs = [(x.id, x.text, " ".join(row["word"] for row in rows[x.id])) for x in lectures if x.text is not None]
+    return write_icefall_files(out_dir, part, suffix, method, pairs) if pairs else None
+
+
+def _row(word: TimedWord, tokens: TokenTable) -> Row:
+    return {
+        "word": word.text,
+        "start": round(word.start, 3),
+        "end": round(word.end, 3),
+        "confidence": round(word.score, 4),
+        "tokens": [[tokens.symbols[t.id], round(t.frame * FRAME / SAMPLE_RATE, 3), t.score] for t in word.tokens],
+    }
+
+
+def _ctm_line(lecture: str, row: Row) -> str:
+    duration = row["end"] - row["start"]
+    return f"{lecture} 1 {row['start']:.3f} {duration:.3f} {row['word']} {row['confidence']:.4f}\n"
+
+
+def _check_settings(out_dir: Path, model: AsrModel, config: DecodeConfig) -> None:
+    """Lectures of two models or settings must not mix in a folder."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
+    settings = {"weights": digest.hexdigest(), "decode": json.loads(json.dumps(to_mapping(config)))}
+    path = out_dir / "settings.json"
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != settings:
+        raise DataError(
+            f"{out_dir} has lectures of another model or other settings (see {path}); name another --out-dir, or "
+            "remove that folder"
+        )
+    write_json(path, settings)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Decode whole lectures; those that --out-dir already has are left as they are."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ml2021.asr.decode --long", description=main.__doc__, allow_abbrev=False
+    )
+    parser.add_argument("--exp-dir", type=Path, required=True, help="stage 5's folder, such as exp/mini/asr")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--manifests", type=Path, help="stage 1's folder, such as data/mini/manifests")
+    source.add_argument("--audio", type=Path, nargs="+", help="recordings, 16 kHz, mono")
+    parser.add_argument("--part", choices=("train", "dev", "test"), default="test", help="of --manifests [%(default)s]")
+    parser.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder with decode.yaml [%(default)s]")
+    parser.add_argument("--epoch", type=int, help="decode with epoch-N.pt; without it: pretrained.pt")
+    parser.add_argument("--avg", type=int, default=1, help="average over so many epochs up to --epoch [%(default)s]")
+    parser.add_argument("--use-averaged-model", type=_boolean, default=True, help="average by model_avg [%(default)s]")
+    parser.add_argument("--decoding-method", help="[that of decode.yaml]")
+    parser.add_argument("--max-duration", type=float, help="seconds of audio a batch [that of decode.yaml]")
+    parser.add_argument("--out-dir", type=Path, help="where the files go [EXP_DIR/METHOD-long]")
+    args = parser.parse_args(argv)
+    config = load_config(args.conf / "decode.yaml", "decode", DecodeConfig)
+    method = args.decoding_method or config.decoding_method
+    config = replace(config, decoding_method=method, max_duration=args.max_duration or config.max_duration)
+    weights, suffix = None, f"{method}-long"
+    if args.epoch is not None:
+        weights = load_averaged(args.exp_dir, args.epoch, args.avg, args.use_averaged_model)
+        averaged = "-use-averaged-model" if args.use_averaged_model else ""
+        suffix = f"epoch-{args.epoch}-avg-{args.avg}-{method}{averaged}-long"
+    out_dir = args.out_dir or args.exp_dir / f"{method}-long"
+    model, tokens, _ = load_model(args.exp_dir, weights)
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if args.manifests:
+        lectures = lectures_of(args.manifests, args.part)
+    else:
+        lectures = [Lecture(path.stem, path) for path in args.audio]
+    rows = decode_lectures(model, tokens, lectures, out_dir, config)
+    rate = score_lectures(lectures, rows, out_dir, args.part, suffix, method)
+    logger.info("%d lectures in %s%s", len(rows), out_dir, f", MER {rate.total}" if rate else "")
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError(f"true or false, got {text!r}")
+    return text.lower() in ("true", "1")

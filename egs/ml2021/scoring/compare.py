@@ -1,0 +1,135 @@
+"""A report on one system or several: MER by both normalisers, with intervals, parts, lectures, and who is better.
+
+Behind `python -m ml2021.scoring.error_rate`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lhotse_prep.errors import DataError
+from ml2021.scoring.bootstrap import REPLICATIONS, SEED, chance_of_improvement, interval
+from ml2021.scoring.error_rate import Alignment, ErrorRate, by_lecture, lecture_of, mer_tokens, score
+from ml2021.scoring.normalizers import Normalizer, normalizers
+from ml2021.scoring.resegment import resegment
+from ml2021.scoring.texts import FORMATS, read_texts
+
+Texts = Mapping[str, str]  # by utterance id
+
+
+def report(refs: Texts, systems: Mapping[str, Texts]) -> str:
+    """The lines that are printed.
+
+    Args:
+      refs: reference texts of utterances, those of a lecture in order.
+      systems: hypothesis texts by the name of their system, of the same utterances or of the lectures whole.
+    Raises:
+      DataError: a system lacks utterances, or has others.
+    """
+    lines = []
+    for normalizer in normalizers():
+        lines.append(f"{normalizer.signature}|bootstrap:{REPLICATIONS}|seed:{SEED}")
+        wanted = {i: normalizer.reference(text) for i, text in refs.items()}
+        results: dict[str, ErrorRate] = {}
+        for name, hyps in systems.items():
+            texts, is_cut = _hypotheses(wanted, hyps, normalizer, name)
+            results[name] = score((i, ref, texts[i]) for i, ref in wanted.items())
+            lines += _system_lines(name, results[name], is_cut)
+        lines += _paired_lines(results)
+    return "\n".join(lines) + "\n"
+
+
+def cut_lectures(refs: Texts, hyps: Texts) -> dict[str, str]:
+    """Whole lectures' hypotheses cut where their references are cut (see resegment).
+
+    Args:
+      refs: normalised references by utterance id, those of a lecture in order.
+      hyps: normalised hypotheses by lecture id; a lecture that is not there was not heard.
+    """
+    utterances: dict[str, list[str]] = {}
+    for utterance_id in refs:
+        utterances.setdefault(lecture_of(utterance_id), []).append(utterance_id)
+    texts: dict[str, str] = {}
+    for lecture, ids in utterances.items():
+        segments = resegment(mer_tokens(hyps.get(lecture, "")), [mer_tokens(refs[i]) for i in ids])
+        texts |= {i: " ".join(segment) for i, segment in zip(ids, segments, strict=True)}
+    return texts
+
+
+def _hypotheses(refs: Texts, hyps: Texts, normalizer: Normalizer, name: str) -> tuple[dict[str, str], bool]:
+    """Normalised, one for each reference; and whether they had to be cut."""
+    texts = {i: normalizer.hypothesis(text) for i, text in hyps.items()}
+    if texts.keys() == refs.keys():
+        return texts, False
+    if texts and texts.keys() == {lecture_of(i) for i in refs}:
+        return cut_lectures(refs, texts), True
+    unmatched = sorted(refs.keys() ^ hyps.keys())
+    raise DataError(
+        f"{len(unmatched)} ids are in one of the reference and {name} only, such as {', '.join(unmatched[:5])}; both "
+        "must hold the same utterances (an empty hypothesis is a line with the id alone), or the hypothesis the same "
+        "lectures whole; --format tells how plain text is to be read"
+    )
+
+
+def _system_lines(name: str, result: ErrorRate, is_cut: bool) -> list[str]:
+    cut = ", whole lectures cut to the references" if is_cut else ""
+    confidence = interval(*_token_lists(result.alignments.values()))
+    lines = [
+        f"{name}: MER {result.total}",
+        f"  95% interval {confidence or 'not known: it needs two utterances with reference tokens'}, "
+        f"{len(result.alignments)} utterances{cut}",
+        f"  zh-CER {result.zh}",
+        f"  en-WER {result.en}",
+        f"  at switches {result.switches}",
+    ]
+    lectures = by_lecture(result)
+    if 1 < len(lectures) < len(result.alignments):
+        lines += [f"  {lecture}: {r.total}" for lecture, r in lectures.items()]
+    return lines
+
+
+def _paired_lines(results: Mapping[str, ErrorRate]) -> list[str]:
+    """The first system against each of the others."""
+    (first, base), *others = results.items()
+    refs, hyps = _token_lists(base.alignments.values())
+    lines = []
+    for name, result in others:
+        chance = chance_of_improvement(refs, hyps, _token_lists(result.alignments.values())[1])
+        difference = result.total.errors - base.total.errors
+        likely = "not known: too few utterances" if chance is None else f"{100 * chance:.1f}%"
+        lines.append(f"{name} against {first}: {difference:+d} errors, chance that it is better (paired) {likely}")
+    return lines
+
+
+def _token_lists(alignments: Iterable[Alignment]) -> tuple[list[list[str]], list[list[str]]]:
+    rows = list(alignments)
+    refs, hyps = ([[pair[side] for pair in row if pair[side]] for row in rows] for side in (0, 1))
+    return refs, hyps
+
+
+def main(argv: Sequence[str]) -> None:
+    """Mixed error rate of hypotheses against references, by two normalisers, with 95% intervals.
+
+    Files are plain text (`id text` lines as Kaldi's, or bare lines), recogs files, or CTM. Hypotheses of whole lectures
+    are cut where the references are cut: LECTURE-0001 and so on are the utterances of LECTURE.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m ml2021.scoring.error_rate",
+        description=main.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ref", type=Path, help="references (the ref lines of a recogs file)")
+    parser.add_argument("hyp", type=Path, help="hypotheses (the hyp lines of a recogs file)")
+    parser.add_argument("--hyp2", type=Path, nargs="+", default=[], help="other systems', compared with the first")
+    parser.add_argument("--format", choices=FORMATS, default="auto", help="of all files [%(default)s]")
+    args = parser.parse_args(argv)
+    systems: dict[str, Texts] = {}
+    for path in (args.hyp, *args.hyp2):
+        name = path.name if path.name not in systems and path.name != args.ref.name else str(path)
+        if name in systems:
+            raise DataError(f"{path} is given twice")
+        systems[name] = read_texts(path, "hyp", args.format)
+    sys.stdout.write(report(read_texts(args.ref, "ref", args.format), systems))

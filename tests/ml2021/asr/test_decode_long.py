@@ -1,0 +1,101 @@
+"""Whole lectures from the command line: files that come out, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+from lhotse_prep.errors import DataError
+from lhotse_prep.features import SAMPLE_RATE
+from lhotse_prep.prep_config import LangConfig
+from lhotse_prep.stages import read_jsonl
+from lhotse_prep.tokens import TokenTable, make_lang
+from ml2021.asr import decode_long
+from ml2021.asr.decode_long import Lecture, decode_lectures, score_lectures
+from ml2021.asr.long_form import TimedWord
+from ml2021.asr.merge_windows import TimedToken
+from ml2021.config import DecodeConfig
+from ml2021.scoring.texts import read_texts
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> TokenTable:
+    return make_lang(["我 們 deep"], [], tmp_path / "lang", LangConfig(num_english_pieces=10))
+
+
+@pytest.fixture
+def heard(table: TokenTable, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The recordings that were decoded, in order; "broken" fails."""
+    calls: list[str] = []
+
+    def recognise(audio, model, tokens, config):  # type: ignore[no-untyped-def]
+        calls.append(audio.stem)
+        if audio.stem == "broken":
+            raise DataError("broken.wav cannot be read")
+        ids = table.encode("我 deep")
+        return [
+            TimedWord("我", 0.5, 1.0, 0.75, (TimedToken(ids[0], 13, 0.75),)),
+            TimedWord("deep", 1.0, 2.25, 0.5, tuple(TimedToken(i, 30 + k, 0.5) for k, i in enumerate(ids[1:]))),
+        ]
+
+    monkeypatch.setattr(decode_long, "recognise", recognise)
+    return calls
+
+
+def test_files_and_scores(table: TokenTable, heard: list[str], tmp_path: Path) -> None:
+    lectures = [Lecture("w2", Path("w2.wav"), "我 們 deep"), Lecture("w1", Path("w1.wav"), "我 deep")]
+    rows = decode_lectures(torch.nn.Linear(2, 2), table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+    assert (tmp_path / "out" / "lectures.ctm").read_text(encoding="utf-8").splitlines()[:2] == [
+        "w1 1 0.500 0.500 我 0.7500", "w1 1 1.000 1.250 deep 0.5000",
+    ]  # fmt: skip
+    assert read_texts(tmp_path / "out" / "lectures.ctm", "hyp") == {"w1": "我 deep", "w2": "我 deep"}
+    first = read_jsonl(tmp_path / "out" / "w1.jsonl")[0]
+    assert first == {"word": "我", "start": 0.5, "end": 1.0, "confidence": 0.75, "tokens": [["我", 0.52, 0.75]]}
+    rate = score_lectures(lectures, rows, tmp_path / "out", "test", "x", "greedy_search")
+    assert rate is not None and (rate.total.errors, rate.total.num_ref) == (1, 5)
+    assert (tmp_path / "out" / "recogs-test-x.txt").is_file() and (tmp_path / "out" / "mer-test-x.txt").is_file()
+    assert score_lectures([Lecture("w1", Path("w1.wav"))], rows, tmp_path / "o", "test", "x", "g") is None
+
+
+def test_goes_on_where_it_was_stopped(table: TokenTable, heard: list[str], tmp_path: Path) -> None:
+    model, out = torch.nn.Linear(2, 2), tmp_path / "out"
+    names = ["w1", "broken", "w2"]
+    with pytest.raises(DataError, match="cannot be read"):
+        decode_lectures(model, table, [Lecture(n, Path(f"{n}.wav")) for n in names], out, DecodeConfig())  # type: ignore[arg-type]
+    names[1] = "mended"
+    decode_lectures(model, table, [Lecture(n, Path(f"{n}.wav")) for n in names], out, DecodeConfig())  # type: ignore[arg-type]
+    assert heard == ["w1", "broken", "mended", "w2"]  # w1 is not decoded again
+
+
+def test_other_models_and_settings_do_not_mix(table: TokenTable, heard: list[str], tmp_path: Path) -> None:
+    model, lectures = torch.nn.Linear(2, 2), [Lecture("w1", Path("w1.wav"))]
+    decode_lectures(model, table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="other settings"):
+        decode_lectures(model, table, lectures, tmp_path / "out", DecodeConfig(blank_penalty=1.0))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="another model"):
+        decode_lectures(torch.nn.Linear(2, 2), table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="w1 is there twice"):
+        decode_lectures(model, table, lectures * 2, tmp_path / "other", DecodeConfig())  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["decode"]["blank_penalty"] == 0.0
+
+
+def test_command_line_decodes_recordings_and_goes_through_decode(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ml2021.asr import decode, long_form
+
+    rng = np.random.default_rng(0)
+    sf.write(tmp_path / "talk.wav", rng.normal(0, 0.1, 30 * SAMPLE_RATE), SAMPLE_RATE)
+    (tmp_path / "decode.yaml").write_text("decode:\n  long_form: {chunk: 8.0, context: 1.0}\n")
+    whole = lambda blocks: np.array([[0, sum(map(len, blocks))]])  # noqa: E731
+    monkeypatch.setattr(long_form, "speech_stretches", whole)
+    arguments = ["--exp-dir", str(trained), "--audio", str(tmp_path / "talk.wav"), "--conf", str(tmp_path)]
+    decode.main(["--long", *arguments, "--out-dir", str(tmp_path / "out")])
+    for row in read_jsonl(tmp_path / "out" / "talk.jsonl"):
+        assert 0 <= row["start"] <= row["end"] <= 30 and 0 < row["confidence"] <= 1
+    assert (tmp_path / "out" / "lectures.ctm").is_file()

@@ -1,0 +1,98 @@
+"""The report of `python -m ml2021.scoring.error_rate`: its figures, intervals, and who is better than whom."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lhotse_prep.errors import DataError
+from ml2021.scoring.bootstrap import chance_of_improvement, interval
+from ml2021.scoring.compare import cut_lectures, report
+from ml2021.scoring.error_rate import score, write_icefall_files
+
+
+def run_main(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{project}:{project}/egs"}
+    command = [sys.executable, "-m", "ml2021.scoring.error_rate", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_command_line_scores_systems_side_by_side(project: Path, tmp_path: Path) -> None:
+    write_icefall_files(tmp_path, "test", "x", "greedy", [("w-1", "我 們 deep", "我 deep"), ("w-2", "好", "好")])
+    recogs = tmp_path / "recogs-test-x.txt"
+    (tmp_path / "other.ctm").write_text("w 1 0 1 我\nw 1 2 1 们\nw 1 3 1 deep\nw 1 4 1 好\n", encoding="utf-8")
+    result = run_main(project, str(recogs), str(recogs), "--hyp2", str(tmp_path / "other.ctm"))
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert [line.split("|")[0] for line in lines if line.startswith("norm:")] == ["norm:ours", "norm:gfd"]
+    assert "MER 25.00% (1 / 4: 0 ins, 1 del, 0 sub)" in lines[1] and "2 utterances" in lines[2]
+    assert lines[3:6] == [
+        "  zh-CER 33.33% (1 / 3: 0 ins, 1 del, 0 sub)",
+        "  en-WER 0.00% (0 / 1: 0 ins, 0 del, 0 sub)",
+        "  at switches 50.00% (1 / 2: 0 ins, 1 del, 0 sub)",
+    ]
+    assert "other.ctm: MER 0.00%" in lines[6] and "whole lectures cut to the references" in lines[7]
+    assert "other.ctm against" in lines[11] and "-1 errors" in lines[11]
+
+
+@pytest.mark.parametrize(
+    ("refs", "hyps", "said"),
+    [
+        ({"a": ""}, {"a": ""}, "MER no reference tokens (0 / 0: 0 ins, 0 del, 0 sub)"),
+        ({"a": "", "b": ""}, {"a": "嗯", "b": ""}, "MER no reference tokens (1 / 0: 1 ins, 0 del, 0 sub)"),
+        ({"a": "我 們", "b": "好"}, {"a": "", "b": ""}, "en-WER no reference tokens (0 / 0: 0 ins, 0 del, 0 sub)"),
+        ({"a": "deep net"}, {"a": "deep"}, "zh-CER no reference tokens (0 / 0: 0 ins, 0 del, 0 sub)"),
+        ({"a": "deep net"}, {"a": "deep"}, "95% interval not known"),
+    ],
+)
+def test_empty_sides_and_single_languages_are_defined(refs: dict[str, str], hyps: dict[str, str], said: str) -> None:
+    assert report(refs, {"x": hyps}).count(said) == 2  # by both normalisers
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(DataError, match="1 ids.*x only, such as b"):
+        report({"a": "我", "b": "好"}, {"x": {"a": "我"}})
+
+
+def test_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
+    rng = random.Random(0)
+    refs = [["a"] * 20 for _ in range(100)]
+    inside = 0
+    for _ in range(100):
+        hyps = [[w if rng.random() > 0.1 else "x" for w in ref] for ref in refs]
+        found = interval(refs, hyps)
+        assert found is not None and found.low < found.high
+        inside += found.low <= 10 <= found.high
+    assert 88 <= inside <= 99
+
+
+def test_better_system_is_found_better_and_equal_ones_are_not() -> None:
+    rng = random.Random(1)
+    refs = [[rng.choice("abcd") for _ in range(15)] for _ in range(60)]
+    worse, better = ([[w if rng.random() > p else "x" for w in ref] for ref in refs] for p in (0.2, 0.1))
+    assert chance_of_improvement(refs, worse, better) > 0.99  # type: ignore[operator]
+    assert chance_of_improvement(refs, better, worse) < 0.01  # type: ignore[operator]
+    assert chance_of_improvement(refs, better, better) == 0.0
+    assert chance_of_improvement(refs[:1], worse[:1], better[:1]) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cut_lectures_have_the_errors_of_the_whole(seed: int) -> None:
+    rng = random.Random(seed)
+    refs, hyps = {}, {}
+    for lecture in ("w1", "w2"):
+        words = []
+        for i in range(rng.randint(1, 5)):
+            text = rng.choices(["我", "們", "net", "deep"], k=rng.randint(0, 6))
+            refs[f"{lecture}-{i:04d}"] = " ".join(text)
+            words += [w for w in text if rng.random() < 0.8]
+        hyps[lecture] = " ".join(words)
+    texts = cut_lectures(refs, hyps)
+    cut = score((i, ref, texts[i]) for i, ref in refs.items())
+    whole = score((w, " ".join(r for i, r in refs.items() if i.startswith(w)), hyps[w]) for w in hyps)
+    assert cut.total.errors == whole.total.errors and cut.total.num_ref == whole.total.num_ref
