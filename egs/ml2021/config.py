@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lhotse_prep.errors import ConfigError
 
@@ -339,3 +340,8 @@ class DecodeConfig:
     def has_fusion(self) -> bool:
         """Whether a language model or hotwords are asked for."""
         return self.lm_scale > 0 or self.hotwords_file is not None
+
+
+def with_lm_dir(config: DecodeConfig, exp: Path) -> DecodeConfig:
+    """Where a language model is used and no folder named, that of the experiment: exp/lm, which stage 6 makes."""
+    return replace(config, lm_dir=str(exp / "lm")) if config.lm_scale > 0 and config.lm_dir is None else config

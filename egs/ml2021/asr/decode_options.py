@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lhotse_prep.config import load_config
 from lhotse_prep.errors import ConfigError, DataError
+from ml2021.asr.load import require_same_vocabulary
 from ml2021.asr.train_options import boolean
 from ml2021.checkpoint import (
     average_checkpoints,
@@ -19,7 +20,7 @@ from ml2021.checkpoint import (
     load_checkpoint,
     step_numbers,
 )
-from ml2021.config import DECODING_METHODS, FUSION_METHODS, DecodeConfig
+from ml2021.config import DECODING_METHODS, FUSION_METHODS, DecodeConfig, with_lm_dir
 
 # flag: (type, help); its value goes to the key of decode.yaml's section decode that has its name
 VALUES: dict[str, tuple[type, str]] = {
@@ -31,7 +32,7 @@ VALUES: dict[str, tuple[type, str]] = {
     "max-contexts": (int, "of fast_beam_search, a frame"),
     "max-states": (int, "of fast_beam_search, a frame"),
     "lm-scale": (float, f"of the language model, with {' or '.join(FUSION_METHODS)}; 0: none"),
-    "lm-dir": (str, "folder of a language model, from python -m ml2021.asr.lm.train, or with an lm.arpa"),
+    "lm-dir": (str, "its folder, from python -m ml2021.asr.lm.train, or with an lm.arpa; else lm beside EXP_DIR"),
     "hotwords-file": (str, f"terms that get a bonus, one a line, with {' or '.join(FUSION_METHODS)}"),
     "hotwords-score": (float, "bonus a token of a hotword"),
 }
@@ -71,10 +72,7 @@ def config_of(args: argparse.Namespace) -> DecodeConfig:
         given["decoding_method"] = args.decoding_method
         if args.decoding_method not in FUSION_METHODS:  # the file's are for the file's method
             given = {"lm_scale": 0.0, "hotwords_file": None} | given
-    if config.lm_scale > 0 and config.lm_dir is None:
-        given = {"lm_dir": str(args.exp_dir.parent / "lm")} | given
-    assert given.keys() <= {f.name for f in fields(DecodeConfig)}
-    return replace(config, **given)
+    return with_lm_dir(replace(config, **given), args.exp_dir.parent)
 
 
 def weights_of(args: argparse.Namespace) -> tuple[dict[str, Tensor] | None, str]:
@@ -82,21 +80,26 @@ def weights_of(args: argparse.Namespace) -> tuple[dict[str, Tensor] | None, str]
 
     Raises:
       ConfigError: the options contradict each other.
-      DataError: a checkpoint is missing or damaged.
+      DataError: a checkpoint is missing or damaged, or was trained with other tokens.
     """
     if args.avg < 1 or args.iter < 0 or (args.epoch is not None and args.epoch < 1):
         raise ConfigError(f"--avg and --epoch must be >= 1, --iter >= 0; got {args.avg}, {args.epoch}, {args.iter}")
     if args.iter > 0 and args.epoch is not None:
         raise ConfigError("give --epoch or --iter, not both")
-    if args.iter > 0:
-        weights = _averaged_steps(args.exp_dir, args.iter, args.avg, args.use_averaged_model)
-        return weights, f"iter-{args.iter}-avg-{args.avg}"
-    if args.epoch is None:
+    if args.iter == 0 and args.epoch is None:
         if args.avg != 1:
             raise ConfigError(f"--avg {args.avg} needs --epoch or --iter: pretrained.pt is an average already")
         return None, ""
-    weights = load_averaged(args.exp_dir, args.epoch, args.avg, args.use_averaged_model)
-    return weights, f"epoch-{args.epoch}-avg-{args.avg}"
+    if args.iter > 0:
+        newest, name = args.exp_dir / f"checkpoint-{args.iter}.pt", f"iter-{args.iter}"
+    else:
+        newest, name = args.exp_dir / f"epoch-{args.epoch}.pt", f"epoch-{args.epoch}"
+    require_same_vocabulary(newest, load_checkpoint(newest), args.exp_dir / "lang")
+    if args.iter > 0:
+        weights = _averaged_steps(args.exp_dir, args.iter, args.avg, args.use_averaged_model)
+    else:
+        weights = load_averaged(args.exp_dir, args.epoch, args.avg, args.use_averaged_model)
+    return weights, f"{name}-avg-{args.avg}"
 
 
 def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool) -> str:
@@ -121,11 +124,7 @@ def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool)
 
 def _averaged_steps(exp_dir: Path, step: int, avg: int, use_averaged_model: bool) -> dict[str, Tensor]:
     """Of checkpoint-N.pt up to N = step: the last `avg`, or with running averages from the one before them on."""
-    steps = [n for n in step_numbers(exp_dir) if n <= step]
-    if step not in steps:
-        there = ", ".join(map(str, step_numbers(exp_dir))) or "none"
-        raise DataError(f"no checkpoint-{step}.pt in {exp_dir}; there is: {there} (they go when their epoch is over)")
-    paths = [exp_dir / f"checkpoint-{n}.pt" for n in steps]
+    paths = [exp_dir / f"checkpoint-{n}.pt" for n in step_numbers(exp_dir) if n <= step]
     wanted = avg + 1 if use_averaged_model else avg
     if len(paths) < wanted:
         raise DataError(f"--iter {step} --avg {avg} needs {wanted} checkpoints up to it, {exp_dir} has {len(paths)}")

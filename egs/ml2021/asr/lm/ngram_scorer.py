@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lhotse_prep.tokens import BLANK_ID
-from ml2021.asr.lm.arpa import BOS, ArpaModel
+from ml2021.asr.lm.arpa import BOS, EOS, ArpaModel
 from ml2021.asr.search.fusion import Scorer, States
 
 ROWS_KEPT = 10_000  # of the contexts met last; a row has V numbers
@@ -36,15 +36,15 @@ class NgramScorer(Scorer):
           symbols: of the tokens, by id.
         """
         self.scale, self.device, self.vocab_size, self.order = scale, device, len(symbols), model.order
-        ids = {symbol: i for i, symbol in enumerate(symbols)} | {BOS: len(symbols)}
+        ids = {symbol: i for i, symbol in enumerate(symbols)} | {BOS: len(symbols), EOS: len(symbols) + 1}
         continuations: dict[Context, list[tuple[int, float]]] = defaultdict(list)
         self._backoffs: dict[Context, float] = {}
         for table in model.tables:
             for ngram, (log_prob, backoff) in table.items():
-                known = all(t in ids for t in ngram)
-                if known:
+                if all(t in ids for t in ngram):
                     key = tuple(ids[t] for t in ngram)
-                    self._backoffs[key] = backoff * math.log(10)
+                    if backoff != 0:
+                        self._backoffs[key] = backoff * math.log(10)
                     if key[-1] < self.vocab_size:
                         continuations[key[:-1]].append((key[-1], log_prob * math.log(10)))
         unknown = model.tables[0].get((UNKNOWN,), (FLOOR / math.log(10), 0.0))[0] * math.log(10)
@@ -53,7 +53,7 @@ class NgramScorer(Scorer):
             context: (torch.tensor([i for i, _ in pairs]), torch.tensor([p for _, p in pairs]))
             for context, pairs in continuations.items()
         }
-        self._contexts = sorted(self._continuations, key=lambda c: (len(c), c))
+        self._contexts = sorted({(), *self._continuations, *self._backoffs}, key=lambda c: (len(c), c))
         self._index = {context: i for i, context in enumerate(self._contexts)}
         self._row = lru_cache(maxsize=ROWS_KEPT)(self._computed_row)
 

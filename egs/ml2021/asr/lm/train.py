@@ -82,7 +82,7 @@ def _train_rnn(
     task = LmTask(train, valid, config.rnn, config.train.seed, vocabulary)
     trainer = Trainer(model, task, config.train, lm_dir, device)
     trainer.run()
-    model = trainer.model.eval()
+    model.eval()
     with torch.no_grad():
         results = [task.compute_loss(model, batch, 0) for batch in task.valid_batches()]
     return math.exp(sum(r.sums["nll"] for r in results) / max(1.0, sum(r.weight for r in results)))

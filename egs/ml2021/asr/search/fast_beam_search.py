@@ -53,12 +53,11 @@ def fast_beam_search(
     found = []
     for n in range(len(encoder_out)):
         path = best[n]
-        rows = [
-            (token, frame, round(min(1.0, float(score.exp())), 4))
-            for frame, (token, score) in enumerate(zip(path.labels.tolist(), path.scores))
-            if token not in (BLANK_ID, -1)  # -1 leads to the final state
-        ]
-        found.append(Hypothesis(*(tuple(row[i] for row in rows) for i in range(3))))
+        labels, probs = path.labels.tolist(), path.scores.exp().clamp(max=1.0).tolist()
+        frames = [t for t, label in enumerate(labels) if label not in (BLANK_ID, -1)]  # -1 leads to the final state
+        found.append(
+            Hypothesis(tuple(labels[t] for t in frames), tuple(frames), tuple(round(probs[t], 4) for t in frames))
+        )
     return found
 
 
