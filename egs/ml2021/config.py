@@ -315,7 +315,7 @@ class DecodeConfig:
     max_duration: float = 200.0  # seconds of audio a batch
     blank_penalty: float = 0.0  # taken from the blank's log-probability, for fewer deletions
     beam_size: int = 4  # hypotheses of modified_beam_search, beam_search and ctc_prefix_beam_search
-    max_sym_per_frame: int = 10  # tokens a frame that beam_search may emit
+    max_sym_per_frame: int = 5  # tokens a frame of beam_search, which needs a model of rnnt_type regular
     beam: float = 20.0  # fast_beam_search: log-probability below the best at which a path is given up
     max_contexts: int = 8  # fast_beam_search: decoder contexts a frame
     max_states: int = 64  # fast_beam_search: states of the graph a frame

@@ -27,7 +27,7 @@ VALUES: dict[str, tuple[type, str]] = {
     "max-duration": (float, "seconds of audio a batch"),
     "blank-penalty": (float, "taken from the blank's logit, for fewer deletions"),
     "beam-size": (int, "hypotheses of modified_beam_search, beam_search, ctc_prefix_beam_search"),
-    "max-sym-per-frame": (int, "tokens a frame that beam_search may emit"),
+    "max-sym-per-frame": (int, "tokens a frame that beam_search may emit, with a model of rnnt_type regular"),
     "beam": (float, "of fast_beam_search: log-probability below the best at which a path is given up"),
     "max-contexts": (int, "of fast_beam_search, a frame"),
     "max-states": (int, "of fast_beam_search, a frame"),

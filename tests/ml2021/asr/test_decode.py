@@ -34,19 +34,20 @@ METHODS_HERE = [m for m in DECODING_METHODS if m != "fast_beam_search"]
 def test_audio_shorter_than_the_receptive_field_is_decoded(method: str, conformer: EncoderConfig | None) -> None:
     """One frame to twelve, in a batch: a hypothesis each, the same as alone, its frames among the encoder's."""
     torch.manual_seed(0)
-    model = AsrModel(TransducerConfig(ZIPFORMER, conformer, decoder_dim=16, joiner_dim=16), vocab_size=6).eval()
+    config = TransducerConfig(ZIPFORMER, conformer, decoder_dim=16, joiner_dim=16, rnnt_type="regular")
+    model = AsrModel(config, vocab_size=6).eval()
     lens = torch.tensor([1, 2, 5, 8, 9, 12])
     features = torch.randn(6, 12, 80)
-    config = DecodeConfig(method, beam_size=2, blank_penalty=4.0, max_sym_per_frame=2)
+    decode_config = DecodeConfig(method, beam_size=2, blank_penalty=4.0, max_sym_per_frame=2)
     with torch.no_grad():
         _, encoder_lens = model.forward_encoder(features, lens)
-    found = search(model, features, lens, config)
+    found = search(model, features, lens, decode_config)
     assert len(found) == 6 and any(h.tokens for h in found)
     for hypothesis, n in zip(found, encoder_lens.tolist()):
         assert len(hypothesis.tokens) == len(hypothesis.frames) == len(hypothesis.scores)
         assert all(0 <= f < n for f in hypothesis.frames) and all(0 < s <= 1 for s in hypothesis.scores)
         assert all(0 < t < 6 for t in hypothesis.tokens)
-    alone = search(model, features[:1, :1], lens[:1], config)[0]
+    alone = search(model, features[:1, :1], lens[:1], decode_config)[0]
     assert alone.tokens == found[0].tokens
 
 
@@ -62,6 +63,14 @@ def test_ctc_search_needs_a_trained_head() -> None:
     model = AsrModel(config, vocab_size=6).eval()
     with pytest.raises(ConfigError, match="ctc_loss_scale 0"):
         search(model, torch.randn(1, 20, 80), torch.tensor([20]), DecodeConfig("ctc_greedy_search"))
+
+
+@pytest.mark.parametrize("rnnt_type", ["modified", "constrained"])
+def test_beam_search_is_for_models_that_learned_several_tokens_a_frame(rnnt_type: str) -> None:
+    config = TransducerConfig(ZIPFORMER, decoder_dim=16, joiner_dim=16, rnnt_type=rnnt_type)
+    model = AsrModel(config, vocab_size=6).eval()
+    with pytest.raises(ConfigError, match=f"regular.*{rnnt_type}.*modified_beam_search"):
+        search(model, torch.randn(1, 20, 80), torch.tensor([20]), DecodeConfig("beam_search"))
 
 
 def decode(trained: Path, corpus: object, conf: Path, *options: str) -> None:

@@ -52,7 +52,7 @@ class _Utterance:
 @torch.no_grad()
 def beam_search(
     model: AsrModel, encoder_out: Tensor, encoder_out_lens: Tensor, beam: int = 4, blank_penalty: float = 0.0,
-    max_symbols: int = 10,
+    max_symbols: int = 5,
 ) -> list[Hypothesis]:  # fmt: skip
     """
     Args:
@@ -61,7 +61,7 @@ def beam_search(
       encoder_out_lens: (N,).
       beam: hypotheses kept at a frame.
       blank_penalty: taken from the blank's logit.
-      max_symbols: tokens a frame, at most.
+      max_symbols: tokens a frame, at most: the work may grow exponentially in it where blanks are improbable.
     Returns:
       One hypothesis an utterance: the one with the most log-probability a token, the start context counted too.
     """

@@ -40,7 +40,7 @@ def search_encoder_out(
 
     Raises:
       ConfigError: the configuration has a language model or hotwords and no fusion is given, the method needs k2 and
-        it is missing, or a CTC head that was not trained.
+        it is missing, or a CTC head that was not trained, or a model of rnnt_type regular.
     """
     if config.has_fusion and fusion is None:
         raise ConfigError("decoding with lm_scale or hotwords_file needs the fusion that load_fusion gives")
@@ -50,6 +50,11 @@ def search_encoder_out(
     if c.decoding_method == "modified_beam_search":
         return modified_beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, fusion)
     if c.decoding_method == "beam_search":
+        if model.config.rnnt_type != "regular":  # it never learned what comes after a token at the same frame
+            raise ConfigError(
+                "beam_search, with several tokens a frame, needs a model trained with rnnt_type regular; this one has "
+                f"{model.config.rnnt_type}: use modified_beam_search"
+            )
         return beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, c.max_sym_per_frame)
     if c.decoding_method == "fast_beam_search":
         return fast_beam_search(model, encoder_out, lens, c.beam, c.max_contexts, c.max_states, c.blank_penalty)

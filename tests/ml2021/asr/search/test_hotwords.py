@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lhotse_prep.errors import DataError
+from lhotse_prep.errors import ConfigError, DataError
 from lhotse_prep.tokens import load_lang
+from ml2021.asr.lm.load import load_fusion
 from ml2021.asr.search.ctc_prefix_beam import ctc_prefix_beam_search
 from ml2021.asr.search.hotwords import Hotwords, read_hotwords
+from ml2021.config import DecodeConfig
 
 CPU = torch.device("cpu")
 
@@ -75,6 +77,18 @@ def test_file_has_terms_and_their_scores(tone_corpus, tmp_path: Path) -> None:  
             read_hotwords(path, tokens, 1.5)
     with pytest.raises(DataError, match="no hotwords file"):
         read_hotwords(tmp_path / "none.txt", tokens, 1.5)
+
+
+def test_configuration_brings_them_into_the_search(tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tokens = load_lang(tone_corpus.lang)
+    path = tmp_path / "hotwords.txt"
+    path.write_text("一二\n")
+    fusion = load_fusion(DecodeConfig("ctc_prefix_beam_search", hotwords_file=str(path)), tokens, CPU)
+    assert fusion is not None
+    scores = fusion.scores(fusion.start(1))[0]
+    assert scores.sum() == scores[tokens.ids["一"]] == 1.5
+    with pytest.raises(ConfigError, match="hotwords_file need one of"):
+        DecodeConfig("greedy_search", hotwords_file=str(path))
 
 
 def test_more_terms_than_the_table_holds_are_refused() -> None:
