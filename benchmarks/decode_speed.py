@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from lhotse_prep.features import SAMPLE_RATE, fbank, fbank_extractor
 from lhotse_prep.tokens import TokenTable
-from ml2021.asr.decode import search
+from ml2021.asr.search.methods import search
 from ml2021.asr.export import export_onnx
 from ml2021.asr.load import load_model
 from ml2021.asr.model import AsrModel, num_parameters

@@ -15,7 +15,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,16 @@ import torch
 from lhotse import load_manifest
 from tqdm import tqdm
 
-from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.config import to_mapping
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import SAMPLE_RATE
 from lhotse_prep.stages import read_jsonl, write_json, write_jsonl, write_text
 from lhotse_prep.tokens import TokenTable
+from ml2021.asr.decode_options import add_options, config_of, suffix_of, weights_of
 from ml2021.asr.load import load_model
 from ml2021.asr.long_form import TimedWord, recognise
 from ml2021.asr.merge_windows import FRAME
 from ml2021.asr.model import AsrModel
-from ml2021.checkpoint import load_averaged
 from ml2021.config import DecodeConfig
 from ml2021.scoring.error_rate import ErrorRate, write_icefall_files
 
@@ -138,28 +138,17 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ml2021.asr.decode --long", description=main.__doc__, allow_abbrev=False
     )
-    parser.add_argument("--exp-dir", type=Path, required=True, help="stage 5's folder, such as exp/mini/asr")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--manifests", type=Path, help="stage 1's folder, such as data/mini/manifests")
     source.add_argument("--audio", type=Path, nargs="+", help="recordings, 16 kHz, mono")
     parser.add_argument("--part", choices=("train", "dev", "test"), default="test", help="of --manifests [%(default)s]")
-    parser.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder with decode.yaml [%(default)s]")
-    parser.add_argument("--epoch", type=int, help="decode with epoch-N.pt; without it: pretrained.pt")
-    parser.add_argument("--avg", type=int, default=1, help="average over so many epochs up to --epoch [%(default)s]")
-    parser.add_argument("--use-averaged-model", type=_boolean, default=True, help="average by model_avg [%(default)s]")
-    parser.add_argument("--decoding-method", help="[that of decode.yaml]")
-    parser.add_argument("--max-duration", type=float, help="seconds of audio a batch [that of decode.yaml]")
+    add_options(parser)
     parser.add_argument("--out-dir", type=Path, help="where the files go [EXP_DIR/METHOD-long]")
     args = parser.parse_args(argv)
-    config = load_config(args.conf / "decode.yaml", "decode", DecodeConfig)
-    method = args.decoding_method or config.decoding_method
-    config = replace(config, decoding_method=method, max_duration=args.max_duration or config.max_duration)
-    weights, suffix = None, f"{method}-long"
-    if args.epoch is not None:
-        weights = load_averaged(args.exp_dir, args.epoch, args.avg, args.use_averaged_model)
-        averaged = "-use-averaged-model" if args.use_averaged_model else ""
-        suffix = f"epoch-{args.epoch}-avg-{args.avg}-{method}{averaged}-long"
-    out_dir = args.out_dir or args.exp_dir / f"{method}-long"
+    config = config_of(args)
+    weights, name = weights_of(args)
+    suffix = f"{suffix_of(config, name, args.use_averaged_model)}-long"
+    out_dir = args.out_dir or args.exp_dir / f"{config.decoding_method}-long"
     model, tokens, _ = load_model(args.exp_dir, weights)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if args.manifests:
@@ -167,11 +156,5 @@ def main(argv: Sequence[str]) -> None:
     else:
         lectures = [Lecture(path.stem, path) for path in args.audio]
     rows = decode_lectures(model, tokens, lectures, out_dir, config)
-    rate = score_lectures(lectures, rows, out_dir, args.part, suffix, method)
+    rate = score_lectures(lectures, rows, out_dir, args.part, suffix, config.decoding_method)
     logger.info("%d lectures in %s%s", len(rows), out_dir, f", MER {rate.total}" if rate else "")
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise argparse.ArgumentTypeError(f"true or false, got {text!r}")
-    return text.lower() in ("true", "1")

@@ -37,7 +37,7 @@ class OnnxStreamingEncoder(nn.Module):
 def can_stream(model: AsrModel) -> bool:
     """Whether the model is a causal Zipformer whose chunks and left context are bounded."""
     c = model.config.encoder
-    return model.config.conformer is None and c.causal and c.chunk_size[0] > 0 and c.left_context_frames[0] > 0
+    return c.causal and c.chunk_size[0] > 0 and c.left_context_frames[0] > 0
 
 
 def export_streaming(model: AsrModel, tokens: TokenTable, out_dir: Path) -> None:

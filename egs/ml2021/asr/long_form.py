@@ -23,9 +23,11 @@ from lhotse_prep.features import SAMPLE_RATE, fbank, fbank_extractor
 from lhotse_prep.tokens import TokenTable
 from lhotse_prep.vad import speech_stretches
 from lhotse_prep.windows import Chunk, decoding_chunks
-from ml2021.asr.decode import search
+from ml2021.asr.lm.load import load_fusion
 from ml2021.asr.merge_windows import FRAME, TimedToken, merge
 from ml2021.asr.model import AsrModel
+from ml2021.asr.search.fusion import Scorer
+from ml2021.asr.search.methods import search
 from ml2021.config import DecodeConfig, LongFormConfig
 
 _BLOCK = 30 * SAMPLE_RATE  # samples read at a time to look for speech
@@ -53,7 +55,8 @@ def recognise(audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeCo
         if not len(regions):
             raise DataError(f"{audio}: no speech is heard in it; is it the right recording, and not silent?")
         chunks = windows_over_speech(regions, f.frames, config.long_form)
-        decoded = list(_decode_chunks(f, chunks, model, config))
+        fusion = load_fusion(config, tokens, next(model.parameters()).device)
+        decoded = list(_decode_chunks(f, chunks, model, config, fusion))
     return words_of(merge(decoded), tokens, regions)
 
 
@@ -141,7 +144,7 @@ def batches_by_duration(chunks: Sequence[Chunk], max_duration: float) -> list[li
 
 
 def _decode_chunks(
-    f: sf.SoundFile, chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig
+    f: sf.SoundFile, chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig, fusion: Scorer | None
 ) -> Iterator[tuple[Chunk, list[TimedToken]]]:
     """Windows in order with their tokens, in batches of at most config.max_duration seconds."""
     extractor = fbank_extractor()
@@ -151,7 +154,7 @@ def _decode_chunks(
             lens = torch.tensor([len(x) for x in features])
             padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
             with torch.inference_mode():  # a tenth faster than no_grad alone
-                hypotheses = search(model, padded, lens, config)
+                hypotheses = search(model, padded, lens, config, fusion)
             for chunk, hypothesis in zip(batch, hypotheses, strict=True):
                 offset = chunk.begin // FRAME
                 rows = zip(hypothesis.tokens, hypothesis.frames, hypothesis.scores)

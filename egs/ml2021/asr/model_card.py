@@ -37,7 +37,7 @@ def model_card(
       checked: what sherpa.compare_with_ours returned.
     """
     streams = (out_dir / "streaming" / "encoder.onnx").is_file()
-    encoder = "conformer" if model.config.conformer is not None else "causal Zipformer" if streams else "Zipformer"
+    encoder = "causal Zipformer" if streams else "Zipformer"
     lines = [
         "# A recogniser of Mandarin lectures with English terms",
         "",

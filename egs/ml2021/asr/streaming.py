@@ -33,7 +33,7 @@ class StreamingRecogniser:
           ConfigError: the model is not causal, or its first chunk_size or left_context_frames is -1.
         """
         c = model.config.encoder
-        if model.config.conformer is not None or not c.causal:
+        if not c.causal:
             raise ConfigError("only a causal Zipformer can stream: train one with encoder.causal: true")
         if c.chunk_size[0] < 0 or c.left_context_frames[0] < 0:
             raise ConfigError("a stream needs a first chunk_size and left_context_frames that are not -1")

@@ -11,7 +11,7 @@ from lhotse_prep.errors import ConfigError
 from ml2021.asr.model import SILENCE, AsrModel
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.streaming import LOOK_AHEAD, StreamingRecogniser
-from ml2021.config import EncoderConfig, TransducerConfig, ZipformerConfig
+from ml2021.config import TransducerConfig, ZipformerConfig
 
 ENCODER = ZipformerConfig(
     num_encoder_layers=(1, 2), downsampling_factor=(1, 2), encoder_dim=(24, 32), encoder_unmasked_dim=(16,),
@@ -66,7 +66,6 @@ def test_blank_penalty() -> None:
     [
         replace(CONFIG, encoder=replace(ENCODER, causal=False)),
         replace(CONFIG, encoder=replace(ENCODER, chunk_size=(-1,))),
-        replace(CONFIG, conformer=EncoderConfig(num_layers=1, dim=16, feedforward_dim=16)),
     ],
 )
 def test_what_cannot_stream_says_so(config: TransducerConfig) -> None:
