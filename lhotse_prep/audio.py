@@ -209,7 +209,7 @@ def _convert(audio: Path, rate: int, path: Path) -> Path:
 
 
 def _convert_with_av(audio: Path, path: Path, limits: CheckConfig) -> Path:
-    """Decode the first audio stream with FFmpeg, mixed to mono and resampled by its libswresample."""
+    """Decode the first audio stream with FFmpeg and its libswresample, and mix it to mono."""
     import av
 
     temporary = path.with_name(f".{path.name}.tmp.flac")
@@ -225,7 +225,7 @@ def _convert_with_av(audio: Path, path: Path, limits: CheckConfig) -> Path:
                 raise _too_long(audio, f"its header declares {declared / 3600:.1f} h")
             logger.info("%s: %s Hz, %s channels, %s converted to 16 kHz mono FLAC",
                         path.stem, stream.rate, stream.channels, stream.codec_context.name)  # fmt: skip
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # channels stay: it would mix them louder
             with sf.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as out:
                 for samples in _decoded(container, stream, resampler):
                     num_samples += len(samples)
@@ -251,6 +251,6 @@ def _decoded(container: Any, stream: Any, resampler: Any) -> Iterator[NDArray[np
     """(T,) samples of frame after frame, and what the resampler has left at the end."""
     for frame in container.decode(stream):
         for piece in resampler.resample(frame):
-            yield piece.to_ndarray().reshape(-1)
+            yield piece.to_ndarray().mean(axis=0)
     for piece in resampler.resample(None):
-        yield piece.to_ndarray().reshape(-1)
+        yield piece.to_ndarray().mean(axis=0)

@@ -74,7 +74,7 @@ def check_text(name: str, part: str, text: str, translation: str, seconds: float
         return Finding(check, "supervision", name, part, message, remedy)
 
     if not normalize_transcript(text):
-        what = "its text is empty" if not text.split() else "nothing is left of its text once punctuation is taken away"
+        what = "its text is empty, or punctuation alone"
         return [finding("empty-text", what, "give it its transcript, or put the recording under decode in splits.yaml")]
     findings = []
     rate = num_characters(text) / seconds if seconds > 0 else float("inf")

@@ -1,4 +1,4 @@
-"""One way to do many pieces of work: here, in a pool of processes, or on a Dask cluster. The results do not depend on it.
+"""One way to do many pieces of work: here, in a pool of processes, or on a Dask cluster; the results are the same.
 
 A piece is a function of a module and its picklable arguments; results come back in the order of the pieces, and only a
 few pieces are under way at a time, so that a long list is never in memory whole.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 1: Lhotse manifests of the lectures or utterances, checked; with `checks.skip_bad`, without those that are bad."""
+"""Stage 1: Lhotse manifests of the lectures or utterances, checked; with `checks.skip_bad`, without the bad ones."""
 
 from __future__ import annotations
 

@@ -70,6 +70,7 @@ def align_corpus(
                 sources.append(_Source(s, Path(recordings[s.recording_id].sources[0].source), part))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     times: dict[str, WordTimes] = {}
+    regions: dict[str, NDArray[np.int64]] = {}
     if config.model and sources:
         heard = [(x.supervision.id, x.samples, (x.supervision.text or "").split()) for x in sources]
         times, regions = times_of_model(Path(config.model), heard, config, device)
