@@ -11,7 +11,7 @@ from typing import Any
 from lhotse_prep.prep_config import StretchConfig, WindowConfig
 from lhotse_prep.source_config import EXECUTORS, KINDS, SCRIPTS, CheckConfig, CorpusConfig, ExecutorConfig, TextConfig
 
-_ALIGN = """Reads:  MANIFESTS (of `manifests`) and words with times that any recogniser heard (.ctm, .jsonl, or a folder).
+_ALIGN = """Reads:  MANIFESTS (of `manifests`) and a recogniser's words with times (.ctm, .jsonl, or a folder of them).
 Writes: OUT/ml2021_supervisions_{train,dev,test}.jsonl.gz with times of words, ml2021_PART.ctm, confidence.jsonl.
 
 No model is needed or read here: the recogniser's words are matched to the transcripts, and lectures whose utterances
@@ -143,12 +143,15 @@ def _corpus(args: argparse.Namespace) -> None:
 
 
 def _manifests(args: argparse.Namespace) -> None:
+    from lhotse_prep.corpora.detect import as_source
     from lhotse_prep.executor import open_executor
-    from lhotse_prep.manifests import make_manifests
 
-    text = TextConfig(args.script)
+    text, corpus, checks = TextConfig(args.script), _corpus_config(args), _checks(args)
     with open_executor(executor_config(args)) as executor:
-        make_manifests(args.corpus, args.out, _corpus_config(args), text, _checks(args), executor)
+        source = as_source(args.corpus, args.out, corpus, checks, executor)
+        from lhotse_prep.manifests import make_manifests  # only now, see as_source
+
+        make_manifests(source, args.out, corpus, text, checks, executor)
 
 
 def _align(args: argparse.Namespace) -> None:

@@ -20,7 +20,8 @@ from lhotse_prep.checks import (
     check_unique,
     inspect,
 )
-from lhotse_prep.corpora.source import DECODE, PARTS, TEXT_ONLY, SourceLecture, is_source, read_segments, read_source
+from lhotse_prep.corpora.detect import as_source
+from lhotse_prep.corpora.source import DECODE, PARTS, TEXT_ONLY, SourceLecture, read_segments, read_source
 from lhotse_prep.executor import Executor, open_executor
 from lhotse_prep.findings import Finding, settle
 from lhotse_prep.given_times import as_segment, make_segments
@@ -63,12 +64,7 @@ def make_manifests(
     characters.jsonl (odd characters), rejected.jsonl (with limits.skip_bad).
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    source_dir = corpus_dir
-    if not (corpus_dir.is_dir() and is_source(corpus_dir)):
-        from lhotse_prep.corpora.detect import import_corpus
-
-        source_dir = output_dir / "source"
-        import_corpus(corpus_dir, source_dir, corpus, limits, executor)
+    source_dir = as_source(corpus_dir, output_dir, corpus, limits, executor)
     lectures = read_source(source_dir)
     recorded = [x for x in lectures if x.part != TEXT_ONLY]
     texts = {(x.part, x.id): convert_script(normalize_transcript(x.transcript), text.script) for x in lectures}

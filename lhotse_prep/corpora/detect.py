@@ -8,6 +8,7 @@ from pathlib import Path
 from lhotse_prep.corpora.folder import import_folder
 from lhotse_prep.corpora.joined import import_joined
 from lhotse_prep.corpora.parquet import import_parquet
+from lhotse_prep.corpora.source import is_source
 from lhotse_prep.corpora.tables import find_tables, part_of, typical_seconds
 from lhotse_prep.corpora.utterances import import_utterances
 from lhotse_prep.errors import ConfigError, DataError
@@ -47,6 +48,20 @@ def import_corpus(path: Path, source_dir: Path, config: CorpusConfig, limits: Ch
         import_parquet(path, source_dir, limits, executor, lectures)
     else:
         import_utterances(path, source_dir, limits, executor, config.keep_dev_in_test, utterances)
+
+
+def as_source(
+    corpus_dir: Path, output_dir: Path, config: CorpusConfig, limits: CheckConfig, executor: Executor
+) -> Path:  # fmt: skip
+    """corpus_dir where it is a source folder already, else output_dir/source, made from it.
+
+    A shard of 500 MB takes twice that much memory while it is read. This module does not import Lhotse, and so not
+    torch; call it before lhotse_prep.manifests is imported.
+    """
+    if corpus_dir.is_dir() and is_source(corpus_dir):
+        return corpus_dir
+    import_corpus(corpus_dir, output_dir / "source", config, limits, executor)
+    return output_dir / "source"
 
 
 def _kinds(tables: list[Path], config: CorpusConfig) -> dict[Path, str]:

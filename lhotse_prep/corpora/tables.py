@@ -86,6 +86,13 @@ def row_places(table: Path) -> list[RowPlace]:
 
 def read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row | RowError]:
     """The rows of a row group, one in memory at a time; a row without audio comes as an error."""
+    import pyarrow as pa
+
+    yield from _read_rows(table, group, places)
+    pa.default_memory_pool().release_unused()  # else what a shard took stays with this process
+
+
+def _read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row | RowError]:
     file = _open(table)
     is_struct = _is_struct(file)
     at = 0

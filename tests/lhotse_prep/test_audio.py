@@ -70,10 +70,8 @@ def test_what_recorders_write_is_converted_once_with_a_log_line(
 def write_wav(path: Path, declared_bytes: int, samples: np.ndarray) -> Path:
     data = (samples * 32767).astype("<i2").tobytes()
     fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16)
-    path.write_bytes(
-        b"RIFF" + struct.pack("<I", min(36 + declared_bytes, 0xFFFFFFFF)) + b"WAVE" + fmt + struct.pack("<4sI", b"data", declared_bytes)
-        + data
-    )  # fmt: skip
+    riff = b"RIFF" + struct.pack("<I", min(36 + declared_bytes, 0xFFFFFFFF)) + b"WAVE"
+    path.write_bytes(riff + fmt + struct.pack("<4sI", b"data", declared_bytes) + data)
     return path
 
 

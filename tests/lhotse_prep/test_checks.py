@@ -145,7 +145,9 @@ def test_manifests_that_could_run_code_are_refused(tmp_path: Path) -> None:
     check({"sources": [source]}, "line 2, recording r1: its audio source is of type 'command'; only files")
     check({"sources": [source | {"type": "url"}]}, "of type 'url'")
     check({"sources": [source | {"type": "file", "source": f"pipe:touch {marker}"}]}, "of type 'pipe'")
-    check({"custom": {"more": {"storage_type": "memory_raw", "storage_path": ""}}}, "storage type 'memory_raw'.*pickled")
+    check(
+        {"custom": {"more": {"storage_type": "memory_raw", "storage_path": ""}}}, "storage type 'memory_raw'.*pickled"
+    )
     assert not marker.exists()
     (path / "ml2021_recordings_train.jsonl.gz").write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(DataError, match="ml2021_recordings_train.jsonl.gz is damaged or not JSON lines"):

@@ -93,7 +93,9 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
             deadline = time.monotonic() + 60
             while not address_file.exists():
-                assert time.monotonic() < deadline and all(p.poll() is None for p in running), (folder / "log").read_text()
+                assert time.monotonic() < deadline and all(p.poll() is None for p in running), (
+                    folder / "log"
+                ).read_text()
                 time.sleep(0.1)
             with Client(scheduler_file=str(address_file)) as client:
                 client.wait_for_workers(2, timeout=60)

@@ -46,7 +46,7 @@ def write(folder: Path, part: str, rows: list[dict[str, Any]], row_group_size: i
 
 
 def hub(tmp_path: Path, damaged: bool = True) -> Path:
-    """20 rows of train, 6 of dev, 14 of test, dev within test; in train one `file` twice, one corrupt, one empty text."""
+    """20 rows of train, 6 of dev, 14 of test with dev; train has one `file` twice, a corrupt row, an empty text."""
     folder = tmp_path / "hub" / "data"
     train = [row(tmp_path, i) for i in range(20)]
     dev = [row(tmp_path, i, "week2_1") for i in range(100, 106)]
