@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from lhotse_prep.features import SAMPLE_RATE, fbank, fbank_extractor
 from lhotse_prep.tokens import TokenTable
-from ml2021.asr.search.methods import search
 from ml2021.asr.export import export_onnx
 from ml2021.asr.load import load_model
 from ml2021.asr.model import AsrModel, num_parameters
+from ml2021.asr.search.methods import search
 from ml2021.asr.sherpa import SherpaConfig, decode_batch, open_recognizer
 from ml2021.config import DecodeConfig
 

@@ -27,9 +27,9 @@ import torch
 
 from lhotse_prep.config import load_config
 from lhotse_prep.features import SAMPLE_RATE, fbank
-from ml2021.asr.search.methods import search
 from ml2021.asr.load import load_model
 from ml2021.asr.long_form import recognise
+from ml2021.asr.search.methods import search
 from ml2021.config import DecodeConfig
 from ml2021.scoring.error_rate import ErrorRate, score
 

@@ -1,114 +1,131 @@
-"""What Lhotse's own validation lets pass: manifests that could run code, repeated ids, empty texts, damaged audio.
+"""What Lhotse's own validation lets pass: manifests that could run code, repeated ids, wrong texts, bad audio.
 
-python -m lhotse_prep.validate data/mini/manifests
+python -m lhotse_prep validate data/mini/manifests
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile as sf
-from lhotse import RecordingSet, SupervisionSet, load_manifest
+from lhotse import RecordingSet, SupervisionSet
 
-from lhotse_prep.corpora.source import PARTS, SAMPLE_RATE
+from lhotse_prep.audio import AudioReport
+from lhotse_prep.checks import (
+    AudioJob,
+    check_clipping,
+    check_overlap,
+    check_same_audio,
+    check_span,
+    check_text,
+    check_unique,
+    inspect,
+)
+from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.errors import DataError
-from lhotse_prep.stages import run_main
+from lhotse_prep.executor import Executor, SerialExecutor
+from lhotse_prep.findings import REJECTED, Finding, describe, settle
+from lhotse_prep.manifest_files import check_source, load_safely, write_manifest
+from lhotse_prep.source_config import CheckConfig
 
 logger = logging.getLogger(__name__)
-TOLERANCE = 0.025  # seconds that a supervision may reach past its recording
-_BLOCK = 1 << 20  # samples
+Manifests = Mapping[str, tuple[RecordingSet, SupervisionSet]]
 
 
 def validate_recordings_and_supervisions(recordings: RecordingSet, supervisions: SupervisionSet) -> None:
     """Raise DataError, naming the ids, where a manifest is not what later stages rely on; reads all audio."""
-    require_unique("recording", (r.id for r in recordings))
-    require_unique("supervision", (s.id for s in supervisions))
-    durations = {}
-    for recording in recordings:
-        check_sources(recording)
-        _check_audio(recording)
-        durations[recording.id] = recording.duration
-    for s in supervisions:
-        if s.recording_id not in durations:
-            raise DataError(f"supervision {s.id}: there is no recording {s.recording_id}")
-        if not (s.text or "").split():
-            raise DataError(f"supervision {s.id}: its text is empty")
-        if s.start < 0 or s.duration <= 0 or s.end > durations[s.recording_id] + TOLERANCE:
-            raise DataError(
-                f"supervision {s.id} spans {s.start:.3f}-{s.end:.3f} s, recording {s.recording_id} "
-                f"has {durations[s.recording_id]:.3f} s; make the manifests again from the audio that is there"
-            )
+    findings = find_faults({"train": (recordings, supervisions)}, CheckConfig(), SerialExecutor())
+    if errors := [f for f in findings if f.is_error]:
+        raise DataError(describe(errors))
 
 
-def require_unique(kind: str, ids: Iterable[str]) -> None:
-    """Raise DataError that lists ids that occur more than once."""
-    repeated = sorted(i for i, n in Counter(ids).items() if n > 1)
-    if repeated:
-        shown = ", ".join(repeated[:10])
-        raise DataError(f"{len(repeated)} {kind} ids occur more than once: {shown}; ids must be unique in a part")
+def find_faults(manifests: Manifests, limits: CheckConfig, executor: Executor) -> list[Finding]:
+    """Everything that is wrong with manifests, all audio read.
+
+    Args:
+      manifests: {part: (recordings, supervisions)}.
+      limits: of what passes for good data.
+      executor: where recordings are read.
+    Raises:
+      DataError: a recording's source is not a plain file.
+    """
+    findings: list[Finding] = []
+    digests: dict[str, dict[str, str]] = {}
+    for part, (recordings, supervisions) in manifests.items():
+        findings += check_unique("recording", part, (r.id for r in recordings))
+        findings += check_unique("supervision", part, (s.id for s in supervisions))
+        for recording in recordings:
+            check_sources(recording)
+        jobs = [AudioJob(r.id, part, Path(r.sources[0].source), limits, r.num_samples) for r in recordings]
+        digests[part] = {}
+        for job, report in zip(jobs, executor.map(inspect, jobs, f"reading {part}")):
+            if isinstance(report, AudioReport):
+                findings += check_clipping(job.id, part, report, limits)
+                digests[part][job.id] = report.digest
+            else:
+                findings.append(report)
+        findings += check_same_audio(part, digests[part])
+        findings += _supervision_faults(part, recordings, supervisions, limits)
+    return findings + check_overlap(digests)
 
 
 def check_sources(recording: Any) -> None:
     """Only plain files may be opened: Lhotse would run a `command` source, and fetch a `url`."""
     for source in recording.sources:
-        if source.type != "file" or str(source.source).startswith("pipe:"):
-            raise DataError(
-                f"recording {recording.id}: its audio source is of type {source.type!r}; only files are read here, "
-                "since a command in a manifest would be executed"
-            )
+        check_source(source.type, source.source, f"recording {recording.id}")
 
 
-def _check_audio(recording: Any) -> None:
-    path = Path(recording.sources[0].source)
-    if recording.sampling_rate != SAMPLE_RATE:
-        raise DataError(f"recording {recording.id}: {recording.sampling_rate} Hz, expected {SAMPLE_RATE}; run stage 0")
-    if not path.is_file():
-        raise DataError(f"recording {recording.id}: no file {path}")
-    num_samples, peak = 0, 0.0
-    try:
-        for block in sf.blocks(str(path), _BLOCK, dtype="float32"):
-            if not np.isfinite(block).all():
-                at = (num_samples + int(np.flatnonzero(~np.isfinite(block))[0])) / SAMPLE_RATE
-                raise DataError(
-                    f"recording {recording.id}: {path} has samples that are not numbers, first at {at:.2f} s"
-                )
-            peak = max(peak, float(np.abs(block).max(initial=0.0)))
-            num_samples += len(block)
-    except sf.LibsndfileError as e:
-        raise DataError(
-            f"recording {recording.id}: {path} is damaged after {num_samples / SAMPLE_RATE:.2f} s ({e})"
-        ) from e
-    if num_samples != recording.num_samples:
-        raise DataError(
-            f"recording {recording.id}: {path} has {num_samples} samples, its header or manifest says "
-            f"{recording.num_samples}; it was cut short or replaced: restore it or make the manifests again"
-        )
-    if peak == 0:
-        raise DataError(f"recording {recording.id}: {path} is silent from beginning to end")
+def validate_folder(
+    folder: Path, limits: CheckConfig, executor: Executor, out_dir: Path | None = None
+) -> dict[str, tuple[int, int]]:
+    """Check the manifests of a folder, also those of others.
 
-
-def main(argv: list[str]) -> None:
-    """Check the manifests of a folder."""
-    parser = argparse.ArgumentParser(prog="python -m lhotse_prep.validate", description=main.__doc__)
-    parser.add_argument(
-        "manifests", type=Path, help="folder with ml2021_recordings_*.jsonl.gz and ml2021_supervisions_*"
-    )
-    folder = parser.parse_args(argv).manifests
+    Args:
+      folder: with ml2021_recordings_{part}.jsonl.gz and ml2021_supervisions_{part}.jsonl.gz.
+      limits: of what passes for good data; with skip_bad, bad ones are left out of what is written.
+      executor: where recordings are read.
+      out_dir: with skip_bad, where the manifests of what is good go, and rejected.jsonl.
+    Returns:
+      {part: (recordings, supervisions)} that are good.
+    Raises:
+      DataError: a manifest is missing or could run code; errors that are not left out.
+    """
+    manifests: dict[str, tuple[RecordingSet, SupervisionSet]] = {}
     for part in PARTS:
-        paths = [folder / f"ml2021_{kind}_{part}.jsonl.gz" for kind in ("recordings", "supervisions")]
-        for path in paths:
-            if not path.is_file():
-                raise DataError(f"no {path}; stage 1 makes it")
-        recordings, supervisions = (load_manifest(p) for p in paths)
-        validate_recordings_and_supervisions(recordings, supervisions)
-        print(f"{part}: {len(recordings)} recordings, {len(supervisions)} supervisions, all good")
+        recordings = load_safely(folder / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
+        manifests[part] = (recordings, load_safely(folder / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet))
+    if limits.skip_bad and out_dir is None:
+        raise DataError("--skip-bad needs --out: where the manifests of what is good and rejected.jsonl go")
+    findings = find_faults(manifests, limits, executor)
+    num_rows = sum(len(recordings) for recordings, _ in manifests.values())
+    bad = settle(findings, num_rows, limits.policy(), out_dir or folder)
+    counts = {}
+    for part, (recordings, supervisions) in manifests.items():
+        good = [r for r in recordings if (part, r.id) not in bad]
+        ids = {r.id for r in good}
+        told = [s for s in supervisions if (part, s.id) not in bad and s.recording_id in ids]
+        if out_dir is not None:
+            write_manifest(out_dir / f"ml2021_recordings_{part}.jsonl.gz", good)
+            write_manifest(out_dir / f"ml2021_supervisions_{part}.jsonl.gz", told)
+        counts[part] = (len(good), len(told))
+        logger.info("%s: %d of %d recordings, %d of %d supervisions are good%s", part, len(good), len(recordings),
+                    len(told), len(supervisions), f" ({REJECTED} has the others)" if bad else "")  # fmt: skip
+    return counts
 
 
-if __name__ == "__main__":
-    run_main(main)
+def _supervision_faults(
+    part: str, recordings: RecordingSet, supervisions: SupervisionSet, limits: CheckConfig
+) -> list[Finding]:
+    seconds = {r.id: r.duration for r in recordings}
+    findings: list[Finding] = []
+    for s in supervisions:
+        if s.recording_id not in seconds:
+            message = f"there is no recording {s.recording_id}"
+            findings.append(Finding("no-recording", "supervision", s.id, part, message, "make the manifests again"))
+            continue
+        findings += check_span(s.id, part, s.start, s.end, s.recording_id, seconds[s.recording_id])
+        translation = ((s.custom or {}).get("translated_text") or {}).get("eng", "")
+        findings += check_text(s.id, part, s.text or "", translation, s.duration, limits)
+    return findings

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lhotse import CutSet, LilcomChunkyWriter, RecordingSet, SupervisionSegment, SupervisionSet, load_manifest
-from lhotse.utils import fastcopy
+from lhotse import CutSet, RecordingSet, SupervisionSegment, SupervisionSet, load_manifest
 
 from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.errors import DataError
-from lhotse_prep.features import fbank_extractor
+from lhotse_prep.executor import Executor, SerialExecutor
+from lhotse_prep.feature_files import store_features, with_storage_in
+from lhotse_prep.manifest_files import write_manifest
 from lhotse_prep.prep_config import WindowConfig
+from lhotse_prep.shar import write_shar
 from lhotse_prep.stages import write_json, write_jsonl
 from lhotse_prep.windows import make_windows
 
 logger = logging.getLogger(__name__)
 
 
-def write_windows(manifests: Path, aligned: Path, out_dir: Path, final_dir: Path, config: WindowConfig) -> None:
-    """Write ml2021_cuts_{part}.jsonl.gz with features, left_out.jsonl and scores.json.
+def write_windows(
+    manifests: Path, aligned: Path, out_dir: Path, final_dir: Path, config: WindowConfig,
+    executor: Executor | None = None,
+) -> None:  # fmt: skip
+    """Write ml2021_cuts_{part}.jsonl.gz with features, left_out.jsonl, scores.json and, if asked for, shar/.
 
     Training windows at other speeds go to files of their own, ml2021_cuts_train_sp0.9.jsonl.gz.
 
@@ -31,7 +35,9 @@ def write_windows(manifests: Path, aligned: Path, out_dir: Path, final_dir: Path
       out_dir: where to write.
       final_dir: where out_dir will be once the stage is done: the paths in the cuts are those.
       config: sizes and thresholds.
+      executor: where features are computed; here where None.
     """
+    executor = executor or SerialExecutor()
     left_out: list[dict[str, object]] = []
     scores: dict[str, object] = {}
     for part in PARTS:
@@ -45,8 +51,11 @@ def write_windows(manifests: Path, aligned: Path, out_dir: Path, final_dir: Path
             )
         speeds = config.speed_factors if part == "train" else ()
         for name, copy in [(part, cuts), *((f"{part}_sp{x:g}", cuts.perturb_speed(x)) for x in speeds)]:
-            stored = _with_features(copy, out_dir / f"feats_{name}", final_dir / f"feats_{name}")
-            stored.to_file(out_dir / f"ml2021_cuts_{name}.jsonl.gz")
+            stored = store_features(copy, out_dir / f"feats_{name}", executor)
+            placed = with_storage_in(stored, final_dir / f"feats_{name}")
+            write_manifest(out_dir / f"ml2021_cuts_{name}.jsonl.gz", placed)
+            if config.shar:
+                write_shar(stored, out_dir / "shar" / name, config.shard_size)
         left_out += [
             {
                 "id": s.id,
@@ -80,20 +89,6 @@ def _cut_part(
         cuts += list(made)
         dropped += left_out
     return CutSet.from_cuts(cuts), dropped
-
-
-def _with_features(cuts: CutSet, work_dir: Path, final_dir: Path) -> CutSet:
-    """Compute and store the features of each cut in work_dir, which will be final_dir."""
-    if not len(cuts):
-        return cuts
-    stored = cuts.compute_and_store_features(
-        fbank_extractor(), str(work_dir), storage_type=LilcomChunkyWriter, progress_bar=sys.stderr.isatty()
-    )
-    moved = []
-    for cut in stored:
-        path = final_dir.parent / Path(cut.features.storage_path).relative_to(work_dir.parent)
-        moved.append(fastcopy(cut, features=fastcopy(cut.features, storage_path=str(path))))
-    return CutSet.from_cuts(moved)
 
 
 def _summary(

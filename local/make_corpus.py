@@ -7,9 +7,11 @@ import logging
 import shutil
 from pathlib import Path
 
+from lhotse_prep.cli import add_executor_options, executor_config
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.corpora.mini import MiniConfig
 from lhotse_prep.errors import DataError
+from lhotse_prep.source_config import CheckConfig, CorpusConfig, ExecutorConfig
 from lhotse_prep.stages import Stage, run_main, stage_parser
 
 logger = logging.getLogger("make_corpus")
@@ -18,6 +20,7 @@ logger = logging.getLogger("make_corpus")
 def main(argv: list[str]) -> None:
     parser = stage_parser(__doc__ or "")
     parser.add_argument("--corpus", default="mini", help="mini, or a folder or table of lectures [%(default)s]")
+    add_executor_options(parser, ExecutorConfig())
     args = parser.parse_args(argv)
     if args.corpus == "mini":
         config = load_config(args.conf / "prep.yaml", "mini", MiniConfig)
@@ -32,14 +35,18 @@ def main(argv: list[str]) -> None:
     path = Path(args.corpus)
     if not path.exists():
         raise DataError(f"no corpus {path}; --corpus takes mini, a folder of lectures, or a .parquet table")
-    stage = Stage("corpus", args.data / "source", [], {"corpus": str(path.resolve()), "files": _fingerprint(path)})
+    corpus = load_config(args.conf / "prep.yaml", "corpus", CorpusConfig)
+    checks = load_config(args.conf / "prep.yaml", "checks", CheckConfig)
+    options = {"corpus": str(path.resolve()), "files": _fingerprint(path)}
+    options |= {"config": to_mapping(corpus), "checks": to_mapping(checks)}
+    stage = Stage("corpus", args.data / "source", [], options)
     if stage.is_done():
         return
-    from lhotse_prep.corpora.folder import import_folder
-    from lhotse_prep.corpora.parquet import find_tables, import_parquet
+    from lhotse_prep.corpora.detect import import_corpus
+    from lhotse_prep.executor import open_executor
 
-    with stage.work() as out:
-        (import_parquet if find_tables(path) else import_folder)(path, out)
+    with stage.work() as out, open_executor(executor_config(args)) as executor:
+        import_corpus(path, out, corpus, checks, executor)
 
 
 def _fingerprint(path: Path) -> list[tuple[str, int, int]]:

@@ -1,20 +1,29 @@
 #!/usr/bin/env python3
-"""Stage 1: Lhotse manifests of the lectures, checked."""
+"""Stage 1: Lhotse manifests of the lectures or utterances, checked; with `checks.skip_bad`, without the bad ones."""
 
 from __future__ import annotations
 
+from lhotse_prep.cli import add_executor_options, executor_config
+from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.source_config import CheckConfig, CorpusConfig, ExecutorConfig, TextConfig
 from lhotse_prep.stages import Input, Stage, run_main, stage_parser
 
 
 def main(argv: list[str]) -> None:
-    args = stage_parser(__doc__ or "").parse_args(argv)
-    stage = Stage("manifests", args.data / "manifests", [Input(args.data / "source", 0)], {})
+    parser = stage_parser(__doc__ or "")
+    add_executor_options(parser, ExecutorConfig())
+    args = parser.parse_args(argv)
+    text = load_config(args.conf / "prep.yaml", "text", TextConfig)
+    checks = load_config(args.conf / "prep.yaml", "checks", CheckConfig)
+    options = {"text": to_mapping(text), "checks": to_mapping(checks)}
+    stage = Stage("manifests", args.data / "manifests", [Input(args.data / "source", 0)], options)
     if stage.is_done():
         return
-    from lhotse_prep.manifests import prepare_ml2021
+    from lhotse_prep.executor import open_executor
+    from lhotse_prep.manifests import make_manifests
 
-    with stage.work() as out:
-        prepare_ml2021(args.data / "source", out)
+    with stage.work() as out, open_executor(executor_config(args)) as executor:
+        make_manifests(args.data / "source", out, CorpusConfig(), text, checks, executor)
 
 
 if __name__ == "__main__":

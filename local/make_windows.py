@@ -3,22 +3,27 @@
 
 from __future__ import annotations
 
+from lhotse_prep.cli import add_executor_options, executor_config
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.prep_config import WindowConfig
+from lhotse_prep.source_config import ExecutorConfig
 from lhotse_prep.stages import Input, Stage, run_main, stage_parser
 
 
 def main(argv: list[str]) -> None:
-    args = stage_parser(__doc__ or "").parse_args(argv)
+    parser = stage_parser(__doc__ or "")
+    add_executor_options(parser, ExecutorConfig())
+    args = parser.parse_args(argv)
     config = load_config(args.conf / "prep.yaml", "windows", WindowConfig)
     inputs = [Input(args.data / "manifests", 1), Input(args.data / "aligned", 3)]
     stage = Stage("windows", args.data / "cuts", inputs, to_mapping(config))
     if stage.is_done():
         return
+    from lhotse_prep.executor import open_executor
     from lhotse_prep.window_files import write_windows
 
-    with stage.work() as out:
-        write_windows(args.data / "manifests", args.data / "aligned", out, args.data / "cuts", config)
+    with stage.work() as out, open_executor(executor_config(args)) as executor:
+        write_windows(args.data / "manifests", args.data / "aligned", out, args.data / "cuts", config, executor)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from lhotse_prep.bitext_config import BitextConfig
 from lhotse_prep.config import from_mapping, load_config, to_mapping
 from lhotse_prep.corpora.mini import MiniConfig
 from lhotse_prep.prep_config import LangConfig, StretchConfig, WindowConfig
+from lhotse_prep.source_config import CheckConfig, CorpusConfig, TextConfig
 from ml2021.asr.lm.config import LmConfig
 from ml2021.asr.model import AsrModel, CtcModel, num_parameters
 from ml2021.config import AlignerConfig, AsrConfig, DecodeConfig, TransducerConfig
@@ -31,6 +32,9 @@ SECTIONS: dict[str, dict[str, type]] = {
         "stretches": StretchConfig,
         "windows": WindowConfig,
         "bitext": BitextConfig,
+        "corpus": CorpusConfig,
+        "text": TextConfig,
+        "checks": CheckConfig,
     },
     "asr": {"aligner": AlignerConfig, "asr": AsrConfig},
     "mt": {"mt": MtConfig, "translate": TranslateConfig},

@@ -241,7 +241,7 @@ class AlignerConfig:
     more_epochs: int = 2  # of each round after it; the alignment is made anew after each
     max_rounds: int = 8
     learned_confidence: float = 0.95  # median of the words', from which a second round or a later one is the last
-    min_steps: int = 350  # of the first round, in whole epochs: CTC loss stays flat for some hundred steps
+    min_steps: int = 500  # of the first round, in whole epochs: CTC loss stays flat for some hundred steps
     train_parts: tuple[str, ...] = ("train",)  # parts whose lectures train the aligner
     num_english_pieces: int = 150
     window_duration: float = 6.0  # seconds, of the windows that the aligner trains on

@@ -247,7 +247,7 @@ class Trainer:
         if state.bad_steps >= c.max_bad_steps:
             raise DataError(
                 f"{state.bad_steps} steps in a row had no finite loss; lower base_lr ({c.base_lr}), or look for NaN in "
-                f"the features of the utterances in {self.exp_dir}/bad-batches (python -m lhotse_prep.validate)"
+                f"the features of the utterances in {self.exp_dir}/bad-batches (python -m lhotse_prep validate)"
             )
 
     @torch.no_grad()

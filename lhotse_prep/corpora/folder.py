@@ -1,11 +1,20 @@
-"""A user's folder of lectures (NAME.wav or .flac, NAME.txt, NAME.en.txt, perhaps splits.yaml) -> a source folder."""
+"""A user's folder of lectures -> a source folder.
+
+NAME.{wav,flac,mp3,m4a,mp4} with NAME.txt and NAME.en.txt. No recording: a text-only lecture, for sentence pairs and
+language models; no translation: for the recogniser alone; neither text: for decoding alone. splits.yaml, where it is
+there, says which lecture is for what.
+"""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
+from lhotse_prep.audio import SUFFIXES, AudioError
 from lhotse_prep.corpora.source import (
+    ALL_PARTS,
+    DECODE,
     PARTS,
     SPLITS,
     TEXT_ONLY,
@@ -13,46 +22,96 @@ from lhotse_prep.corpora.source import (
     default_splits,
     find_audio,
     read_splits,
+    read_text,
     write_splits,
 )
 from lhotse_prep.errors import DataError
+from lhotse_prep.executor import Executor, SerialExecutor
+from lhotse_prep.findings import Finding, settle
+from lhotse_prep.source_config import CheckConfig
 
 logger = logging.getLogger(__name__)
 _TRANSLATION = ".en.txt"
 
 
-def import_folder(folder: Path, source_dir: Path) -> None:
-    """Copy the lectures of a folder. A lecture without a recording, but with both texts, is text-only.
+@dataclass(frozen=True)
+class _Job:
+    """One lecture to be copied or converted."""
+
+    folder: Path
+    source_dir: Path
+    name: str
+    part: str
+    limits: CheckConfig
+
+
+def import_folder(
+    folder: Path, source_dir: Path, limits: CheckConfig | None = None, executor: Executor | None = None
+) -> None:
+    """Copy the lectures of a folder, converting what is not 16 kHz mono WAV or FLAC.
 
     Raises:
-      DataError: no lectures, a recording without transcript, a lecture of splits.yaml that is not there.
+      DataError: no lectures, a lecture of splits.yaml that is not there, a translation without transcript, two
+        recordings of one name; recordings that cannot be used, where limits.skip_bad is off.
     """
+    limits = limits or CheckConfig()
     transcripts = {p.name[: -len(".txt")] for p in folder.glob("*.txt") if not p.name.endswith(_TRANSLATION)}
-    recordings = {p.stem for pattern in ("*.wav", "*.flac") for p in folder.glob(pattern)}
-    if not transcripts:
-        raise DataError(f"{folder} holds no lectures: expected NAME.wav or NAME.flac with NAME.txt and NAME.en.txt")
-    untold = sorted(recordings - transcripts)
-    if untold:
-        raise DataError(f"no transcript NAME.txt beside {', '.join(untold[:5])} ({len(untold)} in all) in {folder}")
-    if (folder / SPLITS).is_file():
-        splits = read_splits(folder / SPLITS)
-    else:
-        splits = default_splits(sorted(recordings)) | {TEXT_ONLY: sorted(transcripts - recordings)}
-    for part in (*PARTS, TEXT_ONLY):
-        for name in splits[part]:
-            if name not in transcripts:
-                raise DataError(f"lecture {name} of {SPLITS} ({part}) has no transcript {name}.txt in {folder}")
-            translation = folder / f"{name}{_TRANSLATION}"
-            add_lecture(
-                source_dir, name, None if part == TEXT_ONLY else find_audio(folder, name),
-                _text(folder / f"{name}.txt"), _text(translation) if translation.is_file() else "",
-            )  # fmt: skip
+    recordings = _recordings(folder)
+    if not transcripts and not recordings:
+        raise DataError(
+            f"{folder} holds no lectures: expected NAME.wav (or {', '.join(s[1:] for s in SUFFIXES[1:])}), NAME.txt, "
+            f"NAME{_TRANSLATION}"
+        )
+    translated = {p.name[: -len(_TRANSLATION)] for p in folder.glob(f"*{_TRANSLATION}")}
+    if alone := sorted(translated - transcripts):
+        raise DataError(f"{alone[0]}{_TRANSLATION} has no transcript {alone[0]}.txt beside it in {folder}")
+    splits = _splits(folder, recordings, transcripts)
+    jobs = [_Job(folder, source_dir, name, part, limits) for part in ALL_PARTS for name in splits[part]]
+    source_dir.mkdir(parents=True, exist_ok=True)
+    findings = [f for f in (executor or SerialExecutor()).map(_import_lecture, jobs, "lectures") if f]
+    bad = settle(findings, len(jobs), limits.policy(), source_dir)
+    splits = {part: [n for n in names if (part, n) not in bad] for part, names in splits.items()}
     write_splits(source_dir, splits)
     logger.info("%s: %s", folder, ", ".join(f"{part} {len(names)}" for part, names in splits.items()))
 
 
-def _text(path: Path) -> str:
+def _recordings(folder: Path) -> set[str]:
+    found: dict[str, str] = {}
+    for path in sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES):
+        if path.stem in found:
+            raise DataError(f"{found[path.stem]} and {path.name} are both a recording of {path.stem}; keep one")
+        found[path.stem] = path.name
+    return set(found)
+
+
+def _splits(folder: Path, recordings: set[str], transcripts: set[str]) -> dict[str, list[str]]:
+    """What splits.yaml says, checked; without it, by lecture."""
+    if not (folder / SPLITS).is_file():
+        decode, text = sorted(recordings - transcripts), sorted(transcripts - recordings)
+        if decode:
+            logger.info("no transcript beside %s (%d in all): for decoding only", ", ".join(decode[:5]), len(decode))
+        return default_splits(sorted(recordings & transcripts)) | {TEXT_ONLY: text, DECODE: decode}
+    splits = read_splits(folder / SPLITS)
+    for part, names in splits.items():
+        for name in names:
+            if part != DECODE and name not in transcripts:
+                raise DataError(
+                    f"lecture {name} of {SPLITS} ({part}) has no transcript {name}.txt in {folder}; "
+                    f"put it under {DECODE} to have it decoded only"
+                )
+            if part != TEXT_ONLY and name not in recordings:
+                raise DataError(f"lecture {name} of {SPLITS} ({part}) has no recording in {folder}")
+    return splits
+
+
+def _import_lecture(job: _Job) -> Finding | None:
+    """Copy or convert one lecture; what is wrong with its recording comes back as a finding."""
+    audio = None if job.part == TEXT_ONLY else find_audio(job.folder, job.name, SUFFIXES)
+    has_text = job.part in (*PARTS, TEXT_ONLY)
+    transcript = read_text(job.folder / f"{job.name}.txt") if has_text else None
+    translation = read_text(job.folder / f"{job.name}{_TRANSLATION}") if has_text else None
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise DataError(f"{path} is not UTF-8 (byte {e.start}); convert it") from e
+        add_lecture(job.source_dir, job.name, audio, transcript or "", translation or "", job.limits)
+    except AudioError as e:
+        return Finding(e.check, "lecture", job.name, job.part, e.message, e.remedy)
+    return None

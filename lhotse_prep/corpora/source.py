@@ -1,59 +1,93 @@
-"""The one form that every corpus is brought into: a folder of lectures.
+"""The one form that every corpus is brought into: a folder of recordings, texts and parts.
 
-`NAME.wav` or `NAME.flac` (16 kHz, mono), `NAME.txt`, `NAME.en.txt`, and `splits.yaml` with the lectures of each part:
-train, dev, test, and text (transcript and translation without a recording).
+Lectures: `NAME.wav` or `NAME.flac` (16 kHz, mono), `NAME.txt`, `NAME.en.txt`, and `splits.yaml` with the lectures of
+each part: train, dev, test, text (no recording) and decode (no text). Utterances: `utterances.jsonl`, one a line, with
+their audio in `audio/PART/`. Where lectures are made of utterances whose place is known, `segments.jsonl` has it.
 """
 
 from __future__ import annotations
 
-import io
 import logging
-import math
-import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import soundfile as sf
 import yaml
 
+from lhotse_prep.audio import READ_AS_IS, SAMPLE_RATE, store_audio
 from lhotse_prep.errors import DataError
-from lhotse_prep.stages import whole_file, write_text
+from lhotse_prep.source_config import CheckConfig
+from lhotse_prep.stages import read_jsonl, write_text
 
+__all__ = ["DECODE", "PARTS", "SAMPLE_RATE", "SEGMENTS", "SPLITS", "TEXT_ONLY", "UTTERANCES", "SourceLecture"]
 logger = logging.getLogger(__name__)
-SAMPLE_RATE = 16_000
 PARTS = ("train", "dev", "test")
 TEXT_ONLY = "text"
+DECODE = "decode"
+ALL_PARTS = (*PARTS, TEXT_ONLY, DECODE)
 SPLITS = "splits.yaml"
+UTTERANCES = "utterances.jsonl"
+SEGMENTS = "segments.jsonl"
 
 
 @dataclass(frozen=True)
 class SourceLecture:
-    """A lecture of a source folder."""
+    """A lecture of a source folder, or an utterance."""
 
     id: str
     part: str
     audio: Path | None
-    transcript: str
+    transcript: str  # empty only in the part decode, or where it is missing
     translation: str  # may be empty
+    lecture: str | None = None  # of an utterance, the lecture that it is from, where its file name tells
+    number: int | None = None  # and its place there
+    is_utterance: bool = False
 
 
-def add_lecture(source_dir: Path, lecture: str, audio: Path | bytes | None, transcript: str, translation: str) -> None:
-    """Write one lecture's files; audio that is not 16 kHz mono WAV or FLAC is converted, and that is logged."""
-    if not lecture or "/" in lecture or lecture.startswith(".") or any(c.isspace() for c in lecture):
-        raise DataError(f"{lecture!r} cannot name a lecture: it must be a plain file name without spaces")
+def add_lecture(
+    source_dir: Path, lecture: str, audio: Path | bytes | memoryview | None, transcript: str, translation: str,
+    limits: CheckConfig | None = None,
+) -> None:  # fmt: skip
+    """Write one lecture's files; audio that is not 16 kHz mono WAV or FLAC is converted, and that is logged.
+
+    Raises:
+      DataError: the name cannot be a file's; the audio cannot be used (AudioError).
+    """
+    check_name(lecture)
     source_dir.mkdir(parents=True, exist_ok=True)
     if audio is not None:
-        _write_audio(source_dir, lecture, audio)
-    write_text(source_dir / f"{lecture}.txt", transcript.strip() + "\n")
+        keep_audio(audio, source_dir, lecture, limits or CheckConfig())
+    if transcript.strip():
+        write_text(source_dir / f"{lecture}.txt", transcript.strip() + "\n")
     if translation.strip():
         write_text(source_dir / f"{lecture}.en.txt", translation.strip() + "\n")
 
 
+def check_name(name: str) -> None:
+    """Raise DataError where a lecture or utterance is called what no file can be called."""
+    if not name or "/" in name or "\0" in name or name.startswith(".") or any(c.isspace() for c in name):
+        raise DataError(f"{name!r} cannot name a lecture: it must be a plain file name without spaces")
+
+
+def keep_audio(audio: Path | bytes | memoryview, folder: Path, name: str, limits: CheckConfig) -> Path:
+    """Store a recording as NAME.wav or NAME.flac; bytes go to disk first, as they are, and are read from there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(audio, Path):
+        return store_audio(audio, folder, name, limits)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as work:
+        raw = Path(work) / name
+        raw.write_bytes(audio)
+        stored = store_audio(raw, Path(work), f"{name}.stored", limits)
+        path = folder / f"{name}{stored.suffix}"
+        stored.replace(path)
+    return path
+
+
 def write_splits(source_dir: Path, splits: Mapping[str, Sequence[str]]) -> None:
     """Write splits.yaml; every part is there, empty or not."""
-    content = {part: list(splits.get(part, [])) for part in (*PARTS, TEXT_ONLY)}
+    content = {part: list(splits.get(part, [])) for part in ALL_PARTS}
     write_text(source_dir / SPLITS, yaml.safe_dump(content, sort_keys=False))
 
 
@@ -67,10 +101,9 @@ def read_splits(path: Path) -> dict[str, list[str]]:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as e:
         raise DataError(f"{path} cannot be read: {' '.join(str(e).split())}") from e
-    known = (*PARTS, TEXT_ONLY)
-    if not isinstance(content, dict) or set(content) - set(known):
-        raise DataError(f"{path} must map {', '.join(known)} to lists of lectures")
-    splits = {part: [str(x) for x in content.get(part) or []] for part in known}
+    if not isinstance(content, dict) or set(content) - set(ALL_PARTS):
+        raise DataError(f"{path} must map {', '.join(ALL_PARTS)} to lists of lectures")
+    splits = {part: [str(x) for x in content.get(part) or []] for part in ALL_PARTS}
     seen: dict[str, str] = {}
     for part, lectures in splits.items():
         for lecture in lectures:
@@ -94,34 +127,71 @@ def default_splits(lectures: Sequence[str]) -> dict[str, list[str]]:
     }
 
 
+def is_source(folder: Path) -> bool:
+    """True for a folder in this form: its parts are listed, and all its audio is 16 kHz mono WAV or FLAC by name."""
+    import soundfile as sf
+
+    if (folder / UTTERANCES).is_file():
+        return True
+    if not (folder / SPLITS).is_file():
+        return False
+    for part, names in read_splits(folder / SPLITS).items():
+        for name in names if part != TEXT_ONLY else []:
+            audio = find_audio(folder, name)
+            if audio is None:
+                return not any((folder / f"{name}{s}").is_file() for s in (".mp3", ".m4a", ".mp4"))
+            try:
+                info = sf.info(str(audio))
+            except sf.LibsndfileError:
+                continue  # damaged: said where it is read
+            if info.samplerate != SAMPLE_RATE or info.channels != 1:
+                return False
+    return True
+
+
 def read_source(source_dir: Path) -> list[SourceLecture]:
-    """All lectures of a source folder, in the order of splits.yaml.
+    """All lectures of a source folder, in the order of splits.yaml, then its utterances.
+
+    A transcript that is missing is empty here: what that means is for the checks of stage 1 to say.
 
     Raises:
-      DataError: a file of a lecture is missing or its text is empty.
+      DataError: a recording is missing, a file is not UTF-8, a text-only lecture has no transcript.
     """
+    splits = source_dir / SPLITS
     lectures = []
-    for part, names in read_splits(source_dir / SPLITS).items():
+    for part, names in (read_splits(splits) if splits.is_file() else {}).items():
         for name in names:
             audio = None if part == TEXT_ONLY else find_audio(source_dir, name)
             if part != TEXT_ONLY and audio is None:
                 raise DataError(f"lecture {name} ({part}): no recording {name}.wav or {name}.flac in {source_dir}")
-            transcript = _read_text(source_dir / f"{name}.txt")
-            if transcript is None or not transcript.split():
-                raise DataError(f"lecture {name}: its transcript {source_dir / name}.txt is missing or empty")
-            translation = _read_text(source_dir / f"{name}.en.txt") or ""
-            if part == TEXT_ONLY and not translation.split():
-                raise DataError(f"lecture {name} has neither recording nor translation {name}.en.txt: nothing to learn")
+            transcript = read_text(source_dir / f"{name}.txt") or ""
+            if part == TEXT_ONLY and not transcript.split():
+                raise DataError(
+                    f"lecture {name} ({part}): its transcript {name}.txt is missing or empty: nothing to learn"
+                )
+            translation = read_text(source_dir / f"{name}.en.txt") or ""
             lectures.append(SourceLecture(name, part, audio, transcript, translation))
-    return lectures
+    if not splits.is_file() and not (source_dir / UTTERANCES).is_file():
+        raise DataError(f"{source_dir} has neither {SPLITS} nor {UTTERANCES}: stage 0 makes them")
+    return lectures + _read_utterances(source_dir)
 
 
-def find_audio(folder: Path, name: str) -> Path | None:
+def read_segments(source_dir: Path) -> dict[str, list[dict[str, Any]]]:
+    """{lecture: its utterances in order, with "begin" and "end" in samples}; empty where none are known."""
+    segments: dict[str, list[dict[str, Any]]] = {}
+    if (source_dir / SEGMENTS).is_file():
+        for row in read_jsonl(source_dir / SEGMENTS):
+            segments.setdefault(row["lecture"], []).append(row)
+    return segments
+
+
+def find_audio(folder: Path, name: str, suffixes: Sequence[str] = READ_AS_IS) -> Path | None:
     """The recording of a lecture, or None."""
-    return next((p for p in (folder / f"{name}.wav", folder / f"{name}.flac") if p.is_file()), None)
+    return next((p for p in (folder / f"{name}{s}" for s in suffixes) if p.is_file()), None)
 
 
-def _read_text(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
+    """A text file's content; None where there is no such file."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -130,47 +200,12 @@ def _read_text(path: Path) -> str | None:
         raise DataError(f"{path} is not UTF-8 (byte {e.start}); convert it") from e
 
 
-def _write_audio(source_dir: Path, lecture: str, audio: Path | bytes) -> None:
-    """Bytes as they are where they are 16 kHz mono WAV or FLAC, else converted to FLAC."""
-    what = audio if isinstance(audio, Path) else f"the table's audio of {lecture}"
-    try:
-        info = sf.info(str(audio) if isinstance(audio, Path) else io.BytesIO(audio))
-    except (sf.LibsndfileError, TypeError) as e:
-        raise DataError(f"lecture {lecture}: {what} cannot be read as audio ({e}); convert it to WAV or FLAC") from e
-    if info.frames == 0:
-        raise DataError(f"lecture {lecture}: {what} holds no samples")
-    if info.samplerate == SAMPLE_RATE and info.channels == 1 and info.format in ("WAV", "FLAC"):
-        path = source_dir / f"{lecture}.{info.format.lower()}"
-        if isinstance(audio, Path):
-            shutil.copyfile(audio, path)
-        else:
-            with whole_file(path, "wb") as f:
-                f.write(audio)
-        return
-    logger.info("%s: %d Hz, %d channels, %s converted to 16 kHz mono FLAC",
-                lecture, info.samplerate, info.channels, info.format)  # fmt: skip
-    _convert(audio, info.samplerate, source_dir / f"{lecture}.flac")
-
-
-def _convert(audio: Path | bytes, rate: int, path: Path) -> None:
-    """Mix to mono and resample, a minute at a time with a second on both sides, so that seams are not heard."""
-    import torch
-    from torchaudio.functional import resample
-
-    minute, second = 60 * rate, rate  # whole seconds are whole samples at both rates
-    step = rate // math.gcd(rate, SAMPLE_RATE)
-    assert second % step == 0
-    temporary = path.with_name(f".{path.name}.tmp.flac")
-    with (
-        sf.SoundFile(str(audio) if isinstance(audio, Path) else io.BytesIO(audio)) as source,
-        sf.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as out,
-    ):
-        for begin in range(0, source.frames, minute):
-            left = min(second, begin)
-            source.seek(begin - left)
-            samples = source.read(left + minute + second, dtype="float32", always_2d=True).mean(axis=1)
-            piece = resample(torch.from_numpy(samples), rate, SAMPLE_RATE).numpy()
-            first = left * SAMPLE_RATE // rate
-            count = math.ceil(min(minute, source.frames - begin) * SAMPLE_RATE / rate)
-            out.write(np.clip(piece[first : first + count], -1.0, 1.0))
-    temporary.replace(path)
+def _read_utterances(source_dir: Path) -> list[SourceLecture]:
+    path = source_dir / UTTERANCES
+    return [
+        SourceLecture(
+            row["id"], row["part"], source_dir / row["audio"], row["text"], row["translation"],
+            row["lecture"], row["number"], is_utterance=True,
+        )
+        for row in (read_jsonl(path) if path.is_file() else [])
+    ]  # fmt: skip

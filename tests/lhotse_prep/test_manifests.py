@@ -10,11 +10,12 @@ import soundfile as sf
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet, load_manifest
 from lhotse.qa import validate_recordings_and_supervisions as lhotse_validate
 
+from lhotse_prep.cli import main
 from lhotse_prep.corpora.source import write_splits
 from lhotse_prep.errors import DataError
 from lhotse_prep.manifests import prepare_ml2021
 from lhotse_prep.stages import read_jsonl
-from lhotse_prep.validate import main, validate_recordings_and_supervisions
+from lhotse_prep.validate import validate_recordings_and_supervisions
 
 RATE = 16_000
 
@@ -45,7 +46,7 @@ def test_lecture_becomes_recording_and_supervision(tmp_path: Path) -> None:
     assert supervisions["a"].custom["translated_text"]["eng"] == "We talk about BERT."
     assert list(manifests) == ["train", "dev", "test"] and len(manifests["dev"]["recordings"]) == 0
     assert read_jsonl(tmp_path / "out" / "texts.jsonl") == [{"id": "t", "text": "文 字", "translation": "Text."}]
-    main([str(tmp_path / "out")])
+    main(["validate", str(tmp_path / "out")])
 
 
 def test_damaged_audio_is_refused_with_the_lecture(tmp_path: Path) -> None:
@@ -59,13 +60,13 @@ def test_damaged_audio_is_refused_with_the_lecture(tmp_path: Path) -> None:
     prepare_ml2021(source, tmp_path / "out")
     (source / "d.wav").write_bytes((source / "d.wav").read_bytes()[:20_000])
     with pytest.raises(DataError, match="recording d.*(cut short|damaged)"):
-        main([str(tmp_path / "out")])
+        main(["validate", str(tmp_path / "out")])
 
 
 def test_transcript_of_punctuation_alone_is_refused(tmp_path: Path) -> None:
     source = make_source(tmp_path / "in", a=noise())
     (source / "a.txt").write_text("。，！")
-    with pytest.raises(DataError, match="lecture a"):
+    with pytest.raises(DataError, match="supervision a: its text is empty, or punctuation alone"):
         prepare_ml2021(source, tmp_path / "out")
 
 
@@ -87,13 +88,13 @@ def test_what_lhotse_lets_pass_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="recording c.*command"):
         check([command], [])
     assert not marker.exists()
-    with pytest.raises(DataError, match="recording ids occur more than once: r"):
+    with pytest.raises(DataError, match="recording r: its id occurs more than once in train"):
         check(recordings * 2, supervisions)
-    with pytest.raises(DataError, match="supervision ids occur more than once: s"):
+    with pytest.raises(DataError, match="supervision s: its id occurs more than once in train"):
         check(recordings, supervisions * 2)
     with pytest.raises(DataError, match="supervision e: its text is empty"):
         check(recordings, [SupervisionSegment("e", "r", 0.0, 1.0, text=" ")])
-    with pytest.raises(DataError, match="supervision l spans 0.500-1.500 s, recording r has 1.000 s"):
+    with pytest.raises(DataError, match="supervision l: spans 0.500-1.500 s, recording r has 1.000 s"):
         check(recordings, [SupervisionSegment("l", "r", 0.5, 1.0, text="我")])
     with pytest.raises(DataError, match="no recording x"):
         check(recordings, [SupervisionSegment("s", "x", 0.0, 1.0, text="我")])

@@ -19,6 +19,7 @@ from lhotse_prep.confidence import confidence_report, report_line
 from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import SAMPLE_RATE
+from lhotse_prep.given_times import given_report, read_given
 from lhotse_prep.hypotheses import write_ctm
 from lhotse_prep.prep_config import StretchConfig
 from lhotse_prep.stages import write_json, write_jsonl
@@ -51,7 +52,8 @@ def align_corpus(
 ) -> None:
     """Write ml2021_supervisions_{part}.jsonl.gz, ml2021_{part}.ctm, confidence.jsonl and scores.json.
 
-    An aligner that is trained here is kept in out_dir/aligner.
+    An aligner that is trained here is kept in out_dir/aligner. Lectures whose utterances have exact times in stage 1's
+    manifests take those, and are not aligned.
 
     Args:
       manifests: stage 1's folder.
@@ -60,21 +62,25 @@ def align_corpus(
       config: the acoustic model and its training.
       stretch_config: where supervisions end.
     """
-    sources = []
+    sources, given = [], {part: read_given(manifests, part) for part in PARTS}
     for part in PARTS:
         recordings = load_manifest(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
         for s in load_manifest(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet):
-            sources.append(_Source(s, Path(recordings[s.recording_id].sources[0].source), part))
+            if s.recording_id not in given[part]:
+                sources.append(_Source(s, Path(recordings[s.recording_id].sources[0].source), part))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.model:
+    times: dict[str, WordTimes] = {}
+    regions: dict[str, NDArray[np.int64]] = {}
+    if config.model and sources:
         heard = [(x.supervision.id, x.samples, (x.supervision.text or "").split()) for x in sources]
         times, regions = times_of_model(Path(config.model), heard, config, device)
-    else:
+    elif sources:
         times, regions = _trained(sources, out_dir / "aligner", config, device)
     reports, errors = [], []
     for part in PARTS:
         own = [x.supervision for x in sources if x.part == part]
-        stretches = []
+        stretches = [s for exact in given[part].values() for s in exact]
+        reports += [given_report(recording, exact) for recording, exact in given[part].items()]
         for s in own:
             stretches += (made := make_stretches(s, times[s.id], regions[s.id] / SAMPLE_RATE, stretch_config))
             errors += _errors(made, truth / f"{s.id}.json")
@@ -82,9 +88,10 @@ def align_corpus(
             logger.info("%s", report_line(reports[-1]))
         SupervisionSet.from_segments(stretches).to_file(out_dir / f"ml2021_supervisions_{part}.jsonl.gz")
         write_ctm(out_dir / f"ml2021_{part}.ctm", stretches)
-        logger.info("%s: %d lectures, %d supervisions", part, len(own), len(stretches))
+        logger.info("%s: %d recordings aligned, %d with exact times, %d supervisions",
+                    part, len(own), len(given[part]), len(stretches))  # fmt: skip
     write_jsonl(out_dir / "confidence.jsonl", reports)
-    write_json(out_dir / "scores.json", _counts(times) | _summary(errors))
+    write_json(out_dir / "scores.json", (_counts(times) if times else {}) | _summary(errors))
 
 
 def _trained(

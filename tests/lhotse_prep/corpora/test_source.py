@@ -15,6 +15,8 @@ from lhotse_prep.corpora.folder import import_folder
 from lhotse_prep.corpora.parquet import import_parquet
 from lhotse_prep.corpora.source import default_splits, read_source, read_splits
 from lhotse_prep.errors import DataError
+from lhotse_prep.source_config import CheckConfig
+from lhotse_prep.stages import read_jsonl
 
 RATE = 16_000
 
@@ -74,7 +76,7 @@ def test_other_rates_and_channels_are_converted_without_seams(tmp_path: Path, ra
 
 
 def break_transcript(folder: Path) -> None:
-    (folder / "b.txt").unlink()
+    (folder / "b.txt").unlink()  # its translation stays
 
 
 def break_encoding(folder: Path) -> None:
@@ -89,6 +91,10 @@ def break_splits(folder: Path) -> None:
     (folder / "splits.yaml").write_text("train: [a]\ntest: [nowhere]\n")
 
 
+def two_recordings(folder: Path) -> None:
+    (folder / "b.flac").write_bytes(b"")
+
+
 def double_split(folder: Path) -> None:
     (folder / "splits.yaml").write_text("train: [a, b]\ntest: [b]\n")
 
@@ -99,6 +105,7 @@ def double_split(folder: Path) -> None:
         (break_transcript, ["b", "transcript"]),
         (break_encoding, ["b.txt", "UTF-8"]),
         (break_audio, ["lecture b", "audio"]),
+        (two_recordings, ["b.flac", "b.wav", "keep one"]),
         (break_splits, ["nowhere", "splits.yaml"]),
         (double_split, ["b", "train", "test"]),
     ],
@@ -111,6 +118,31 @@ def test_damaged_folder_is_named(tmp_path: Path, damage: Callable[[Path], None],
     assert all(word in str(error.value) for word in words), error.value
 
 
+def test_what_each_lecture_is_for_follows_from_what_it_has(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "in")
+    (folder / "a.en.txt").unlink()  # recogniser only
+    (folder / "unheard.txt").write_text("文 字")  # language model only
+    sf.write(folder / "untold.wav", tone(0.5), RATE)  # decoding only
+    import_folder(folder, tmp_path / "out")
+    lectures = {x.id: (x.part, bool(x.audio), bool(x.transcript), bool(x.translation)) for x in
+                read_source(tmp_path / "out")}  # fmt: skip
+    assert lectures == {
+        "a": ("train", True, True, False), "b": ("dev", True, True, True), "c": ("test", True, True, True),
+        "unheard": ("text", False, True, False), "untold": ("decode", True, False, False),
+    }  # fmt: skip
+
+
+def test_bad_recording_is_left_out_when_asked(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "in")
+    break_audio(folder)
+    with pytest.raises(DataError, match=r"1 of 3 are bad \(33.3%\), more than --max-rejected 0.05"):
+        import_folder(folder, tmp_path / "out", CheckConfig(skip_bad=True))
+    import_folder(folder, tmp_path / "out", CheckConfig(skip_bad=True, max_rejected=0.4))
+    assert [x.id for x in read_source(tmp_path / "out")] == ["a", "c"]
+    (row,) = read_jsonl(tmp_path / "out" / "rejected.jsonl")
+    assert (row["id"], row["part"], row["check"]) == ("b", "dev", "unreadable")
+
+
 def test_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with pytest.raises(DataError, match="holds no lectures"):
@@ -120,7 +152,9 @@ def test_empty_folder(tmp_path: Path) -> None:
 def test_table_of_one_part_is_split_by_lecture(tmp_path: Path) -> None:
     make_table(tmp_path / "in" / "data" / "test-00000-of-00001.parquet", tmp_path, ["w1", "w2"])
     import_parquet(tmp_path / "in", tmp_path / "out")
-    assert read_splits(tmp_path / "out" / "splits.yaml") == {"train": ["w1"], "dev": [], "test": ["w2"], "text": []}
+    assert read_splits(tmp_path / "out" / "splits.yaml") == {
+        "train": ["w1"], "dev": [], "test": ["w2"], "text": [], "decode": []
+    }  # fmt: skip
     assert (tmp_path / "out" / "w1.flac").read_bytes() == (tmp_path / "x.flac").read_bytes()
 
 
@@ -128,13 +162,15 @@ def test_parts_of_a_table_are_kept(tmp_path: Path) -> None:
     for part, name in (("train", "a"), ("validation", "b"), ("test", "c")):
         make_table(tmp_path / "in" / f"{part}-00000-of-00001.parquet", tmp_path, [name])
     import_parquet(tmp_path / "in", tmp_path / "out")
-    assert read_splits(tmp_path / "out" / "splits.yaml") == {"train": ["a"], "dev": ["b"], "test": ["c"], "text": []}
+    assert read_splits(tmp_path / "out" / "splits.yaml") == {
+        "train": ["a"], "dev": ["b"], "test": ["c"], "text": [], "decode": []
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"file": ["a.flac", "a.flac"]}, ["lecture a", "unique"]),
+        ({"file": ["a.flac", "a.flac"]}, ["lecture a", "row 0", "row 1", "unique"]),
         ({"audio": [{"bytes": b"", "path": None}] * 2}, ["row 0", "audio is empty"]),
         ({"audio": [{"bytes": None, "path": "../outside.flac"}] * 2}, ["row 0", "outside.flac"]),
         ({"audio": [{"bytes": b"junk", "path": "a"}] * 2}, ["a", "cannot be read as audio"]),

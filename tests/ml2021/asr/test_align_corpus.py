@@ -12,6 +12,8 @@ import soundfile as sf
 from lhotse import SupervisionSet, load_manifest
 
 from lhotse_prep.errors import DataError
+from lhotse_prep.given_times import make_segments
+from lhotse_prep.manifest_files import write_manifest
 from lhotse_prep.manifests import prepare_ml2021
 from lhotse_prep.prep_config import StretchConfig
 from lhotse_prep.stages import read_jsonl
@@ -30,7 +32,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source, rows = tmp_path / "source", []
     source.mkdir()
     for name, onset in ONSETS.items():
-        sf.write(source / f"{name}.flac", np.random.default_rng(0).normal(0, 0.1, 12 * 16_000), 16_000)
+        sf.write(source / f"{name}.flac", np.random.default_rng(len(rows)).normal(0, 0.1, 12 * 16_000), 16_000)
         text = WORDS * 3 + (UNSPOKEN if name == "week2" else [])
         (source / f"{name}.txt").write_text(" ".join(text), encoding="utf-8")
         (source / f"{name}.en.txt").write_text("a translation", encoding="utf-8")
@@ -76,3 +78,27 @@ def test_lecture_that_the_words_do_not_fit_is_named(corpus: Path) -> None:
     with pytest.raises(DataError, match="lecture week3 is not in"):
         align_corpus(corpus / "manifests", corpus / "truth", corpus / "aligned", AlignerConfig(model=str(path)),
                      StretchConfig())  # fmt: skip
+
+
+def test_exact_times_take_the_place_of_an_alignment(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A lecture that is made of known utterances needs no words with times, and the others are aligned as ever."""
+    lecture = load_manifest(corpus / "manifests/ml2021_supervisions_test.jsonl.gz", SupervisionSet)["week3"]
+    halves = [
+        {"id": f"u{i}", "begin": 96_000 * i, "end": 96_000 * (i + 1), "text": " ".join((WORDS * 3)[12 * i : 12 if i == 0 else None]),
+         "translation": "half", "in_dev": False}
+        for i in range(2)
+    ]  # fmt: skip
+    words = WORDS * 3
+    write_manifest(corpus / "manifests/ml2021_segments_test.jsonl.gz", make_segments(lecture, halves))
+    path, out = corpus / "hyp.ctm", corpus / "aligned"
+    path.write_text("\n".join(x for x in path.read_text(encoding="utf-8").splitlines() if "week3" not in x))
+    out.mkdir()
+    with caplog.at_level(logging.INFO):
+        align_corpus(corpus / "manifests", corpus / "truth", out, AlignerConfig(model=str(path)), StretchConfig())
+    test = load_manifest(out / "ml2021_supervisions_test.jsonl.gz", SupervisionSet)
+    assert [(s.start, s.end, s.text.split()) for s in test] == [(0, 6, words[:12]), (6, 12, words[12:])]
+    assert len(load_manifest(out / "ml2021_supervisions_train.jsonl.gz", SupervisionSet)) >= 1
+    assert "test: 0 recordings aligned, 1 with exact times, 2 supervisions" in caplog.messages
+    assert {r["id"]: r.get("exact", False) for r in read_jsonl(out / "confidence.jsonl")} == {
+        "week1": False, "week2": False, "week3": True,
+    }  # fmt: skip

@@ -1,0 +1,119 @@
+"""Peak memory of stages 0 and 1 on a table of long lectures, which is made on disk and taken away again.
+
+python benchmarks/prep_memory.py --lectures 20 --seconds 4310
+python benchmarks/prep_memory.py --lectures 100000 --seconds 0.5 --kind utterances
+
+Prints one row of a table. 20 lectures of 4310 s take 3.2 GB of disk: the table, and the recordings taken from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile as sf
+
+PROJECT = Path(__file__).resolve().parents[1]
+RATE = 16_000
+SHARD = 500 << 20  # bytes of a table; the hub makes shards of that size, in row groups of 100 rows
+SCHEMA = pa.schema([
+    ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+    ("transcription", pa.string()), ("translation", pa.string()), ("file", pa.string()),
+])  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lectures", type=int, default=20, help="rows [%(default)s]")
+    parser.add_argument("--seconds", type=float, default=4310, help="of each [%(default)s]")
+    parser.add_argument("--kind", choices=("long", "utterances"), default="long")
+    parser.add_argument("--num-jobs", type=int, default=1)
+    parser.add_argument("--work", type=Path, help="folder with room, a temporary one where not given")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.work) as work:
+        tables, out = Path(work) / "tables", Path(work) / "out"
+        num_bytes = make_tables(tables, args.lectures, args.seconds)
+        command = [sys.executable, "-m", "lhotse_prep", "manifests", str(tables), str(out), "--kind", args.kind]
+        environment = os.environ | {"PYTHONPATH": f"{PROJECT}:{PROJECT / 'egs'}"}
+        begin = time.monotonic()
+        process = subprocess.Popen([*command, "--num-jobs", str(args.num_jobs)], env=environment)
+        peak = Peak(process.pid)
+        if process.wait():
+            sys.exit("the manifests were not made")
+        peak.stop()
+        print(
+            "| rows | seconds each | GB of tables | jobs | peak MB, all processes | wall s |\n|---|---|---|---|---|---|"
+        )
+        print(f"| {args.lectures} | {args.seconds:g} | {num_bytes / 1e9:.2f} | {args.num_jobs} | {peak.mb:.0f} "
+              f"| {time.monotonic() - begin:.0f} |")  # fmt: skip
+
+
+class Peak:
+    """Resident memory of a process and its children together, looked at twenty times a second."""
+
+    def __init__(self, pid: int) -> None:
+        self.mb, self._process, self._ended = 0.0, psutil.Process(pid), threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more looking."""
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.05):
+            try:
+                family = [self._process, *self._process.children(recursive=True)]
+                self.mb = max(self.mb, sum(p.memory_info().rss for p in family) / 1e6)
+            except psutil.Error:
+                continue
+
+
+def make_tables(folder: Path, num_rows: int, seconds: float) -> int:
+    """Write test-NNNNN.parquet as the hub does; the size of all in bytes."""
+    folder.mkdir(parents=True)
+    batch: list[dict[str, object]] = []
+    size, number, total = 0, 0, 0
+    for row in _rows(num_rows, seconds):
+        batch.append(row)
+        size += len(row["audio"]["bytes"])  # type: ignore[index]
+        if size > SHARD:
+            total += _write(folder, number, batch)
+            batch, size, number = [], 0, number + 1
+    return total + (_write(folder, number, batch) if batch else 0)
+
+
+def _write(folder: Path, number: int, batch: list[dict[str, object]]) -> int:
+    path = folder / f"test-{number:05d}.parquet"
+    pq.write_table(pa.Table.from_pylist(batch, SCHEMA), path, row_group_size=100, compression="none")
+    return path.stat().st_size
+
+
+def _rows(num_rows: int, seconds: float) -> Iterator[dict[str, object]]:
+    """Noise of 9 bits, which FLAC takes to the size that it takes speech to."""
+    rng = np.random.default_rng(0)
+    for i in range(num_rows):
+        out = io.BytesIO()
+        pcm = rng.integers(-256, 256, int(seconds * RATE), dtype=np.int16)
+        sf.write(out, pcm, RATE, format="FLAC", subtype="PCM_16", compression_level=0)
+        yield {
+            "audio": {"bytes": out.getvalue(), "path": f"week{i}_1.flac"}, "file": f"week{i}_1.flac",
+            "transcription": " ".join("我們講機器學習" * max(1, int(seconds / 2))), "translation": "We talk about it. ",
+        }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

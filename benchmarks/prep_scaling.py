@@ -1,0 +1,97 @@
+"""Does the cost model of docs/scaling.md hold? CPU seconds and bytes of stages 0, 1 and 4 at three sizes.
+
+python benchmarks/prep_scaling.py
+
+A stage costs `start + rate * hours`: both are measured at the smallest and the largest of --calibrate, in utterances of
+five seconds whose times are known, and the sizes of --hours are then predicted before they are run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile as sf
+
+PROJECT = Path(__file__).resolve().parents[1]
+RATE, SECONDS = 16_000, 5
+STAGES = ("manifests", "align", "windows")
+Cost = dict[str, float]  # CPU seconds of each stage, bytes by kind
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calibrate", type=float, nargs=2, default=[0.02, 0.2], help="hours [%(default)s]")
+    parser.add_argument("--hours", type=float, nargs=3, default=[0.05, 0.3, 1.0], help="sizes [%(default)s]")
+    args = parser.parse_args()
+    small, large = (measure(hours) for hours in args.calibrate)
+    rates = {k: max(0.0, (large[k] - small[k]) / (args.calibrate[1] - args.calibrate[0])) for k in small}
+    starts = {k: small[k] - rates[k] * args.calibrate[0] for k in small}
+    print("| what | start | an hour of audio |\n|---|---|---|")
+    for k in small:
+        print(f"| {k} | {starts[k]:.3g} | {rates[k]:.3g} |")
+    print("\n| hours | what | predicted | measured | off |\n|---|---|---|---|---|")
+    for hours in args.hours:
+        cost = measure(hours)
+        for k, measured in cost.items():
+            predicted = starts[k] + rates[k] * hours
+            print(
+                f"| {hours:g} | {k} | {predicted:.3g} | {measured:.3g} | {predicted / measured - 1:+.0%} |", flush=True
+            )
+
+
+def measure(hours: float) -> Cost:
+    """Run the stages on so many hours of made-up utterances."""
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        make_table(folder / "train.parquet", max(1, round(3600 * hours / SECONDS)))
+        arguments = {
+            "manifests": [folder / "train.parquet", folder / "m"],
+            "align": [folder / "m", folder / "a"],
+            "windows": [folder / "m", folder / "a", folder / "w"],
+        }
+        cost = {f"CPU s, {stage}": cpu_seconds([stage, *map(str, arguments[stage])]) for stage in STAGES}
+        cost["MB, recordings"] = size(folder / "m" / "source" / "audio")
+        cost["MB, features"] = size(folder / "w")
+        return cost
+
+
+def cpu_seconds(arguments: list[str]) -> float:
+    """Of one command, on one core."""
+    environment = os.environ | {"PYTHONPATH": f"{PROJECT}:{PROJECT / 'egs'}", "OMP_NUM_THREADS": "1"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "lhotse_prep", *arguments]
+    subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def size(folder: Path) -> float:
+    """Megabytes of all files."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+
+
+def make_table(path: Path, num_rows: int) -> None:
+    """Utterances of noise of 9 bits, the size of speech in FLAC."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(num_rows):
+        sf.write(path.with_suffix(".flac"), rng.integers(-256, 256, SECONDS * RATE, dtype=np.int16), RATE)
+        content = path.with_suffix(".flac").read_bytes()
+        rows.append({
+            "audio": {"bytes": content, "path": f"w_{i}.flac"}, "file": f"w_{i}.flac",
+            "transcription": "我 們 講 機 器 學 習", "translation": "We talk about it.",
+        })  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=100)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""Recordings of any kind -> 16 kHz mono WAV or FLAC on disk, a minute at a time; and what is wrong with a recording.
+
+WAV and FLAC are read by libsndfile; everything else (mp3, m4a, the sound of an mp4) by PyAV, whose wheel has FFmpeg.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+from lhotse_prep.errors import DataError
+from lhotse_prep.source_config import CheckConfig
+
+logger = logging.getLogger(__name__)
+SAMPLE_RATE = 16_000
+READ_AS_IS = (".wav", ".flac")
+SUFFIXES = (*READ_AS_IS, ".mp3", ".m4a", ".mp4")
+_BLOCK = 1 << 20  # samples
+_FULL_SCALE = 0.98
+_FLAT = 3  # samples in a row of one value at full scale: clipped
+_DECLARED_TOLERANCE = 1.0  # seconds, of compressed audio, whose headers are not exact
+
+
+class AudioError(DataError):
+    """A recording that cannot be used: `check` is the name of the finding, `message` value and limit."""
+
+    def __init__(self, check: str, message: str, remedy: str) -> None:
+        super().__init__(f"{message}; {remedy}")
+        self.check, self.message, self.remedy = check, message, remedy
+
+    def __reduce__(self) -> tuple[type[AudioError], tuple[str, str, str]]:
+        return AudioError, (self.check, self.message, self.remedy)
+
+
+@dataclass(frozen=True)
+class AudioReport:
+    """What a recording holds, from reading all of it."""
+
+    num_samples: int
+    sampling_rate: int
+    digest: str  # of the decoded samples, whatever they are stored as
+    peak: float  # of full scale
+    clipped: float  # part of the samples that lie flat at full scale
+
+
+def store_audio(audio: Path, folder: Path, name: str, limits: CheckConfig) -> Path:
+    """Write NAME.wav or NAME.flac, 16 kHz mono: a copy where the recording is that already, else converted, and logged.
+
+    Raises:
+      AudioError: it cannot be read, holds no samples, is shorter than its header says or longer than max_hours.
+    """
+    try:
+        info = sf.info(str(audio))
+    except sf.LibsndfileError:
+        return _convert_with_av(audio, folder / f"{name}.flac", limits)
+    if info.format not in ("WAV", "FLAC", "WAVEX"):
+        return _convert_with_av(audio, folder / f"{name}.flac", limits)
+    check_header(audio, limits)
+    if info.samplerate == SAMPLE_RATE and info.channels == 1:
+        path = folder / f"{name}.{'flac' if info.format == 'FLAC' else 'wav'}"
+        if audio != path:
+            shutil.copyfile(audio, path)
+        return path
+    logger.info("%s: %d Hz, %d channels, %s converted to 16 kHz mono FLAC",
+                name, info.samplerate, info.channels, info.format)  # fmt: skip
+    return _convert(audio, info.samplerate, folder / f"{name}.flac")
+
+
+def check_header(path: Path, limits: CheckConfig) -> Any:
+    """What the header of a WAV or FLAC file says, held against the file and the limits.
+
+    Raises:
+      AudioError: unreadable, a header without samples, a WAV cut short, a duration beyond max_hours.
+    """
+    try:
+        info = sf.info(str(path))
+    except (sf.LibsndfileError, TypeError) as e:
+        raise _unreadable(path, e) from e
+    declared = _wav_frames(path) if info.format in ("WAV", "WAVEX") else None
+    frames = max(info.frames, declared or 0)
+    hours = frames / info.samplerate / 3600
+    if hours > limits.max_hours:
+        raise _too_long(path, f"its header declares {hours:.1f} h")
+    if declared is not None and declared > info.frames:
+        raise AudioError(
+            "cut-short", f"{path} has {info.frames} samples, its header says {declared}",
+            "it was cut short: restore it, or rewrite it with its true length",
+        )  # fmt: skip
+    if info.frames == 0:
+        raise AudioError("no-samples", f"{path} holds no samples, only a header", "restore it or leave it out")
+    return info
+
+
+def inspect_audio(path: Path, limits: CheckConfig) -> AudioReport:
+    """Read a WAV or FLAC file to its end, a minute in memory at a time.
+
+    Raises:
+      AudioError: as check_header, and for damage, samples that are not numbers, and silence.
+    """
+    info = check_header(path, limits)
+    digest = hashlib.sha256()
+    num_samples, peak, clipped = 0, 0.0, 0
+    try:
+        for block in sf.blocks(str(path), _BLOCK, dtype="float32", always_2d=True):
+            if not np.isfinite(block).all():
+                at = (num_samples + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])) / info.samplerate
+                raise AudioError(
+                    "not-a-number", f"{path} has samples that are not numbers, first at {at:.2f} s",
+                    "make the file again from its source",
+                )  # fmt: skip
+            digest.update(block.tobytes())
+            peak = max(peak, float(np.abs(block).max(initial=0.0)))
+            clipped += num_clipped(block[:, 0])
+            num_samples += len(block)
+    except sf.LibsndfileError as e:
+        raise AudioError(
+            "damaged", f"{path} is damaged after {num_samples / info.samplerate:.2f} s ({e})", "restore the file"
+        ) from e
+    if num_samples != info.frames:
+        raise AudioError(
+            "cut-short", f"{path} has {num_samples} samples, its header says {info.frames}",
+            "it was cut short: restore it, or rewrite it with its true length",
+        )  # fmt: skip
+    if peak < limits.min_peak:
+        raise AudioError(
+            "silent",
+            f"{path} is silent from beginning to end (peak {peak:g}, limit {limits.min_peak:g} of full scale)",
+            "record it again or leave it out",
+        )  # fmt: skip
+    return AudioReport(num_samples, info.samplerate, digest.hexdigest(), peak, clipped / num_samples)
+
+
+def num_clipped(samples: NDArray[np.float32]) -> int:
+    """Samples of (T,) in runs of at least three equal ones near full scale."""
+    flat = (samples[1:] == samples[:-1]) & (np.abs(samples[1:]) >= _FULL_SCALE)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat.view(np.int8), [0]])))
+    runs = edges[1::2] - edges[::2] + 1
+    return int(runs[runs >= _FLAT].sum())
+
+
+def _wav_frames(path: Path) -> int | None:
+    """Samples a channel that the data chunk of a WAV file declares; None where it leaves its size open."""
+    with open(path, "rb") as f:
+        head = f.read(12)
+        if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+            return None  # RF64 and the like
+        block_align = 0
+        while len(chunk := f.read(8)) == 8:
+            name, size = chunk[:4], int.from_bytes(chunk[4:], "little")
+            if name == b"fmt ":
+                content = f.read(size + size % 2)
+                block_align = int.from_bytes(content[12:14], "little") if len(content) >= 14 else 0
+            elif name == b"data":
+                is_open = size in (0, 0xFFFFFFFF, 0x7FFFFFFF)  # written to a pipe
+                return None if is_open or not block_align else size // block_align
+            else:
+                f.seek(size + size % 2, 1)
+    return None
+
+
+def _unreadable(path: Path, e: Exception) -> AudioError:
+    reason = " ".join(str(e).split())
+    return AudioError("unreadable", f"{path} cannot be read as audio ({reason})", "restore it, or convert it to WAV")
+
+
+def _too_long(path: Path, what: str) -> AudioError:
+    return AudioError(
+        "too-long", f"{path}: {what}, more than max_hours allows",
+        "its header is wrong, or cut the recording into lectures (checks.max_hours of prep.yaml is the limit)",
+    )  # fmt: skip
+
+
+def _convert(audio: Path, rate: int, path: Path) -> Path:
+    """Mix to mono and resample, a minute at a time with a second on both sides, so that seams are not heard."""
+    import torch
+    from torchaudio.functional import resample
+
+    minute, second = 60 * rate, rate  # whole seconds are whole samples at both rates
+    temporary = path.with_name(f".{path.name}.tmp.flac")
+    try:
+        with (
+            sf.SoundFile(str(audio)) as source,
+            sf.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as out,
+        ):
+            for begin in range(0, source.frames, minute):
+                left = min(second, begin)
+                source.seek(begin - left)
+                samples = source.read(left + minute + second, dtype="float32", always_2d=True).mean(axis=1)
+                piece = resample(torch.from_numpy(samples), rate, SAMPLE_RATE).numpy()
+                first = left * SAMPLE_RATE // rate
+                count = math.ceil(min(minute, source.frames - begin) * SAMPLE_RATE / rate)
+                out.write(np.clip(piece[first : first + count], -1.0, 1.0))
+        temporary.replace(path)
+    except sf.LibsndfileError as e:
+        raise _unreadable(audio, e) from e
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _convert_with_av(audio: Path, path: Path, limits: CheckConfig) -> Path:
+    """Decode the first audio stream with FFmpeg and its libswresample, and mix it to mono."""
+    import av
+
+    temporary = path.with_name(f".{path.name}.tmp.flac")
+    most = int(limits.max_hours * 3600 * SAMPLE_RATE)
+    num_samples = 0
+    try:
+        with av.open(str(audio)) as container:
+            if not container.streams.audio:
+                raise AudioError("unreadable", f"{audio} has no audio stream", "give a file with sound")
+            stream = container.streams.audio[0]
+            declared = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+            if declared > limits.max_hours * 3600:
+                raise _too_long(audio, f"its header declares {declared / 3600:.1f} h")
+            logger.info("%s: %s Hz, %s channels, %s converted to 16 kHz mono FLAC",
+                        path.stem, stream.rate, stream.channels, stream.codec_context.name)  # fmt: skip
+            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # channels stay: it would mix them louder
+            with sf.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as out:
+                for samples in _decoded(container, stream, resampler):
+                    num_samples += len(samples)
+                    out.write(np.clip(samples, -1.0, 1.0))
+                    if num_samples > most:
+                        raise _too_long(audio, f"it decodes to more than {num_samples / SAMPLE_RATE / 3600:.1f} h")
+        if num_samples == 0:
+            raise AudioError("no-samples", f"{audio} holds no samples, only a header", "restore it or leave it out")
+        if num_samples / SAMPLE_RATE < 0.98 * declared - _DECLARED_TOLERANCE:
+            raise AudioError(
+                "cut-short", f"{audio} decodes to {num_samples / SAMPLE_RATE:.2f} s, its header says {declared:.2f} s",
+                "it was cut short: restore it, or rewrite it with its true length",
+            )  # fmt: skip
+        temporary.replace(path)
+    except (av.FFmpegError, sf.LibsndfileError) as e:
+        raise _unreadable(audio, e) from e
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _decoded(container: Any, stream: Any, resampler: Any) -> Iterator[NDArray[np.float32]]:
+    """(T,) samples of frame after frame, and what the resampler has left at the end."""
+    for frame in container.decode(stream):
+        for piece in resampler.resample(frame):
+            yield piece.to_ndarray().mean(axis=0)
+    for piece in resampler.resample(None):
+        yield piece.to_ndarray().mean(axis=0)

@@ -1,0 +1,29 @@
+"""Traditional and Simplified characters, by OpenCC."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from lhotse_prep.errors import ConfigError
+from lhotse_prep.normalize import normalize_transcript, remove_han_spaces
+from lhotse_prep.source_config import SCRIPTS
+
+
+def convert_script(text: str, script: str) -> str:
+    """Spaced tokens in the script asked for: keep, s2t (to Traditional) or t2s (to Simplified).
+
+    OpenCC goes by phrases (发 becomes 發 or 髮), so it is given text without spaces; it never changes their number.
+    """
+    if script not in SCRIPTS:
+        raise ConfigError(f"script must be one of {', '.join(SCRIPTS)}, got {script!r}")
+    if script == "keep" or not text:
+        return text
+    return normalize_transcript(_converter(script).convert(remove_han_spaces(text)))
+
+
+@functools.cache
+def _converter(script: str) -> Any:
+    import opencc
+
+    return opencc.OpenCC(script)
