@@ -31,17 +31,13 @@ def main(argv: list[str]) -> None:
         return
     with stage.work() as out:
         scores = {
-            **_export_recogniser(
-                args.exp / "asr", args.data / "cuts", decoded, out / "sherpa-onnx", decode.blank_penalty
-            ),
+            **_export_recogniser(args.exp / "asr", args.data / "cuts", decoded, out / "sherpa-onnx"),
             **_export_translator(args.exp / "mt" / "marian", args.data / "bitext", translate, out / "ctranslate2"),
         }
         write_json(out / "scores.json", scores)
 
 
-def _export_recogniser(
-    exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path, blank_penalty: float
-) -> dict[str, float | None]:
+def _export_recogniser(exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path) -> dict[str, float | None]:
     from ml2021.asr.export import export_onnx, write_pretrained
     from ml2021.asr.export_streaming import can_stream, export_streaming
     from ml2021.asr.load import load_model
@@ -56,10 +52,10 @@ def _export_recogniser(
         export_streaming(model, tokens, out_dir / "streaming")
     write_pretrained(model, out_dir)
     recogs = min(decoded.glob("recogs-test-*.txt"), default=decoded / "recogs-test.txt")
-    checked = compare_with_ours(out_dir, cuts / "ml2021_cuts_test.jsonl.gz", recogs, NUM_CUTS, blank_penalty)
-    hyps = read_texts(recogs, "hyp")
-    mer = score((i, ref, hyps[i]) for i, ref in read_texts(recogs, "ref").items()).percents()
-    write_text(out_dir / "README.md", model_card(model, tokens, out_dir, mer, checked))
+    refs, hyps = read_texts(recogs, "ref"), read_texts(recogs, "hyp")
+    checked = compare_with_ours(model, tokens, out_dir, cuts / "ml2021_cuts_test.jsonl.gz", refs, NUM_CUTS)
+    mer = score((i, ref, hyps[i]) for i, ref in refs.items()).percents()
+    write_text(out_dir / "README.md", model_card(model, tokens, out_dir, decoded.name, mer, checked))
     return checked
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from lhotse_prep.cli import add_executor_options, executor_config
 from lhotse_prep.config import load_config, to_mapping
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> None:
         raise DataError(f"no corpus {path}; --corpus takes mini, a folder of lectures, or a .parquet table")
     corpus = load_config(args.conf / "prep.yaml", "corpus", CorpusConfig)
     checks = load_config(args.conf / "prep.yaml", "checks", CheckConfig)
-    options = {"corpus": str(path.resolve()), "files": _fingerprint(path)}
+    options: dict[str, Any] = {"corpus": str(path.resolve()), "files": _fingerprint(path)}
     options |= {"config": to_mapping(corpus), "checks": to_mapping(checks)}
     stage = Stage("corpus", args.data / "source", [], options)
     if stage.is_done():

@@ -24,6 +24,7 @@ def model_card(
     model: AsrModel,
     tokens: TokenTable,
     out_dir: Path,
+    method: str,
     mer: Mapping[str, float | None],
     checked: Mapping[str, float | None],
 ) -> str:
@@ -33,7 +34,8 @@ def model_card(
       model: the recogniser.
       tokens: its tokens.
       out_dir: the exported files.
-      mer: {"mer", "zh", "en"} in percent, of the test windows.
+      method: with which stage 6 decoded the test windows.
+      mer: {"mer", "zh", "en"} of that in percent.
       checked: what sherpa.compare_with_ours returned.
     """
     streams = (out_dir / "streaming" / "encoder.onnx").is_file()
@@ -49,14 +51,14 @@ def model_card(
         "Mixed error rate (Chinese characters and English words) on the test windows of its corpus, in percent. "
         "Figures on other test sets, or by other normalisers, are not comparable with these.",
         "",
-        "| decoded with | windows | MER | Chinese | English |",
+        "| decoded with | test windows | MER | Chinese | English |",
         "|---|---|---|---|---|",
-        f"| ml2021, PyTorch | all | {_percent(mer, 'mer')} | {_percent(mer, 'zh')} | {_percent(mer, 'en')} |",
+        f"| ml2021, {method} | all | {_percent(mer, 'mer')} | {_percent(mer, 'zh')} | {_percent(mer, 'en')} |",
     ]
     count = f"{checked['sherpa_num_cuts']:.0f}"
     for name, key in (
-        ("ml2021, PyTorch", "sherpa_our_mer"), ("sherpa-onnx, float32", "sherpa_mer"),
-        ("sherpa-onnx, int8", "sherpa_int8_mer"),
+        ("ml2021, greedy_search", "sherpa_our_mer"), ("sherpa-onnx, float32, greedy_search", "sherpa_mer"),
+        ("sherpa-onnx, int8, greedy_search", "sherpa_int8_mer"),
     ):  # fmt: skip
         lines.append(f"| {name} | {count} | {_percent(checked, key)} | | |")
     lines += ["", "## Files", "", "| file | kB |", "|---|---|"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from lhotse_prep.normalize import is_han
-from ml2021.scoring.error_rate import EPSILON, Alignment, Counts, ErrorRate, read_texts, score
+from ml2021.scoring.error_rate import EPSILON, Alignment, Counts, ErrorRate, score
+from ml2021.scoring.texts import read_texts
 
 REPLICATIONS = 2000  # of the bootstrap
 MIN_UTTERANCES = 10  # fewer say nothing about the spread between utterances

@@ -48,13 +48,12 @@ def stage_folders(data: Path, exp: Path) -> dict[str, list[Path]]:
 
 
 def decode_folders(exp: Path) -> list[Path]:
-    """The recogniser's finished decodings, greedy search first: its figures are the headline.
+    """The recogniser's finished decodings, the newest first: its figures are the headline.
 
     Where there is none, the folder of greedy search, so that what is missing has a name.
     """
-    greedy = exp / "asr" / "greedy_search"
-    found = sorted((p.parent for p in (exp / "asr").glob("*/.done")), key=lambda p: (p != greedy, p))
-    return found or [greedy]
+    done = sorted((exp / "asr").glob("*/.done"), key=lambda p: (-p.stat().st_mtime_ns, p))
+    return [p.parent for p in done] or [exp / "asr" / "greedy_search"]
 
 
 def collect_results(data: Path, exp: Path) -> dict[str, Any]:
