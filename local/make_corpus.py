@@ -37,8 +37,10 @@ def main(argv: list[str]) -> None:
         raise DataError(f"no corpus {path}; --corpus takes mini, a folder of lectures, or a .parquet table")
     corpus = load_config(args.conf / "prep.yaml", "corpus", CorpusConfig)
     checks = load_config(args.conf / "prep.yaml", "checks", CheckConfig)
-    options = {"corpus": str(path.resolve()), "files": _fingerprint(path)}
-    options |= {"config": to_mapping(corpus), "checks": to_mapping(checks)}
+    options = {
+        "corpus": str(path.resolve()), "files": _fingerprint(path), "config": to_mapping(corpus),
+        "checks": to_mapping(checks),
+    }  # fmt: skip
     stage = Stage("corpus", args.data / "source", [], options)
     if stage.is_done():
         return
