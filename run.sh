@@ -8,7 +8,7 @@ root=$PWD
 last_stage=12
 stages="0 corpus, 1 manifests, 2 lang, 3 align, 4 windows, 5 asr-train, 6 asr-decode, 7 bitext, 8 mt-train"
 stages+=", 9 mt-decode, 10 st, 11 export, 12 report"
-stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' given=''
+stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' given='' executor=()
 
 usage() {
   cat <<END
@@ -22,6 +22,9 @@ Usage: ./run.sh [OPTION VALUE]...
   --exp DIR          where models and results go [exp/CORPUS]
   --aligner-model M  stage 3 aligns with this and trains nothing: the folder of a CTC model (ours or
                      Hugging Face's), or a recogniser's words with times (.ctm, .jsonl) [none]
+  --num-jobs N       stages 0, 1 and 4 work in N processes [1]
+  --executor E       serial, processes or dask; what is written is the same [processes where N > 1]
+  --dask-scheduler A address of a Dask scheduler (tcp://HOST:PORT), or local [local]
   --help             print this
 
 Stages: ${stages/, 6 /,$'\n'        6 }.
@@ -61,8 +64,9 @@ parse_options() {
     name=${name#--}
     name=${name//_/-}
     case $name in
-      stage | stop-stage | corpus | conf | data | exp | aligner-model) ;;
-      *) usage_error "unknown option --$name; options: --stage --stop-stage --corpus --conf --data --exp --aligner-model --help" ;;
+      stage | stop-stage | corpus | conf | data | exp | aligner-model | num-jobs | executor | dask-scheduler) ;;
+      *) usage_error "unknown option --$name; options: --stage --stop-stage --corpus --conf --data --exp --aligner-model" \
+        "--num-jobs --executor --dask-scheduler --help" ;;
     esac
     if [[ $argument == *=* ]]; then
       value=${argument#*=}
@@ -79,6 +83,7 @@ parse_options() {
       data) data=$(from_start_dir "${value%/}") ;;
       exp) exp=$(from_start_dir "${value%/}") ;;
       aligner-model) aligner_model=$(from_start_dir "${value%/}") ;;
+      num-jobs | executor | dask-scheduler) executor+=("--$name" "$value") ;;
     esac
     [[ $name == *stage ]] || given+=" --$name $(printf %q "$value")"
   done
@@ -116,11 +121,11 @@ set_defaults
 trap 'exit 130' INT
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000} # OpenMP threads wait a little awake, then give up the core: it may not be ours alone
 
-run_stage 0 corpus local/make_corpus.py --corpus "$corpus"
-run_stage 1 manifests local/make_manifests.py
+run_stage 0 corpus local/make_corpus.py --corpus "$corpus" "${executor[@]}"
+run_stage 1 manifests local/make_manifests.py "${executor[@]}"
 run_stage 2 lang local/make_lang.py
 run_stage 3 align local/align.py ${aligner_model:+--aligner-model "$aligner_model"}
-run_stage 4 windows local/make_windows.py
+run_stage 4 windows local/make_windows.py "${executor[@]}"
 run_stage 5 asr-train local/asr_train.py
 run_stage 6 asr-decode local/asr_decode.py
 run_stage 7 bitext local/make_bitext.py

@@ -29,7 +29,7 @@ Cost = dict[str, float]  # CPU seconds of each stage, bytes by kind
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calibrate", type=float, nargs=2, default=[0.02, 0.2], help="hours [%(default)s]")
+    parser.add_argument("--calibrate", type=float, nargs=2, default=[0.05, 0.6], help="hours [%(default)s]")
     parser.add_argument("--hours", type=float, nargs=3, default=[0.05, 0.3, 1.0], help="sizes [%(default)s]")
     args = parser.parse_args()
     small, large = (measure(hours) for hours in args.calibrate)

@@ -126,7 +126,7 @@ def _write_parts(
         own = [x for x in lectures if x.part == part]
         recordings = RecordingSet.from_recordings(_recording(x, reports[part, x.id]) for x in own)
         supervisions = SupervisionSet.from_segments(
-            _supervision(x, texts[part, x.id], recordings[x.id].duration) for x in own
+            _supervision(x, texts[part, x.id], reports[part, x.id].num_samples / SAMPLE_RATE) for x in own
         )
         write_manifest(output_dir / f"ml2021_recordings_{part}.jsonl.gz", recordings)
         write_manifest(output_dir / f"ml2021_supervisions_{part}.jsonl.gz", supervisions)

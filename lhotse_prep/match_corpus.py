@@ -43,13 +43,14 @@ def match_corpus(manifests: Path, words: Path | None, out_dir: Path, config: Str
     for part in PARTS:
         given = read_given(manifests, part)
         recordings = load_manifest(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
+        audio = {r.id: Path(r.sources[0].source) for r in recordings}  # Lhotse's own look-up is a search
         stretches: list[SupervisionSegment] = []
         for s in load_manifest(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet):
             if s.recording_id in given:
                 stretches += given[s.recording_id]
                 reports.append(given_report(s.recording_id, given[s.recording_id]))
                 continue
-            made, report = _matched(s, Path(recordings[s.recording_id].sources[0].source), hypotheses, config)
+            made, report = _matched(s, audio[s.recording_id], hypotheses, config)
             stretches += made
             reports.append(report)
             logger.info("%s", report_line(report))

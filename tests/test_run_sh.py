@@ -106,6 +106,14 @@ def test_aligner_model_goes_to_stage_3_alone(house: House, tmp_path: Path) -> No
     assert given == dict.fromkeys(STAGES) | {"align": f"{tmp_path}/words.ctm"}
 
 
+def test_executor_goes_to_the_stages_that_can_use_it(house: House) -> None:
+    assert house.run("--num-jobs", "2", "--executor=dask", "--dask_scheduler", "tcp://a:1").returncode == 0
+    wanted = {"--num-jobs": "2", "--executor": "dask", "--dask-scheduler": "tcp://a:1"}
+    for name, options in house.calls():
+        used = {k: v for k, v in options.items() if k in wanted}
+        assert used == (wanted if name in ("make_corpus", "make_manifests", "make_windows") else {})
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

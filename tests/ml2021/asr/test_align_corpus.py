@@ -82,13 +82,13 @@ def test_lecture_that_the_words_do_not_fit_is_named(corpus: Path) -> None:
 
 def test_exact_times_take_the_place_of_an_alignment(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A lecture that is made of known utterances needs no words with times, and the others are aligned as ever."""
-    lecture = load_manifest(corpus / "manifests/ml2021_supervisions_test.jsonl.gz", SupervisionSet)["week3"]
-    halves = [
-        {"id": f"u{i}", "begin": 96_000 * i, "end": 96_000 * (i + 1), "text": " ".join((WORDS * 3)[12 * i : 12 if i == 0 else None]),
-         "translation": "half", "in_dev": False}
-        for i in range(2)
-    ]  # fmt: skip
     words = WORDS * 3
+    lecture = load_manifest(corpus / "manifests/ml2021_supervisions_test.jsonl.gz", SupervisionSet)["week3"]
+    common = {"translation": "half", "in_dev": False}
+    halves = [
+        common | {"id": "u0", "begin": 0, "end": 96_000, "text": " ".join(words[:12])},
+        common | {"id": "u1", "begin": 96_000, "end": 192_000, "text": " ".join(words[12:])},
+    ]
     write_manifest(corpus / "manifests/ml2021_segments_test.jsonl.gz", make_segments(lecture, halves))
     path, out = corpus / "hyp.ctm", corpus / "aligned"
     path.write_text("\n".join(x for x in path.read_text(encoding="utf-8").splitlines() if "week3" not in x))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,9 @@ def test_decode_folders(tmp_path: Path) -> None:
     finish(tmp_path / "asr" / "beam", 1.0)
     (tmp_path / "asr" / "tensorboard").mkdir()
     assert [p.name for p in decode_folders(tmp_path)] == ["beam"]
-    finish(tmp_path / "asr" / "greedy_search", 1.0)
     finish(tmp_path / "asr" / "a", 1.0)
-    assert [p.name for p in decode_folders(tmp_path)] == ["greedy_search", "a", "beam"]
+    os.utime(tmp_path / "asr" / "beam" / ".done", (1, 1))
+    assert [p.name for p in decode_folders(tmp_path)] == ["a", "beam"]  # the newest first
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{"])
