@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from lhotse_prep.bitext import LectureText, Pair, make_pairs
 from lhotse_prep.bitext_config import BitextConfig
 from lhotse_prep.errors import DataError
+from lhotse_prep.given_times import read_given
 from lhotse_prep.stages import read_jsonl, write_json, write_jsonl
 
 logger = logging.getLogger(__name__)
 PARTS = ("train", "dev", "test")
+GIVEN_SCORE = 10.0  # nats a token over chance, of pairs that need no search: better than any that is found
 
 
 def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
     """Pair all lectures of data_dir; write {train,dev,test,rejected}.jsonl and scores.json to out_dir.
 
     Text-only lectures go to train. All lectures are paired together: they share what is learned of word translations,
-    which uses no reference but the lecture-level translation that each lecture comes with.
+    which uses no reference but the lecture-level translation that each lecture comes with. Utterances whose times and
+    translations stage 1 knows are pairs as they are, and lectures without a translation are left out.
+
+    Raises:
+      DataError: no lecture has a translation.
     """
-    lectures: dict[str, list[LectureText]] = {part: read_lectures(data_dir, part) for part in PARTS}
+    given = {part: _given_pairs(data_dir / "manifests", part) for part in PARTS}
+    lectures: dict[str, list[LectureText]] = {
+        part: read_lectures(data_dir, part, exact={row["lecture"] for row in given[part]}) for part in PARTS
+    }
     lectures["train"] = lectures["train"] + read_text_lectures(data_dir / "manifests" / "texts.jsonl")
     everything = [x for part in PARTS for x in lectures[part]]
-    if not everything:
-        raise DataError(f"{data_dir / 'manifests'} has no lectures; run stage 1 again")
-    pairs = make_pairs(everything, config)
+    if not everything and not any(given.values()):
+        raise DataError(
+            f"{data_dir / 'manifests'} has no lecture with a translation; give some a NAME.en.txt, or stop after stage 6"
+        )
+    pairs = make_pairs(everything, config) if everything else {}
     rejected: list[dict[str, Any]] = []
     for part in PARTS:
         rows = [row for lecture in lectures[part] for row in _rows(lecture, pairs[lecture.id])]
+        rows += given[part]
         reasons = [_reason_to_reject(row, config) for row in rows]
         kept = [row for row, reason in zip(rows, reasons) if reason is None]
         rejected += [row | {"reason": reason} for row, reason in zip(rows, reasons) if reason is not None]
@@ -42,11 +54,11 @@ def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
     write_json(out_dir / "scores.json", _scores(everything, pairs, data_dir / "truth"))
 
 
-def read_lectures(data_dir: Path, part: str) -> list[LectureText]:
-    """The recorded lectures of a part, with the pauses that the alignment found.
+def read_lectures(data_dir: Path, part: str, exact: Collection[str] = ()) -> list[LectureText]:
+    """The recorded lectures of a part that have a translation, with the pauses that the alignment found.
 
-    Raises:
-      DataError: a lecture has no translation.
+    Args:
+      exact: ids of lectures whose pairs are known; they are left out.
     """
     from lhotse import load_manifest
 
@@ -57,15 +69,34 @@ def read_lectures(data_dir: Path, part: str) -> list[LectureText]:
     stretches: dict[str, list[Any]] = {}
     for stretch in load_manifest(aligned) if aligned.is_file() else []:
         stretches.setdefault(stretch.recording_id, []).append(stretch)
-    lectures = []
+    lectures, untranslated = [], []
     for lecture in load_manifest(supervisions):
+        if lecture.id in exact:
+            continue
         translation = ((lecture.custom or {}).get("translated_text") or {}).get("eng", "")
         if not translation.split():
-            raise DataError(f"lecture {lecture.id} has no translation: give it {lecture.id}.en.txt, or leave it out")
+            untranslated.append(lecture.id)
+            continue
         tokens = lecture.text.split()
         pauses = token_pauses(len(tokens), stretches.get(lecture.recording_id, []))
         lectures.append(LectureText(lecture.id, tokens, translation.split(), pauses))
+    if untranslated:
+        logger.warning("%s: %d lectures have no translation: %s", part, len(untranslated), ", ".join(untranslated[:10]))
     return lectures
+
+
+def _given_pairs(manifests: Path, part: str) -> list[dict[str, Any]]:
+    """Rows of the utterances of a part that have exact times and a translation."""
+    rows: list[dict[str, Any]] = []
+    for lecture, segments in read_given(manifests, part).items():
+        for number, s in enumerate(segments):
+            translation = ((s.custom or {}).get("translated_text") or {}).get("eng", "")
+            source = (s.text or "").split()
+            if source and translation.split():
+                place = {"first_token": (s.custom or {})["first_token"], "num_tokens": len(source)}
+                row = {"id": f"{lecture}-{number:04d}", "lecture": lecture, "source": " ".join(source)}
+                rows.append(row | {"target": translation, "score": GIVEN_SCORE} | place)
+    return rows
 
 
 def token_pauses(num_tokens: int, stretches: Sequence[Any]) -> list[float | None] | None:

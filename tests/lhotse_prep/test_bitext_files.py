@@ -114,16 +114,28 @@ def test_what_has_no_translation_is_rejected_with_the_reason(tmp_path):
     assert sum(row["num_tokens"] for row in of_train) > 40 and all(row["reason"] for row in of_train)
 
 
-def test_a_lecture_without_translation_is_named(tmp_path):
+def test_a_lecture_without_translation_is_left_out_and_named(tmp_path, caplog):
     make_corpus(tmp_path, parts=("train",))
     path = tmp_path / "manifests" / "ml2021_supervisions_train.jsonl.gz"
     lecture = next(iter(SupervisionSet.from_file(path)))
-    lecture.custom = None
-    SupervisionSet.from_segments([lecture]).to_file(path)
-    with pytest.raises(DataError, match="lecture train1 has no translation"):
-        read_lectures(tmp_path, "train")
-
-
-def test_no_lectures_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="has no lectures; run stage 1 again"):
+    other = SupervisionSegment("train2", "train2", 0.0, 9.0, text="甲 乙")
+    SupervisionSet.from_segments([lecture, other]).to_file(path)
+    assert [x.id for x in read_lectures(tmp_path, "train")] == ["train1"]
+    assert "train: 1 lectures have no translation: train2" in caplog.text
+    SupervisionSet.from_segments([other]).to_file(path)
+    with pytest.raises(DataError, match="no lecture with a translation"):
         make_bitext(tmp_path, tmp_path / "bitext", BitextConfig())
+
+
+def test_utterances_with_exact_times_are_pairs_as_they_are(tmp_path):
+    make_corpus(tmp_path)
+    segments = []
+    for i, (source, target) in enumerate((("甲 乙", "Never said before."), ("丙", ""), ("丁 bert", "Nor this"))):
+        custom = {"first_token": (0, 2, 3)[i], "confidence": 1.0, "translated_text": {"eng": target}}
+        segments.append(SupervisionSegment(f"test1-{i}", "test1", i, 1.0, text=source, custom=custom))
+    SupervisionSet.from_segments(segments).to_file(tmp_path / "manifests" / "ml2021_segments_test.jsonl.gz")
+    make_bitext(tmp_path, tmp_path / "bitext", BitextConfig())
+    rows = read_jsonl(tmp_path / "bitext" / "test.jsonl")
+    assert [(r["source"], r["target"], r["first_token"], r["num_tokens"]) for r in rows] == [
+        ("甲 乙", "Never said before.", 0, 2), ("丁 bert", "Nor this", 3, 2),
+    ]  # fmt: skip
