@@ -37,7 +37,7 @@ def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
     everything = [x for part in PARTS for x in lectures[part]]
     if not everything and not any(given.values()):
         raise DataError(
-            f"{data_dir / 'manifests'} has no lecture with a translation; give some a NAME.en.txt, or stop after stage 6"
+            f"{data_dir / 'manifests'} has no lecture with a translation; give them NAME.en.txt, or stop after stage 6"
         )
     pairs = make_pairs(everything, config) if everything else {}
     rejected: list[dict[str, Any]] = []
