@@ -49,7 +49,7 @@ def test_stream_gives_the_tokens_of_its_offline_simulation(num_frames: int, fed:
     num_streamed = -(-num_frames // stream.shift) * stream.shift // 4
     expected = [(t, f) for t, f in zip(hypothesis.tokens, hypothesis.frames) if f < num_streamed]
     assert list(zip(found.tokens, found.frames)) == expected
-    assert num_frames < 300 or len(set(found.tokens)) > 5
+    assert num_frames < 300 or len(set(found.tokens)) > 2
 
 
 def test_blank_penalty() -> None:
