@@ -133,6 +133,12 @@ def read_done(out_dir: Path) -> dict[str, Any] | None:
         return None
 
 
+def stage_files(out_dir: Path, pattern: str) -> list[Path]:
+    """The files in a finished stage's folder that the stage itself wrote; all where it did not finish."""
+    done = read_done(out_dir)
+    return sorted(p for p in out_dir.glob(pattern) if done is None or str(p.relative_to(out_dir)) in done["outputs"])
+
+
 def stage_parser(description: str) -> argparse.ArgumentParser:
     """The options that every stage has; `--a_b` is the same as `--a-b`, abbreviations are refused."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
