@@ -1,4 +1,4 @@
-"""Values of stages 0 and 1, sections corpus, text and checks of conf/*/prep.yaml; the executor, from the command line."""
+"""Values of stages 0 and 1, sections corpus, text and checks of prep.yaml; the executor, of the command line."""
 
 from __future__ import annotations
 

@@ -193,6 +193,16 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         temporary.unlink(missing_ok=True)
 
 
+def read_text(path: Path) -> str | None:
+    """A text file's content; None where there is no such file. Raises DataError where it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path} is not UTF-8 (byte {e.start}); convert it") from e
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small text file whole."""
     with whole_file(path) as f:
