@@ -36,7 +36,7 @@ def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: L
 
     Args:
       cuts: stage 4's folder; the texts of the train windows are trained on, those of dev measured.
-      texts: {"text"} lines, more texts to train on: manifests/texts.jsonl, with untranslated.jsonl where it lies beside.
+      texts: {"text"} lines, more texts: manifests/texts.jsonl, with untranslated.jsonl where that lies beside it.
       lang: stage 2's folder.
     Raises:
       DataError: there are no texts to train on, or the files are not there.
