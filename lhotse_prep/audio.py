@@ -5,11 +5,14 @@ WAV and FLAC are read by libsndfile; everything else (mp3, m4a, the sound of an 
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import logging
 import math
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,13 +61,11 @@ def store_audio(audio: Path, folder: Path, name: str, limits: CheckConfig) -> Pa
 
     Raises:
       AudioError: it cannot be read, holds no samples, is shorter than its header says or longer than max_hours.
+      OSError: the disk is full.
     """
-    try:
-        info = sf.info(str(audio))
-    except sf.LibsndfileError:
-        return _convert_with_av(audio, folder / f"{name}.flac", limits)
-    if info.format not in ("WAV", "FLAC", "WAVEX"):
-        return _convert_with_av(audio, folder / f"{name}.flac", limits)
+    info = _header(audio)
+    if info is None:
+        return _write_flac(_decoded(audio, limits), folder / f"{name}.flac")
     check_header(audio, limits)
     if info.samplerate == SAMPLE_RATE and info.channels == 1:
         path = folder / f"{name}.{'flac' if info.format == 'FLAC' else 'wav'}"
@@ -73,7 +74,16 @@ def store_audio(audio: Path, folder: Path, name: str, limits: CheckConfig) -> Pa
         return path
     logger.info("%s: %d Hz, %d channels, %s converted to 16 kHz mono FLAC",
                 name, info.samplerate, info.channels, info.format)  # fmt: skip
-    return _convert(audio, info.samplerate, folder / f"{name}.flac")
+    return _write_flac(_resampled(audio, info.samplerate), folder / f"{name}.flac")
+
+
+def as_16k_mono(audio: Path, folder: Path, limits: CheckConfig) -> Path:
+    """The recording itself where it is 16 kHz mono WAV or FLAC, else such a copy in a folder; raises as store_audio."""
+    info = _header(audio)
+    if info is None or info.samplerate != SAMPLE_RATE or info.channels != 1:
+        return store_audio(audio, folder, audio.stem, limits)
+    check_header(audio, limits)
+    return audio
 
 
 def check_header(path: Path, limits: CheckConfig) -> Any:
@@ -148,6 +158,15 @@ def num_clipped(samples: NDArray[np.float32]) -> int:
     return int(runs[runs >= _FLAT].sum())
 
 
+def _header(path: Path) -> Any:
+    """What libsndfile says of a WAV or FLAC file; None of any other."""
+    try:
+        info = sf.info(str(path))
+    except sf.LibsndfileError:
+        return None
+    return info if info.format in ("WAV", "FLAC", "WAVEX") else None
+
+
 def _wav_frames(path: Path) -> int | None:
     """Samples a channel that the data chunk of a WAV file declares; None where it leaves its size open."""
     with open(path, "rb") as f:
@@ -180,18 +199,37 @@ def _too_long(path: Path, what: str) -> AudioError:
     )  # fmt: skip
 
 
-def _convert(audio: Path, rate: int, path: Path) -> Path:
-    """Mix to mono and resample, a minute at a time with a second on both sides, so that seams are not heard."""
+def _write_flac(blocks: Iterable[NDArray[np.float32]], path: Path) -> Path:
+    """Write (T,) pieces of 16 kHz sound as FLAC, which appears once it is whole; a full disk is an OSError."""
+    temporary = path.with_name(f".{path.name}.tmp.flac")
+    num_samples = 0
+    try:
+        with sf.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as out:
+            for block in blocks:
+                out.write(np.clip(block, -1.0, 1.0))
+                num_samples += len(block)
+        if sf.info(str(temporary)).frames != num_samples:  # libsndfile does not tell when it cannot write the end
+            raise _disk_full(path)
+        temporary.replace(path)
+    except sf.LibsndfileError as e:
+        raise _disk_full(path) from e
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _disk_full(path: Path) -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def _resampled(audio: Path, rate: int) -> Iterator[NDArray[np.float32]]:
+    """Mixed to mono and resampled, a minute at a time with a second on both sides, so that seams are not heard."""
     import torch
     from torchaudio.functional import resample
 
     minute, second = 60 * rate, rate  # whole seconds are whole samples at both rates
-    temporary = path.with_name(f".{path.name}.tmp.flac")
     try:
-        with (
-            sf.SoundFile(str(audio)) as source,
-            sf.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as out,
-        ):
+        with sf.SoundFile(str(audio)) as source:
             for begin in range(0, source.frames, minute):
                 left = min(second, begin)
                 source.seek(begin - left)
@@ -199,21 +237,15 @@ def _convert(audio: Path, rate: int, path: Path) -> Path:
                 piece = resample(torch.from_numpy(samples), rate, SAMPLE_RATE).numpy()
                 first = left * SAMPLE_RATE // rate
                 count = math.ceil(min(minute, source.frames - begin) * SAMPLE_RATE / rate)
-                out.write(np.clip(piece[first : first + count], -1.0, 1.0))
-        temporary.replace(path)
+                yield piece[first : first + count]
     except sf.LibsndfileError as e:
         raise _unreadable(audio, e) from e
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
-def _convert_with_av(audio: Path, path: Path, limits: CheckConfig) -> Path:
-    """Decode the first audio stream with FFmpeg and its libswresample, and mix it to mono."""
+def _decoded(audio: Path, limits: CheckConfig) -> Iterator[NDArray[np.float32]]:
+    """The first audio stream by FFmpeg, resampled by its libswresample and mixed to mono, frame after frame."""
     import av
 
-    temporary = path.with_name(f".{path.name}.tmp.flac")
-    most = int(limits.max_hours * 3600 * SAMPLE_RATE)
     num_samples = 0
     try:
         with av.open(str(audio)) as container:
@@ -224,33 +256,21 @@ def _convert_with_av(audio: Path, path: Path, limits: CheckConfig) -> Path:
             if declared > limits.max_hours * 3600:
                 raise _too_long(audio, f"its header declares {declared / 3600:.1f} h")
             logger.info("%s: %s Hz, %s channels, %s converted to 16 kHz mono FLAC",
-                        path.stem, stream.rate, stream.channels, stream.codec_context.name)  # fmt: skip
+                        audio.name, stream.rate, stream.channels, stream.codec_context.name)  # fmt: skip
             resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # channels stay: it would mix them louder
-            with sf.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as out:
-                for samples in _decoded(container, stream, resampler):
+            for frame in itertools.chain(container.decode(stream), [None]):  # None: what the resampler has left
+                for piece in resampler.resample(frame):
+                    samples = piece.to_ndarray().mean(axis=0)
                     num_samples += len(samples)
-                    out.write(np.clip(samples, -1.0, 1.0))
-                    if num_samples > most:
+                    if num_samples > limits.max_hours * 3600 * SAMPLE_RATE:
                         raise _too_long(audio, f"it decodes to more than {num_samples / SAMPLE_RATE / 3600:.1f} h")
-        if num_samples == 0:
-            raise AudioError("no-samples", f"{audio} holds no samples, only a header", "restore it or leave it out")
-        if num_samples / SAMPLE_RATE < 0.98 * declared - _DECLARED_TOLERANCE:
-            raise AudioError(
-                "cut-short", f"{audio} decodes to {num_samples / SAMPLE_RATE:.2f} s, its header says {declared:.2f} s",
-                "it was cut short: restore it, or rewrite it with its true length",
-            )  # fmt: skip
-        temporary.replace(path)
-    except (av.FFmpegError, sf.LibsndfileError) as e:
+                    yield samples
+    except av.FFmpegError as e:
         raise _unreadable(audio, e) from e
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def _decoded(container: Any, stream: Any, resampler: Any) -> Iterator[NDArray[np.float32]]:
-    """(T,) samples of frame after frame, and what the resampler has left at the end."""
-    for frame in container.decode(stream):
-        for piece in resampler.resample(frame):
-            yield piece.to_ndarray().mean(axis=0)
-    for piece in resampler.resample(None):
-        yield piece.to_ndarray().mean(axis=0)
+    if num_samples == 0:
+        raise AudioError("no-samples", f"{audio} holds no samples, only a header", "restore it or leave it out")
+    if num_samples / SAMPLE_RATE < 0.98 * declared - _DECLARED_TOLERANCE:
+        raise AudioError(
+            "cut-short", f"{audio} decodes to {num_samples / SAMPLE_RATE:.2f} s, its header says {declared:.2f} s",
+            "it was cut short: restore it, or rewrite it with its true length",
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""First times with no model: where speech is, and the transcript spoken by a synthesiser, warped onto it.
+"""First times with no model: the transcript spoken by a synthesiser, warped onto it.
 
 The synthesiser's voice need not be like the lecturer's: cepstra are normalised on both sides, pauses are taken out of
 both, and the path only has to be right to a word or two. Training windows are cut by it, then the aligner takes over.
@@ -7,7 +7,6 @@ both, and the path only has to be right to a word or two. Training windows are c
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -15,46 +14,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lhotse_prep.errors import DataError
 from lhotse_prep.espeak import Speaker, Voice
+from lhotse_prep.features import FRAME_SHIFT, SAMPLE_RATE
 from lhotse_prep.normalize import is_han
 
-logger = logging.getLogger(__name__)
-SAMPLE_RATE = 16_000
-FRAME_SHIFT = 160  # samples
 _COARSE, _FINE = 16, 4  # feature frames of 10 ms joined in each pass
 _FIRST_BAND = 0.06  # of the speech, searched on both sides of the diagonal
 _MIN_BAND, _FINE_BAND = 20.0, 4.0  # seconds on both sides, first and second pass
 _RATE_PENALTY = 0.3  # cost of a step that is not diagonal, in mean distances
-
-
-def speech_regions(samples: NDArray[np.float32], lecture: str, min_pause: float = 0.15) -> NDArray[np.int64]:
-    """Stretches of speech by silero-vad.
-
-    Args:
-      samples: (num_samples,) at 16 kHz, in [-1, 1].
-      lecture: named in errors.
-      min_pause: seconds; shorter pauses do not end a stretch.
-    Returns:
-      (R, 2) begin and end in samples, ascending, disjoint.
-    Raises:
-      DataError: no speech is found.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    from silero_vad import get_speech_timestamps, load_silero_vad
-
-    try:
-        stamps = get_speech_timestamps(
-            torch.from_numpy(samples), load_silero_vad(onnx=True), sampling_rate=SAMPLE_RATE,
-            min_silence_duration_ms=int(1000 * min_pause), min_speech_duration_ms=100, speech_pad_ms=30,
-        )  # fmt: skip
-    finally:
-        torch.set_num_threads(threads)  # importing and loading silero-vad sets one for the whole process
-    if not stamps:
-        raise DataError(f"lecture {lecture}: no speech is heard in it; is it the right recording, and not silent?")
-    return np.array([[s["start"], s["end"]] for s in stamps], dtype=np.int64)
 
 
 def synthetic_times(

@@ -164,7 +164,8 @@ def _windows(args: argparse.Namespace) -> None:
     from lhotse_prep.executor import open_executor
     from lhotse_prep.window_files import write_windows
 
-    config = WindowConfig(max_duration=args.max_duration, shar=args.shar)
+    target = min(WindowConfig.target_duration, args.max_duration)
+    config = WindowConfig(target_duration=target, max_duration=args.max_duration, shar=args.shar)
     args.out.mkdir(parents=True, exist_ok=True)
     with open_executor(executor_config(args)) as executor:
         write_windows(args.manifests, args.aligned, args.out, args.out, config, executor)

@@ -14,6 +14,12 @@ import yaml
 from lhotse_prep.errors import ConfigError
 
 T = TypeVar("T")
+SECTIONS = {  # of the files of a configuration folder
+    "prep.yaml": ("mini", "corpus", "text", "checks", "lang", "stretches", "windows", "bitext"),
+    "asr.yaml": ("aligner", "asr"),
+    "decode.yaml": ("decode", "lm", "sentences", "subtitles"),
+    "mt.yaml": ("mt", "translate"),
+}
 
 
 def load_config(path: Path, section: str, cls: type[T]) -> T:
@@ -24,7 +30,7 @@ def load_config(path: Path, section: str, cls: type[T]) -> T:
       section: its top-level key; a section that is absent or empty gives the defaults of cls.
       cls: a dataclass; nested dataclasses are read from nested mappings.
     Raises:
-      ConfigError: no such file, not YAML, an unknown key, a value of the wrong type or out of range.
+      ConfigError: no such file, not YAML, an unknown section or key, a value of the wrong type or out of range.
     """
     if not path.is_file():
         raise ConfigError(f"no configuration file {path}; name a folder that has it with --conf")
@@ -34,6 +40,9 @@ def load_config(path: Path, section: str, cls: type[T]) -> T:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(e).split())}") from e
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold sections (a mapping), found {type(content).__name__}")
+    known = SECTIONS.get(path.name, tuple(content))
+    if unknown := sorted(str(k) for k in content if k not in (*known, section)):
+        raise ConfigError(f"{path}: unknown section {', '.join(unknown)}; known sections: {', '.join(known)}")
     return from_mapping(content.get(section) or {}, cls, f"{path}: {section}")
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from lhotse import Fbank, FbankConfig
 from numpy.typing import NDArray
 
-SAMPLE_RATE = 16_000
+from lhotse_prep.audio import SAMPLE_RATE
+
 FRAME_SHIFT = 160  # samples
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.stages import write_jsonl
+from lhotse_prep.stages import read_jsonl, write_jsonl
 
 logger = logging.getLogger(__name__)
 REJECTED = "rejected.jsonl"
@@ -52,7 +52,7 @@ def settle(findings: Sequence[Finding], num_rows: int, policy: RejectPolicy, out
       findings: of one corpus or one set of manifests.
       num_rows: recordings or rows that were looked at.
       policy: whether bad ones are left out, and how many at most.
-      out_dir: where rejected.jsonl goes; rows of earlier stages there are kept.
+      out_dir: where rejected.jsonl goes; what this run wrote there before is kept.
     Returns:
       (part, id) of what is to be left out; empty where there is no error.
     Raises:
@@ -91,6 +91,7 @@ def summary(findings: Iterable[Finding]) -> str:
 
 
 def write_rejected(path: Path, errors: Iterable[Finding]) -> None:
-    """Write one JSON object a finding."""
-    rows: list[dict[str, Any]] = [{k: v for k, v in asdict(e).items() if k != "is_error"} for e in errors]
-    write_jsonl(path, rows)
+    """Add one JSON object a finding to those that are there."""
+    rows: list[dict[str, Any]] = read_jsonl(path) if path.is_file() else []
+    new = [{k: v for k, v in asdict(e).items() if k != "is_error"} for e in errors]
+    write_jsonl(path, rows + [row for row in new if row not in rows])

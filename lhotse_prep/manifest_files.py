@@ -33,7 +33,7 @@ def load_safely(path: Path, cls: type[_Manifest]) -> _Manifest:
       DataError: no such file, not JSON lines, or something in it that Lhotse would execute, fetch or unpickle.
     """
     if not path.is_file():
-        raise DataError(f"no {path}; stage 1 makes it")
+        raise DataError(f"no {path}: stage 1 or 3 makes it, name its folder")
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise DataError(f"{path}: manifests are read as .jsonl or .jsonl.gz only; `lhotse copy` converts others")
     for number, row in enumerate(_rows(path), 1):

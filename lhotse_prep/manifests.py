@@ -23,7 +23,7 @@ from lhotse_prep.checks import (
 from lhotse_prep.corpora.detect import as_source
 from lhotse_prep.corpora.source import DECODE, PARTS, TEXT_ONLY, SourceLecture, read_segments, read_source
 from lhotse_prep.executor import Executor, open_executor
-from lhotse_prep.findings import Finding, settle
+from lhotse_prep.findings import REJECTED, Finding, settle
 from lhotse_prep.given_times import as_segment, make_segments
 from lhotse_prep.manifest_files import write_manifest
 from lhotse_prep.normalize import normalize_transcript, normalize_translation
@@ -64,6 +64,7 @@ def make_manifests(
     characters.jsonl (odd characters), rejected.jsonl (with limits.skip_bad).
     """
     output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / REJECTED).unlink(missing_ok=True)  # of an earlier run
     source_dir = as_source(corpus_dir, output_dir, corpus, limits, executor)
     lectures = read_source(source_dir)
     recorded = [x for x in lectures if x.part != TEXT_ONLY]

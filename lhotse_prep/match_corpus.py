@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from lhotse import RecordingSet, SupervisionSegment, SupervisionSet, load_manifest
+from lhotse import RecordingSet, SupervisionSegment, SupervisionSet
 
-from lhotse_prep.bootstrap import speech_regions
 from lhotse_prep.confidence import confidence_report, report_line
 from lhotse_prep.corpora.source import PARTS, SAMPLE_RATE
 from lhotse_prep.errors import DataError
 from lhotse_prep.given_times import given_report, read_given
 from lhotse_prep.hypotheses import Hypothesis, read_hypotheses, write_ctm
-from lhotse_prep.manifest_files import write_manifest
+from lhotse_prep.manifest_files import load_safely, write_manifest
 from lhotse_prep.match import match_times
 from lhotse_prep.prep_config import StretchConfig
 from lhotse_prep.stages import write_jsonl
 from lhotse_prep.stretches import make_stretches
+from lhotse_prep.vad import speech_regions
 from lhotse_prep.word_times import complete
 
 logger = logging.getLogger(__name__)
@@ -42,10 +42,10 @@ def match_corpus(manifests: Path, words: Path | None, out_dir: Path, config: Str
     reports = []
     for part in PARTS:
         given = read_given(manifests, part)
-        recordings = load_manifest(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
+        recordings = load_safely(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
         audio = {r.id: Path(r.sources[0].source) for r in recordings}  # Lhotse's own look-up is a search
         stretches: list[SupervisionSegment] = []
-        for s in load_manifest(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet):
+        for s in load_safely(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet):
             if s.recording_id in given:
                 stretches += given[s.recording_id]
                 reports.append(given_report(s.recording_id, given[s.recording_id]))

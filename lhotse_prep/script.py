@@ -19,11 +19,12 @@ def convert_script(text: str, script: str) -> str:
         raise ConfigError(f"script must be one of {', '.join(SCRIPTS)}, got {script!r}")
     if script == "keep" or not text:
         return text
-    return normalize_transcript(_converter(script).convert(remove_han_spaces(text)))
+    return normalize_transcript(converter(script).convert(remove_han_spaces(text)))
 
 
 @functools.cache
-def _converter(script: str) -> Any:
+def converter(script: str) -> Any:
+    """OpenCC's for s2t or t2s."""
     import opencc
 
     return opencc.OpenCC(script)

@@ -1,4 +1,4 @@
-"""Values of stages 0 and 1 and of the executor: sections corpus, text, checks and executor of conf/*/prep.yaml."""
+"""Values of stages 0 and 1, sections corpus, text and checks of prep.yaml; the executor, of the command line."""
 
 from __future__ import annotations
 

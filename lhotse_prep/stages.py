@@ -133,6 +133,12 @@ def read_done(out_dir: Path) -> dict[str, Any] | None:
         return None
 
 
+def stage_files(out_dir: Path, pattern: str) -> list[Path]:
+    """The files in a finished stage's folder that the stage itself wrote; all where it did not finish."""
+    done = read_done(out_dir)
+    return sorted(p for p in out_dir.glob(pattern) if done is None or str(p.relative_to(out_dir)) in done["outputs"])
+
+
 def stage_parser(description: str) -> argparse.ArgumentParser:
     """The options that every stage has; `--a_b` is the same as `--a-b`, abbreviations are refused."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
@@ -185,6 +191,16 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_text(path: Path) -> str | None:
+    """A text file's content; None where there is no such file. Raises DataError where it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path} is not UTF-8 (byte {e.start}); convert it") from e
 
 
 def write_text(path: Path, text: str) -> None:

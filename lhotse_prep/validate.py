@@ -98,6 +98,8 @@ def validate_folder(
         manifests[part] = (recordings, load_safely(folder / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet))
     if limits.skip_bad and out_dir is None:
         raise DataError("--skip-bad needs --out: where the manifests of what is good and rejected.jsonl go")
+    if out_dir is not None:
+        (out_dir / REJECTED).unlink(missing_ok=True)  # of an earlier run
     findings = find_faults(manifests, limits, executor)
     num_rows = sum(len(recordings) for recordings, _ in manifests.values())
     bad = settle(findings, num_rows, limits.policy(), out_dir or folder)

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lhotse import CutSet, RecordingSet, SupervisionSegment, SupervisionSet, load_manifest
+from lhotse import CutSet, RecordingSet, SupervisionSegment, SupervisionSet
 
 from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.errors import DataError
 from lhotse_prep.executor import Executor, SerialExecutor
 from lhotse_prep.feature_files import store_features, with_storage_in
-from lhotse_prep.manifest_files import write_manifest
+from lhotse_prep.manifest_files import load_safely, write_manifest
 from lhotse_prep.prep_config import WindowConfig
 from lhotse_prep.shar import write_shar
 from lhotse_prep.stages import write_json, write_jsonl
@@ -41,9 +41,9 @@ def write_windows(
     left_out: list[dict[str, object]] = []
     scores: dict[str, object] = {}
     for part in PARTS:
-        recordings = load_manifest(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
-        lectures = load_manifest(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
-        timed = load_manifest(aligned / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
+        recordings = load_safely(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
+        lectures = load_safely(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
+        timed = load_safely(aligned / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
         cuts, dropped = _cut_part(recordings, timed, config, for_training=part == "train")
         if part == "train" and not len(cuts):
             raise DataError(

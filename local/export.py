@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json, write_text
+from lhotse_prep.stages import Input, Stage, run_main, stage_files, stage_parser, write_json, write_text
 from ml2021.config import DecodeConfig
 from ml2021.mt.config import TranslateConfig
 
@@ -51,7 +51,7 @@ def _export_recogniser(exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path) 
     if can_stream(model):
         export_streaming(model, tokens, out_dir / "streaming")
     write_pretrained(model, out_dir)
-    recogs = min(decoded.glob("recogs-test-*.txt"), default=decoded / "recogs-test.txt")
+    recogs = min(stage_files(decoded, "recogs-test-*.txt"), default=decoded / "recogs-test.txt")
     refs, hyps = read_texts(recogs, "ref"), read_texts(recogs, "hyp")
     checked = compare_with_ours(model, tokens, out_dir, cuts / "ml2021_cuts_test.jsonl.gz", refs, NUM_CUTS)
     mer = score((i, ref, hyps[i]) for i, ref in refs.items()).percents()

@@ -26,7 +26,10 @@ def main(argv: list[str]) -> None:
         Input(args.exp / "mt", 8),
     ]
     if decode.lm_dir is not None:
-        inputs.append(Input(Path(decode.lm_dir), 6))
+        lm_dir = Path(decode.lm_dir)
+        inputs.append(Input(lm_dir, 6 if lm_dir == args.exp / "lm" else None))  # a user's own has no mark of a stage
+    if decode.hotwords_file is not None:
+        inputs.append(Input(Path(decode.hotwords_file)))
     options = {
         "decode": to_mapping(decode),
         "sentences": to_mapping(sentences),

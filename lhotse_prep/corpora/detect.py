@@ -13,6 +13,7 @@ from lhotse_prep.corpora.tables import find_tables, part_of, typical_seconds
 from lhotse_prep.corpora.utterances import import_utterances
 from lhotse_prep.errors import ConfigError, DataError
 from lhotse_prep.executor import Executor
+from lhotse_prep.findings import REJECTED
 from lhotse_prep.source_config import CheckConfig, CorpusConfig
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ def import_corpus(path: Path, source_dir: Path, config: CorpusConfig, limits: Ch
     """
     if not path.exists():
         raise DataError(f"no corpus {path}; --corpus takes mini, a folder of lectures, or a .parquet table")
+    (source_dir / REJECTED).unlink(missing_ok=True)  # of an earlier run
     tables = find_tables(path) if config.kind != "folder" else []
     if not tables:
         if config.utterances:

@@ -22,13 +22,13 @@ from lhotse_prep.corpora.source import (
     default_splits,
     find_audio,
     read_splits,
-    read_text,
     write_splits,
 )
 from lhotse_prep.errors import DataError
 from lhotse_prep.executor import Executor, SerialExecutor
 from lhotse_prep.findings import Finding, settle
 from lhotse_prep.source_config import CheckConfig
+from lhotse_prep.stages import read_text
 
 logger = logging.getLogger(__name__)
 _TRANSLATION = ".en.txt"
@@ -52,7 +52,7 @@ def import_folder(
 
     Raises:
       DataError: no lectures, a lecture of splits.yaml that is not there, a translation without transcript, two
-        recordings of one name; recordings that cannot be used, where limits.skip_bad is off.
+        recordings of one name, a suffix in capitals; recordings that cannot be used, where limits.skip_bad is off.
     """
     limits = limits or CheckConfig()
     transcripts = {p.name[: -len(".txt")] for p in folder.glob("*.txt") if not p.name.endswith(_TRANSLATION)}
@@ -77,7 +77,9 @@ def import_folder(
 
 def _recordings(folder: Path) -> set[str]:
     found: dict[str, str] = {}
-    for path in sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES):
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
+        if path.suffix not in SUFFIXES:
+            raise DataError(f"{path} would be left out: rename it to {path.stem}{path.suffix.lower()}")
         if path.stem in found:
             raise DataError(f"{found[path.stem]} and {path.name} are both a recording of {path.stem}; keep one")
         found[path.stem] = path.name

@@ -19,7 +19,7 @@ import yaml
 from lhotse_prep.audio import READ_AS_IS, SAMPLE_RATE, store_audio
 from lhotse_prep.errors import DataError
 from lhotse_prep.source_config import CheckConfig
-from lhotse_prep.stages import read_jsonl, write_text
+from lhotse_prep.stages import read_jsonl, read_text, write_text
 
 __all__ = ["DECODE", "PARTS", "SAMPLE_RATE", "SEGMENTS", "SPLITS", "TEXT_ONLY", "UTTERANCES", "SourceLecture"]
 logger = logging.getLogger(__name__)
@@ -188,16 +188,6 @@ def read_segments(source_dir: Path) -> dict[str, list[dict[str, Any]]]:
 def find_audio(folder: Path, name: str, suffixes: Sequence[str] = READ_AS_IS) -> Path | None:
     """The recording of a lecture, or None."""
     return next((p for p in (folder / f"{name}{s}" for s in suffixes) if p.is_file()), None)
-
-
-def read_text(path: Path) -> str | None:
-    """A text file's content; None where there is no such file."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError as e:
-        raise DataError(f"{path} is not UTF-8 (byte {e.start}); convert it") from e
 
 
 def _read_utterances(source_dir: Path) -> list[SourceLecture]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from lhotse_prep.audio import AudioError, check_header, inspect_audio, num_clipped, store_audio
+from lhotse_prep.audio import AudioError, as_16k_mono, check_header, inspect_audio, num_clipped, store_audio
 from lhotse_prep.source_config import CheckConfig
 
 RATE = 16_000
@@ -65,6 +65,25 @@ def test_what_recorders_write_is_converted_once_with_a_log_line(
     assert np.abs(inner - tone(4)[shift : shift + len(inner)]).max() < 0.06
     assert len([m for m in caplog.messages if f"{rate} Hz, 2 channels" in m and "converted to 16 kHz mono" in m]) == 1
     assert list((tmp_path / "out").iterdir()) == [path]
+
+
+def test_a_copy_is_made_only_where_it_must_be(tmp_path: Path) -> None:
+    sf.write(tmp_path / "ready.wav", tone(1), RATE)
+    sf.write(tmp_path / "fast.wav", tone(1, 44_100), 44_100)
+    assert as_16k_mono(tmp_path / "ready.wav", tmp_path / "none", LIMITS) == tmp_path / "ready.wav"
+    copy = as_16k_mono(tmp_path / "fast.wav", tmp_path, LIMITS)
+    assert copy == tmp_path / "fast.flac" and sf.info(str(copy)).samplerate == RATE
+
+
+def test_a_film_without_sound_is_said(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "x.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+        container.mux(stream.encode(None))
+    with pytest.raises(AudioError, match="no audio stream"):
+        store_audio(tmp_path / "x.mp4", tmp_path, "y", LIMITS)
+    assert not (tmp_path / "y.flac").exists()
 
 
 def write_wav(path: Path, declared_bytes: int, samples: np.ndarray) -> Path:

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torchaudio.functional import resample
 
-from lhotse_prep.bootstrap import SAMPLE_RATE, _dtw, group_regions, speech_regions, synthetic_times
+from lhotse_prep.bootstrap import _dtw, group_regions, synthetic_times
 from lhotse_prep.errors import DataError
 from lhotse_prep.espeak import Speaker, Voice
-from lhotse_prep.features import fbank
+from lhotse_prep.features import SAMPLE_RATE, fbank
+from lhotse_prep.vad import speech_regions
 
 PHRASES = [
     ("我 們 今 天 要 講 的 是 機 器 學 習", "wo3 men5 jin1 tian1 yao4 jiang3 de5 shi4 ji1 qi4 xue2 xi2"),

@@ -15,6 +15,7 @@ from lhotse import RecordingSet, SupervisionSet
 from lhotse_prep.checks import check_overlap, check_same_audio, check_text
 from lhotse_prep.cli import main
 from lhotse_prep.errors import DataError
+from lhotse_prep.findings import REJECTED, Finding, RejectPolicy, settle
 from lhotse_prep.manifest_files import load_safely, write_manifest
 from lhotse_prep.source_config import CheckConfig
 from lhotse_prep.stages import read_jsonl
@@ -163,3 +164,10 @@ def test_manifest_bytes_depend_on_content_alone(tmp_path: Path) -> None:
         write_manifest(tmp_path / name, manifest)
     assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
     assert list(load_safely(tmp_path / "a.jsonl.gz", SupervisionSet)) == list(manifest)
+
+
+def test_what_two_steps_leave_out_is_listed_together(tmp_path: Path) -> None:
+    rows = [Finding("silent", kind, kind, "train", "is silent", "record it again") for kind in ("lecture", "utterance")]
+    for findings in (rows[:1], rows[:1], rows[1:]):
+        settle(findings, 100, RejectPolicy(skip_bad=True), tmp_path)
+    assert [row["id"] for row in read_jsonl(tmp_path / REJECTED)] == ["lecture", "utterance"]

@@ -34,8 +34,8 @@ class Outer:
 
 
 def read(folder: Path, text: str) -> Outer:
-    (folder / "prep.yaml").write_text(text, encoding="utf-8")
-    return load_config(folder / "prep.yaml", "thing", Outer)
+    (folder / "thing.yaml").write_text(text, encoding="utf-8")
+    return load_config(folder / "thing.yaml", "thing", Outer)
 
 
 @pytest.mark.parametrize("text", ["", "thing:", "other: {count: 9}", "thing: {}", "# nothing"])
@@ -58,7 +58,7 @@ def test_values_are_read_and_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("thing: {cuont: 1}", r"prep\.yaml: thing: unknown key cuont; known keys: count, flag, inner"),
+        ("thing: {cuont: 1}", r"thing\.yaml: thing: unknown key cuont; known keys: count, flag, inner"),
         ("thing: {inner: {rat: 1}}", r"thing\.inner: unknown key rat; known keys: names, rate"),
         ("thing: {count: many}", r"thing\.count must be of type int, got 'many'"),
         ("thing: {count: 1.5}", r"thing\.count must be of type int, got 1\.5"),
@@ -82,7 +82,7 @@ def test_values_are_read_and_come_back(tmp_path: Path) -> None:
 def test_mistakes_are_named_with_their_place(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         read(tmp_path, text)
-    assert "\n" not in str(error.value) and "prep.yaml" in str(error.value)
+    assert "\n" not in str(error.value) and "thing.yaml" in str(error.value)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -91,6 +91,12 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / "prep.yaml").write_bytes(b"thing: \xff\xfe")
+    (tmp_path / "thing.yaml").write_bytes(b"thing: \xff\xfe")
     with pytest.raises(ConfigError, match="not valid YAML"):
-        load_config(tmp_path / "prep.yaml", "thing", Outer)
+        load_config(tmp_path / "thing.yaml", "thing", Outer)
+
+
+def test_a_misspelled_section_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown section windwos; known sections: mini, .*windows"):
+        (tmp_path / "prep.yaml").write_text("windwos: {shar: true}", encoding="utf-8")
+        load_config(tmp_path / "prep.yaml", "lang", Outer)

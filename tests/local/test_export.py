@@ -107,7 +107,7 @@ def test_both_exports_are_there_and_checked(project: Path, run_dirs: tuple[Path,
         "joiner.int8.onnx", "joiner.onnx", "pretrained.pt", "tokens.txt",
     ]  # fmt: skip
     card = (out / "sherpa-onnx" / "README.md").read_text(encoding="utf-8")
-    assert "| sherpa-onnx, float32 | 4 | 100.00 |" in card and "| encoder.int8.onnx |" in card
+    assert "| sherpa-onnx, float32, greedy_search | 4 | 100.00 |" in card and "| encoder.int8.onnx |" in card
     assert (out / "ctranslate2" / "model.bin").is_file()
     again = run_stage(project, *run_dirs)
     assert again.returncode == 0 and "up to date" in again.stderr

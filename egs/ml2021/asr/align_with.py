@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lhotse_prep.bootstrap import speech_regions
 from lhotse_prep.errors import DataError
 from lhotse_prep.hypotheses import read_hypotheses
 from lhotse_prep.match import match_times
+from lhotse_prep.vad import speech_regions
 from lhotse_prep.word_times import WordTimes
 from ml2021.asr.acoustic import load_acoustic
 from ml2021.asr.word_alignment import align_words, finish_times

@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lhotse_prep.bootstrap import group_regions, speech_regions, synthetic_times
+from lhotse_prep.bootstrap import group_regions, synthetic_times
 from lhotse_prep.config import to_mapping
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import FRAME_SHIFT, SAMPLE_RATE, fbank
 from lhotse_prep.pronounce import PronunciationUnits
 from lhotse_prep.stages import write_json
+from lhotse_prep.vad import speech_regions
 from lhotse_prep.word_times import WordTimes
 from ml2021.asr.acoustic import FRAME, log_prob_blocks
 from ml2021.asr.augment import augment_batch, spec_augment

@@ -123,7 +123,10 @@ def _check_settings(out_dir: Path, model: AsrModel, config: DecodeConfig) -> Non
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
-    settings = {"weights": digest.hexdigest(), "decode": json.loads(json.dumps(to_mapping(config)))}
+    named = [config.hotwords_file] if config.hotwords_file is not None else []
+    named += sorted(map(str, Path(config.lm_dir).glob("*.*"))) if config.lm_dir is not None else []
+    fusion = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in named if Path(name).is_file()}
+    settings = {"fusion": fusion, "weights": digest.hexdigest(), "decode": json.loads(json.dumps(to_mapping(config)))}
     path = out_dir / "settings.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != settings:
         raise DataError(

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from lhotse_prep.stages import read_jsonl, write_text
 from ml2021.report.charts import histogram
 from ml2021.report.errors import bootstrap_intervals, confusions, count_at_switches, read_recogs
-from ml2021.report.intervals import bleu_interval, find_interval
+from ml2021.report.intervals import bleu_interval
 from ml2021.report.lectures import Lectures, collect_lectures
 from ml2021.report.markup import data_script, escape, note, number, table
 from ml2021.report.page_config import PageConfig
@@ -46,7 +46,7 @@ def write_page(
     decoding = decode_folders(exp)[0]
     rate = read_recogs(decoding)
     found = collect_lectures(data, exp, rate, round(config.audio_megabytes * 1e6))
-    intervals = _intervals(results, rate, exp)
+    intervals = _intervals(rate, exp)
     sections = [
         ("results", "Results", _tiles(results, intervals) + _results(results, has_bars, intervals)),
         ("lectures", "Lectures", _lectures(found, config)),
@@ -89,20 +89,13 @@ def _summary(found: Lectures) -> str:
     )
 
 
-def _intervals(results: Mapping[str, Any], rate: ErrorRate | None, exp: Path) -> dict[str, str]:
-    """95% intervals as text, by row of the closing table: those that scores carry, else computed from outputs."""
-    computed = bootstrap_intervals(rate.alignments.values()) if rate is not None else {}
-    scores = results["scores"]
-    by_row = {}
-    for row, key in (("MER of windows (%)", "mer_windows"), ("MER of whole lectures (%)", "mer_lecture")):
-        own = computed if key == "mer_windows" else {}
-        for name, part in ((row, "mer"), (f"{key} zh", "zh"), (f"{key} en", "en")):
-            by_row[name] = find_interval(scores, key, part) or own.get(part)
-    by_row["BLEU, translation of the transcript"] = find_interval(scores, "bleu_mt") or bleu_interval(
-        exp / "mt" / "decode" / "hyps.jsonl"
-    )
-    by_row["BLEU, cascade on whole lectures"] = find_interval(scores, "bleu_cascade")
-    return {name: f"{low:.1f} – {high:.1f}" for name, pair in by_row.items() if pair for low, high in [pair]}
+def _intervals(rate: ErrorRate | None, exp: Path) -> dict[str, str]:
+    """95% intervals as text, by row of the closing table."""
+    by_row = {"BLEU, translation of the transcript": bleu_interval(exp / "mt" / "decode" / "hyps.jsonl")}
+    if rate is not None:
+        names = {"mer": "MER of windows (%)", "zh": "mer_windows zh", "en": "mer_windows en"}
+        by_row |= {names[part]: pair for part, pair in bootstrap_intervals(rate).items()}
+    return {name: f"{pair.low:.1f} – {pair.high:.1f}" for name, pair in by_row.items() if pair}
 
 
 def _tiles(results: Mapping[str, Any], intervals: Mapping[str, str]) -> str:
@@ -175,7 +168,7 @@ def _lectures(found: Lectures, config: PageConfig) -> str:
 def _errors(rate: ErrorRate | None, decoding: Path) -> str:
     if rate is None:
         return note(f"Not shown: there are no recogs-*.txt in {decoding}.")
-    intervals = bootstrap_intervals(rate.alignments.values())
+    intervals = bootstrap_intervals(rate)
     by_place = count_at_switches(rate.alignments.values())
     rows = [_count_row("all tokens", rate.total, intervals["mer"])]
     for part, kind in KINDS.items():

@@ -18,7 +18,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
 from lhotse_prep.errors import DataError
-from lhotse_prep.stages import run_main
+from lhotse_prep.stages import read_text, run_main
 
 logger = logging.getLogger(__name__)
 
@@ -140,9 +140,10 @@ def main(argv: list[str]) -> None:
 
 
 def _lines(path: Path) -> list[str]:
-    if not path.is_file():
+    content = read_text(path)
+    if content is None:
         raise DataError(f"no such file: {path}")
-    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return content.removesuffix("\n").split("\n")
 
 
 if __name__ == "__main__":

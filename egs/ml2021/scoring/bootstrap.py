@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import kaldialign
+import numpy as np
+from numpy.typing import NDArray
+
+from ml2021.scoring.error_rate import Counts
 
 REPLICATIONS = 1000
 SEED = 0
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """95% of the replications, in percent."""
 
     low: float
@@ -23,25 +24,36 @@ class Interval:
         return f"[{self.low:.2f}, {self.high:.2f}]"
 
 
-def interval(refs: Sequence[Sequence[str]], hyps: Sequence[Sequence[str]]) -> Interval | None:
-    """The interval of an error rate of utterances given as tokens; None with fewer than two that have reference tokens.
+def interval(counts: Sequence[Counts]) -> Interval | None:
+    """The interval of an error rate, from the counts of each utterance; None with fewer than two that have reference
+    tokens.
 
     Utterances without reference tokens take part: what was invented in them counts.
     """
-    if sum(map(bool, refs)) < 2:
+    if _too_few(counts):
         return None
-    found = kaldialign.bootstrap_wer_ci(refs, hyps, replications=REPLICATIONS, seed=SEED)
-    low, high = 100 * found["ci95min"], 100 * found["ci95max"]
-    if not (math.isfinite(low) and math.isfinite(high)):  # a replication drew no reference token at all
-        return None
-    return Interval(max(0.0, low), high)
+    errors, num_ref = _drawn(counts)
+    rates = 100 * errors[num_ref > 0] / num_ref[num_ref > 0]
+    low, high = np.percentile(rates, [2.5, 97.5])
+    return Interval(float(low), float(high))
 
 
-def chance_of_improvement(
-    refs: Sequence[Sequence[str]], hyps: Sequence[Sequence[str]], hyps2: Sequence[Sequence[str]]
-) -> float | None:
+def chance_of_improvement(counts: Sequence[Counts], counts2: Sequence[Counts]) -> float | None:
     """The part of the replications, 0..1, in which the second system makes fewer errors on the utterances drawn."""
-    if sum(map(bool, refs)) < 2:
+    if _too_few(counts):
         return None
-    found = kaldialign.bootstrap_wer_ci(refs, hyps, hyps2, replications=REPLICATIONS, seed=SEED)
-    return float(found["p_s2_improv_over_s1"])
+    return float(np.mean(_drawn(counts2)[0] < _drawn(counts)[0]))
+
+
+def _too_few(counts: Sequence[Counts]) -> bool:
+    return sum(c.num_ref > 0 for c in counts) < 2
+
+
+def _drawn(counts: Sequence[Counts]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Errors and reference tokens of each replication, (REPLICATIONS,); the draws depend on their number alone."""
+    rng = np.random.default_rng(SEED)
+    rows = np.array([[c.errors, c.num_ref] for c in counts])
+    errors, num_ref = np.array(
+        [rows[rng.integers(len(rows), size=len(rows))].sum(axis=0) for _ in range(REPLICATIONS)]
+    ).T
+    return errors, num_ref

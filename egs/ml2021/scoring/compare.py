@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lhotse_prep.errors import DataError
 from ml2021.scoring.bootstrap import REPLICATIONS, SEED, chance_of_improvement, interval
-from ml2021.scoring.error_rate import Alignment, ErrorRate, by_lecture, lecture_of, mer_tokens, score
+from ml2021.scoring.error_rate import ErrorRate, by_lecture, by_utterance, lecture_of, mer_tokens, score
 from ml2021.scoring.normalizers import Normalizer, normalizers
 from ml2021.scoring.resegment import resegment
 from ml2021.scoring.texts import FORMATS, read_texts
@@ -76,7 +76,7 @@ def _hypotheses(refs: Texts, hyps: Texts, normalizer: Normalizer, name: str) -> 
 
 def _system_lines(name: str, result: ErrorRate, is_cut: bool) -> list[str]:
     cut = ", whole lectures cut to the references" if is_cut else ""
-    confidence = interval(*_token_lists(result.alignments.values()))
+    confidence = interval([u.total for u in by_utterance(result)])
     lines = [
         f"{name}: MER {result.total}",
         f"  95% interval {confidence or 'not known: it needs two utterances with reference tokens'}, "
@@ -94,20 +94,14 @@ def _system_lines(name: str, result: ErrorRate, is_cut: bool) -> list[str]:
 def _paired_lines(results: Mapping[str, ErrorRate]) -> list[str]:
     """The first system against each of the others."""
     (first, base), *others = results.items()
-    refs, hyps = _token_lists(base.alignments.values())
+    counts = [u.total for u in by_utterance(base)]
     lines = []
     for name, result in others:
-        chance = chance_of_improvement(refs, hyps, _token_lists(result.alignments.values())[1])
+        chance = chance_of_improvement(counts, [u.total for u in by_utterance(result)])
         difference = result.total.errors - base.total.errors
         likely = "not known: too few utterances" if chance is None else f"{100 * chance:.1f}%"
         lines.append(f"{name} against {first}: {difference:+d} errors, chance that it is better (paired) {likely}")
     return lines
-
-
-def _token_lists(alignments: Iterable[Alignment]) -> tuple[list[list[str]], list[list[str]]]:
-    rows = list(alignments)
-    refs, hyps = ([[pair[side] for pair in row if pair[side]] for row in rows] for side in (0, 1))
-    return refs, hyps
 
 
 def main(argv: Sequence[str]) -> None:

@@ -47,6 +47,13 @@ class Counts:
         """Errors in percent of reference tokens; None where there is no reference token."""
         return round(100 * self.errors / self.num_ref, 3) if self.num_ref else None
 
+    def add(self, ref: str, hyp: str) -> None:
+        """Count a pair of an alignment."""
+        self.num_ref += ref != EPSILON
+        self.insertions += ref == EPSILON
+        self.deletions += hyp == EPSILON
+        self.substitutions += EPSILON not in (ref, hyp) and ref != hyp
+
     def __str__(self) -> str:
         rate = "no reference tokens" if self.percent is None else f"{self.percent:.2f}%"
         return (
@@ -100,11 +107,16 @@ def count_errors(alignments: Mapping[str, Alignment]) -> ErrorRate:
     """The score of utterances that are aligned."""
     result = ErrorRate(alignments=dict(alignments))
     for alignment in alignments.values():
-        for pair, at_switch in zip(alignment, _at_switches(alignment)):
+        for pair, at_switch in zip(alignment, at_switches(alignment)):
             counts = [result.total, result.zh if is_han((pair[0] or pair[1])[0]) else result.en]
             for c in [*counts, result.switches] if at_switch else counts:
-                _count(c, *pair)
+                c.add(*pair)
     return result
+
+
+def by_utterance(result: ErrorRate) -> list[ErrorRate]:
+    """The score of each utterance by itself."""
+    return [count_errors({i: alignment}) for i, alignment in result.alignments.items()]
 
 
 def by_lecture(result: ErrorRate) -> dict[str, ErrorRate]:
@@ -120,7 +132,7 @@ def lecture_of(utterance_id: str) -> str:
     return _WINDOW_NUMBER.sub("", utterance_id)
 
 
-def _at_switches(alignment: Alignment) -> list[bool]:
+def at_switches(alignment: Alignment) -> list[bool]:
     """Whether each pair touches a change of language in the reference."""
     languages = [is_han(ref[0]) for ref, _ in alignment if ref]
     flags, i = [], 0  # i: reference tokens before the pair
@@ -129,13 +141,6 @@ def _at_switches(alignment: Alignment) -> list[bool]:
         flags.append(len(set(here)) == 2)
         i += ref != EPSILON
     return flags
-
-
-def _count(counts: Counts, ref: str, hyp: str) -> None:
-    counts.num_ref += ref != EPSILON
-    counts.insertions += ref == EPSILON
-    counts.deletions += hyp == EPSILON
-    counts.substitutions += EPSILON not in (ref, hyp) and ref != hyp
 
 
 def write_recogs(path: Path, result: ErrorRate) -> None:

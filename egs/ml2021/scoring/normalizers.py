@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 
-from lhotse_prep.normalize import is_han, normalize_transcript
+from lhotse_prep.normalize import is_han, normalize_for_scoring
+from lhotse_prep.script import converter
 
 _GREEK_NAMES = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi "
@@ -26,7 +27,6 @@ _SPOKEN = str.maketrans(
     | {letter.upper(): f" {name} " for letter, name in _GREEK.items()}
     | {"*": " star ", "′": " prime ", "%": " percent "}
 )
-_WIDE_MARKS = str.maketrans(dict.fromkeys("，。？！、；：", " "))  # between words they have no space beside them
 _MARK = re.compile(r"[^\w\s]")
 _TAG = re.compile(r"<[^>]*>")
 
@@ -44,7 +44,7 @@ class Normalizer:
 def normalizers() -> tuple[Normalizer, Normalizer]:
     """Ours, and that of the published results."""
     opencc, whisper = version("opencc"), version("whisper-normalizer")
-    ours = "script:t2s|case:lower|marks:edges|tokens:han+words"
+    ours = "script:t2s|case:lower|marks:edges,between-words|hyphens:one|tokens:han+words"
     published = "script:s2t(hyp)|case:lower|marks:deleted(ref),spaces(hyp)|greek:names|tokens:whisper-english"
     return (
         Normalizer("ours", f"norm:ours|{ours}|opencc:{opencc}", unify_script, unify_script),
@@ -58,8 +58,8 @@ def normalizers() -> tuple[Normalizer, Normalizer]:
 
 
 def unify_script(text: str) -> str:
-    """Normalised as transcripts are, then Traditional characters as Simplified ones, one by one."""
-    return " ".join(_simplified(token) for token in normalize_transcript(text.translate(_WIDE_MARKS)).split())
+    """Normalised for scoring, then Traditional characters as Simplified ones, one by one."""
+    return " ".join(_simplified(token) for token in normalize_for_scoring(text).split())
 
 
 def published_reference(text: str) -> str:
@@ -70,8 +70,8 @@ def published_reference(text: str) -> str:
 def published_hypothesis(text: str) -> str:
     """A hypothesis as the published results have it; one that is all Simplified becomes Traditional."""
     text = _MARK.sub(" ", _TAG.sub("", text).translate(_SPOKEN)).strip()
-    if _converter("t2s").convert(text) == text:
-        text = _converter("s2t").convert(text)
+    if converter("t2s").convert(text) == text:
+        text = converter("s2t").convert(text)
     return _whisper_english(_spaced(text.lower()))
 
 
@@ -86,14 +86,7 @@ def _simplified(token: str) -> str:
 
 @cache
 def _simplified_character(character: str) -> str:
-    return _converter("t2s").convert(character)
-
-
-@cache
-def _converter(name: str):  # type: ignore[no-untyped-def]
-    from opencc import OpenCC
-
-    return OpenCC(name)
+    return converter("t2s").convert(character)
 
 
 def _whisper_english(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.normalize import is_han
+from lhotse_prep.stages import read_text
 
 FORMATS = ("auto", "kaldi", "bare", "recogs", "ctm")
 _RECOGS_LINE = re.compile(r"(?P<id>.+):\t(?P<side>ref|hyp)=(?P<tokens>\[.*\])")
@@ -29,12 +30,9 @@ def read_texts(path: Path, side: str, file_format: str = "auto") -> dict[str, st
     Raises:
       DataError: no such file, an id twice, or a damaged line.
     """
-    if not path.is_file():
+    content = read_text(path)
+    if content is None:
         raise DataError(f"no file {path}")
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise DataError(f"{path} is not UTF-8 ({e.reason} at byte {e.start}); convert it") from e
     lines = [line for line in content.replace("\r\n", "\n").split("\n") if line.strip()]
     readers: dict[str, Callable[[Path, Sequence[str], str], dict[str, str]]]
     readers = {"kaldi": _read_kaldi, "bare": _read_bare, "recogs": _read_recogs, "ctm": _read_ctm}

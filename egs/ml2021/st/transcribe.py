@@ -28,8 +28,9 @@ from tqdm import tqdm
 
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.errors import ConfigError, DataError
+from lhotse_prep.source_config import CheckConfig
 from lhotse_prep.stages import read_jsonl, run_main, write_jsonl, write_text
-from ml2021.config import DecodeConfig
+from ml2021.config import DecodeConfig, with_lm_dir
 from ml2021.mt.config import TranslateConfig
 from ml2021.st.sentences import SentenceConfig
 from ml2021.st.subtitles import SubtitleConfig
@@ -95,13 +96,13 @@ class Transcriber:
 
     def _words(self, lecture: Path, state: Path, work: Path, key: str) -> list[TimedWord]:
         """What the recogniser hears, or heard before this run was cut short with the same recording and models."""
-        from lhotse_prep.media import as_wav
+        from lhotse_prep.audio import as_16k_mono
         from ml2021.asr.long_form import TimedWord
 
         kept = state / f"{lecture.stem}.words.jsonl"
         if kept.is_file() and (rows := read_jsonl(kept))[0].get("key") == key:
             return [TimedWord(r["text"], r["start"], r["end"], r["score"]) for r in rows[1:]]
-        words = self.cascade.recognise(as_wav(lecture, work))
+        words = self.cascade.recognise(as_16k_mono(lecture, work, CheckConfig()))
         rows = [{"text": w.text, "start": w.start, "end": w.end, "score": w.score} for w in words]
         write_jsonl(kept, [{"key": key}, *rows])
         return words
@@ -111,7 +112,9 @@ class _Keys:
     """Hashes of all that a lecture's words and files depend on; a recording and a model count by size and date."""
 
     def __init__(self, lecture: Path, options: TranscribeOptions) -> None:
-        heard = [_stamps(lecture), _stamps(options.asr), to_mapping(options.decode)]
+        decode = options.decode
+        fusion = [_stamps(Path(p)) for p in (decode.lm_dir, decode.hotwords_file) if p is not None]
+        heard = [_stamps(lecture), _stamps(options.asr), *fusion, to_mapping(decode)]
         told = [
             _stamps(options.mt),
             *(to_mapping(c) for c in (options.sentences, options.translate, options.subtitles)),
@@ -206,7 +209,7 @@ def _is_done(lecture: Path, options: TranscribeOptions) -> bool:
 
 def _stamps(path: Path) -> list[tuple[str, int, int]]:
     """Name, size and date of a file, or of a model's files."""
-    names = ("*.pt", "*.json", "*.spm", "*.bin", "*.safetensors", "marian/*", "lang/*")
+    names = ("*.pt", "*.json", "*.spm", "*.bin", "*.safetensors", "marian/*", "lang/*", "*.arpa")
     files = [path] if path.is_file() else sorted({p for n in names for p in path.glob(n) if p.is_file()})
     return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
 
@@ -242,7 +245,7 @@ def _options(args: argparse.Namespace) -> TranscribeOptions:
     else:
         decode = args.conf / "decode.yaml"
         configs = (
-            load_config(decode, "decode", DecodeConfig),
+            with_lm_dir(load_config(decode, "decode", DecodeConfig), args.asr.parent),
             load_config(decode, "sentences", SentenceConfig),
             load_config(args.conf / "mt.yaml", "translate", TranslateConfig),
             load_config(decode, "subtitles", SubtitleConfig),

@@ -200,3 +200,10 @@ def test_default_splits_put_each_lecture_in_one_part_and_keep_training(num_lectu
     assert sorted(sum(splits.values(), [])) == lectures
     assert splits["train"] and len(splits["train"]) >= num_lectures / 3
     assert bool(splits["test"]) == (num_lectures >= 2) and bool(splits["dev"]) == (num_lectures >= 3)
+
+
+def test_a_suffix_in_capitals_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("我們", encoding="utf-8")
+    (tmp_path / "a.WAV").write_bytes(b"RIFF")
+    with pytest.raises(DataError, match="a.WAV would be left out: rename it to a.wav"):
+        import_folder(tmp_path, tmp_path / "out")

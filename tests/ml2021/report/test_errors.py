@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import kaldialign
 import pytest
 
-from lhotse_prep.stages import write_jsonl
+from lhotse_prep.stages import Stage, write_jsonl
 from ml2021.report.errors import bootstrap_intervals, confusions, count_at_switches, read_recogs
-from ml2021.report.intervals import bleu_interval, find_interval
-from ml2021.scoring.error_rate import score, write_icefall_files
+from ml2021.report.intervals import bleu_interval
+from ml2021.scoring.error_rate import count_errors, score, write_icefall_files
 
 
 def test_a_token_beside_the_other_language_is_at_a_switch() -> None:
@@ -54,16 +53,16 @@ def test_intervals_agree_with_kaldialign() -> None:
     hyps = [[t if rng.random() > 0.1 else "x" for t in ref] for ref in refs]
     rate = score((str(i), " ".join(r), " ".join(h)) for i, (r, h) in enumerate(zip(refs, hyps)))
     peer = kaldialign.bootstrap_wer_ci(refs, hyps)
-    low, high = bootstrap_intervals(rate.alignments.values())["mer"] or (0.0, 0.0)
+    low, high = bootstrap_intervals(rate)["mer"] or (0.0, 0.0)
     assert low == pytest.approx(100 * peer["ci95min"], abs=0.25) and high == pytest.approx(
         100 * peer["ci95max"], abs=0.25
     )
-    assert bootstrap_intervals(rate.alignments.values())["en"] is None  # no English in the references
+    assert bootstrap_intervals(rate)["en"] is None  # no English in the references
 
 
 def test_few_utterances_have_no_interval() -> None:
-    assert bootstrap_intervals([[("我", "你")]] * 9) == {"mer": None, "zh": None, "en": None}
-    assert bootstrap_intervals([[("我", "你")]] * 10)["zh"] == (100.0, 100.0)
+    assert bootstrap_intervals(count_errors({"a": [("我", "你")]})) == {"mer": None, "zh": None, "en": None}
+    assert bootstrap_intervals(count_errors({i: [("我", "你")] for i in "ab"}))["zh"] == (100.0, 100.0)
 
 
 def test_most_frequent_errors_come_first_with_their_utterances() -> None:
@@ -79,21 +78,13 @@ def test_recogs_of_a_folder_are_read(tmp_path: Path) -> None:
     assert rate is not None and set(rate.alignments) == {"dev-0", "test-0"} and rate.total.errors == 2
 
 
-@pytest.mark.parametrize(
-    "scores",
-    [
-        {"mer_windows": {"mer": 2.0, "mer_ci95": [1.0, 3.0], "zh_ci95": [0.5, 2.0]}},
-        {"mer_windows": {"mer": 2.0, "ci95": {"mer": [1.0, 3.0], "zh": [0.5, 2.0]}}},
-        {"mer_windows": {"mer": 2.0}, "mer_windows_interval": {"mer": [1.0, 3.0], "zh": [0.5, 2.0]}},
-    ],
-)
-def test_intervals_that_scores_carry_are_read(scores: dict[str, Any]) -> None:
-    folders: dict[str, dict[str, Any]] = {"aligned": {}, "asr/greedy_search": scores}
-    assert find_interval(folders, "mer_windows") == (1.0, 3.0)
-    assert find_interval(folders, "mer_windows", "zh") == (0.5, 2.0)
-    assert find_interval(folders, "mer_windows", "en") is None and find_interval(folders, "bleu_mt") is None
-    assert find_interval({"mt": {"bleu_mt": 70, "bleu_mt_ci95": [69.0, 71]}}, "bleu_mt") == (69.0, 71.0)
-    assert find_interval({"asr": {"mer_windows": {"mer": 2}, "mer_windows_ci95": [1, 3]}}, "mer_windows", "zh") is None
+def test_a_decoding_that_a_user_added_to_a_stage_is_not_its_score(tmp_path: Path) -> None:
+    stage = Stage("asr-decode", tmp_path / "greedy", [], {})
+    with stage.work() as out:
+        write_icefall_files(out, "test", "greedy", "greedy", [("a", "我 用 net", "我 用 net")])
+    write_icefall_files(stage.out_dir, "test", "zzz", "other", [("a", "我 用 net", "x")])
+    rate = read_recogs(stage.out_dir)
+    assert rate is not None and rate.total.errors == 0
 
 
 def test_bleu_interval_is_around_the_score(tmp_path: Path) -> None:

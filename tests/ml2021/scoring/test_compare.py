@@ -13,7 +13,7 @@ import pytest
 from lhotse_prep.errors import DataError
 from ml2021.scoring.bootstrap import chance_of_improvement, interval
 from ml2021.scoring.compare import cut_lectures, report
-from ml2021.scoring.error_rate import score, write_icefall_files
+from ml2021.scoring.error_rate import Counts, by_utterance, score, write_icefall_files
 
 
 def run_main(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +38,11 @@ def test_command_line_scores_systems_side_by_side(project: Path, tmp_path: Path)
     ]
     assert "other.ctm: MER 0.00%" in lines[6] and "whole lectures cut to the references" in lines[7]
     assert "other.ctm against" in lines[11] and "-1 errors" in lines[11]
+
+
+def counts(refs: list[list[str]], hyps: list[list[str]]) -> list[Counts]:
+    rows = zip(refs, hyps)
+    return [u.total for u in by_utterance(score((str(i), " ".join(r), " ".join(h)) for i, (r, h) in enumerate(rows)))]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +70,7 @@ def test_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
     inside = 0
     for _ in range(100):
         hyps = [[w if rng.random() > 0.1 else "x" for w in ref] for ref in refs]
-        found = interval(refs, hyps)
+        found = interval(counts(refs, hyps))
         assert found is not None and found.low < found.high
         inside += found.low <= 10 <= found.high
     assert 88 <= inside <= 99
@@ -74,11 +79,12 @@ def test_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
 def test_better_system_is_found_better_and_equal_ones_are_not() -> None:
     rng = random.Random(1)
     refs = [[rng.choice("abcd") for _ in range(15)] for _ in range(60)]
-    worse, better = ([[w if rng.random() > p else "x" for w in ref] for ref in refs] for p in (0.2, 0.1))
-    assert chance_of_improvement(refs, worse, better) > 0.99  # type: ignore[operator]
-    assert chance_of_improvement(refs, better, worse) < 0.01  # type: ignore[operator]
-    assert chance_of_improvement(refs, better, better) == 0.0
-    assert chance_of_improvement(refs[:1], worse[:1], better[:1]) is None
+    worse_texts, better_texts = ([[w if rng.random() > p else "x" for w in ref] for ref in refs] for p in (0.2, 0.1))
+    worse, better = counts(refs, worse_texts), counts(refs, better_texts)
+    assert chance_of_improvement(worse, better) > 0.99  # type: ignore[operator]
+    assert chance_of_improvement(better, worse) < 0.01  # type: ignore[operator]
+    assert chance_of_improvement(better, better) == 0.0
+    assert chance_of_improvement(worse[:1], better[:1]) is None
 
 
 @pytest.mark.parametrize("seed", range(20))

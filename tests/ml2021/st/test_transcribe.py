@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -241,3 +242,9 @@ def test_the_command_says_what_is_wrong_with_a_model_before_it_writes(options, r
     with pytest.raises(ConfigError, match="--jobs must be >= 1, got 0"):
         transcribe.main([*arguments, "--jobs", "0"])
     assert not options.out.exists()
+
+
+def test_language_model_of_a_configuration_is_the_one_beside_the_recogniser(project, tmp_path):
+    arguments = Namespace(asr=tmp_path / "asr", mt=tmp_path, out=tmp_path, conf=project / "conf" / "mini")
+    decode = transcribe._options(arguments).decode
+    assert decode.lm_scale > 0 and decode.lm_dir == str(tmp_path / "lm")

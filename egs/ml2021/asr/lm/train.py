@@ -28,6 +28,7 @@ from ml2021.config import AsrDataConfig
 from ml2021.trainer import Trainer
 
 logger = logging.getLogger(__name__)
+UNTRANSLATED = "untranslated.jsonl"  # of stage 1: text-only lectures that have no translation
 
 
 def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: LmConfig) -> None:
@@ -35,7 +36,7 @@ def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: L
 
     Args:
       cuts: stage 4's folder; the texts of the train windows are trained on, those of dev measured.
-      texts: {"text"} lines, more texts to train on, such as manifests/texts.jsonl.
+      texts: {"text"} lines, more texts: manifests/texts.jsonl, with untranslated.jsonl where that lies beside it.
       lang: stage 2's folder.
     Raises:
       DataError: there are no texts to train on, or the files are not there.
@@ -45,7 +46,8 @@ def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: L
     tokens = load_lang(lang)
     train = _window_texts(cuts, "train", tokens)
     if texts is not None:
-        train += [tokens.encode(row["text"]) for row in read_jsonl(texts)]
+        files = [texts, *(p for p in [texts.with_name(UNTRANSLATED)] if p.is_file())]
+        train += [tokens.encode(row["text"]) for path in files for row in read_jsonl(path)]
     train = [t for t in train if t]
     if not train:
         raise DataError(f"no texts to train a language model on: {cuts} has no train windows with text")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.normalize import normalize_transcript
+from lhotse_prep.stages import read_text
 from lhotse_prep.tokens import BLANK_ID, UNK_ID, TokenTable
 from ml2021.asr.search.fusion import Scorer, States
 
@@ -31,10 +32,11 @@ def read_hotwords(path: Path, tokens: TokenTable, default_score: float) -> dict[
     Raises:
       DataError: no such file, a score that is no number, or a term with characters that the recogniser cannot emit.
     """
-    if not path.is_file():
+    content = read_text(path)
+    if content is None:
         raise DataError(f"no hotwords file {path}: it has a term a line")
     terms = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(content.split("\n"), 1):
         match = _LINE.fullmatch(line)
         assert match is not None
         text = normalize_transcript(match["term"])
