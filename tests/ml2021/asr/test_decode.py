@@ -97,7 +97,7 @@ def test_files_have_the_names_of_their_options(
 ) -> None:  # type: ignore[no-untyped-def]
     decode(trained, tone_corpus, tmp_path, "--out-dir", str(tmp_path / "out"), *options)
     made = {p.name for p in (tmp_path / "out").iterdir()}
-    assert made == {f"{kind}-dev-{name}.txt" for kind in ("recogs", "errs", "wer-summary")} | {
+    assert made == {f"{kind}-dev-{name}.txt" for kind in ("recogs", "errs", "wer-summary", "mer")} | {
         f"scores-dev-{name}.json"
     }
     recogs = (tmp_path / "out" / f"recogs-dev-{name}.txt").read_text().splitlines()

@@ -99,7 +99,7 @@ def test_words_of_a_lecture_come_out_once_at_their_times(tmp_path: Path, monkeyp
     monkeypatch.setattr(long_form, "search", fake_search(table))
     monkeypatch.setattr(long_form, "speech_stretches", one_stretch)
     config = DecodeConfig(long_form=LongFormConfig(chunk=8.0, context=2.0), max_duration=30.0)
-    words = recognise(tmp_path / "a.wav", None, table, config)  # type: ignore[arg-type]
+    words = recognise(tmp_path / "a.wav", torch.nn.Linear(1, 1), table, config)  # type: ignore[arg-type]
     assert len(words) == len(times)
     assert all(abs(w.tokens[0].frame * 0.04 - t) < 0.09 for w, t in zip(words, times))
 
@@ -114,7 +114,7 @@ def test_memory_is_that_of_a_short_lecture(tmp_path: Path, monkeypatch: pytest.M
     for seconds in (100, 600):
         write_clicks(tmp_path / "a.wav", [1.0, seconds - 1.0], seconds)
         tracemalloc.start()
-        recognise(tmp_path / "a.wav", None, table, config)  # type: ignore[arg-type]
+        recognise(tmp_path / "a.wav", torch.nn.Linear(1, 1), table, config)  # type: ignore[arg-type]
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0] and peaks[0] > 1e6
