@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 
 from lhotse_prep.errors import ConfigError, DataError
 from lhotse_prep.features import SAMPLE_RATE
