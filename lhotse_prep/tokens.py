@@ -167,7 +167,7 @@ def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:
     if of_bytes or known == set(symbols) or not all(s in known or is_han(s) for s in symbols[len(SPECIAL) :]):
         raise DataError(
             f"{lang_dir}: the {len(symbols)} tokens of tokens.txt are not the {len(pieces)} pieces of "
-            f"{model_path.name} in their order, nor some of them and Chinese characters; take both files from one training"
+            f"{model_path.name} in their order, nor some of them and Chinese characters; take both from one training"
         )
     return TokenTable(symbols, bpe, upper_case)
 

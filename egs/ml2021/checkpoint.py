@@ -16,7 +16,7 @@ from torch import Tensor
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import whole_file, write_text
 
-# icefall's epoch-N.pt holds its options, among them folders; a path is a plain value, by either name that Python gives it.
+# icefall's epoch-N.pt holds its options, among them folders: a path is a plain value, by both of its names in Python.
 _PATHS: list[Any] = [(PosixPath, "pathlib.PosixPath"), (PosixPath, "pathlib._local.PosixPath")]
 logger = logging.getLogger(__name__)
 
