@@ -28,7 +28,7 @@ from lhotse_prep.token_table import BLANK, BLANK_ID, SOS_EOS, SPECIAL, UNK, UNK_
 
 __all__ = ["BLANK", "BLANK_ID", "SOS_EOS", "UNK", "UNK_ID", "TokenTable", "lang_hash", "load_lang", "make_lang"]
 _DISAMBIGUATION = re.compile(r"#\d+")  # icefall's tokens.txt ends with them; the recogniser does not have them
-_BPE_OPTIONS = {
+_BPE_OPTIONS: dict[str, Any] = {
     "model_type": "bpe", "hard_vocab_limit": False, "character_coverage": 1.0, "normalization_rule_name": "identity",
     "bos_id": -1, "eos_id": -1, "pad_id": -1, "minloglevel": 2, "num_threads": 1, "max_sentence_length": 100_000,
     "split_by_unicode_script": False, "split_by_number": False, "split_digits": True,
