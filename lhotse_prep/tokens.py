@@ -1,6 +1,7 @@
-"""Text <-> token ids: each Han character is a token, everything else is split by an English BPE. Blank is 0.
+"""Lang folders: the tokens of a recogniser, made from transcripts, or icefall's as they are. Blank is 0.
 
-A lang folder holds `tokens.txt` (`token id` a line, `<blk> 0`), `bpe.model` (sentencepiece), `lang.json` (sizes, hash).
+A lang folder holds `tokens.txt` (`token id` a line, `<blk> 0`) and a sentencepiece model: `bpe.model`, or `bbpe.model`
+where it is of bytes (lhotse_prep.byte_bpe). One that was made here has `lang.json` too (kind, case, sizes, hash).
 """
 
 from __future__ import annotations
@@ -8,88 +9,69 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
+import re
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece as spm
 
+from lhotse_prep.byte_bpe import BYTE_CHARS, to_byte_chars
 from lhotse_prep.errors import DataError
 from lhotse_prep.normalize import is_han
 from lhotse_prep.prep_config import LangConfig
 from lhotse_prep.stages import whole_file, write_json, write_text
+from lhotse_prep.token_table import BLANK, BLANK_ID, SOS_EOS, SPECIAL, UNK, UNK_ID, PieceTable, TokenTable, to_capitals
 
-BLANK, SOS_EOS, UNK = "<blk>", "<sos/eos>", "<unk>"
-SPECIAL = (BLANK, SOS_EOS, UNK)
-BLANK_ID, UNK_ID = 0, 2
-WORD_START = "▁"
-
-
-class TokenTable:
-    """The tokens of a lang folder."""
-
-    def __init__(self, symbols: Sequence[str], bpe: spm.SentencePieceProcessor) -> None:
-        self.symbols = list(symbols)
-        self.ids = {symbol: i for i, symbol in enumerate(self.symbols)}
-        self.bpe = bpe
-
-    def __len__(self) -> int:
-        return len(self.symbols)
-
-    def encode_words(self, text: str) -> list[list[int]]:
-        """Ids of each space-separated unit of normalised text (a Han character or an English word)."""
-        return [self._encode_word(word) for word in text.split()]
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of normalised text."""
-        return [i for ids in self.encode_words(text) for i in ids]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Normalised text of ids: a space around each Han character and between English words."""
-        words: list[str] = []
-        open_word = False  # whether the next piece may go on the last word
-        for i in ids:
-            symbol = self.symbols[i]
-            if symbol in (BLANK, SOS_EOS):
-                continue
-            if is_han(symbol) or symbol == UNK:
-                words.append(symbol)
-                open_word = False
-            elif symbol.startswith(WORD_START) or not open_word:
-                words.append(symbol.lstrip(WORD_START))
-                open_word = True
-            else:
-                words[-1] += symbol
-        return " ".join(w for w in words if w)
-
-    def starts_word(self, token_id: int) -> bool:
-        """True where the token begins a unit of normalised text."""
-        symbol = self.symbols[token_id]
-        return is_han(symbol) or symbol.startswith(WORD_START) or symbol in SPECIAL
-
-    def is_whole_word(self, token_id: int) -> bool:
-        """True where the token is a unit of text by itself: a Han character or <unk>."""
-        symbol = self.symbols[token_id]
-        return is_han(symbol) or symbol in SPECIAL
-
-    def _encode_word(self, word: str) -> list[int]:
-        if len(word) == 1 and is_han(word):
-            return [self.ids.get(word, UNK_ID)]
-        return [self.ids.get(piece, UNK_ID) for piece in self.bpe.encode(word, out_type=str)]
+__all__ = ["BLANK", "BLANK_ID", "SOS_EOS", "UNK", "UNK_ID", "TokenTable", "lang_hash", "load_lang", "make_lang"]
+_DISAMBIGUATION = re.compile(r"#\d+")  # icefall's tokens.txt ends with them; the recogniser does not have them
+_BPE_OPTIONS: dict[str, Any] = {
+    "model_type": "bpe", "hard_vocab_limit": False, "character_coverage": 1.0, "normalization_rule_name": "identity",
+    "bos_id": -1, "eos_id": -1, "pad_id": -1, "minloglevel": 2, "num_threads": 1, "max_sentence_length": 100_000,
+    "split_by_unicode_script": False, "split_by_number": False, "split_digits": True,
+}  # fmt: skip
+logger = logging.getLogger(__name__)
 
 
 def train_bpe(words: Counter[str], num_pieces: int) -> spm.SentencePieceProcessor:
     """BPE over words with their counts; fewer pieces than asked for where the words allow no more."""
     words = words or Counter({"a": 1})  # a corpus with no English still has a model
-    model = io.BytesIO()
     sentences = [word for word, count in sorted(words.items()) for _ in range(min(count, 1000))]
+    model = io.BytesIO()
     spm.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences), model_writer=model, model_type="bpe", vocab_size=num_pieces,
-        hard_vocab_limit=False, character_coverage=1.0, normalization_rule_name="identity", unk_id=0,
-        bos_id=-1, eos_id=-1, pad_id=-1, minloglevel=2, num_threads=1, max_sentence_length=100_000,
-        split_by_unicode_script=False, split_by_number=False, split_digits=True,
+        sentence_iterator=iter(sentences), model_writer=model, vocab_size=num_pieces, unk_id=0, **_BPE_OPTIONS
+    )
+    return spm.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+def train_pieces(words: Counter[str], config: LangConfig) -> spm.SentencePieceProcessor:
+    """A model whose pieces are tokens in icefall's order: <blk>, <sos/eos>, <unk>, and BPE pieces of all words.
+
+    One of bytes has every byte as a piece, so that it spells any text.
+    """
+    if config.case == "upper":
+        words = _recounted(words, to_capitals)
+    alphabet = sorted({c for word in words for c in word})
+    if config.kind == "bbpe":
+        words, alphabet = _recounted(words, to_byte_chars), [c for c in BYTE_CHARS if c != " "]
+    sentences = [word for word, count in sorted(words.items()) for _ in range(min(count, 1000))]
+    num_pieces = max(config.num_pieces, len(alphabet) + len(SPECIAL) + 1)
+    model = io.BytesIO()
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences), model_writer=model, vocab_size=num_pieces, unk_id=UNK_ID,
+        control_symbols=[BLANK, SOS_EOS], required_chars="".join(alphabet), **_BPE_OPTIONS,
     )  # fmt: skip
     return spm.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+def _recounted(words: Counter[str], change: Callable[[str], str]) -> Counter[str]:
+    counts = Counter[str]()
+    for word, count in words.items():
+        counts[change(word)] += count
+    return counts
 
 
 def make_lang(texts: Iterable[str], english_texts: Iterable[str], lang_dir: Path, config: LangConfig) -> TokenTable:
@@ -97,24 +79,38 @@ def make_lang(texts: Iterable[str], english_texts: Iterable[str], lang_dir: Path
 
     Args:
       texts: normalised transcripts of the recordings to train on: their characters become tokens.
-      english_texts: more transcripts, from which only the BPE learns.
+      english_texts: more transcripts, from which only the BPE learns: the English one of char+bpe, else the whole.
     Raises:
-      DataError: the texts are empty.
+      DataError: the texts are empty, or config.from_dir is no lang folder of config.kind.
     """
-    chars, words = Counter[str](), Counter[str]()
-    for text in texts:
-        for word in text.split():
-            (chars if len(word) == 1 and is_han(word) else words)[word] += 1
-    if not chars and not words:
+    if config.from_dir is not None:
+        return _take_lang(Path(config.from_dir), lang_dir, config)
+    words = Counter(word for text in texts for word in text.split())
+    if not words:
         raise DataError("the training transcripts are empty: there is nothing to make tokens of")
-    for text in english_texts:
-        words.update(w for w in text.split() if not (len(w) == 1 and is_han(w)))
-    alphabet = {c for word in words for c in word}
-    bpe = train_bpe(words, max(config.num_english_pieces, len(alphabet) + 2))
+    more = Counter(word for text in english_texts for word in text.split())
+    lang_dir.mkdir(parents=True, exist_ok=True)
+    if config.kind == "char+bpe":
+        return _make_characters(words, more, lang_dir, config)
+    bpe = train_pieces(words + more, config)
+    symbols = _pieces(bpe)
+    with whole_file(lang_dir / _model_name(config.kind), "wb") as f:
+        f.write(bpe.serialized_model_proto())
+    write_text(lang_dir / "tokens.txt", "".join(f"{s} {i}\n" for i, s in enumerate(symbols)))
+    upper_case = config.case == "upper"
+    info = {"kind": config.kind, "upper_case": upper_case, "num_tokens": len(symbols), "hash": lang_hash(lang_dir)}
+    write_json(lang_dir / "lang.json", info)
+    return PieceTable(symbols, bpe, upper_case, config.kind == "bbpe")
+
+
+def _make_characters(words: Counter[str], more: Counter[str], lang_dir: Path, config: LangConfig) -> TokenTable:
+    chars = {w: n for w, n in words.items() if _is_character(w)}
+    english = Counter({w: n for w, n in (words + more).items() if not _is_character(w)})
+    alphabet = {c for word in english for c in word}
+    bpe = train_bpe(english, max(config.num_english_pieces, len(alphabet) + 2))
     pieces = [bpe.id_to_piece(i) for i in range(bpe.get_piece_size()) if not bpe.is_unknown(i)]
     han = sorted(c for c, n in chars.items() if n >= config.min_char_count)
     symbols = [*SPECIAL, *han, *[p for p in pieces if p not in set(han)]]
-    lang_dir.mkdir(parents=True, exist_ok=True)
     write_text(lang_dir / "tokens.txt", "".join(f"{s} {i}\n" for i, s in enumerate(symbols)))
     with whole_file(lang_dir / "bpe.model", "wb") as f:
         f.write(bpe.serialized_model_proto())
@@ -123,32 +119,115 @@ def make_lang(texts: Iterable[str], english_texts: Iterable[str], lang_dir: Path
     return TokenTable(symbols, bpe)
 
 
-def load_lang(lang_dir: Path) -> TokenTable:
-    """Read a lang folder.
+def _is_character(word: str) -> bool:
+    return len(word) == 1 and is_han(word)
 
+
+def _take_lang(source: Path, lang_dir: Path, config: LangConfig) -> TokenTable:
+    """Copy a lang folder, made here or by icefall, and say in lang.json what it is."""
+    table = load_lang(source, None if config.case == "auto" else config.case == "upper")
+    if table.kind != config.kind:
+        raise DataError(f"{source} has tokens of kind {table.kind}, but lang.kind is {config.kind}: set it to that")
+    lang_dir.mkdir(parents=True, exist_ok=True)
+    for name in ("tokens.txt", _model_name(table.kind)):
+        shutil.copyfile(source / name, lang_dir / name)
+    info = {
+        "kind": table.kind,
+        "upper_case": table.upper_case,
+        "num_tokens": len(table),
+        "hash": lang_hash(lang_dir),
+    }
+    write_json(lang_dir / "lang.json", info)
+    logger.info("%d tokens of %s, kind %s, capitals: %s", len(table), source, table.kind, table.upper_case)
+    return table
+
+
+def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:
+    """Read a lang folder, made here or by icefall.
+
+    Args:
+      upper_case: whether text is encoded in capitals; None: as lang.json says, and where there is none, whether more
+        tokens have ASCII capitals than small letters.
     Raises:
-      DataError: a file is missing, a line is not `token id`, ids have gaps, or the hash in lang.json differs.
+      DataError: a file is missing, a line is not `token id`, ids have gaps, the hash in lang.json differs, or the
+        tokens are not those of the model.
     """
-    for name in ("tokens.txt", "bpe.model", "lang.json"):
-        if not (lang_dir / name).is_file():
-            raise DataError(f"{lang_dir / name} is missing; make it with ./run.sh --stage 2 --stop-stage 2")
-    symbols = []
-    for number, line in enumerate((lang_dir / "tokens.txt").read_text(encoding="utf-8").splitlines(), 1):
-        symbol, _, index = line.rpartition(" ")
-        if not symbol or index != str(number - 1):
-            raise DataError(f"{lang_dir}/tokens.txt, line {number}: expected 'token {number - 1}', got {line!r}")
-        symbols.append(symbol)
-    try:
-        expected_hash = json.loads((lang_dir / "lang.json").read_text(encoding="utf-8"))["hash"]
-    except (ValueError, KeyError, TypeError) as e:
-        raise DataError(f"{lang_dir}/lang.json is damaged ({e!r}); run stage 2 again") from e
-    if expected_hash != lang_hash(lang_dir):
-        raise DataError(f"{lang_dir}: tokens.txt or bpe.model changed after lang.json was written; run stage 2 again")
-    bpe = spm.SentencePieceProcessor(model_proto=(lang_dir / "bpe.model").read_bytes())
-    return TokenTable(symbols, bpe)
+    if not (lang_dir / "tokens.txt").is_file():
+        raise DataError(f"{lang_dir / 'tokens.txt'} is missing; make it with ./run.sh --stage 2 --stop-stage 2")
+    model_path = _model_path(lang_dir)
+    symbols = _read_symbols(lang_dir / "tokens.txt")
+    info = _read_info(lang_dir)
+    if upper_case is None:
+        upper_case = bool(info.get("upper_case", False)) if info else _has_capitals(symbols)
+    bpe = spm.SentencePieceProcessor(model_proto=model_path.read_bytes())
+    of_bytes, pieces = model_path.name == "bbpe.model", _pieces(bpe)
+    if symbols == pieces:
+        return PieceTable(symbols, bpe, upper_case, of_bytes)
+    known = set(pieces)
+    if of_bytes or known == set(symbols) or not all(s in known or is_han(s) for s in symbols[len(SPECIAL) :]):
+        raise DataError(
+            f"{lang_dir}: the {len(symbols)} tokens of tokens.txt are not the {len(pieces)} pieces of "
+            f"{model_path.name} in their order, nor some of them and Chinese characters; take both from one training"
+        )
+    return TokenTable(symbols, bpe, upper_case)
 
 
 def lang_hash(lang_dir: Path) -> str:
-    """Hash of tokens.txt and bpe.model: a checkpoint names the one it was trained with."""
-    content = (lang_dir / "tokens.txt").read_bytes() + (lang_dir / "bpe.model").read_bytes()
+    """Hash of tokens.txt and the model: a checkpoint names the one it was trained with."""
+    content = (lang_dir / "tokens.txt").read_bytes() + _model_path(lang_dir).read_bytes()
     return hashlib.sha256(content).hexdigest()
+
+
+def _model_name(kind: str) -> str:
+    return "bbpe.model" if kind == "bbpe" else "bpe.model"
+
+
+def _model_path(lang_dir: Path) -> Path:
+    """The sentencepiece model of a lang folder, whose name says whether it is of bytes."""
+    found = [lang_dir / name for name in ("bpe.model", "bbpe.model") if (lang_dir / name).is_file()]
+    if not found:
+        raise DataError(f"{lang_dir}/bpe.model is missing, and so is bbpe.model; a lang folder has one (stage 2)")
+    if len(found) > 1:
+        raise DataError(f"{lang_dir} has bpe.model and bbpe.model; leave the one that tokens.txt was made from")
+    return found[0]
+
+
+def _read_symbols(path: Path) -> list[str]:
+    """The tokens of tokens.txt by id, without icefall's #0, #1 ... at its end."""
+    symbols = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
+        symbol, _, index = line.rpartition(" ")
+        if not symbol or index != str(number - 1):
+            raise DataError(f"{path}, line {number}: expected 'token {number - 1}', got {line!r}")
+        symbols.append(symbol)
+    while symbols and _DISAMBIGUATION.fullmatch(symbols[-1]):
+        symbols.pop()
+    if tuple(symbols[: len(SPECIAL)]) != SPECIAL:
+        raise DataError(f"{path} must begin with {', '.join(SPECIAL)}, and begins with {', '.join(symbols[:3])}")
+    return symbols
+
+
+def _read_info(lang_dir: Path) -> dict[str, Any]:
+    """lang.json; empty where there is none, as in icefall's folders."""
+    path = lang_dir / "lang.json"
+    if not path.is_file():
+        return {}
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        expected_hash = info["hash"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise DataError(f"{path} is damaged ({e!r}); run stage 2 again") from e
+    if expected_hash != lang_hash(lang_dir):
+        raise DataError(f"{lang_dir}: tokens.txt or the model changed after lang.json was written; run stage 2 again")
+    return info
+
+
+def _has_capitals(symbols: Sequence[str]) -> bool:
+    """Are more tokens in ASCII capitals than in small letters? Special tokens and those of bytes (<0xE6>) aside."""
+    written = [s for s in symbols if not (s.startswith("<") and s.endswith(">"))]
+    capitals, small = (sum(any(b <= c <= e for c in s) for s in written) for b, e in ("AZ", "az"))
+    return capitals > small
+
+
+def _pieces(bpe: spm.SentencePieceProcessor) -> list[str]:
+    return [bpe.id_to_piece(i) for i in range(bpe.get_piece_size())]

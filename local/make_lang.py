@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Stage 2: the recogniser's tokens, from the training transcripts."""
+"""Stage 2: the recogniser's tokens, from the training transcripts or from a lang folder that is there."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.prep_config import LangConfig
@@ -12,7 +14,10 @@ def main(argv: list[str]) -> None:
     args = stage_parser(__doc__ or "").parse_args(argv)
     config = load_config(args.conf / "prep.yaml", "lang", LangConfig)
     manifests = args.data / "manifests"
-    stage = Stage("lang", args.data / "lang", [Input(manifests, 1)], to_mapping(config))
+    inputs = [Input(manifests, 1)]
+    if config.from_dir is not None:
+        inputs.append(Input(Path(config.from_dir)))
+    stage = Stage("lang", args.data / "lang", inputs, to_mapping(config))
     if stage.is_done():
         return
     from lhotse import load_manifest

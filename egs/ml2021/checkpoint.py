@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import whole_file, write_text
 
+# icefall's epoch-N.pt holds its options, among them folders: a path is a plain value, by both of its names in Python.
+_PATHS: list[Any] = [(PosixPath, "pathlib.PosixPath"), (PosixPath, "pathlib._local.PosixPath")]
 logger = logging.getLogger(__name__)
 
 
@@ -44,7 +46,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if hash_path.is_file() and hash_path.read_text().split()[0] != _sha256(path):
         raise DataError(f"checkpoint {path} is damaged: its sha256 is not that in {hash_path.name}; use another epoch")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_PATHS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises many kinds for a file that is no checkpoint
         raise DataError(f"{path} cannot be read as a checkpoint: {(str(e) or repr(e)).splitlines()[0]}") from e
     if not isinstance(content, dict) or "model" not in content:

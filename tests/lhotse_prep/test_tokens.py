@@ -44,8 +44,9 @@ def test_random_text_comes_back(table: TokenTable, seed: int) -> None:
     assert UNK_ID not in ids and BLANK_ID not in ids
     assert table.decode(ids) == text
     assert [i for word in table.encode_words(text) for i in word] == ids
-    starts = [table.starts_word(i) for i in ids]
-    assert sum(starts) == len(words)
+    spans = table.words(ids)
+    assert [s.text for s in spans] == words
+    assert [ids[s.begin : s.end] for s in spans] == table.encode_words(text)
 
 
 def test_layout_of_the_files(table: TokenTable, tmp_path: Path) -> None:

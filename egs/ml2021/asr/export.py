@@ -135,7 +135,7 @@ def write_int8(path: Path) -> int:
 
 
 def bpe_vocab(tokens: TokenTable) -> str:
-    """`piece<tab>score` lines of the English BPE, by which sherpa-onnx splits hotwords (cjkchar+bpe)."""
+    """`piece<tab>score` lines of the BPE, by which sherpa-onnx splits hotwords (modeling unit cjkchar+bpe, or bpe)."""
     bpe = tokens.bpe
     return "".join(f"{bpe.id_to_piece(i)}\t{bpe.get_score(i):g}\n" for i in range(bpe.get_piece_size()))
 

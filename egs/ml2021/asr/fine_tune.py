@@ -30,6 +30,8 @@ def init_from(model: nn.Module, path: Path, modules: Sequence[str] = (), other_v
       DataError: no such module in the model or in the checkpoint, or one whose weights have another shape.
     """
     found, own = load_checkpoint(path)["model"], model.state_dict()
+    if not modules:
+        found = _with_our_heads(found, own, path)
     chosen = _chosen(own, modules, f"the model; its modules are {', '.join(n for n, _ in model.named_children())}")
     offered = _chosen(found, modules, f"{path}; it has {', '.join(sorted({k.split('.')[0] for k in found}))}")
     per_token = {k for k in chosen if _is_per_token(k)}
@@ -48,6 +50,23 @@ def init_from(model: nn.Module, path: Path, modules: Sequence[str] = (), other_v
     logger.info("%d of %d weights begin as those of %s", len(taken), len(own), path)
     if anew:
         logger.warning("another vocabulary than that of %s: made anew are %s", path, ", ".join(sorted(anew)))
+
+
+def _with_our_heads(found: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """icefall trains a CTC head only where asked to, and may train an attention decoder: a head of ours that is not
+    there begins as it is, one that we do not have is left out."""
+    weights = {k: v for k, v in found.items() if not _is_in(k, "attention_decoder")}
+    if len(weights) < len(found):
+        logger.warning("%s has an attention decoder, which is left out", path)
+    if not has_ctc_head(found):
+        logger.warning("%s has no CTC head: it begins anew", path)
+        weights |= {k: v for k, v in own.items() if _is_in(k, "ctc_output")}
+    return weights
+
+
+def has_ctc_head(weights: Mapping[str, Tensor]) -> bool:
+    """Was the recogniser that has these weights trained with a CTC loss?"""
+    return any(_is_in(k, "ctc_output") for k in weights)
 
 
 def _chosen(weights: Mapping[str, Tensor], modules: Sequence[str], where: str) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -96,24 +97,24 @@ def words_of(tokens: Sequence[TimedToken], table: TokenTable, regions: NDArray[n
       tokens: of a lecture, in order.
       table: their symbols.
       regions: (R, 2) stretches of speech, samples. The first word that is emitted in one begins with it; each word
-        lasts until the next begins or its stretch ends.
+        lasts until the next begins or its stretch ends. Words that begin with one token share its time evenly.
     """
-    groups: list[list[TimedToken]] = []
-    for token in tokens:
-        if not groups or table.starts_word(token.id) or table.is_whole_word(groups[-1][-1].id):
-            groups.append([])
-        groups[-1].append(token)
-    firsts, lasts = (np.array([g[k].frame * FRAME for g in groups], dtype=np.int64) for k in (0, -1))
+    spans = table.words([t.id for t in tokens])
+    groups = [list(same) for _, same in groupby(spans, key=lambda s: s.begin)]  # words of one token share its time
+    firsts, lasts = (np.array([tokens[i].frame * FRAME for i in at], dtype=np.int64) for at in (
+        [g[0].begin for g in groups], [g[-1].end - 1 for g in groups]
+    ))  # fmt: skip
     starts = _drawn_to_onset(firsts, lasts, regions)
     words = []
     for i, group in enumerate(groups):
         region = max(0, int(np.searchsorted(regions[:, 0], lasts[i], side="right")) - 1)
         end = max(int(regions[region, 1]), int(lasts[i]) + FRAME)
-        end = min(end, int(starts[i + 1])) if i + 1 < len(groups) else end
-        text = table.decode([t.id for t in group])
-        if text:
-            begin, score = int(starts[i]), float(np.mean([t.score for t in group]))
-            words.append(TimedWord(text, begin / SAMPLE_RATE, max(end, begin) / SAMPLE_RATE, score, tuple(group)))
+        begin = int(starts[i])
+        end = max(begin, min(end, int(starts[i + 1])) if i + 1 < len(groups) else end)
+        for (start, stop), word in zip(pairwise(np.linspace(begin, end, len(group) + 1).tolist()), group):
+            own = tuple(tokens[word.begin : word.end])
+            score = float(np.mean([t.score for t in own]))
+            words.append(TimedWord(word.text, start / SAMPLE_RATE, stop / SAMPLE_RATE, score, own))
     return words
 
 

@@ -20,6 +20,9 @@ recognizer = sherpa_onnx.{kind}.from_transducer(
 )"""
 
 
+_KINDS = {"char+bpe": "Chinese characters and English BPE", "bpe": "BPE", "bbpe": "byte-BPE"}
+
+
 def model_card(
     model: AsrModel,
     tokens: TokenTable,
@@ -44,7 +47,7 @@ def model_card(
         "# A recogniser of Mandarin lectures with English terms",
         "",
         f"A transducer with a {encoder} encoder, {num_parameters(model):,} parameters in training, "
-        f"{len(tokens)} tokens (Chinese characters and English BPE), for 16 kHz audio. Made by the recipe ml2021.",
+        f"{len(tokens)} tokens ({_KINDS[tokens.kind]}), for 16 kHz audio. Made by the recipe ml2021.",
         "",
         "## How well it hears",
         "",

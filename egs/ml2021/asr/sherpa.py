@@ -17,10 +17,10 @@ import torch
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 
-from lhotse_prep.errors import DataError
+from lhotse_prep.errors import ConfigError, DataError
 from lhotse_prep.features import SAMPLE_RATE, fbank
 from lhotse_prep.stages import read_jsonl, run_main, write_jsonl
-from lhotse_prep.tokens import TokenTable
+from lhotse_prep.tokens import BLANK, TokenTable
 from ml2021.asr.model import AsrModel
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.scoring.error_rate import mer_tokens, score
@@ -56,8 +56,14 @@ def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path, config: Sherpa
     Returns:
       {cut id: text}.
     Raises:
+      ConfigError: hotwords are asked for, and the model's tokens are those of a sentencepiece model alone.
       DataError: sherpa-onnx failed; its last words are in the message.
     """
+    if config and config.hotwords_file and (model_dir / "bpe.vocab").read_text(encoding="utf-8").startswith(BLANK):
+        raise ConfigError(
+            f"{model_dir} has tokens of kind bpe or bbpe, and hotwords with sherpa-onnx are for char+bpe: decode with "
+            "ml2021.asr.decode --hotwords-file, which takes them with any"
+        )
     options = json.dumps(asdict(config or SherpaConfig()))
     command = [sys.executable, "-m", "ml2021.asr.sherpa", *map(str, (model_dir, cuts_file, out_file)), options]
     out_file.unlink(missing_ok=True)

@@ -89,7 +89,7 @@ def main(argv: list[str]) -> None:
 def _is_other_vocabulary(checkpoint: Path, lang: Path) -> bool:
     """Has the training that a checkpoint is of left another vocabulary beside it? False where it left none."""
     beside = checkpoint.parent / "lang"
-    if not (beside / "lang.json").is_file():
+    if not (beside / "tokens.txt").is_file():
         return False
     load_lang(beside)
     return lang_hash(beside) != lang_hash(lang)

@@ -53,7 +53,7 @@ def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: L
         raise DataError(f"no texts to train a language model on: {cuts} has no train windows with text")
     valid = _window_texts(cuts, "dev", tokens)
     write_json(lm_dir / "config.json", to_mapping(config))
-    write_text(lm_dir / "tokens.txt", (lang / "tokens.txt").read_text(encoding="utf-8"))
+    write_text(lm_dir / "tokens.txt", "".join(f"{s} {i}\n" for i, s in enumerate(tokens.symbols)))
     if config.kind == "ngram":
         shown = _train_ngram(train, valid, tokens, lm_dir, config)
     else:
