@@ -1,25 +1,54 @@
 #!/usr/bin/env python3
-"""Stage 6: recognise the test windows and score them."""
+"""Stage 6: recognise the test windows and score them; before that, train the language model that is asked for."""
 
 from __future__ import annotations
 
+from argparse import Namespace
+from pathlib import Path
+
 from lhotse_prep.config import load_config, to_mapping
+from lhotse_prep.errors import ConfigError
 from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json
-from ml2021.config import DecodeConfig
+from ml2021.asr.lm.config import LmConfig
+from ml2021.config import DecodeConfig, with_lm_dir
 
 
 def main(argv: list[str]) -> None:
     args = stage_parser(__doc__ or "").parse_args(argv)
-    config = load_config(args.conf / "decode.yaml", "decode", DecodeConfig)
+    config = with_lm_dir(load_config(args.conf / "decode.yaml", "decode", DecodeConfig), args.exp)
+    lm = load_config(args.conf / "decode.yaml", "lm", LmConfig)
     inputs = [Input(args.data / "cuts", 4), Input(args.exp / "asr", 5)]
+    if config.lm_dir is not None:
+        if Path(config.lm_dir) == args.exp / "lm":
+            _train_lm(args, lm)
+        inputs.append(Input(Path(config.lm_dir), 6))
+    if config.hotwords_file is not None:
+        inputs.append(Input(Path(config.hotwords_file)))
     stage = Stage("asr-decode", args.exp / "asr" / config.decoding_method, inputs, to_mapping(config))
     if stage.is_done():
         return
     from ml2021.asr.decode import decode_part
+    from ml2021.asr.decode_options import suffix_of
 
     with stage.work() as out:
-        rate = decode_part(args.exp / "asr", args.data / "cuts", "test", out, config, None, config.decoding_method)
+        rate = decode_part(
+            args.exp / "asr", args.data / "cuts", "test", out, config, None, suffix_of(config, "", False)
+        )
         write_json(out / "scores.json", {"mer_windows": rate.percents()})
+
+
+def _train_lm(args: Namespace, config: LmConfig) -> None:
+    """exp/lm, unless it is there."""
+    if config.kind == "none":
+        raise ConfigError("decode.lm_scale is not 0, but lm.kind is none: choose ngram or rnn, or name decode.lm_dir")
+    inputs = [Input(args.data / "cuts", 4), Input(args.data / "lang", 2), Input(args.data / "manifests", 1)]
+    stage = Stage("lm-train", args.exp / "lm", inputs, to_mapping(config), resumable=True)
+    if stage.is_done():
+        return
+    from ml2021.asr.lm.train import train_lm
+
+    with stage.work() as out:
+        train_lm(args.data / "cuts", args.data / "manifests" / "texts.jsonl", args.data / "lang", out, config)
 
 
 if __name__ == "__main__":

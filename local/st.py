@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.stages import Input, Stage, run_main, stage_parser
-from ml2021.config import DecodeConfig
+from ml2021.config import DecodeConfig, with_lm_dir
 from ml2021.mt.config import TranslateConfig
 from ml2021.st.sentences import SentenceConfig
 from ml2021.st.subtitles import SubtitleConfig
@@ -13,7 +15,7 @@ from ml2021.st.subtitles import SubtitleConfig
 
 def main(argv: list[str]) -> None:
     args = stage_parser(__doc__ or "").parse_args(argv)
-    decode = load_config(args.conf / "decode.yaml", "decode", DecodeConfig)
+    decode = with_lm_dir(load_config(args.conf / "decode.yaml", "decode", DecodeConfig), args.exp)
     sentences = load_config(args.conf / "decode.yaml", "sentences", SentenceConfig)
     subtitles = load_config(args.conf / "decode.yaml", "subtitles", SubtitleConfig)
     translate = load_config(args.conf / "mt.yaml", "translate", TranslateConfig)
@@ -23,6 +25,8 @@ def main(argv: list[str]) -> None:
         Input(args.exp / "asr", 5),
         Input(args.exp / "mt", 8),
     ]
+    if decode.lm_dir is not None:
+        inputs.append(Input(Path(decode.lm_dir), 6))
     options = {
         "decode": to_mapping(decode),
         "sentences": to_mapping(sentences),

@@ -14,6 +14,7 @@ from lhotse_prep.bitext_config import BitextConfig
 from lhotse_prep.config import from_mapping, load_config, to_mapping
 from lhotse_prep.corpora.mini import MiniConfig
 from lhotse_prep.prep_config import LangConfig, StretchConfig, WindowConfig
+from ml2021.asr.lm.config import LmConfig
 from ml2021.asr.model import AsrModel, CtcModel, num_parameters
 from ml2021.config import AlignerConfig, AsrConfig, DecodeConfig, TransducerConfig
 from ml2021.mt.config import MtConfig, TranslateConfig
@@ -33,7 +34,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     },
     "asr": {"aligner": AlignerConfig, "asr": AsrConfig},
     "mt": {"mt": MtConfig, "translate": TranslateConfig},
-    "decode": {"decode": DecodeConfig, "sentences": SentenceConfig, "subtitles": SubtitleConfig},
+    "decode": {"decode": DecodeConfig, "lm": LmConfig, "sentences": SentenceConfig, "subtitles": SubtitleConfig},
 }
 ALL = [(corpus, file, section) for corpus in CORPORA for file in SECTIONS for section in SECTIONS[file]]
 

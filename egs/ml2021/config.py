@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lhotse_prep.errors import ConfigError
 
@@ -275,11 +276,52 @@ class LongFormConfig:
         _require(self.chunk > 0 and self.context >= 0, "chunk must be > 0 s and context >= 0 s")
 
 
+DECODING_METHODS = (
+    "greedy_search",
+    "modified_beam_search",
+    "beam_search",
+    "fast_beam_search",
+    "ctc_greedy_search",
+    "ctc_prefix_beam_search",
+)
+FUSION_METHODS = ("modified_beam_search", "ctc_prefix_beam_search")  # take a language model and hotwords
+
+
 @dataclass(frozen=True)
 class DecodeConfig:
     """Stages 6 and 10: conf/*/decode.yaml."""
 
     decoding_method: str = "greedy_search"
     max_duration: float = 200.0  # seconds of audio a batch
-    blank_penalty: float = 0.0
+    blank_penalty: float = 0.0  # taken from the blank's log-probability, for fewer deletions
+    beam_size: int = 4  # hypotheses of modified_beam_search, beam_search and ctc_prefix_beam_search
+    max_sym_per_frame: int = 5  # tokens a frame of beam_search, which needs a model of rnnt_type regular
+    beam: float = 20.0  # fast_beam_search: log-probability below the best at which a path is given up
+    max_contexts: int = 8  # fast_beam_search: decoder contexts a frame
+    max_states: int = 64  # fast_beam_search: states of the graph a frame
+    lm_scale: float = 0.0  # of the language model's log-probabilities; 0: none is used
+    lm_dir: str | None = None  # its folder, from ml2021.asr.lm.train; stages 6 and 10 take exp/C/lm
+    hotwords_file: str | None = None  # a term a line, `: score` after it where it has its own
+    hotwords_score: float = 1.5  # bonus a token of a hotword
     long_form: LongFormConfig = field(default_factory=LongFormConfig)
+
+    def __post_init__(self) -> None:
+        method = self.decoding_method
+        known = method in DECODING_METHODS
+        _require(known, f"decoding_method must be one of {', '.join(DECODING_METHODS)}, got {method!r}")
+        _require(self.max_duration > 0, f"max_duration must be > 0 s, got {self.max_duration}")
+        for name in ("beam_size", "max_sym_per_frame", "max_contexts", "max_states", "beam"):
+            _require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
+        _require(self.lm_scale >= 0, f"lm_scale must be >= 0, got {self.lm_scale}")
+        fits = method in FUSION_METHODS or not self.has_fusion
+        _require(fits, f"lm_scale and hotwords_file need one of {', '.join(FUSION_METHODS)}, not {method}")
+
+    @property
+    def has_fusion(self) -> bool:
+        """Whether a language model or hotwords are asked for."""
+        return self.lm_scale > 0 or self.hotwords_file is not None
+
+
+def with_lm_dir(config: DecodeConfig, exp: Path) -> DecodeConfig:
+    """Where a language model is used and no folder named, that of the experiment: exp/lm, which stage 6 makes."""
+    return replace(config, lm_dir=str(exp / "lm")) if config.lm_scale > 0 and config.lm_dir is None else config

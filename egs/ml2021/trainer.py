@@ -283,7 +283,8 @@ class Trainer:
         c = self.config
         weights = load_averaged(self.exp_dir, c.num_epochs, min(c.average_epochs, c.num_epochs), True)
         like: dict[str, Tensor] = self.model.state_dict()
-        save_checkpoint(self.exp_dir / "pretrained.pt", {"model": {k: v.to(like[k].dtype) for k, v in weights.items()}})
+        weights = {k: v.to(like[k].dtype) for k, v in weights.items()}
+        save_checkpoint(self.exp_dir / "pretrained.pt", {"model": weights, "fingerprint": self.fingerprint})
 
 
 def _filled_up(batches: Iterator[Any], size: int) -> Iterator[Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from lhotse_prep.config import from_mapping
 from lhotse_prep.errors import DataError
-from lhotse_prep.tokens import TokenTable, load_lang
+from lhotse_prep.tokens import TokenTable, lang_hash, load_lang
 from ml2021.asr.model import AsrModel
 from ml2021.checkpoint import load_checkpoint
 from ml2021.config import AsrConfig
@@ -25,13 +26,16 @@ def load_model(exp_dir: Path, weights: Mapping[str, Tensor] | None = None) -> tu
     Returns:
       The model in evaluation mode on the CPU, its tokens, and the configuration it was trained with.
     Raises:
-      DataError: a file is missing or damaged, or the weights do not fit the configuration and tokens.
+      DataError: a file is missing or damaged, the weights do not fit the configuration and tokens, or pretrained.pt
+        was trained with other tokens than those in exp_dir/lang.
     """
     config = _read_config(exp_dir / "config.json")
     tokens = load_lang(exp_dir / "lang")
     model = AsrModel(config.model, len(tokens))
     if weights is None:
-        weights = load_checkpoint(exp_dir / "pretrained.pt")["model"]
+        content = load_checkpoint(exp_dir / "pretrained.pt")
+        require_same_vocabulary(exp_dir / "pretrained.pt", content, exp_dir / "lang")
+        weights = content["model"]
     try:
         model.load_state_dict(weights)
     except RuntimeError as e:
@@ -40,6 +44,21 @@ def load_model(exp_dir: Path, weights: Mapping[str, Tensor] | None = None) -> tu
             f"{str(e).splitlines()[-1].strip()}; take all three from one training"
         ) from e
     return model.eval(), tokens, config
+
+
+def vocabulary_name(lang_dir: Path) -> str:
+    """What a checkpoint calls the tokens that it was trained with."""
+    return f"{len(load_lang(lang_dir))} tokens, sha256 {lang_hash(lang_dir)[:16]}"
+
+
+def require_same_vocabulary(checkpoint: Path, content: Mapping[str, Any], lang_dir: Path) -> None:
+    """Raise DataError where a checkpoint's content names other tokens than lang_dir has; icefall's names none."""
+    name = content.get("fingerprint", {}).get("vocabulary")
+    if name is not None and name != vocabulary_name(lang_dir):
+        raise DataError(
+            f"{checkpoint} was trained with {name}, but {lang_dir} has {vocabulary_name(lang_dir)}: its words would "
+            "come out wrong; put back the lang folder of that training, or train again"
+        )
 
 
 def _read_config(path: Path) -> AsrConfig:

@@ -22,8 +22,10 @@ from lhotse_prep.errors import DataError
 from lhotse_prep.features import FRAME_SHIFT, SAMPLE_RATE, fbank
 from lhotse_prep.tokens import TokenTable
 from lhotse_prep.windows import Chunk, decoding_chunks
-from ml2021.asr.decode import search
+from ml2021.asr.lm.load import load_fusion
 from ml2021.asr.model import AsrModel
+from ml2021.asr.search.fusion import Scorer
+from ml2021.asr.search.methods import search
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
 from ml2021.config import DecodeConfig
 
@@ -65,7 +67,8 @@ def recognise(audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeCo
     if rate != SAMPLE_RATE or samples.ndim != 1 or not len(samples):
         raise DataError(f"{audio}: {rate} Hz, shape {samples.shape}; expected {SAMPLE_RATE} Hz, mono, not empty")
     regions = speech_regions(samples, audio.stem)
-    decoded = list(_decode_chunks(samples, decoding_chunks(len(samples), chunk, context), model, config))
+    fusion = load_fusion(config, tokens, next(model.parameters()).device)
+    decoded = list(_decode_chunks(samples, decoding_chunks(len(samples), chunk, context), model, config, fusion))
     return words_of(merge(decoded), tokens, regions)
 
 
@@ -131,7 +134,7 @@ def _drawn_to_onset(
 
 
 def _decode_chunks(
-    samples: NDArray[np.float32], chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig
+    samples: NDArray[np.float32], chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig, fusion: Scorer | None
 ) -> Iterator[tuple[Chunk, list[TimedToken]]]:
     """Windows in batches of at most config.max_duration seconds."""
     longest = max((c.end - c.begin) / SAMPLE_RATE for c in chunks)
@@ -142,7 +145,7 @@ def _decode_chunks(
         features = [torch.from_numpy(fbank(samples[c.begin : c.end])) for c in batch]
         lens = torch.tensor([len(f) for f in features])
         padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-        for chunk, hypothesis in zip(batch, search(model, padded, lens, config)):
+        for chunk, hypothesis in zip(batch, search(model, padded, lens, config, fusion)):
             offset = chunk.begin // FRAME
             rows = zip(hypothesis.tokens, hypothesis.frames, hypothesis.scores)
             yield chunk, [TimedToken(i, offset + frame, score) for i, frame, score in rows]

@@ -12,9 +12,9 @@ from torch import nn
 from lhotse_prep.config import to_mapping
 from lhotse_prep.tokens import TokenTable
 from ml2021.asr.datamodule import AsrDataModule, Batch
-from ml2021.asr.decode import search
 from ml2021.asr.model import AsrModel
 from ml2021.asr.schedule import set_batch_count
+from ml2021.asr.search.methods import search
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
 from ml2021.config import AsrConfig, DecodeConfig
 from ml2021.task import Example, StepLoss, Task

@@ -14,7 +14,9 @@ from torch import Tensor
 from lhotse_prep.errors import ConfigError
 from ml2021.asr.model import AsrModel
 from ml2021.asr.schedule import Schedule, set_batch_count
+from ml2021.asr.search.fast_beam_search import fast_beam_search
 from ml2021.asr.search.greedy import greedy_search
+from ml2021.asr.search.modified_beam_search import modified_beam_search
 from ml2021.asr.zipformer import Zipformer
 from ml2021.asr.zipformer_attention import by_key
 from ml2021.config import TransducerConfig, ZipformerConfig
@@ -91,6 +93,21 @@ def test_losses_in_bf16_are_within_a_hundredth(golden: tuple[AsrModel, dict[str,
 def test_greedy_search_gives_the_tokens_of_icefall(golden: tuple[AsrModel, dict[str, Any], Tensor, Tensor]) -> None:
     model, values, encoder_out, lens = golden
     assert [list(h.tokens) for h in greedy_search(model, encoder_out, lens)] == values["greedy"]
+
+
+def test_modified_beam_search_gives_the_tokens_of_icefall(
+    golden: tuple[AsrModel, dict[str, Any], Tensor, Tensor],
+) -> None:
+    model, values, encoder_out, lens = golden
+    found = modified_beam_search(model, encoder_out, lens, beam=4)
+    assert [list(h.tokens) for h in found] == values["modified_beam_search_4"]
+
+
+@pytest.mark.needs_k2
+def test_fast_beam_search_gives_the_tokens_of_icefall(golden: tuple[AsrModel, dict[str, Any], Tensor, Tensor]) -> None:
+    model, values, encoder_out, lens = golden
+    found = fast_beam_search(model, encoder_out, lens)
+    assert [list(h.tokens) for h in found] == values["fast_beam_search_one_best"]
 
 
 def stream(model: AsrModel, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ml2021.asr.model import BLANK_ID, AsrModel
+from ml2021.asr.search.context import project, start_context
 from ml2021.asr.search.hypothesis import Hypothesis
 
 
@@ -26,11 +27,9 @@ def greedy_search(
       One hypothesis an utterance.
     """
     num_utterances, num_frames, _ = encoder_out.shape
-    device = encoder_out.device
     am = model.joiner.encoder_proj(encoder_out)  # (N, T, J)
-    context = torch.full((num_utterances, model.decoder.context_size), BLANK_ID, device=device)
-    context[:, :-1] = -1  # icefall's start: nothing, then a blank
-    lm = _project(model, context)
+    context = start_context(model, num_utterances, encoder_out.device)
+    lm = project(model, context)
     emitted: list[list[tuple[int, int, float]]] = [[] for _ in range(num_utterances)]
     for t in range(num_frames):
         logits = model.joiner(am[:, t], lm)  # (N, V)
@@ -44,12 +43,7 @@ def greedy_search(
             emitted[n].append((int(best[n]), t, float(probs[n])))
         moved = torch.cat([context[:, 1:], best[:, None]], dim=1)
         context = torch.where(new[:, None], moved, context)
-        lm = _project(model, context)
+        lm = project(model, context)
     return [
         Hypothesis(tuple(x[0] for x in e), tuple(x[1] for x in e), tuple(round(x[2], 4) for x in e)) for e in emitted
     ]
-
-
-def _project(model: AsrModel, context: Tensor) -> Tensor:
-    """(N, context_size) -> (N, J)."""
-    return model.joiner.decoder_proj(model.decoder(context, need_pad=False)).squeeze(1)

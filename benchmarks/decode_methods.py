@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Decoding methods on a part of an experiment: mixed error rate and real-time factor, as a table for RESULTS.md.
+
+    benchmarks/decode_methods.py --exp exp/mini --data data/mini --part test --lm-scale 0.2 --method greedy_search ...
+
+The real-time factor is the CPU time of one thread, encoder and search, over the seconds of audio; features are read
+before. A method is run twice, and the shorter time counts. With --lm-scale, the methods that take a language model run
+with that of EXP/lm too, once a scale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lhotse_prep.stages import run_main
+from ml2021.asr.datamodule import AsrDataModule
+from ml2021.asr.decode_options import suffix_of
+from ml2021.asr.lm.load import load_fusion
+from ml2021.asr.load import load_model
+from ml2021.asr.search.methods import search
+from ml2021.config import DECODING_METHODS, FUSION_METHODS, AsrDataConfig, DecodeConfig, with_lm_dir
+from ml2021.scoring.error_rate import score
+
+DEFAULTS = tuple(m for m in DECODING_METHODS if m not in ("beam_search", "fast_beam_search"))
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exp", type=Path, default=Path("exp/mini"), help="[%(default)s]")
+    parser.add_argument("--data", type=Path, default=Path("data/mini"), help="[%(default)s]")
+    parser.add_argument("--part", choices=("train", "dev", "test"), default="test", help="[%(default)s]")
+    parser.add_argument("--method", choices=DECODING_METHODS, nargs="+", default=DEFAULTS, help="[%(default)s]")
+    parser.add_argument("--beam-size", type=int, nargs="+", default=[4], help="[%(default)s]")
+    parser.add_argument("--lm-scale", type=float, nargs="*", default=[], help="of the language model [none]")
+    parser.add_argument("--max-duration", type=float, default=200.0, help="seconds a batch [%(default)s]")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    model, tokens, _ = load_model(args.exp / "asr")
+    batches = list(AsrDataModule(args.data / "cuts", AsrDataConfig(), 0).eval_batches(args.part, args.max_duration))
+    sys.stdout.write("| method | MER % | zh-CER % | en-WER % | RTF |\n|---|---|---|---|---|\n")
+    for config in _configs(args):
+        fusion = load_fusion(config, tokens, torch.device("cpu"))
+        seconds = []
+        for _ in range(2):
+            pairs, audio, started = [], 0.0, time.process_time()
+            for batch in batches:
+                supervisions = batch["supervisions"]
+                order = torch.argsort(supervisions["sequence_idx"]).tolist()
+                found = search(model, batch["inputs"], supervisions["num_frames"][order], config, fusion)
+                for i, hypothesis in zip(order, found):
+                    cut = supervisions["cut"][i]
+                    audio += cut.duration
+                    pairs.append((cut.id, supervisions["text"][i], tokens.decode(hypothesis.tokens)))
+            seconds.append(time.process_time() - started)
+        rate = score(pairs)
+        figures = " | ".join("n/a" if c.percent is None else f"{c.percent:.2f}" for c in (rate.total, rate.zh, rate.en))
+        sys.stdout.write(f"| {suffix_of(config, '', False)} | {figures} | {min(seconds) / audio:.4f} |\n")
+        sys.stdout.flush()
+
+
+def _configs(args: argparse.Namespace) -> list[DecodeConfig]:
+    """Each method, with each beam where it has one, and with the language model where it takes one."""
+    configs = []
+    for method in args.method:
+        has_beam = method in FUSION_METHODS or method == "beam_search"
+        for beam_size in args.beam_size if has_beam else args.beam_size[:1]:
+            plain = DecodeConfig(method, args.max_duration, beam_size=beam_size)
+            configs.append(plain)
+            if method in FUSION_METHODS:
+                configs += [with_lm_dir(replace(plain, lm_scale=s), args.exp) for s in args.lm_scale]
+    return configs
+
+
+if __name__ == "__main__":
+    run_main(main)

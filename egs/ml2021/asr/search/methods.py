@@ -1,0 +1,67 @@
+"""The searches by the names that icefall gives them, over one interface."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lhotse_prep.errors import ConfigError
+from ml2021.asr.model import AsrModel
+from ml2021.asr.search.beam_search import beam_search
+from ml2021.asr.search.ctc_greedy import ctc_greedy_search
+from ml2021.asr.search.ctc_prefix_beam import ctc_prefix_beam_search
+from ml2021.asr.search.fast_beam_search import fast_beam_search
+from ml2021.asr.search.fusion import Scorer
+from ml2021.asr.search.greedy import greedy_search
+from ml2021.asr.search.hypothesis import Hypothesis
+from ml2021.asr.search.modified_beam_search import modified_beam_search
+from ml2021.config import DecodeConfig
+
+
+@torch.no_grad()
+def search(
+    model: AsrModel, features: Tensor, feature_lens: Tensor, config: DecodeConfig, fusion: Scorer | None = None
+) -> list[Hypothesis]:
+    """Hypotheses of a batch: features (N, T, F), feature_lens (N,), by the method that the configuration names.
+
+    Args:
+      fusion: the language model and hotwords of the configuration, from ml2021.asr.lm.load.load_fusion.
+    """
+    device = next(model.parameters()).device
+    encoder_out, lens = model.forward_encoder(features.to(device), feature_lens.to(device))
+    return search_encoder_out(model, encoder_out, lens, config, fusion)
+
+
+@torch.no_grad()
+def search_encoder_out(
+    model: AsrModel, encoder_out: Tensor, lens: Tensor, config: DecodeConfig, fusion: Scorer | None = None
+) -> list[Hypothesis]:
+    """Hypotheses for encoder_out (N, T', D), lens (N,).
+
+    Raises:
+      ConfigError: the configuration has a language model or hotwords and no fusion is given, the method needs k2 and
+        it is missing, or a CTC head that was not trained, or a model of rnnt_type regular.
+    """
+    if config.has_fusion and fusion is None:
+        raise ConfigError("decoding with lm_scale or hotwords_file needs the fusion that load_fusion gives")
+    c = config
+    if c.decoding_method == "greedy_search":
+        return greedy_search(model, encoder_out, lens, c.blank_penalty)
+    if c.decoding_method == "modified_beam_search":
+        return modified_beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, fusion)
+    if c.decoding_method == "beam_search":
+        if model.config.rnnt_type != "regular":  # it never learned what comes after a token at the same frame
+            raise ConfigError(
+                "beam_search, with several tokens a frame, needs a model trained with rnnt_type regular; this one has "
+                f"{model.config.rnnt_type}: use modified_beam_search"
+            )
+        return beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, c.max_sym_per_frame)
+    if c.decoding_method == "fast_beam_search":
+        return fast_beam_search(model, encoder_out, lens, c.beam, c.max_contexts, c.max_states, c.blank_penalty)
+    if model.config.ctc_loss_scale == 0:
+        raise ConfigError(f"{c.decoding_method} needs a CTC head; this model was trained with ctc_loss_scale 0")
+    log_probs = model.ctc_output(encoder_out).float()
+    if c.decoding_method == "ctc_greedy_search":
+        return ctc_greedy_search(log_probs, lens, c.blank_penalty)
+    assert c.decoding_method == "ctc_prefix_beam_search"
+    return ctc_prefix_beam_search(log_probs, lens, c.beam_size, c.blank_penalty, fusion)

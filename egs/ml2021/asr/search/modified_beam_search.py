@@ -1,0 +1,115 @@
+"""Modified beam search, batched, as icefall's: at most one token a frame, equal hypotheses become one by log-add.
+
+Legend: N utterances, K beam, T frames, D encoder dimension, J joiner dimension, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ml2021.asr.model import BLANK_ID, AsrModel
+from ml2021.asr.search.context import project, start_context
+from ml2021.asr.search.fusion import Scorer, select
+from ml2021.asr.search.hypothesis import Hypothesis
+from ml2021.asr.search.trellis import Trellis, extended, start_hashes
+
+
+class ModifiedBeam:
+    """The hypotheses of N utterances; frames may come in several calls, as a stream gives them."""
+
+    def __init__(
+        self, model: AsrModel, num_utterances: int, beam: int, blank_penalty: float = 0.0, fusion: Scorer | None = None
+    ) -> None:
+        device = model.simple_am_proj.weight.device
+        self.model, self.beam, self.blank_penalty, self.fusion = model, beam, blank_penalty, fusion
+        self.log_probs = torch.full((num_utterances, beam), -torch.inf, device=device)  # with what fusion adds
+        self.log_probs[:, 0] = 0.0
+        self.num_tokens = torch.zeros(num_utterances, beam, dtype=torch.int64, device=device)
+        self.hashes = start_hashes(num_utterances, beam, device)
+        self.context = start_context(model, num_utterances * beam, device)  # (N * K, context_size)
+        self.lm = project(model, self.context)  # (N * K, J)
+        self.states = fusion.start(num_utterances * beam) if fusion else ()
+        self.trellis = Trellis()
+
+    @torch.no_grad()
+    def advance(self, encoder_out: Tensor, encoder_out_lens: Tensor) -> None:
+        """Take in frames (N, T, D), of which the first encoder_out_lens (N,) count."""
+        am = self.model.joiner.encoder_proj(encoder_out)
+        for t in range(am.shape[1]):
+            self._advance_frame(am[:, t], t < encoder_out_lens)
+
+    def totals(self) -> Tensor:
+        """Log-probability of each hypothesis with what fusion adds to the end, (N, K); -inf where there is none."""
+        if self.fusion is None:
+            return self.log_probs
+        return self.log_probs + self.fusion.final(self.states).view_as(self.log_probs)
+
+    def best(self) -> list[Hypothesis]:
+        """The hypothesis of each utterance with the most log-probability a token, the start context counted too."""
+        normalised = self.totals() / (self.num_tokens + self.model.decoder.context_size)
+        return self.trellis.trace(normalised.argmax(dim=1))
+
+    def _advance_frame(self, am: Tensor, active: Tensor) -> None:
+        """am (N, J); active (N,): the utterances that have this frame."""
+        num_utterances, beam = self.log_probs.shape
+        logits = self.model.joiner(am[:, None], self.lm.view(num_utterances, beam, -1))  # (N, K, V)
+        logits[..., BLANK_ID] -= self.blank_penalty
+        acoustic = logits.float().log_softmax(dim=2)
+        scores = acoustic + self.log_probs[..., None]
+        if self.fusion is not None:
+            scores = scores + self.fusion.scores(self.states).view_as(scores)
+        vocab_size = scores.shape[2]
+        log_probs, chosen = scores.view(num_utterances, -1).topk(beam, dim=1)
+        slots = torch.arange(beam, device=am.device).expand_as(chosen)
+        parents = torch.where(active[:, None], chosen // vocab_size, slots)
+        tokens = torch.where(active[:, None], chosen % vocab_size, BLANK_ID)
+        probs = acoustic.view(num_utterances, -1).gather(1, chosen).exp()
+        log_probs = torch.where(active[:, None], log_probs, self.log_probs)
+        hashes = self.hashes.gather(1, parents)
+        self.hashes = torch.where(tokens == BLANK_ID, hashes, extended(hashes, tokens))
+        self.log_probs = _merged(log_probs, self.hashes)
+        self.num_tokens = self.num_tokens.gather(1, parents) + (tokens != BLANK_ID)
+        self.trellis.add(parents, tokens, probs)
+        self._follow(parents, tokens)
+
+    def _follow(self, parents: Tensor, tokens: Tensor) -> None:
+        """Contexts, decoder outputs and states of the new hypotheses; parents, tokens (N, K)."""
+        offsets = torch.arange(len(parents), device=parents.device)[:, None] * self.beam
+        rows, tokens = (parents + offsets).view(-1), tokens.view(-1)
+        context, lm = self.context[rows], self.lm[rows]
+        new = (tokens != BLANK_ID).nonzero().squeeze(1)
+        if len(new):
+            context[new] = torch.cat([context[new, 1:], tokens[new, None]], dim=1)
+            lm[new] = project(self.model, context[new])
+        self.context, self.lm = context, lm
+        if self.fusion is not None:
+            self.states = self.fusion.advance(select(self.states, rows), tokens)
+
+
+def modified_beam_search(
+    model: AsrModel, encoder_out: Tensor, encoder_out_lens: Tensor, beam: int = 4, blank_penalty: float = 0.0,
+    fusion: Scorer | None = None,
+) -> list[Hypothesis]:  # fmt: skip
+    """
+    Args:
+      model: in evaluation mode.
+      encoder_out: (N, T, D).
+      encoder_out_lens: (N,).
+      beam: hypotheses kept at a frame.
+      blank_penalty: taken from the blank's logit.
+      fusion: adds to the scores of tokens before the best are chosen.
+    Returns:
+      One hypothesis an utterance.
+    """
+    state = ModifiedBeam(model, len(encoder_out), beam, blank_penalty, fusion)
+    state.advance(encoder_out, encoder_out_lens)
+    return state.best()
+
+
+def _merged(log_probs: Tensor, hashes: Tensor) -> Tensor:
+    """Log-probs (N, K), best first, where the first of equal hypotheses has the sum and the others -inf."""
+    equal = hashes[:, :, None] == hashes[:, None, :]  # (N, K, K)
+    is_first = equal.int().argmax(dim=2) == torch.arange(hashes.shape[1], device=hashes.device)
+    summed = torch.where(equal, log_probs[:, None, :], -torch.inf).logsumexp(dim=2)
+    return torch.where(is_first, summed, -torch.inf)

@@ -1,0 +1,52 @@
+"""How hypotheses of a batch came about, so that the best can be read off at the end; and equal ones found.
+
+Legend: N utterances, K hypotheses an utterance, T frames.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ml2021.asr.model import BLANK_ID
+from ml2021.asr.search.hypothesis import Hypothesis
+
+_MULTIPLIER = 6364136223846793005  # of Knuth's MMIX generator; products wrap at 64 bits
+
+
+def start_hashes(num_utterances: int, beam: int, device: torch.device) -> Tensor:
+    """Hashes of empty token sequences, (N, K)."""
+    return torch.zeros(num_utterances, beam, dtype=torch.int64, device=device)
+
+
+def extended(hashes: Tensor, tokens: Tensor) -> Tensor:
+    """Hashes of token sequences with one more token each, of any shape; equal sequences have equal hashes."""
+    mixed = (hashes ^ (tokens + 1)) * _MULTIPLIER
+    return mixed ^ ((mixed >> 29) & 0x7FFFFFFFF)
+
+
+class Trellis:
+    """Parent, token and the token's probability of each hypothesis at each frame."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, parents: Tensor, tokens: Tensor, probs: Tensor) -> None:
+        """One frame, (N, K) each; the token is blank where none was emitted."""
+        self.steps.append((parents, tokens, probs))
+
+    def trace(self, best: Tensor) -> list[Hypothesis]:
+        """The hypothesis number best[n] of each utterance, best (N,)."""
+        if not self.steps:
+            return [Hypothesis((), (), ()) for _ in range(len(best))]
+        parents, tokens, probs = (torch.stack(x).cpu().numpy() for x in zip(*self.steps))  # (T, N, K)
+        found = []
+        for n, k in enumerate(best.tolist()):
+            emitted = []
+            for t in range(len(parents) - 1, -1, -1):
+                if tokens[t, n, k] != BLANK_ID:
+                    emitted.append((int(tokens[t, n, k]), t, round(float(probs[t, n, k]), 4)))
+                k = int(parents[t, n, k])
+            rows = list(zip(*reversed(emitted))) or [(), (), ()]
+            found.append(Hypothesis(*rows))
+        return found
