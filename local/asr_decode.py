@@ -14,7 +14,9 @@ from ml2021.config import DecodeConfig, with_lm_dir
 
 
 def main(argv: list[str]) -> None:
-    args = stage_parser(__doc__ or "").parse_args(argv)
+    parser = stage_parser(__doc__ or "")
+    parser.add_argument("--trainer", choices=("ml2021", "icefall"), default="ml2021", help="[%(default)s]")
+    args = parser.parse_args(argv)
     config = with_lm_dir(load_config(args.conf / "decode.yaml", "decode", DecodeConfig), args.exp)
     lm = load_config(args.conf / "decode.yaml", "lm", LmConfig)
     inputs = [Input(args.data / "cuts", 4), Input(args.exp / "asr", 5)]
@@ -24,6 +26,9 @@ def main(argv: list[str]) -> None:
         inputs.append(Input(Path(config.lm_dir), 6))
     if config.hotwords_file is not None:
         inputs.append(Input(Path(config.hotwords_file)))
+    if args.trainer == "icefall":
+        _decode_with_icefall(args, config)
+        return
     stage = Stage("asr-decode", args.exp / "asr" / config.decoding_method, inputs, to_mapping(config))
     if stage.is_done():
         return
@@ -35,6 +40,25 @@ def main(argv: list[str]) -> None:
             args.exp / "asr", args.data / "cuts", "test", out, config, None, suffix_of(config, "", False)
         )
         write_json(out / "scores.json", {"mer_windows": rate.percents()})
+
+
+def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
+    """exp/asr/icefall-METHOD: dev and test by icefall's decode.py."""
+    if config.has_fusion or config.blank_penalty:
+        raise ConfigError("icefall's decode.py takes no lm_scale, hotwords_file or blank_penalty from decode.yaml")
+    inputs = [Input(args.data / "cuts", 4), Input(args.exp / "asr", 5)]
+    out_dir = args.exp / "asr" / f"icefall-{config.decoding_method}"
+    stage = Stage("asr-decode", out_dir, inputs, to_mapping(config) | {"trainer": "icefall"})
+    if stage.is_done():
+        return
+    from ml2021.asr.icefall.checkout import find_checkout
+    from ml2021.asr.icefall.decode import decode_with_icefall
+    from ml2021.asr.icefall.options import NEEDED
+
+    checkout = find_checkout(NEEDED)
+    with stage.work() as out:
+        rates = decode_with_icefall(checkout, args.exp / "asr", args.data / "cuts", out, config)
+        write_json(out / "scores.json", {"mer_windows": rates["test"].percents()})
 
 
 def _train_lm(args: Namespace, config: LmConfig) -> None:

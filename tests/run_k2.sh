@@ -12,14 +12,27 @@ requirements=(
   soundfile tensorboard six tqdm pyyaml pytest
 )
 
+# Prints a python3.9 that runs: the one on PATH, or one of pyenv's that is not switched on.
+find_python() {
+  local candidate
+  for candidate in python3.9 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.9.*/bin/python3.9; do
+    if "$candidate" -c 'import venv, ensurepip' >/dev/null 2>&1; then
+      echo "$candidate"
+      return 0
+    fi
+  done
+  return 1
+}
+
 make_environment() {
-  if ! python3.9 -c 'import venv, ensurepip' >/dev/null 2>&1; then
-    echo "run_k2.sh: skipped: no python3.9 with venv on PATH, and k2 1.23.4 has wheels for no newer one" >&2
+  local python
+  if ! python=$(find_python); then
+    echo "run_k2.sh: skipped: no python3.9 with venv here, and k2 1.23.4 has wheels for no newer one" >&2
     exit 0
   fi
   echo "run_k2.sh: making $environment, once: 2 to 5 minutes" >&2
   rm -rf "$environment"
-  python3.9 -m venv "$environment"
+  "$python" -m venv "$environment"
   "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "${requirements[@]}"
   echo "${requirements[*]}" >"$environment/.complete"
 }

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import torch
@@ -44,7 +44,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if hash_path.is_file() and hash_path.read_text().split()[0] != _sha256(path):
         raise DataError(f"checkpoint {path} is damaged: its sha256 is not that in {hash_path.name}; use another epoch")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([PosixPath]):  # icefall's hold the paths of its options
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises many kinds for a file that is no checkpoint
         raise DataError(f"{path} cannot be read as a checkpoint: {(str(e) or repr(e)).splitlines()[0]}") from e
     if not isinstance(content, dict) or "model" not in content:
