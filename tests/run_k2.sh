@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 environment=${ML2021_K2_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/ml2021/k2}
 requirements=(
-  "torch==1.13.1" "k2==1.23.4" "numpy<2" numba "lhotse==1.33.0" lilcom urllib3 kaldialign kaldifst sentencepiece
+  "torch==1.13.1" "k2==1.23.4" "numpy<2" numba "lhotse==1.27.0" lilcom urllib3 kaldialign kaldifst sentencepiece
   soundfile tensorboard six tqdm pyyaml pytest
 )
 

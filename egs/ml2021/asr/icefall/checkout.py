@@ -38,14 +38,13 @@ class Checkout:
         command = [self.python, "-m", script]
         for name, value in options.items():
             command += [f"--{name}", str(value)]
-        # in SCRIPTS, so that asr_datamodule there is found first
-        code = subprocess.run(command, cwd=SCRIPTS, env=self.environment(), check=False).returncode
+        code = subprocess.run(command, env=self.environment(), check=False).returncode
         if code:
             raise DataError(f"icefall's {RECIPE / script}.py failed (exit status {code}); its message is above")
 
     def environment(self) -> dict[str, str]:
-        """Variables for icefall's interpreter: the recipe, icefall, and this project on its path."""
-        path = [str(p) for p in (self.root / RECIPE, self.root, PROJECT, PROJECT / "egs")]
+        """Variables for icefall's interpreter: on its path our asr_datamodule, the recipe, icefall, and this project."""
+        path = [str(p) for p in (SCRIPTS, self.root / RECIPE, self.root, PROJECT, PROJECT / "egs")]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
@@ -82,9 +81,7 @@ def _require_imports(checkout: Checkout) -> None:
     code = "import k2, lhotse, lilcom, sentencepiece, kaldialign, torch.utils.tensorboard, icefall, asr_datamodule"
     command = [checkout.python, "-c", code]
     try:
-        done = subprocess.run(
-            command, cwd=SCRIPTS, env=checkout.environment(), capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=checkout.environment(), capture_output=True, text=True, check=False)
     except OSError as e:
         raise ConfigError(f"{checkout.python} does not run ({e.strerror}); ICEFALL_PYTHON must be a Python") from e
     if done.returncode:
