@@ -81,4 +81,3 @@ def _write_start(path: Path, config: AsrConfig, tokens: TokenTable, options: Tra
     with whole_file(path, "wb") as f:
         torch.save({"model": weights, "model_avg": weights, **nothing}, f)
     return num_parameters(model)
-

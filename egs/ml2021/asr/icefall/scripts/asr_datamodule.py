@@ -56,7 +56,9 @@ class LibriSpeechAsrDataModule(_Base):  # type: ignore[misc]
         super().add_arguments(parser)
         group = parser.add_argument_group("of ml2021")
         group.add_argument("--ml2021-config", type=Path, required=True, help="config.json of an experiment folder")
-        group.add_argument("--eval-max-duration", type=float, default=200.0, help="seconds of audio a batch of dev, test")
+        group.add_argument(
+            "--eval-max-duration", type=float, default=200.0, help="seconds of audio a batch of dev, test"
+        )
         group.add_argument("--warm-step", type=int, default=2000, help="steps until the pruned loss counts in full")
         group.add_argument("--log-interval", type=int, default=50, help="steps between log lines")
 
@@ -82,9 +84,7 @@ class LibriSpeechAsrDataModule(_Base):  # type: ignore[misc]
 
     test_other_cuts = dev_clean_cuts
 
-    def train_dataloaders(
-        self, cuts_train: CutSet, sampler_state_dict: dict[str, Any] | None = None
-    ) -> _TrainBatches:
+    def train_dataloaders(self, cuts_train: CutSet, sampler_state_dict: dict[str, Any] | None = None) -> _TrainBatches:
         """Batches of the cuts that icefall's script has left in."""
         self._data.kept = cuts_train.to_eager()
         return _TrainBatches(self._data)
