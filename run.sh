@@ -8,7 +8,7 @@ root=$PWD
 last_stage=12
 stages="0 corpus, 1 manifests, 2 lang, 3 align, 4 windows, 5 asr-train, 6 asr-decode, 7 bitext, 8 mt-train"
 stages+=", 9 mt-decode, 10 st, 11 export, 12 report"
-stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' trainer=ml2021 given=''
+stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' trainer='' given=''
 
 usage() {
   cat <<END
@@ -23,7 +23,7 @@ Usage: ./run.sh [OPTION VALUE]...
   --aligner-model M  stage 3 aligns with this and trains nothing: the folder of a CTC model (ours or
                      Hugging Face's), or a recogniser's words with times (.ctm, .jsonl) [none]
   --trainer ml2021|icefall
-                     who trains (stage 5) and decodes (6) the recogniser: icefall is the checkout that
+                     who trains (stage 5) and decodes (6) the recogniser: icefall is the one that
                      ICEFALL_ROOT names [ml2021]
   --help             print this
 
@@ -83,7 +83,7 @@ parse_options() {
       exp) exp=$(from_start_dir "${value%/}") ;;
       trainer)
         [[ $value == ml2021 || $value == icefall ]] || usage_error "--trainer must be ml2021 or icefall, got '$value'"
-        trainer=$value
+        if [[ $value == icefall ]]; then trainer=icefall; else trainer=''; fi
         ;;
       aligner-model) aligner_model=$(from_start_dir "${value%/}") ;;
     esac
@@ -128,8 +128,8 @@ run_stage 1 manifests local/make_manifests.py
 run_stage 2 lang local/make_lang.py
 run_stage 3 align local/align.py ${aligner_model:+--aligner-model "$aligner_model"}
 run_stage 4 windows local/make_windows.py
-run_stage 5 asr-train local/asr_train.py --trainer "$trainer"
-run_stage 6 asr-decode local/asr_decode.py --trainer "$trainer"
+run_stage 5 asr-train local/asr_train.py ${trainer:+--trainer "$trainer"}
+run_stage 6 asr-decode local/asr_decode.py ${trainer:+--trainer "$trainer"}
 run_stage 7 bitext local/make_bitext.py
 run_stage 8 mt-train local/mt_train.py
 run_stage 9 mt-decode local/mt_decode.py

@@ -7,9 +7,10 @@ the order of their merges stay as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import sentencepiece as spm
-from sentencepiece import sentencepiece_model_pb2 as proto
+from sentencepiece import sentencepiece_model_pb2
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.normalize import is_han
@@ -18,6 +19,7 @@ from lhotse_prep.tokens import BLANK, SOS_EOS, UNK, UNK_ID, WORD_START, TokenTab
 
 def sentencepiece_model(tokens: TokenTable) -> bytes:
     """A serialised model whose piece i is token i."""
+    proto: Any = sentencepiece_model_pb2  # its classes are made when it is imported
     model = proto.ModelProto()
     model.ParseFromString(tokens.bpe.serialized_model_proto())
     scores = {piece.piece: piece.score for piece in model.pieces}

@@ -43,7 +43,7 @@ class Checkout:
             raise DataError(f"icefall's {RECIPE / script}.py failed (exit status {code}); its message is above")
 
     def environment(self) -> dict[str, str]:
-        """Variables for icefall's interpreter: on its path our asr_datamodule, the recipe, icefall, and this project."""
+        """Variables for icefall's interpreter: on its path our asr_datamodule, the recipe, icefall, this project."""
         path = [str(p) for p in (SCRIPTS, self.root / RECIPE, self.root, PROJECT, PROJECT / "egs")]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 

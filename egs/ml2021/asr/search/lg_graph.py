@@ -2,7 +2,7 @@
 
 python -m ml2021.asr.search.lg_graph --lang-dir data/mini/lang --arpa words.arpa --out LG.pt
 
-The words may be units of normalised text (Han characters, English words) or, as ml2021.asr.lm.train writes them, tokens.
+The words may be units of normalised text (Han characters, English words) or, as of ml2021.asr.lm.train, tokens.
 What one spells the other reads back, so the graph needs no word labels: its labels are tokens, its scores natural
 logarithms. A sentence that backs off where it need not has a path too, and adds a little (as in icefall's LG): the
 smaller ngram_lm_scale, the more. k2 is needed. Format and operations: Mohri, Pereira and Riley (2002).
@@ -94,7 +94,7 @@ def _lexicon_fst(k2: Any, lexicon: dict[str, list[int]], labels: dict[str, int],
 
 
 def _word_graph(model: ArpaModel, labels: dict[str, int]) -> str:
-    """The n-gram model as an acceptor in OpenFst's text: a state a context, a back-off arc from each but the empty one."""
+    """The n-gram model as an acceptor in OpenFst's text: a state a context, back-off arcs between them."""
     contexts: dict[Ngram, int] = {}
 
     def state(context: Ngram) -> int:
@@ -107,14 +107,14 @@ def _word_graph(model: ArpaModel, labels: dict[str, int]) -> str:
     lines, finals = [], []
     for table in model.tables:
         for ngram, (log_prob, _) in table.items():
-            *context, word = ngram
+            context, word = ngram[:-1], ngram[-1]
             if log_prob <= NEVER or any(w not in labels and w != BOS for w in context):
                 continue
             cost = -log_prob * math.log(10.0)
             if word == EOS:
-                finals.append(f"{state(tuple(context))} {cost:.6f}")
+                finals.append(f"{state(context)} {cost:.6f}")
             elif word in labels:
-                lines.append(f"{state(tuple(context))} {state(ngram)} {labels[word]} {cost:.6f}")
+                lines.append(f"{state(context)} {state(ngram)} {labels[word]} {cost:.6f}")
     for context, number in list(contexts.items()):
         if context:
             backoff = model.tables[len(context) - 1][context][1]

@@ -135,7 +135,7 @@ def test_words_are_spelled_as_text_is(tokens: TokenTable, words: ArpaModel) -> N
 
 
 @pytest.mark.needs_k2
-@pytest.mark.parametrize("scale", [1.5, 3.0])
+@pytest.mark.parametrize("scale", [1.5])
 @pytest.mark.parametrize("seed", range(4))
 def test_lg_finds_the_best_sentence_of_both_models(
     seed: int, scale: float, tokens: TokenTable, words: ArpaModel, tmp_path: Path

@@ -62,14 +62,14 @@ class LibriSpeechAsrDataModule(_Base):  # type: ignore[misc]
         group.add_argument("--warm-step", type=int, default=2000, help="steps until the pruned loss counts in full")
         group.add_argument("--log-interval", type=int, default=50, help="steps between log lines")
 
-    @lru_cache()  # noqa: B019
+    @lru_cache  # noqa: B019
     def train_all_shuf_cuts(self) -> CutSet:
         """Train, with all speeds."""
         return self._data.train_cuts().to_eager()
 
     train_clean_100_cuts = train_all_shuf_cuts
 
-    @lru_cache()  # noqa: B019
+    @lru_cache  # noqa: B019
     def dev_clean_cuts(self) -> CutSet:
         """The dev part."""
         return self._data.cuts("dev").to_eager()
@@ -167,5 +167,7 @@ class _EvalBatches:
 
 def _data_config(values: dict[str, Any]) -> AsrDataConfig:
     """From config.json, which was checked when it was written (our reader of configurations needs Python 3.10)."""
-    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "spec_augment"}
+    plain: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "spec_augment"
+    }
     return AsrDataConfig(spec_augment=SpecAugmentConfig(**values["spec_augment"]), **plain)
