@@ -75,7 +75,9 @@ def test_what_either_trained_both_decode_alike(tone_corpus, trained, one_epoch, 
         theirs = read_texts(next(out.glob("recogs-test-*.txt")), "hyp")
         model, tokens, _ = load_model(exp_dir)
         ours = {cut: text for cut, _, text in decode_cuts(model, tokens, tone_corpus.cuts, "test", config)}
-        assert {i: "".join(t.split()) for i, t in theirs.items()} == {i: "".join(t.split()) for i, t in ours.items()}
+        assert any(ours.values())
+        for cut, text in ours.items():  # sentencepiece writes <unk> and spaces between scripts in its own way
+            assert "".join(theirs[cut].replace("⁇", "<unk>").split()) == "".join(text.split())
 
 
 def write_test_part(cuts: Path) -> None:
