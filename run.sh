@@ -8,7 +8,7 @@ root=$PWD
 last_stage=12
 stages="0 corpus, 1 manifests, 2 lang, 3 align, 4 windows, 5 asr-train, 6 asr-decode, 7 bitext, 8 mt-train"
 stages+=", 9 mt-decode, 10 st, 11 export, 12 report"
-stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' given='' executor=()
+stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' trainer='' given='' executor=()
 
 usage() {
   cat <<END
@@ -25,6 +25,9 @@ Usage: ./run.sh [OPTION VALUE]...
   --num-jobs N       stages 0, 1 and 4 work in N processes [1]
   --executor E       serial, processes or dask; what is written is the same [processes where N > 1]
   --dask-scheduler A address of a Dask scheduler (tcp://HOST:PORT), or local [local]
+  --trainer ml2021|icefall
+                     who trains (stage 5) and decodes (6) the recogniser: icefall is the one that
+                     ICEFALL_ROOT names [ml2021]
   --help             print this
 
 Stages: ${stages/, 6 /,$'\n'        6 }.
@@ -64,9 +67,9 @@ parse_options() {
     name=${name#--}
     name=${name//_/-}
     case $name in
-      stage | stop-stage | corpus | conf | data | exp | aligner-model | num-jobs | executor | dask-scheduler) ;;
+      stage | stop-stage | corpus | conf | data | exp | aligner-model | trainer | num-jobs | executor | dask-scheduler) ;;
       *) usage_error "unknown option --$name; options: --stage --stop-stage --corpus --conf --data --exp --aligner-model" \
-        "--num-jobs --executor --dask-scheduler --help" ;;
+        "--trainer --num-jobs --executor --dask-scheduler --help" ;;
     esac
     if [[ $argument == *=* ]]; then
       value=${argument#*=}
@@ -82,6 +85,10 @@ parse_options() {
       conf) conf=$(from_start_dir "${value%/}") ;;
       data) data=$(from_start_dir "${value%/}") ;;
       exp) exp=$(from_start_dir "${value%/}") ;;
+      trainer)
+        [[ $value == ml2021 || $value == icefall ]] || usage_error "--trainer must be ml2021 or icefall, got '$value'"
+        if [[ $value == icefall ]]; then trainer=icefall; else trainer=''; fi
+        ;;
       aligner-model) aligner_model=$(from_start_dir "${value%/}") ;;
       num-jobs | executor | dask-scheduler) executor+=("--$name" "$value") ;;
     esac
@@ -126,8 +133,8 @@ run_stage 1 manifests local/make_manifests.py "${executor[@]}"
 run_stage 2 lang local/make_lang.py
 run_stage 3 align local/align.py ${aligner_model:+--aligner-model "$aligner_model"}
 run_stage 4 windows local/make_windows.py "${executor[@]}"
-run_stage 5 asr-train local/asr_train.py
-run_stage 6 asr-decode local/asr_decode.py
+run_stage 5 asr-train local/asr_train.py ${trainer:+--trainer "$trainer"}
+run_stage 6 asr-decode local/asr_decode.py ${trainer:+--trainer "$trainer"}
 run_stage 7 bitext local/make_bitext.py
 run_stage 8 mt-train local/mt_train.py
 run_stage 9 mt-decode local/mt_decode.py

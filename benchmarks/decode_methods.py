@@ -27,7 +27,7 @@ from ml2021.asr.search.methods import search
 from ml2021.config import DECODING_METHODS, FUSION_METHODS, AsrDataConfig, DecodeConfig, with_lm_dir
 from ml2021.scoring.error_rate import score
 
-DEFAULTS = tuple(m for m in DECODING_METHODS if m not in ("beam_search", "fast_beam_search"))
+DEFAULTS = tuple(m for m in DECODING_METHODS if not m.startswith(("beam_search", "fast_beam_search")))
 
 
 def main(argv: list[str]) -> None:

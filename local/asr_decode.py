@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from lhotse_prep.config import load_config, to_mapping
@@ -12,16 +14,25 @@ from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json
 from ml2021.asr.lm.config import LmConfig
 from ml2021.config import DecodeConfig, with_lm_dir
 
+logger = logging.getLogger(__name__)
+
 
 def main(argv: list[str]) -> None:
-    args = stage_parser(__doc__ or "").parse_args(argv)
-    config = with_lm_dir(load_config(args.conf / "decode.yaml", "decode", DecodeConfig), args.exp)
+    parser = stage_parser(__doc__ or "")
+    parser.add_argument("--trainer", choices=("ml2021", "icefall"), default="ml2021", help="[%(default)s]")
+    args = parser.parse_args(argv)
+    config = load_config(args.conf / "decode.yaml", "decode", DecodeConfig)
+    if args.trainer == "icefall":
+        _decode_with_icefall(args, config)
+        return
+    config = with_lm_dir(config, args.exp)
     lm = load_config(args.conf / "decode.yaml", "lm", LmConfig)
     inputs = [Input(args.data / "cuts", 4), Input(args.exp / "asr", 5)]
     if config.lm_dir is not None:
-        if Path(config.lm_dir) == args.exp / "lm":
+        own = Path(config.lm_dir) == args.exp / "lm"
+        if own:
             _train_lm(args, lm)
-        inputs.append(Input(Path(config.lm_dir), 6))
+        inputs.append(Input(Path(config.lm_dir), 6 if own else None))
     if config.hotwords_file is not None:
         inputs.append(Input(Path(config.hotwords_file)))
     stage = Stage("asr-decode", args.exp / "asr" / config.decoding_method, inputs, to_mapping(config))
@@ -35,6 +46,26 @@ def main(argv: list[str]) -> None:
             args.exp / "asr", args.data / "cuts", "test", out, config, None, suffix_of(config, "", False)
         )
         write_json(out / "scores.json", {"mer_windows": rate.percents()})
+
+
+def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
+    """exp/asr/icefall-METHOD: dev and test by icefall's decode.py."""
+    if config.has_fusion or config.blank_penalty:
+        logger.warning("icefall's decode.py decodes without the lm_scale, hotwords_file, blank_penalty of decode.yaml")
+        config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0)
+    inputs = [Input(args.data / "cuts", 4), Input(args.exp / "asr", 5)]
+    out_dir = args.exp / "asr" / f"icefall-{config.decoding_method}"
+    stage = Stage("asr-decode", out_dir, inputs, to_mapping(config) | {"trainer": "icefall"})
+    if stage.is_done():
+        return
+    from ml2021.asr.icefall.checkout import find_checkout
+    from ml2021.asr.icefall.decode import decode_with_icefall
+    from ml2021.asr.icefall.options import NEEDED
+
+    checkout = find_checkout(NEEDED)
+    with stage.work() as out:
+        rates = decode_with_icefall(checkout, args.exp / "asr", args.data / "cuts", out, config)
+        write_json(out / "scores.json", {"mer_windows": rates["test"].percents()})
 
 
 def _train_lm(args: Namespace, config: LmConfig) -> None:

@@ -10,7 +10,9 @@ from ml2021.config import AlignerConfig, AsrConfig
 
 
 def main(argv: list[str]) -> None:
-    args = stage_parser(__doc__ or "").parse_args(argv)
+    parser = stage_parser(__doc__ or "")
+    parser.add_argument("--trainer", choices=("ml2021", "icefall"), default="ml2021", help="[%(default)s]")
+    args = parser.parse_args(argv)
     config = load_config(args.conf / "asr.yaml", "asr", AsrConfig)
     inputs = [Input(args.data / "lang", 2), Input(args.data / "cuts", 4)]
     aligner = None
@@ -33,14 +35,24 @@ def main(argv: list[str]) -> None:
                 "set init_encoder_from_aligner: false"
             )
         inputs.append(Input(args.data / "aligned", 3))
-    stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config), resumable=True)
+    trainer = {"trainer": args.trainer} if args.trainer != "ml2021" else {}
+    stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config) | trainer, resumable=True)
     if stage.is_done():
         return
     from ml2021.asr.train import train_recogniser
     from ml2021.asr.train_options import TrainOptions
 
+    options = TrainOptions(init_from=aligner, init_modules=("encoder_embed", "encoder") if aligner else ())
+    if args.trainer == "icefall":
+        from ml2021.asr.icefall.checkout import find_checkout
+        from ml2021.asr.icefall.options import NEEDED
+        from ml2021.asr.icefall.train import train_with_icefall
+
+        checkout = find_checkout(NEEDED)
+        with stage.work() as out:
+            train_with_icefall(checkout, args.data / "cuts", args.data / "lang", out, config, options)
+        return
     with stage.work() as out:
-        options = TrainOptions(init_from=aligner, init_modules=("encoder_embed", "encoder") if aligner else ())
         train_recogniser(args.data / "cuts", args.data / "lang", out, config, options)
 
 

@@ -286,6 +286,8 @@ DECODING_METHODS = (
     "modified_beam_search",
     "beam_search",
     "fast_beam_search",
+    "fast_beam_search_nbest",
+    "fast_beam_search_nbest_LG",
     "ctc_greedy_search",
     "ctc_prefix_beam_search",
 )
@@ -304,6 +306,10 @@ class DecodeConfig:
     beam: float = 20.0  # fast_beam_search: log-probability below the best at which a path is given up
     max_contexts: int = 8  # fast_beam_search: decoder contexts a frame
     max_states: int = 64  # fast_beam_search: states of the graph a frame
+    num_paths: int = 200  # fast_beam_search_nbest: paths drawn from the lattice
+    nbest_scale: float = 0.5  # and the scale of the scores while they are drawn
+    lg_file: str | None = None  # fast_beam_search_nbest_LG: the graph, from ml2021.asr.search.lg_graph
+    ngram_lm_scale: float = 0.01  # and the scale of its scores
     lm_scale: float = 0.0  # of the language model's log-probabilities; 0: none is used
     lm_dir: str | None = None  # its folder, from ml2021.asr.lm.train; stages 6 and 10 take exp/C/lm
     hotwords_file: str | None = None  # a term a line, `: score` after it where it has its own
@@ -315,9 +321,21 @@ class DecodeConfig:
         known = method in DECODING_METHODS
         _require(known, f"decoding_method must be one of {', '.join(DECODING_METHODS)}, got {method!r}")
         _require(self.max_duration > 0, f"max_duration must be > 0 s, got {self.max_duration}")
-        for name in ("beam_size", "max_sym_per_frame", "max_contexts", "max_states", "beam"):
+        for name in (
+            "beam_size",
+            "max_sym_per_frame",
+            "max_contexts",
+            "max_states",
+            "beam",
+            "num_paths",
+            "nbest_scale",
+        ):
             _require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
         _require(self.lm_scale >= 0, f"lm_scale must be >= 0, got {self.lm_scale}")
+        has_graph = method != "fast_beam_search_nbest_LG" or self.lg_file is not None
+        _require(
+            has_graph, f"{method} needs a graph: make one with python -m ml2021.asr.search.lg_graph, name it lg_file"
+        )
         fits = method in FUSION_METHODS or not self.has_fusion
         _require(fits, f"lm_scale and hotwords_file need one of {', '.join(FUSION_METHODS)}, not {method}")
 

@@ -31,6 +31,10 @@ VALUES: dict[str, tuple[type, str]] = {
     "beam": (float, "of fast_beam_search: log-probability below the best at which a path is given up"),
     "max-contexts": (int, "of fast_beam_search, a frame"),
     "max-states": (int, "of fast_beam_search, a frame"),
+    "num-paths": (int, "of fast_beam_search_nbest: drawn from the lattice"),
+    "nbest-scale": (float, "of fast_beam_search_nbest: of the scores while they are drawn"),
+    "lg-file": (str, "of fast_beam_search_nbest_LG: the graph, from python -m ml2021.asr.search.lg_graph"),
+    "ngram-lm-scale": (float, "of fast_beam_search_nbest_LG: of the graph's scores"),
     "lm-scale": (float, f"of the language model, with {' or '.join(FUSION_METHODS)}; 0: none"),
     "lm-dir": (str, "its folder, from python -m ml2021.asr.lm.train, or with an lm.arpa; else lm beside EXP_DIR"),
     "hotwords-file": (str, f"terms that get a bonus, one a line, with {' or '.join(FUSION_METHODS)}"),
@@ -113,8 +117,12 @@ def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool)
     c = config
     parts = [weights_name] if weights_name else []
     parts.append(c.decoding_method)
-    if c.decoding_method == "fast_beam_search":
+    if c.decoding_method.startswith("fast_beam_search"):
         parts.append(f"beam-{c.beam:g}-max-contexts-{c.max_contexts}-max-states-{c.max_states}")
+        if "nbest" in c.decoding_method:
+            parts.append(f"nbest-scale-{c.nbest_scale:g}-num-paths-{c.num_paths}")
+        if "LG" in c.decoding_method:
+            parts.append(f"ngram-lm-scale-{c.ngram_lm_scale:g}")
     elif "beam_search" in c.decoding_method:
         parts.append(f"beam-size-{c.beam_size}")
     if c.blank_penalty:

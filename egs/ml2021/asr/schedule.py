@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Union
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ class Schedule:
         return value
 
 
-FloatLike = float | Schedule
+FloatLike = Union[float, Schedule]  # noqa: UP007  (as a value, `|` needs Python 3.10; k2 is had for 3.9)
 
 
 class ScheduledModule(nn.Module):

@@ -65,7 +65,7 @@ def table_of(folder: Path) -> TokenTable:
 def fake_search(table: TokenTable):  # type: ignore[no-untyped-def]
     """Emits a token at each loud frame that follows a quiet one: a recogniser of clicks."""
 
-    def search(model, features, lens, config):  # type: ignore[no-untyped-def]
+    def search(model, features, lens, config, fusion):  # type: ignore[no-untyped-def]
         hypotheses = []
         for x, n in zip(features.numpy(), lens.tolist()):
             loud = x[:n].max(axis=1)[: n // 4 * 4].reshape(-1, 4).max(axis=1) > 0

@@ -31,7 +31,7 @@ INFINITE = float("inf")
 
 
 def boundary_of(symbol_lens: list[int], frame_lens: list[int]) -> Tensor:
-    return torch.tensor([[0, 0, s, t] for s, t in zip(symbol_lens, frame_lens, strict=True)])
+    return torch.tensor([[0, 0, s, t] for s, t in zip(symbol_lens, frame_lens)])
 
 
 def random_problem(seed: int, symbol_lens: list[int], frame_lens: list[int], vocab: int = 6) -> dict[str, Tensor]:
@@ -164,7 +164,7 @@ def test_padding_changes_no_loss(rnnt_type: str, seed: int, recursion: str) -> N
         return simple, rnnt_loss_pruned(logits, symbols, ranges, 0, boundary, rnnt_type), full
 
     together = losses(**p)
-    for b, (s, t) in enumerate(zip(symbol_lens, frame_lens, strict=True)):
+    for b, (s, t) in enumerate(zip(symbol_lens, frame_lens)):
         one = slice(b, b + 1)
         alone = losses(p["am"][one, :t], p["lm"][one, : s + 1], p["symbols"][one, :s], p["boundary"][one])
         for a, c in zip(alone, together, strict=True):
@@ -286,21 +286,49 @@ def test_gradient_of_the_pruned_loss_is_that_of_plain_operations() -> None:
 
 
 @pytest.mark.needs_k2
+@pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("rnnt_type", RNNT_TYPES)
-def test_both_backends_give_the_same(rnnt_type: str) -> None:
-    p = random_problem(8, [5, 3], [14, 11])
-    found = []
-    for backend in ("k2", "native"):
-        f = rnnt_functions(backend)
-        am, lm = (p[k].clone().requires_grad_() for k in ("am", "lm"))
-        simple, counts = f.smoothed(lm, am, p["symbols"], 0, p["boundary"], 0.25, 0.0, rnnt_type, 0.1)
-        ranges = f.prune_ranges(*counts, p["boundary"], 3)
-        logits = torch.tanh(torch.stack(f.prune(am, lm, ranges)).sum(dim=0))
-        pruned = f.pruned(logits, p["symbols"], ranges, 0, p["boundary"], rnnt_type, 0.1)
-        (simple.sum() + pruned.sum()).backward()
-        found.append([simple, pruned, am.grad, lm.grad])
-    for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+def test_both_backends_give_the_same(rnnt_type: str, seed: int) -> None:
+    """Values, ranges and gradients, on random problems of random sizes."""
+    rng = np.random.default_rng(seed)
+    symbol_lens = rng.integers(1, 12, 4).tolist()
+    frame_lens = [n + int(rng.integers(1, 20)) for n in symbol_lens]
+    p = random_problem(seed, symbol_lens, frame_lens, vocab=30)
+    s_range = int(rng.integers(2, 6))
+    found = [loss_by(backend, p, s_range, rnnt_type) for backend in ("k2", "native")]
+    for b, n in enumerate(frame_lens):
+        assert torch.equal(found[0]["ranges"][b, :n], found[1]["ranges"][b, :n])
+    for name in ("simple", "pruned", "am_grad", "lm_grad"):
+        torch.testing.assert_close(found[0][name], found[1][name], atol=1e-4, rtol=1e-4, msg=lambda m: f"{name}: {m}")  # noqa: B023
+
+
+def loss_by(backend: str, p: dict[str, Tensor], s_range: int, rnnt_type: str) -> dict[str, Tensor]:
+    """Losses, ranges and gradients of a problem by a backend."""
+    f = rnnt_functions(backend)
+    am, lm = (p[k].clone().requires_grad_() for k in ("am", "lm"))
+    simple, counts = f.smoothed(lm, am, p["symbols"], 0, p["boundary"], 0.25, 0.1, rnnt_type, 0.1)
+    ranges = f.prune_ranges(*counts, p["boundary"], s_range)
+    logits = torch.tanh(torch.stack(f.prune(am, lm, ranges)).sum(dim=0))
+    pruned = f.pruned(logits, p["symbols"], ranges, 0, p["boundary"], rnnt_type, 0.1)
+    (simple.sum() + pruned.sum()).backward()
+    found = {"simple": simple, "pruned": pruned, "ranges": ranges, "am_grad": am.grad, "lm_grad": lm.grad}
+    return {name: value.detach() for name, value in found.items()}
+
+
+@pytest.mark.needs_k2
+@pytest.mark.parametrize("path", GOLDENS, ids=lambda p: p.stem)
+def test_the_k2_that_is_installed_gives_the_goldens(path: Path) -> None:
+    golden = {k: torch.from_numpy(v) for k, v in np.load(path).items() if v.dtype.kind in "fi"}
+    rnnt_type, penalty = str(np.load(path)["rnnt_type"]), float(golden["delay_penalty"])
+    scales = float(golden["lm_only_scale"]), float(golden["am_only_scale"])
+    f = rnnt_functions("k2")
+    am, lm, symbols, boundary = (golden[k] for k in ("am", "lm", "symbols", "boundary"))
+    simple, counts = f.smoothed(lm, am, symbols, 0, boundary, *scales, rnnt_type, penalty)
+    ranges = f.prune_ranges(*counts, boundary, int(golden["s_range"]))
+    logits = 3 * torch.tanh(torch.stack(f.prune(am, lm, ranges)).sum(dim=0))
+    pruned = f.pruned(logits, symbols, ranges, 0, boundary, rnnt_type, penalty)
+    for name, value in {"simple": simple, "pruned": pruned, "px_grad": counts[0], "py_grad": counts[1]}.items():
+        torch.testing.assert_close(value, golden[name], atol=2e-4, rtol=1e-4, msg=lambda m: f"{name}: {m}")  # noqa: B023
 
 
 @pytest.mark.gpu
@@ -317,7 +345,7 @@ def test_gpu_gives_what_the_cpu_gives(rnnt_type: str) -> None:
         pruned = rnnt_loss_pruned(logits, symbols, ranges, 0, boundary, rnnt_type)
         (simple.sum() + pruned.sum()).backward()
         found.append([x.detach().cpu() for x in (simple, pruned, am.grad, lm.grad)])
-    for a, b in zip(*found, strict=True):
+    for a, b in zip(*found):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 

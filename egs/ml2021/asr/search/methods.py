@@ -10,10 +10,11 @@ from ml2021.asr.model import AsrModel
 from ml2021.asr.search.beam_search import beam_search
 from ml2021.asr.search.ctc_greedy import ctc_greedy_search
 from ml2021.asr.search.ctc_prefix_beam import ctc_prefix_beam_search
-from ml2021.asr.search.fast_beam_search import fast_beam_search
+from ml2021.asr.search.fast_beam_search import FastBeam, fast_beam_search, fast_beam_search_nbest
 from ml2021.asr.search.fusion import Scorer
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.hypothesis import Hypothesis
+from ml2021.asr.search.lg_graph import load_lg
 from ml2021.asr.search.modified_beam_search import modified_beam_search
 from ml2021.config import DecodeConfig
 
@@ -57,7 +58,12 @@ def search_encoder_out(
             )
         return beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, c.max_sym_per_frame)
     if c.decoding_method == "fast_beam_search":
-        return fast_beam_search(model, encoder_out, lens, c.beam, c.max_contexts, c.max_states, c.blank_penalty)
+        return fast_beam_search(model, encoder_out, lens, _fast_beam(c))
+    if c.decoding_method == "fast_beam_search_nbest":
+        return fast_beam_search_nbest(model, encoder_out, lens, _fast_beam(c))
+    if c.decoding_method == "fast_beam_search_nbest_LG":
+        graph = load_lg(str(c.lg_file), c.ngram_lm_scale, encoder_out.device)
+        return fast_beam_search_nbest(model, encoder_out, lens, _fast_beam(c), graph)
     if model.config.ctc_loss_scale == 0:
         raise ConfigError(f"{c.decoding_method} needs a CTC head; this model was trained with ctc_loss_scale 0")
     log_probs = model.ctc_output(encoder_out).float()
@@ -65,3 +71,7 @@ def search_encoder_out(
         return ctc_greedy_search(log_probs, lens, c.blank_penalty)
     assert c.decoding_method == "ctc_prefix_beam_search"
     return ctc_prefix_beam_search(log_probs, lens, c.beam_size, c.blank_penalty, fusion)
+
+
+def _fast_beam(c: DecodeConfig) -> FastBeam:
+    return FastBeam(c.beam, c.max_contexts, c.max_states, c.blank_penalty, c.num_paths, c.nbest_scale)

@@ -1,0 +1,55 @@
+"""Stage 6 by icefall: its zipformer/decode.py with pretrained.pt, whoever trained it, over our dev and test windows."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from ml2021.asr.icefall.bpe_model import sentencepiece_model
+from ml2021.asr.icefall.checkout import Checkout
+from ml2021.asr.icefall.options import decode_options
+from ml2021.asr.load import load_model
+from ml2021.config import DecodeConfig
+from ml2021.scoring.error_rate import ErrorRate, read_texts, score
+
+logger = logging.getLogger(__name__)
+PARTS = {"test-clean": "test", "test-other": "dev"}  # icefall's names of what it decodes: ours
+
+
+def decode_with_icefall(
+    checkout: Checkout, exp_dir: Path, cuts: Path, out_dir: Path, config: DecodeConfig
+) -> dict[str, ErrorRate]:
+    """Decode test and dev windows, and put icefall's recogs-, errs-, wer-summary- files into out_dir.
+
+    Args:
+      exp_dir: stage 5's folder.
+      cuts: stage 4's folder.
+      config: method, its sizes, batch size.
+    Returns:
+      {part: error rate}.
+    """
+    _, tokens, trained = load_model(exp_dir)
+    with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=".icefall-") as folder:
+        work = Path(folder).resolve()
+        (work / "epoch-1.pt").symlink_to((exp_dir / "pretrained.pt").resolve())
+        shutil.copy(exp_dir / "config.json", work)
+        (work / "lang").mkdir()
+        (work / "lang" / "icefall.model").write_bytes(sentencepiece_model(tokens))
+        checkout.run("decode", decode_options(cuts.resolve(), work, trained, config))
+        for path in sorted((work / config.decoding_method).glob("*.txt")):
+            shutil.copy(path, out_dir / _our_name(path.name))
+    rates = {}
+    for part in PARTS.values():
+        path = next(out_dir.glob(f"recogs-{part}-*.txt"))
+        refs, hyps = read_texts(path, "ref"), read_texts(path, "hyp")
+        rates[part] = score((i, ref, hyps[i]) for i, ref in refs.items())
+        logger.info("%s: %d windows by icefall, MER %s", part, len(refs), rates[part].total)
+    return rates
+
+
+def _our_name(name: str) -> str:
+    for theirs, ours in PARTS.items():
+        name = name.replace(theirs, ours)
+    return name

@@ -1,0 +1,83 @@
+"""Stage 5 by icefall: its zipformer/train.py, from the same first weights and on the same batches as our trainer's."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+
+from lhotse_prep.config import to_mapping
+from lhotse_prep.errors import DataError
+from lhotse_prep.stages import whole_file, write_json
+from lhotse_prep.tokens import TokenTable, load_lang
+from ml2021.asr.datamodule import AsrDataModule
+from ml2021.asr.fine_tune import init_from
+from ml2021.asr.icefall.bpe_model import require_same_ids, sentencepiece_model
+from ml2021.asr.icefall.checkout import Checkout
+from ml2021.asr.icefall.options import as_icefall_trains, differences, train_options
+from ml2021.asr.model import AsrModel, num_parameters
+from ml2021.asr.train_options import TrainOptions
+from ml2021.checkpoint import epoch_numbers, load_averaged, save_checkpoint
+from ml2021.config import AsrConfig
+
+logger = logging.getLogger(__name__)
+START = "checkpoint-1.pt"  # how icefall is given first weights: a checkpoint that says no step was made
+
+
+def train_with_icefall(
+    checkout: Checkout, cuts: Path, lang: Path, exp_dir: Path, config: AsrConfig, options: TrainOptions
+) -> None:
+    """Train to the end, going on from the last whole epoch in exp_dir, and leave what our trainer leaves.
+
+    Args:
+      cuts: stage 4's folder. lang: stage 2's; a copy goes to exp_dir/lang.
+      exp_dir: gets icefall's epoch-N.pt, log/ and tensorboard/, and our pretrained.pt, config.json, lang/, scores.json.
+      config: what icefall has no option for is as icefall has it; the log says what differs.
+      options: of this start; only its first weights count.
+    """
+    tokens = load_lang(lang)
+    resolved = as_icefall_trains(config)
+    for difference in differences(config, resolved):
+        logger.info("icefall trains with %s", difference)
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(lang, exp_dir / "lang", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".done"))
+    write_bpe_model(exp_dir / "lang" / "icefall.model", tokens, cuts, resolved)
+    write_json(exp_dir / "config.json", to_mapping(resolved))
+    epochs = epoch_numbers(exp_dir)
+    num_epochs = resolved.train.num_epochs
+    num_parameters_asr = _write_start(exp_dir / START, resolved, tokens, options)
+    if not epochs or epochs[-1] < num_epochs:
+        start = {"start-epoch": epochs[-1] + 1} if epochs else {"start-batch": 1}
+        checkout.run("train", train_options(cuts.resolve(), exp_dir.resolve(), resolved) | start)
+    (exp_dir / START).unlink()
+    weights = load_averaged(exp_dir, num_epochs, min(resolved.train.average_epochs, num_epochs), True)
+    save_checkpoint(exp_dir / "pretrained.pt", {"model": {k: v.float() for k, v in weights.items()}})
+    write_json(exp_dir / "scores.json", {"num_parameters_asr": num_parameters_asr})
+
+
+def write_bpe_model(path: Path, tokens: TokenTable, cuts: Path, config: AsrConfig) -> None:
+    """The tokens as icefall reads them; DataError where the training texts would have other ids."""
+    model = sentencepiece_model(tokens)
+    data = AsrDataModule(cuts, config.data, config.train.seed)
+    texts = [c.supervisions[0].text for c in data.train_cuts()]
+    if not texts:
+        raise DataError(f"the train part has no windows in {cuts}")
+    require_same_ids(model, tokens, texts)
+    with whole_file(path, "wb") as f:
+        f.write(model)
+
+
+def _write_start(path: Path, config: AsrConfig, tokens: TokenTable, options: TrainOptions) -> int:
+    """First weights, as our trainer makes them, as a checkpoint that icefall starts from; their number."""
+    torch.manual_seed(config.train.seed)
+    model = AsrModel(config.model, len(tokens))
+    if options.init_from is not None:
+        init_from(model, options.init_from, options.init_modules)
+    nothing = {"best_train_loss": float("inf"), "best_valid_loss": float("inf")}
+    nothing |= {"best_train_epoch": -1, "best_valid_epoch": -1, "batch_idx_train": 0, "cur_epoch": 1}
+    weights = model.state_dict()
+    with whole_file(path, "wb") as f:
+        torch.save({"model": weights, "model_avg": weights, **nothing}, f)
+    return num_parameters(model)

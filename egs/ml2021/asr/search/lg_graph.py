@@ -1,0 +1,164 @@
+"""A decoding graph LG: a lexicon that spells words by tokens, composed with an n-gram model in the ARPA format.
+
+python -m ml2021.asr.search.lg_graph --lang-dir data/mini/lang --arpa words.arpa --out LG.pt
+
+The words may be units of normalised text (Han characters, English words) or, as of ml2021.asr.lm.train, tokens.
+What one spells the other reads back, so the graph needs no word labels: its labels are tokens, its scores natural
+logarithms. A sentence that backs off where it need not has a path too, and adds a little (as in icefall's LG): the
+smaller ngram_lm_scale, the more. k2 is needed. Format and operations: Mohri, Pereira and Riley (2002).
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lhotse_prep.errors import DataError
+from lhotse_prep.stages import run_main, whole_file
+from lhotse_prep.tokens import UNK_ID, WORD_START, TokenTable, load_lang
+from ml2021.asr.lm.arpa import BOS, EOS, NEVER, ArpaModel, Ngram, read_arpa
+from ml2021.asr.search.fast_beam_search import import_k2
+
+logger = logging.getLogger(__name__)
+BACKOFF = 1  # the label that marks a back-off in the word graph
+
+
+def spell(model: ArpaModel, tokens: TokenTable) -> dict[str, list[int]]:
+    """{word: its token ids} for the unigrams that can be spelled.
+
+    Raises:
+      DataError: none can.
+    """
+    words = [w for (w,) in model.tables[0] if w not in (BOS, EOS)]
+    of_tokens = any(w.startswith(WORD_START) for w in words)
+    spelled = {w: [tokens.ids[w]] if w in tokens.ids else [] for w in words} if of_tokens else {}
+    if not of_tokens:
+        spelled = {w: tokens.encode(w) for w in words}
+    lexicon = {w: ids for w, ids in spelled.items() if ids and not {0, 1, UNK_ID} & set(ids)}
+    if not lexicon:
+        raise DataError(
+            "none of the language model's words can be spelled by the tokens; was it made for this language?"
+        )
+    if len(lexicon) < len(words):
+        logger.info(
+            "%d of %d words cannot be spelled by the tokens and are left out", len(words) - len(lexicon), len(words)
+        )
+    return lexicon
+
+
+def build_lg(model: ArpaModel, tokens: TokenTable) -> Any:
+    """The graph, a k2.Fsa whose labels are token ids."""
+    k2 = import_k2()
+    lexicon = spell(model, tokens)
+    labels = {word: BACKOFF + 1 + i for i, word in enumerate(lexicon)}
+    first_mark = len(tokens)  # labels from here on mark what determinize must keep apart
+    g = k2.arc_sort(k2.Fsa.from_openfst(_word_graph(model, labels), acceptor=True))
+    lg = k2.connect(k2.compose(k2.arc_sort(_lexicon_fst(k2, lexicon, labels, first_mark)), g))
+    if lg.shape[0] == 0:
+        raise DataError("the language model allows no sentence of the words that the tokens can spell")
+    del lg.aux_labels
+    lg = k2.connect(k2.determinize(lg, k2.DeterminizeWeightPushingType.kLogWeightPushing))
+    found = lg.labels.clone()
+    found[found >= first_mark] = 0
+    lg.labels = found
+    return k2.arc_sort(k2.connect(k2.remove_epsilon(lg)))
+
+
+def _lexicon_fst(k2: Any, lexicon: dict[str, list[int]], labels: dict[str, int], first_mark: int) -> Any:
+    """Tokens to words, one loop a word; a word that begins another ends with a mark, a back-off is passed on."""
+    spellings = Counter(tuple(ids) for ids in lexicon.values())
+    beginnings = {tuple(ids[:n]) for ids in lexicon.values() for n in range(1, len(ids))}
+    used: Counter[tuple[int, ...]] = Counter()
+    lines, num_states = [f"0 0 {first_mark} {BACKOFF} 0"], 1
+    for word, ids in lexicon.items():
+        key = tuple(ids)
+        path = list(ids)
+        if key in beginnings or spellings[key] > 1:
+            used[key] += 1
+            path.append(first_mark + used[key])
+        state = 0
+        for i, token in enumerate(path):
+            last = i == len(path) - 1
+            next_state = 0 if last else num_states
+            num_states += not last
+            lines.append(f"{state} {next_state} {token} {labels[word] if i == 0 else 0} 0")
+            state = next_state
+    return k2.Fsa.from_openfst("\n".join([*lines, "0 0", ""]), acceptor=False)
+
+
+def _word_graph(model: ArpaModel, labels: dict[str, int]) -> str:
+    """The n-gram model as an acceptor in OpenFst's text: a state a context, back-off arcs between them."""
+    contexts: dict[Ngram, int] = {}
+
+    def state(context: Ngram) -> int:
+        context = context[max(0, len(context) - model.order + 1) :]
+        while context and (len(context) > len(model.tables) or context not in model.tables[len(context) - 1]):
+            context = context[1:]
+        return contexts.setdefault(context, len(contexts))
+
+    start = state((BOS,))  # the first state in the text is where paths begin
+    lines, finals = [], []
+    for table in model.tables:
+        for ngram, (log_prob, _) in table.items():
+            context, word = ngram[:-1], ngram[-1]
+            if log_prob <= NEVER or any(w not in labels and w != BOS for w in context):
+                continue
+            cost = -log_prob * math.log(10.0)
+            if word == EOS:
+                finals.append(f"{state(context)} {cost:.6f}")
+            elif word in labels:
+                lines.append(f"{state(context)} {state(ngram)} {labels[word]} {cost:.6f}")
+    for context, number in list(contexts.items()):
+        if context:
+            backoff = model.tables[len(context) - 1][context][1]
+            lines.append(f"{number} {state(context[1:])} {BACKOFF} {-backoff * math.log(10.0):.6f}")
+    lines.sort(key=lambda line: int(line.split()[0]) != start)
+    return "\n".join([*lines, *finals, ""])
+
+
+def save_lg(path: Path, graph: Any) -> None:
+    """Write a graph: its arcs and their scores."""
+    with whole_file(path, "wb") as f:
+        torch.save({"arcs": graph.arcs.values(), "scores": graph.scores}, f)
+
+
+@functools.lru_cache(maxsize=1)
+def load_lg(path: str, scale: float, device: torch.device) -> Any:
+    """The graph that save_lg wrote, its scores scaled.
+
+    Raises:
+      DataError: there is none, or it is no such file.
+    """
+    k2 = import_k2()
+    if not Path(path).is_file():
+        raise DataError(f"no decoding graph {path}; make it with python -m ml2021.asr.search.lg_graph")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        graph = k2.Fsa(content["arcs"])
+        graph.scores = content["scores"] * scale
+    except Exception as e:  # torch raises many kinds for a file of another kind
+        raise DataError(f"{path} is not a graph of ml2021.asr.search.lg_graph: {str(e).splitlines()[0]}") from e
+    return graph.to(device)
+
+
+def main(argv: list[str]) -> None:
+    """Make the graph of fast_beam_search_nbest_LG from a lang folder and an ARPA language model."""
+    parser = argparse.ArgumentParser(prog="python -m ml2021.asr.search.lg_graph", description=main.__doc__)
+    parser.add_argument("--lang-dir", type=Path, required=True, help="stage 2's folder")
+    parser.add_argument("--arpa", type=Path, required=True, help="language model of words or of tokens")
+    parser.add_argument("--out", type=Path, required=True, help="the graph, such as LG.pt")
+    args = parser.parse_args(argv)
+    graph = build_lg(read_arpa(args.arpa), load_lang(args.lang_dir))
+    save_lg(args.out, graph)
+    logger.info("%s: %d states, %d arcs", args.out, graph.shape[0], graph.num_arcs)
+
+
+if __name__ == "__main__":
+    run_main(main)

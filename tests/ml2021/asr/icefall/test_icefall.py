@@ -1,0 +1,87 @@
+"""icefall's own scripts on this recipe's cuts and tokens; what needs a checkout skips unless ICEFALL_ROOT names one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lhotse_prep.errors import ConfigError, DataError
+from lhotse_prep.tokens import load_lang
+from ml2021.asr.decode import decode_cuts
+from ml2021.asr.icefall.bpe_model import require_same_ids, sentencepiece_model
+from ml2021.asr.icefall.checkout import RECIPE, find_checkout
+from ml2021.asr.icefall.decode import decode_with_icefall
+from ml2021.asr.icefall.options import NEEDED, as_icefall_trains, differences
+from ml2021.asr.icefall.train import train_with_icefall
+from ml2021.asr.load import load_model
+from ml2021.asr.train_options import TrainOptions
+from ml2021.config import AsrConfig, DecodeConfig
+from ml2021.scoring.error_rate import read_texts
+
+needs_icefall = pytest.mark.skipif("ICEFALL_ROOT" not in os.environ, reason="ICEFALL_ROOT is not set")
+
+
+def test_sentencepiece_gives_the_ids_of_the_tokens(tone_corpus) -> None:  # type: ignore[no-untyped-def]
+    tokens = load_lang(tone_corpus.lang)
+    model = sentencepiece_model(tokens)
+    require_same_ids(model, tokens, ["一 二 三", "model", "一 model data 二", "data model 八"])
+    with pytest.raises(DataError, match="min_char_count"):
+        require_same_ids(model, tokens, ["一 龍 二"])
+
+
+def test_what_icefall_has_no_option_for_is_said(config: AsrConfig) -> None:
+    found = differences(config, as_icefall_trains(config))
+    assert "model.rnnt_type regular (asr.yaml has modified)" in found
+    assert as_icefall_trains(as_icefall_trains(config)) == as_icefall_trains(config)
+
+
+def test_checkouts_that_will_not_do_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ICEFALL_ROOT", raising=False)
+    with pytest.raises(ConfigError, match="ICEFALL_ROOT is not set: git clone"):
+        find_checkout(NEEDED)
+    monkeypatch.setenv("ICEFALL_ROOT", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"has no .*train.py: git clone"):
+        find_checkout(NEEDED)
+    (tmp_path / RECIPE).mkdir(parents=True)
+    for script, names in NEEDED.items():
+        (tmp_path / RECIPE / f"{script}.py").write_text("".join(f'"--{n}"\n' for n in names if n != "use-ctc"))
+    with pytest.raises(ConfigError, match="too old: its train.py has no option --use-ctc"):
+        find_checkout(NEEDED)
+    (tmp_path / RECIPE / "train.py").write_text("".join(f'"--{n}"\n' for n in NEEDED["train"]))
+    with pytest.raises(ConfigError, match="icefall cannot run in .*No module named.*ICEFALL_PYTHON"):
+        find_checkout(NEEDED)
+    monkeypatch.setenv("ICEFALL_PYTHON", str(tmp_path / "python"))
+    with pytest.raises(ConfigError, match="does not run"):
+        find_checkout(NEEDED)
+
+
+@needs_icefall
+@pytest.mark.slow
+def test_what_either_trained_both_decode_alike(tone_corpus, trained, one_epoch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """icefall trains an epoch here; its model and ours give the same tokens by its decode.py and by our search."""
+    checkout = find_checkout(NEEDED)
+    train_with_icefall(checkout, tone_corpus.cuts, tone_corpus.lang, tmp_path / "asr", one_epoch, TrainOptions())
+    assert {"epoch-1.pt", "pretrained.pt", "config.json", "lang", "log"} <= {
+        p.name for p in (tmp_path / "asr").iterdir()
+    }
+    write_test_part(tone_corpus.cuts)
+    for name, exp_dir in (("icefall", tmp_path / "asr"), ("ours", trained)):
+        out = tmp_path / f"decoded-{name}"
+        out.mkdir()
+        config = DecodeConfig(max_duration=0.1)  # one window a batch: no padding, which our model alone knows of
+        decode_with_icefall(checkout, exp_dir, tone_corpus.cuts, out, config)
+        theirs = read_texts(next(out.glob("recogs-test-*.txt")), "hyp")
+        model, tokens, _ = load_model(exp_dir)
+        ours = {cut: text for cut, _, text in decode_cuts(model, tokens, tone_corpus.cuts, "test", config)}
+        assert any(ours.values())
+        for cut, text in ours.items():  # sentencepiece writes <unk> and spaces between scripts in its own way
+            assert "".join(theirs[cut].replace("⁇", "<unk>").split()) == "".join(text.split())
+
+
+def write_test_part(cuts: Path) -> None:
+    """The dev windows again."""
+    path = cuts / "ml2021_cuts_test.jsonl.gz"
+    if not path.is_file():
+        path.write_bytes((cuts / "ml2021_cuts_dev.jsonl.gz").read_bytes())

@@ -1,0 +1,176 @@
+"""k2's fast beam search, best path, n-best and with an LG, against all paths of a transducer small enough for that."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lhotse_prep.errors import ConfigError, DataError
+from lhotse_prep.prep_config import LangConfig
+from lhotse_prep.tokens import TokenTable, make_lang
+from ml2021.asr.lm.arpa import BOS, EOS, ArpaModel, write_arpa
+from ml2021.asr.lm.ngram import train_ngram
+from ml2021.asr.model import AsrModel
+from ml2021.asr.search.fast_beam_search import FastBeam, fast_beam_search, fast_beam_search_nbest
+from ml2021.asr.search.lg_graph import build_lg, load_lg, main, spell
+from ml2021.config import DecodeConfig, TransducerConfig, ZipformerConfig
+
+SMALL = ZipformerConfig(
+    num_encoder_layers=(1,), downsampling_factor=(1,), encoder_dim=(16,), encoder_unmasked_dim=(16,),
+    feedforward_dim=(16,), num_heads=(1,), query_head_dim=(8,), cnn_module_kernel=(7,),
+)  # fmt: skip
+EVERYTHING = FastBeam(beam=100.0, max_contexts=500, max_states=5000, num_paths=3000)
+TEXTS = ["一 二 一 二 三", "一 二 三", "三 一 二", "ab 一", "abc 二", "一 abc ab"]
+
+
+def model_and_frames(seed: int, vocab_size: int, num_frames: int) -> tuple[AsrModel, Tensor]:
+    """Random weights, far from uniform, and encoder_out (1, T, 16)."""
+    torch.manual_seed(seed)
+    model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16), vocab_size).eval()
+    with torch.no_grad():
+        for p in model.joiner.parameters():
+            p.mul_(4)
+    return model, torch.randn(1, num_frames, 16)
+
+
+@torch.no_grad()
+def all_paths(model: AsrModel, frames: Tensor, allowed: list[int]) -> dict[tuple[int, ...], float]:
+    """Log-probability of every path of blanks and allowed tokens over frames (T, D)."""
+    am = model.joiner.encoder_proj(frames)
+    found = {}
+    for path in itertools.product([0, *allowed], repeat=len(frames)):
+        history, total = (0, 0), 0.0  # k2 begins with blanks, the other searches with nothing and a blank
+        for t, symbol in enumerate(path):
+            total += rows_of(model, am, history)[t, symbol].item()
+            history = (history[1], symbol) if symbol else history
+        found[path] = total
+    rows_of.cache.clear()
+    return found
+
+
+class _Rows:
+    """Log-probabilities (T, V) after a history, once each."""
+
+    def __init__(self) -> None:
+        self.cache: dict[tuple[int, ...], Tensor] = {}
+
+    def __call__(self, model: AsrModel, am: Tensor, history: tuple[int, ...]) -> Tensor:
+        if history not in self.cache:
+            lm = model.joiner.decoder_proj(model.decoder(torch.tensor([history]), need_pad=False))[0]
+            self.cache[history] = model.joiner(am, lm).log_softmax(dim=1)
+        return self.cache[history]
+
+
+rows_of = _Rows()
+
+
+def sequence_totals(paths: dict[tuple[int, ...], float]) -> dict[tuple[int, ...], float]:
+    totals: dict[tuple[int, ...], float] = {}
+    for path, total in paths.items():
+        key = tuple(x for x in path if x)
+        totals[key] = np.logaddexp(totals.get(key, -np.inf), total)
+    return totals
+
+
+@pytest.mark.needs_k2
+@pytest.mark.parametrize("seed", range(10))
+def test_best_path_and_best_sequence_are_found(seed: int) -> None:
+    model, encoder_out = model_and_frames(seed, 4, 6)
+    paths = all_paths(model, encoder_out[0, :-1], [1, 2, 3])  # k2 leaves out the last frame
+    lens = torch.tensor([6])
+    best = max(paths, key=lambda p: paths[p])
+    one = fast_beam_search(model, encoder_out, lens, EVERYTHING)[0]
+    assert [(t, f) for f, t in enumerate(best) if t] == list(zip(one.tokens, one.frames))
+    totals = sequence_totals(paths)
+    nbest = fast_beam_search_nbest(model, encoder_out, lens, EVERYTHING)[0]
+    assert nbest.tokens == max(totals, key=lambda s: totals[s])
+    own = {p: v for p, v in paths.items() if tuple(x for x in p if x) == nbest.tokens}
+    assert nbest.frames == tuple(t for t, x in enumerate(max(own, key=lambda p: own[p])) if x)
+
+
+@pytest.mark.needs_k2
+def test_batch_gives_what_each_utterance_gives_alone() -> None:
+    model, encoder_out = model_and_frames(1, 6, 12)
+    both = torch.cat([encoder_out, encoder_out.flip(1)])
+    lens = torch.tensor([12, 7])
+    for search in (fast_beam_search, fast_beam_search_nbest):
+        found = search(model, both, lens)
+        alone = [search(model, both[n : n + 1, : lens[n]], lens[n : n + 1])[0] for n in range(2)]
+        assert [h.tokens for h in found] == [h.tokens for h in alone] and any(h.tokens for h in found)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> TokenTable:
+    """Three characters; "ab" begins "abc"."""
+    return make_lang(
+        TEXTS, ["ab", "abc", "ab"], tmp_path_factory.mktemp("lang") / "lang", LangConfig(num_english_pieces=5)
+    )
+
+
+@pytest.fixture(scope="module")
+def words() -> ArpaModel:
+    sentences = [t.split() for t in TEXTS]
+    return train_ngram(sentences, {w for s in sentences for w in s}, order=3)
+
+
+def sentence_log_prob(model: ArpaModel, sentence: list[str]) -> float:
+    """Natural logarithm."""
+    whole = (BOS, *sentence, EOS)
+    return math.log(10) * sum(model.log10_prob(whole[:i], whole[i]) for i in range(1, len(whole)))
+
+
+def test_words_are_spelled_as_text_is(tokens: TokenTable, words: ArpaModel) -> None:
+    lexicon = spell(words, tokens)
+    assert lexicon == {w: tokens.encode(w) for w in ("一", "二", "三", "ab", "abc")}
+    of_tokens = train_ngram([["一", tokens.symbols[lexicon["ab"][0]]]], ["二"], order=2)
+    assert spell(of_tokens, tokens)[tokens.symbols[lexicon["ab"][0]]] == lexicon["ab"][:1]
+    with pytest.raises(DataError, match="none of the language model's words"):
+        spell(train_ngram([["龍", "鳳"]], [], order=1), tokens)
+
+
+@pytest.mark.needs_k2
+@pytest.mark.parametrize("scale", [1.5])
+@pytest.mark.parametrize("seed", range(4))
+def test_lg_finds_the_best_sentence_of_both_models(
+    seed: int, scale: float, tokens: TokenTable, words: ArpaModel, tmp_path: Path
+) -> None:
+    write_arpa(tmp_path / "lm.arpa", words)
+    lang = tmp_path / "lang"
+    make_lang(TEXTS, ["ab", "abc", "ab"], lang, LangConfig(num_english_pieces=5))
+    main(["--lang-dir", str(lang), "--arpa", str(tmp_path / "lm.arpa"), "--out", str(tmp_path / "LG.pt")])
+    graph = load_lg(str(tmp_path / "LG.pt"), scale, torch.device("cpu"))
+    lexicon = spell(words, tokens)
+    allowed = sorted({i for ids in lexicon.values() for i in ids})
+    model, encoder_out = model_and_frames(seed, len(tokens), 5)
+    totals = sequence_totals(all_paths(model, encoder_out[0, :-1], allowed))
+    scores = {}
+    for sequence, total in totals.items():
+        text = tokens.decode(sequence).split()
+        if all(w in lexicon for w in text) and tuple(tokens.encode(" ".join(text))) == sequence:
+            scores[sequence] = total + scale * sentence_log_prob(words, text)
+    assert 30 < len(scores) < len(totals)
+    found = fast_beam_search_nbest(model, encoder_out, torch.tensor([5]), EVERYTHING, graph)[0]
+    assert found.tokens == max(scores, key=lambda s: scores[s])
+
+
+@pytest.mark.needs_k2
+def test_graph_gives_sentences_the_scores_of_the_language_model(tokens: TokenTable, words: ArpaModel) -> None:
+    import k2
+
+    graph = build_lg(words, tokens)
+    for text in (*TEXTS, "三 三 ab abc", "ab ab 二 一 一"):
+        linear = k2.linear_fsa([tokens.encode(text)])
+        path = k2.intersect_device(k2.create_fsa_vec([graph]), linear, torch.zeros(1, dtype=torch.int32))
+        value = float(path.get_tot_scores(use_double_scores=True, log_semiring=False)[0])
+        assert value == pytest.approx(sentence_log_prob(words, text.split()), abs=1e-3)
+
+
+def test_what_a_graph_needs_is_said() -> None:
+    with pytest.raises(ConfigError, match="lg_graph, name it lg_file"):
+        DecodeConfig("fast_beam_search_nbest_LG")
