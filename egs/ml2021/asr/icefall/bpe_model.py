@@ -14,7 +14,8 @@ from sentencepiece import sentencepiece_model_pb2
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.normalize import is_han
-from lhotse_prep.tokens import BLANK, SOS_EOS, UNK, UNK_ID, WORD_START, TokenTable
+from lhotse_prep.token_table import WORD_START
+from lhotse_prep.tokens import BLANK, SOS_EOS, UNK, UNK_ID, TokenTable
 
 
 def sentencepiece_model(tokens: TokenTable) -> bytes:

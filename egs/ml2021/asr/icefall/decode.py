@@ -12,7 +12,8 @@ from ml2021.asr.icefall.checkout import Checkout
 from ml2021.asr.icefall.options import decode_options
 from ml2021.asr.load import load_model
 from ml2021.config import DecodeConfig
-from ml2021.scoring.error_rate import ErrorRate, read_texts, score
+from ml2021.scoring.error_rate import ErrorRate, score
+from ml2021.scoring.texts import read_texts
 
 logger = logging.getLogger(__name__)
 PARTS = {"test-clean": "test", "test-other": "dev"}  # icefall's names of what it decodes: ours

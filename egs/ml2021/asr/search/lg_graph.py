@@ -22,7 +22,8 @@ import torch
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import run_main, whole_file
-from lhotse_prep.tokens import UNK_ID, WORD_START, TokenTable, load_lang
+from lhotse_prep.token_table import WORD_START
+from lhotse_prep.tokens import UNK_ID, TokenTable, load_lang
 from ml2021.asr.lm.arpa import BOS, EOS, NEVER, ArpaModel, Ngram, read_arpa
 from ml2021.asr.search.fast_beam_search import import_k2
 
