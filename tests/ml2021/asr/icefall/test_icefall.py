@@ -18,7 +18,7 @@ from ml2021.asr.icefall.train import train_with_icefall
 from ml2021.asr.load import load_model
 from ml2021.asr.train_options import TrainOptions
 from ml2021.config import AsrConfig, DecodeConfig
-from ml2021.scoring.error_rate import read_texts
+from ml2021.scoring.texts import read_texts
 
 needs_icefall = pytest.mark.skipif("ICEFALL_ROOT" not in os.environ, reason="ICEFALL_ROOT is not set")
 
