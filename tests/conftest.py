@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 # Before torch is imported: small tensors gain nothing from threads, and on a busy machine waiting for them costs much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Tests that are started in the background ignore interrupts, and the programs that they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

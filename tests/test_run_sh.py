@@ -196,15 +196,10 @@ def test_interrupted_stage_says_so(house: House) -> None:
     assert "Interrupted in stage 5 (asr-train). Go on with: ./run.sh --stage 5" in result.stderr
 
 
-def heed_interrupts() -> None:
-    """What the child of a terminal does; started in the background, these tests would hand on that it is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_interrupt_reaches_the_run_and_ends_it(house: House) -> None:
     with subprocess.Popen(
         [str(house.root / "run.sh")], cwd=house.root, env=house.environment(WAIT="make_lang"),
-        stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_interrupts,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         started = time.time()
         while not Path(f"{house.calls_file}.waiting").exists():

@@ -236,14 +236,7 @@ run_main(main)
 def start_main(project: Path, argument: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", MAIN, argument]
     environment = {**os.environ, "PYTHONPATH": str(project)}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
-    )
-
-
-def heed_interrupts() -> None:
-    """What the child of a terminal does; started in the background, these tests would hand on that it is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize(
