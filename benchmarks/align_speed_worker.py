@@ -14,16 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
+BEAM = 200.0  # nats
 Run = Callable[[], np.ndarray]  # gives the start frame of each unit
 
 
-def ours(log_probs: np.ndarray, units: np.ndarray, faults: bool) -> Run:
+def ours(log_probs: np.ndarray, units: np.ndarray, faults: bool, beam: float | None) -> Run:
     """The aligner of this project, as it is, or with what stage 3 allows for faults of the transcript."""
     from lhotse_prep.align import align
 
     costs = {"star_penalty": 2.0, "skip_cost": 4.0, "mismatch_penalty": 4.5} if faults else {}
-    align(log_probs[:600], units[:20], "warm-up", **costs)  # reads the compiled code
-    return lambda: align(log_probs, units, "speed", **costs).start
+    align(log_probs[:600], units[:20], "warm-up", **costs, beam=beam)  # reads the compiled code
+    return lambda: align(log_probs, units, "speed", **costs, beam=beam).start
 
 
 def torchaudio(log_probs: np.ndarray, units: np.ndarray) -> Run:
@@ -61,8 +62,10 @@ def main() -> None:
     tool, folder, repeats = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     log_probs, units, frames = (np.load(folder / f"{name}.npy") for name in ("log_probs", "units", "frames"))
     makers: dict[str, Callable[[], Run]] = {
-        "ours": lambda: ours(log_probs, units, faults=False),
-        "ours with faults allowed": lambda: ours(log_probs, units, faults=True),
+        "ours": lambda: ours(log_probs, units, faults=False, beam=None),
+        "ours with faults allowed": lambda: ours(log_probs, units, faults=True, beam=None),
+        "ours within a beam": lambda: ours(log_probs, units, faults=False, beam=BEAM),
+        "ours within a beam with faults allowed": lambda: ours(log_probs, units, faults=True, beam=BEAM),
         "torchaudio": lambda: torchaudio(log_probs, units),
         "ctc-segmentation": lambda: ctc_segmentation(log_probs, units),
     }

@@ -22,7 +22,6 @@ class FrameReader:
 
     symbols: NDArray[np.int64]  # (U,) the text's units as columns of a block, 1..C - 1; 0 is blank
     num_frames: int  # known once the way forward is through
-    best_total: float  # sum over the frames of their best score: no path can have more
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class FrameReader:
         self._blocks = None if isinstance(log_probs, np.ndarray) else iter(log_probs)
         self._spool: IO[bytes] | None = None
         self._blank_scores: list[NDArray[np.float32]] = []
-        self.num_frames, self.best_total = 0, 0.0
+        self.num_frames = 0
 
     def __enter__(self) -> FrameReader:
         return self
@@ -118,7 +117,6 @@ class FrameReader:
         blank_scores = emissions[:, 0].copy()
         if self.star_penalty is not None:
             blank_scores = np.maximum(blank_scores, best - np.float32(self.star_penalty))
-        self.best_total += float(best.sum(dtype=np.float64))
         return emissions, blank_scores
 
     def _whole_blocks(self) -> Iterator[NDArray[np.floating]]:

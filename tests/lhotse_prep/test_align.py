@@ -266,15 +266,30 @@ def test_a_beam_that_is_wide_enough_gives_the_best_path(seed: int, caplog: pytes
     assert np.array_equal(plain.start, frames)
 
 
-@pytest.mark.parametrize("beam", [0.5, 5.0, 60.0])
-def test_a_beam_that_may_have_lost_the_path_is_detected(beam: float, caplog: pytest.LogCaptureFixture) -> None:
-    log_probs = random_log_probs(3, 1500, 20)
-    units = np.random.default_rng(3).integers(1, 20, 200)
+@pytest.mark.parametrize("beam", [2.0, 10.0, 40.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_beam_that_loses_the_best_path_is_detected(seed: int, beam: float, caplog: pytest.LogCaptureFixture) -> None:
+    """Text that nobody speaks costs 800 nats, more than either beam: no path over it is kept."""
+    log_probs, units, _ = peaks(seed, 400, 3000, 50)
+    text = np.insert(units, 100, np.random.default_rng(seed).integers(1, 50, 200))
     with caplog.at_level(logging.INFO):
-        found = align(log_probs, units, "week1", star_penalty=1.0, skip_cost=2.0, beam=beam)
-    assert any("a beam of" in m and "week1" in m for m in caplog.messages)
-    exact = align(log_probs, units, "week1", star_penalty=1.0, skip_cost=2.0)
+        found = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0, beam=beam)
+    assert any(f"lecture week1: a beam of {beam:g}" in m for m in caplog.messages)
+    exact = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0)
     assert found.total == exact.total and np.array_equal(found.start, exact.start)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_beam_never_changes_the_path(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    log_probs, units, _ = peaks(seed, 200, 1500, 20)
+    log_probs += rng.normal(0, 3, log_probs.shape).astype(np.float32)
+    text = np.delete(units, np.s_[50 : 50 + rng.integers(1, 60)])
+    star_penalty, skip_cost = rng.uniform(0.5, 3.0), rng.uniform(1.0, 6.0)
+    exact = align(log_probs, text, "week1", star_penalty, skip_cost)
+    for beam in (20.0, 80.0, 320.0):
+        found = align(log_probs, text, "week1", star_penalty, skip_cost, beam=beam)
+        assert np.array_equal(found.start, exact.start) and np.array_equal(found.end, exact.end), beam
 
 
 def test_block_whose_path_passes_more_units_than_a_window_holds() -> None:
