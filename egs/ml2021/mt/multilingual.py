@@ -23,9 +23,19 @@ class MultilingualVocabulary(Vocabulary):
     max_unnamed = 8  # M2M100 is padded to a round size with "madeupword" pieces, NLLB by a few, too
 
     def __init__(self, folder: Path) -> None:
+        """
+        Raises:
+          DataError: the tokenizer in folder cannot be read.
+          ConfigError: it does not know the languages that folder's languages.json names.
+        """
         languages = json.loads((folder / LANGUAGES).read_text(encoding="utf-8"))
         self.tokenizer = read_tokenizer(folder)
-        pieces = language_pieces(self.tokenizer)
+        pieces = {_code(p): p for p in sorted(self.tokenizer.get_vocab()) if _LANGUAGE.fullmatch(p)}
+        for side in ("source", "target"):
+            code = languages.get(side)
+            if code not in pieces:
+                raise ConfigError(f"mt.{side}_lang must be a language of the model, got {code!r}; "
+                                  f"it has {', '.join(pieces)}")  # fmt: skip
         super().__init__(folder, self.tokenizer.get_vocab(), spaced=False)
         self.source_prefix, self.target_prefix = (pieces[languages["source"]],), (pieces[languages["target"]],)
         self.marks = {*self.tokenizer.all_special_tokens, *pieces.values()}
@@ -62,19 +72,6 @@ def read_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
         raise DataError(f"the tokenizer in {folder} cannot be read: {str(e).splitlines()[0]}") from e
-
-
-def language_pieces(tokenizer: Any) -> dict[str, str]:
-    """The piece of each language, by its code."""
-    return {_code(p): p for p in sorted(tokenizer.get_vocab()) if _LANGUAGE.fullmatch(p)}
-
-
-def check_languages(tokenizer: Any, source_lang: str, target_lang: str) -> None:
-    """Raises ConfigError where the tokenizer does not have a language."""
-    known = language_pieces(tokenizer)
-    for name, code in (("source_lang", source_lang), ("target_lang", target_lang)):
-        if code not in known:
-            raise ConfigError(f"mt.{name} must be a language of the model, got {code!r}; it has {', '.join(known)}")
 
 
 def _code(piece: str) -> str:

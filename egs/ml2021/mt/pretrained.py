@@ -13,7 +13,7 @@ from lhotse_prep.stages import write_json
 from ml2021.mt.config import MAX_POSITIONS
 from ml2021.mt.family import load_model, open_vocabulary
 from ml2021.mt.model import leave_out_padding
-from ml2021.mt.multilingual import LANGUAGES, check_languages, read_tokenizer
+from ml2021.mt.multilingual import LANGUAGES, read_tokenizer
 from ml2021.mt.vocabulary import FILES, SOURCE_STYLE, Vocabulary
 
 MULTILINGUAL = "m2m_100"  # model_type of M2M100 and NLLB
@@ -77,11 +77,10 @@ def copy_vocabulary(pretrained: Path, folder: Path, source_lang: str = "", targe
     Raises:
       ConfigError: the model knows no such languages.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     if _kind(pretrained) == MULTILINGUAL:
-        tokenizer = read_tokenizer(pretrained)
-        check_languages(tokenizer, source_lang, target_lang)
-        tokenizer.save_pretrained(folder)
+        read_tokenizer(pretrained).save_pretrained(folder)
         write_json(folder / LANGUAGES, {"source": source_lang, "target": target_lang})
         return open_vocabulary(folder)
     if source_lang or target_lang:

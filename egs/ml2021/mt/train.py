@@ -20,10 +20,9 @@ from lhotse_prep.stages import write_json
 from ml2021.checkpoint import load_checkpoint
 from ml2021.mt.config import MtConfig
 from ml2021.mt.data import IGNORED, MtBatch, SentencePair, TranslationBatches, read_bitext
-from ml2021.mt.family import open_vocabulary
 from ml2021.mt.model import build_model, num_parameters
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
-from ml2021.mt.vocabulary import FILES, Vocabulary, train_vocabulary
+from ml2021.mt.vocabulary import FILES, MarianVocabulary, Vocabulary, train_vocabulary
 from ml2021.task import StepLoss, Task
 from ml2021.trainer import Trainer
 
@@ -125,7 +124,7 @@ def _begin(folder: Path, train: Sequence[SentencePair], config: MtConfig) -> tup
     if config.source_lang or config.target_lang:
         raise ConfigError("mt.source_lang and mt.target_lang are for an M2M100 or NLLB model that mt.init_from names")
     if all((folder / f).is_file() for f in FILES):
-        vocabulary = open_vocabulary(folder)
+        vocabulary = MarianVocabulary(folder)
     else:
         sources = [" ".join(p.tokens) for p in train]
         vocabulary = train_vocabulary(sources, [p.target for p in train], config.data.vocab_size, folder)

@@ -254,8 +254,9 @@ def test_languages_without_a_model_that_has_them_are_refused(bitext, tmp_path):
 def test_a_vocabulary_of_another_model_is_refused(train, publish, bitext, tmp_path):
     for folder, engine in (("marian", TransformersTranslator), ("ctranslate2", CTranslate2Translator)):
         shutil.copytree(train("nllb") / folder, tmp_path / folder)
-        copy_vocabulary(publish("m2m"), tmp_path / folder, *LANGUAGES["m2m"])
         (tmp_path / folder / "tokenizer.json").unlink()
+        other = copy_vocabulary(publish("m2m"), tmp_path / "other", *LANGUAGES["m2m"])
+        other.save(tmp_path / folder)
         with pytest.raises(DataError, match="not the one that its model was trained with"):
             engine(tmp_path / folder, TranslateConfig())
 
