@@ -12,7 +12,9 @@ from ml2021.mt.config import MtConfig
 
 def main(argv: list[str]) -> None:
     parser = stage_parser(__doc__ or "")
-    parser.add_argument("--init-from", help="begin with this Marian model: a folder, or a name on the hub")
+    parser.add_argument(
+        "--init-from", help="begin with this Marian, M2M100 or NLLB model: a folder, or a name on the hub"
+    )
     args = parser.parse_args(argv)
     config = load_config(args.conf / "mt.yaml", "mt", MtConfig)
     if args.init_from is not None:

@@ -87,7 +87,10 @@ class MtConfig:
     model: MtModelConfig = field(default_factory=MtModelConfig)
     data: MtDataConfig = field(default_factory=MtDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    init_from: str = ""  # a Marian model's folder or name on the hub; its shape and pieces count, not `model`'s
+    # A published model's folder or name on the hub: Marian, M2M100 or NLLB. Its shape and pieces count, not `model`'s.
+    init_from: str = ""
+    source_lang: str = ""  # codes of an M2M100 (zh, en) or NLLB (zho_Hant, eng_Latn) model; Marian has none
+    target_lang: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class TranslateConfig:
     max_batch_tokens: int = 2000
     compute_type: str = "float32"  # of CTranslate2: float32, int8 ...
     context: int = 0  # sentences before that the source begins with, as many as in training
+    comet_model: str = ""  # a checkpoint (.ckpt) of COMET, which stage 9 scores with where comet-score is installed
 
     def __post_init__(self) -> None:
         known = ("ctranslate2", "transformers")

@@ -168,7 +168,9 @@ class TranslationBatches:
     def _after_context(self, pair: SentencePair, source: list[int]) -> list[int]:
         """The context as it is: what was said before is read, not translated."""
         before = [self.vocabulary.encode_source(self.vocabulary.source_text(s)) for s in self.contexts[pair.id]]
-        return with_context(source, [ids[:-1] for ids in before], source[-1], self.config.max_pieces)
+        prefix = self.vocabulary.prefix_ids
+        room = self.config.max_pieces - len(prefix)
+        return [*prefix, *with_context(source, [ids[:-1] for ids in before], source[-1], room)]
 
 
 def _follows(pair: SentencePair, before: SentencePair) -> bool:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import write_json, write_jsonl
 from ml2021.mt.config import TranslateConfig
-from ml2021.mt.data import contexts_of, read_bitext
+from ml2021.mt.data import SentencePair, contexts_of, read_bitext
 from ml2021.mt.export import convert
 from ml2021.mt.model import num_parameters as count_parameters
 from ml2021.mt.translate import CTranslate2Translator, TransformersTranslator, Translator
 from ml2021.scoring.bleu import score_translations
+from ml2021.scoring.comet import comet_score
 
 logger = logging.getLogger(__name__)
 
 
 def decode_bitext(bitext: Path, marian_dir: Path, out_dir: Path, config: TranslateConfig) -> None:
     """Translate the sources of a bitext file; write hyps.jsonl and scores.json to out_dir.
+
+    Where CTranslate2 translates in float32, what int8 makes of the same weights is scored beside it.
 
     Raises:
       DataError: the file has no pairs, or marian_dir is no translation model.
@@ -29,25 +35,53 @@ def decode_bitext(bitext: Path, marian_dir: Path, out_dir: Path, config: Transla
         raise DataError(f"{bitext} has no pairs to translate; look at rejected.jsonl beside it (stage 7)")
     with tempfile.TemporaryDirectory() as work:
         translator, num_parameters = open_marian(marian_dir, Path(work), config)
-        contexts = contexts_of(pairs, config.context)
-        hypotheses = [t.text for t in translator.translate([p.tokens for p in pairs], contexts)]
+        hypotheses = _hypotheses(translator, pairs, config)
+        rounded: list[str] = []
+        if config.engine == "ctranslate2" and config.compute_type == "float32":
+            int8 = replace(config, compute_type="int8")
+            rounded = _hypotheses(CTranslate2Translator(Path(work) / "ctranslate2", int8), pairs, int8)
     rows = [
         {"id": p.id, "source": " ".join(p.tokens), "target": p.target, "hypothesis": h}
         for p, h in zip(pairs, hypotheses, strict=True)
     ]
     write_jsonl(out_dir / "hyps.jsonl", rows)
-    scores = score_translations(hypotheses, [p.target for p in pairs])
-    write_json(
-        out_dir / "scores.json",
-        {
-            "bleu_mt": round(scores.bleu, 2),
-            "chrf_mt": round(scores.chrf, 2),
-            "bleu_signature": scores.bleu_signature,
-            "chrf_signature": scores.chrf_signature,
-            "num_parameters_mt": num_parameters,
-        },
-    )
-    logger.info("%d sentences: BLEU %.2f, chrF %.2f", len(pairs), scores.bleu, scores.chrf)
+    scores = _scores(pairs, hypotheses, rounded, config)
+    write_json(out_dir / "scores.json", scores | {"num_parameters_mt": num_parameters})
+    beside = ""
+    if rounded:
+        beside += f"; int8: BLEU {scores['bleu_mt_int8']:.2f}, {scores['int8_same_percent']:g}% of translations alike"
+    if "comet_mt" in scores:
+        beside += f"; COMET {scores['comet_mt']:.4f}"
+    logger.info("%d sentences: BLEU %.2f, chrF %.2f%s", len(pairs), scores["bleu_mt"], scores["chrf_mt"], beside)
+
+
+def _hypotheses(translator: Translator, pairs: Sequence[SentencePair], config: TranslateConfig) -> list[str]:
+    contexts = contexts_of(pairs, config.context)
+    return [t.text for t in translator.translate([p.tokens for p in pairs], contexts)]
+
+
+def _scores(
+    pairs: Sequence[SentencePair], hypotheses: Sequence[str], rounded: Sequence[str], config: TranslateConfig
+) -> dict[str, Any]:
+    """BLEU and chrF; `rounded` are the translations of int8, if there are any."""
+    references = [p.target for p in pairs]
+    scores = score_translations(hypotheses, references)
+    figures: dict[str, Any] = {
+        "bleu_mt": round(scores.bleu, 2),
+        "chrf_mt": round(scores.chrf, 2),
+        "bleu_signature": scores.bleu_signature,
+        "chrf_signature": scores.chrf_signature,
+    }
+    if rounded:
+        same = sum(a == b for a, b in zip(hypotheses, rounded, strict=True))
+        figures["bleu_mt_int8"] = round(score_translations(rounded, references).bleu, 2)
+        figures["int8_same_percent"] = round(100 * same / len(pairs), 2)
+    if config.comet_model:
+        sources = [" ".join(p.tokens) for p in pairs]
+        comet = comet_score(sources, hypotheses, references, Path(config.comet_model))
+        if comet is not None:
+            figures["comet_mt"] = comet
+    return figures
 
 
 def open_marian(marian_dir: Path, work: Path, config: TranslateConfig) -> tuple[Translator, int]:

@@ -1,4 +1,4 @@
-"""A Marian folder -> a CTranslate2 folder with the vocabulary beside the weights."""
+"""A folder of transformers -> a CTranslate2 folder with the vocabulary beside the weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from lhotse_prep.errors import DataError
-from ml2021.mt.vocabulary import FILES, SOURCE_STYLE
+from ml2021.mt.family import open_vocabulary
 
 
 def convert(marian_dir: Path, out_dir: Path, quantization: str | None = None) -> None:
@@ -22,18 +22,18 @@ def convert(marian_dir: Path, out_dir: Path, quantization: str | None = None) ->
     import transformers
     from ctranslate2.converters import TransformersConverter
 
-    missing = [f for f in ("config.json", *FILES) if not (marian_dir / f).is_file()]
-    if missing:
-        raise DataError(f"{marian_dir} is no translation model: no {missing[0]} in it; stage 8 writes one")
-    files = [*FILES, *([SOURCE_STYLE] if (marian_dir / SOURCE_STYLE).is_file() else [])]
+    if not (marian_dir / "config.json").is_file():
+        raise DataError(f"{marian_dir} is no translation model: no config.json in it; stage 8 writes one")
+    vocabulary = open_vocabulary(marian_dir)
     work = out_dir.with_name(f".{out_dir.name}.tmp")
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
         with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.redirect_stderr(null):
             warnings.simplefilter("ignore")
-            converter = TransformersConverter(str(marian_dir), copy_files=files)
+            converter = TransformersConverter(str(marian_dir))
             converter.convert(str(work), quantization=quantization, force=True)
+            vocabulary.save(work)
     except (ValueError, RuntimeError, OSError) as e:
         raise DataError(f"{marian_dir} cannot be converted for CTranslate2: {str(e).splitlines()[0]}") from e
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import nn
 from transformers import GenerationConfig, MarianConfig, MarianMTModel
 
 from ml2021.mt.config import MtModelConfig
@@ -46,6 +47,6 @@ def leave_out_padding(model: MarianMTModel) -> None:
     )
 
 
-def num_parameters(model: MarianMTModel) -> int:
+def num_parameters(model: nn.Module) -> int:
     """Trained parameters, shared ones once; the sinusoids of the positions are none."""
     return sum(p.numel() for name, p in model.named_parameters() if "embed_positions" not in name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -13,17 +12,17 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import MarianMTModel
+from transformers import PreTrainedModel
 
 from lhotse_prep.config import to_mapping
-from lhotse_prep.errors import DataError
+from lhotse_prep.errors import ConfigError, DataError
 from lhotse_prep.stages import write_json
 from ml2021.checkpoint import load_checkpoint
 from ml2021.mt.config import MtConfig
 from ml2021.mt.data import IGNORED, MtBatch, SentencePair, TranslationBatches, read_bitext
 from ml2021.mt.model import build_model, num_parameters
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
-from ml2021.mt.vocabulary import FILES, SOURCE_STYLE, Vocabulary, train_vocabulary
+from ml2021.mt.vocabulary import FILES, MarianVocabulary, Vocabulary, train_vocabulary
 from ml2021.task import StepLoss, Task
 from ml2021.trainer import Trainer
 
@@ -46,11 +45,10 @@ class TranslationTask(Task):
     def fingerprint(self) -> dict[str, str]:
         """Sentence pairs and vocabulary."""
         pairs = "".join(f"{p.id}\t{' '.join(p.tokens)}\t{p.target}\n" for p in self.batches.train_pairs)
-        folder, size = self.batches.vocabulary.folder, len(self.batches.vocabulary)
-        files = b"".join((folder / f).read_bytes() for f in FILES)
+        vocabulary = self.batches.vocabulary
         return {
             "train pairs": f"{len(self.batches.train_pairs)}, sha256 {sha256(pairs.encode()).hexdigest()[:16]}",
-            "vocabulary": f"{size} pieces, sha256 {sha256(files).hexdigest()[:16]}",
+            "vocabulary": f"{len(vocabulary)} pieces, sha256 {sha256(vocabulary.content()).hexdigest()[:16]}",
         }
 
     def batching(self) -> str:
@@ -59,19 +57,18 @@ class TranslationTask(Task):
 
     def compute_loss(self, model: nn.Module, batch: MtBatch, step: int) -> StepLoss:
         """The mean loss a target piece; `nll` (without smoothing) and `accuracy` are reported."""
+        vocabulary = self.batches.vocabulary
         labels = batch.labels.to(self.device)  # (N, T)
-        start = labels.new_full((len(labels), 1), self.batches.vocabulary.pad_id)
+        start = labels.new_full((len(labels), 1), vocabulary.start_id)
         decoder_input = torch.cat([start, labels[:, :-1]], dim=1)
-        decoder_input = decoder_input.masked_fill(decoder_input == IGNORED, self.batches.vocabulary.pad_id)
+        decoder_input = decoder_input.masked_fill(decoder_input == IGNORED, vocabulary.start_id)  # nothing looks there
         logits = model(
             input_ids=batch.source.to(self.device),
             attention_mask=batch.source_mask.to(self.device),
             decoder_input_ids=decoder_input,
         ).logits  # (N, T, V)
         wanted = labels != IGNORED
-        # Without the last id, padding: its embedding, which starts the decoder, must stay the zeros that CTranslate2
-        # starts a Marian model with.
-        flat, gold = logits[wanted][:, : self.batches.vocabulary.pad_id], labels[wanted]
+        flat, gold = logits[wanted][:, vocabulary.outputs], labels[wanted]
         smoothing = self.label_smoothing if model.training else 0.0
         log_probs = F.log_softmax(flat.float(), dim=-1)
         nll = -log_probs.gather(1, gold[:, None]).squeeze(1)
@@ -105,7 +102,6 @@ def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: 
 
 def save_marian(model: nn.Module, vocabulary: Vocabulary, folder: Path) -> None:
     """Write model and tokenizer as transformers' save_pretrained does, whole."""
-    from transformers import MarianTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     work = folder.with_name(f".{folder.name}.tmp")
@@ -113,26 +109,23 @@ def save_marian(model: nn.Module, vocabulary: Vocabulary, folder: Path) -> None:
     work.mkdir(parents=True)
     disable_progress_bar()
     model.save_pretrained(work)  # type: ignore[operator]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it recommends sacremoses, which would change the text
-        source, target, vocab = (str(vocabulary.folder / f) for f in FILES)
-        MarianTokenizer(source, target, vocab).save_pretrained(work)
-    if not vocabulary.spaced:
-        write_json(work / SOURCE_STYLE, {"spaced": False})
+    vocabulary.save(work)
     shutil.rmtree(folder, ignore_errors=True)
     work.rename(folder)
 
 
-def _begin(folder: Path, train: Sequence[SentencePair], config: MtConfig) -> tuple[Vocabulary, MarianMTModel]:
-    """Vocabulary and model as training begins: new ones, those of config.init_from, or those of an earlier start."""
-    pretrained = find_pretrained(config.init_from) if config.init_from else None
+def _begin(folder: Path, train: Sequence[SentencePair], config: MtConfig) -> tuple[Vocabulary, PreTrainedModel]:
+    """Vocabulary and model as training begins: those of config.init_from, or new ones, the vocabulary perhaps of an
+    earlier start."""
+    if config.init_from:
+        pretrained = find_pretrained(config.init_from)
+        vocabulary = copy_vocabulary(pretrained, folder, config.source_lang, config.target_lang)
+        return vocabulary, load_pretrained(pretrained, vocabulary)
+    if config.source_lang or config.target_lang:
+        raise ConfigError("mt.source_lang and mt.target_lang are for an M2M100 or NLLB model that mt.init_from names")
     if all((folder / f).is_file() for f in FILES):
-        vocabulary = Vocabulary(folder)
-    elif pretrained is not None:
-        vocabulary = copy_vocabulary(pretrained, folder)
+        vocabulary = MarianVocabulary(folder)
     else:
         sources = [" ".join(p.tokens) for p in train]
         vocabulary = train_vocabulary(sources, [p.target for p in train], config.data.vocab_size, folder)
-    if pretrained is not None:
-        return vocabulary, load_pretrained(pretrained, vocabulary)
     return vocabulary, build_model(config.model, len(vocabulary))

@@ -7,12 +7,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lhotse_prep.errors import DataError
 from ml2021.mt.config import MAX_POSITIONS, TranslateConfig
-from ml2021.mt.data import with_context
-from ml2021.mt.vocabulary import EOS, PAD, Vocabulary
+from ml2021.mt.data import collate, with_context
+from ml2021.mt.family import load_model, open_vocabulary, wrong_vocabulary
+from ml2021.mt.vocabulary import EOS, Vocabulary
 
 logger = logging.getLogger(__name__)
 # Translations that end early are short and often wrong; the search goes on until twice as many as beams have ended.
@@ -42,7 +43,7 @@ def previous_sentences(sentences: Sentences, count: int) -> list[Sentences]:
 
 
 def load_translator(folder: Path, config: TranslateConfig) -> Translator:
-    """The translator of config.engine from its folder (CTranslate2's or Marian's)."""
+    """The translator of config.engine from its folder (CTranslate2's or transformers')."""
     return (CTranslate2Translator if config.engine == "ctranslate2" else TransformersTranslator)(folder, config)
 
 
@@ -58,10 +59,10 @@ class CTranslate2Translator:
 
         if not (folder / "model.bin").is_file() or not (folder / "shared_vocabulary.json").is_file():
             raise DataError(f"no CTranslate2 model in {folder}: convert one with stage 11 or ml2021.mt.export.convert")
-        self.vocabulary, self.config = Vocabulary(folder), config
-        pieces = [p for p in self.vocabulary.ids if p != PAD]
-        if json.loads((folder / "shared_vocabulary.json").read_text(encoding="utf-8")) != pieces:
-            raise _wrong_vocabulary(folder)
+        self.vocabulary, self.config = open_vocabulary(folder), config
+        pieces = json.loads((folder / "shared_vocabulary.json").read_text(encoding="utf-8"))
+        if not self.vocabulary.in_ctranslate2(pieces):
+            raise wrong_vocabulary(folder)
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self.engine = ctranslate2.Translator(str(folder), device=device, compute_type=config.compute_type)
 
@@ -72,9 +73,11 @@ class CTranslate2Translator:
         """
         c = self.config
         parts, owners = _fitting(sentences, contexts, self.vocabulary)
+        prefix = list(self.vocabulary.target_prefix)
         results = self.engine.translate_batch(
-            parts, beam_size=c.beam_size, patience=PATIENCE, max_batch_size=c.max_batch_tokens, batch_type="tokens",
-            max_decoding_length=c.max_length, max_input_length=0, return_scores=True,
+            parts, target_prefix=[prefix] * len(parts), beam_size=c.beam_size, patience=PATIENCE,
+            max_batch_size=c.max_batch_tokens, batch_type="tokens", max_input_length=0,
+            max_decoding_length=c.max_length + len(prefix), return_scores=True,
         )  # fmt: skip
         texts = [Translation(self.vocabulary.decode(r.hypotheses[0]), r.scores[0]) for r in results]
         return _joined(texts, owners, len(sentences))
@@ -85,21 +88,14 @@ class TransformersTranslator:
 
     def __init__(self, folder: Path, config: TranslateConfig) -> None:
         import torch
-        from transformers import MarianMTModel
         from transformers.utils.logging import disable_progress_bar
 
         if not (folder / "config.json").is_file():
             raise DataError(f"no translation model in {folder}: stage 8 writes one to exp/CORPUS/mt/marian")
-        self.vocabulary, self.config = Vocabulary(folder), config
+        self.vocabulary, self.config = open_vocabulary(folder), config
         disable_progress_bar()
-        try:
-            self.model = MarianMTModel.from_pretrained(folder, local_files_only=True).eval()
-        except (OSError, ValueError, RuntimeError) as e:
-            raise DataError(f"{folder} cannot be read as a Marian model: {str(e).splitlines()[0]}") from e
-        if self.model.config.vocab_size != len(self.vocabulary):
-            raise _wrong_vocabulary(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model.to(self.device)
+        self.model: Any = load_model(folder, self.vocabulary).eval().to(self.device)
 
     def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
         """As CTranslate2Translator.translate."""
@@ -119,15 +115,14 @@ class TransformersTranslator:
     def _translate_batch(self, ids: Sequence[list[int]]) -> list[Translation]:
         import torch
 
-        from ml2021.mt.data import collate
-
         batch = collate([(s, [0]) for s in ids])
         with torch.inference_mode():
             output = self.model.generate(
                 batch.source.to(self.device),
                 attention_mask=batch.source_mask.to(self.device),
+                forced_bos_token_id=self.vocabulary.first_id,
                 num_beams=self.config.beam_size,
-                max_new_tokens=self.config.max_length,
+                max_new_tokens=self.config.max_length + len(self.vocabulary.target_prefix),
                 length_penalty=1.0,
                 do_sample=False,
                 return_dict_in_generate=True,
@@ -137,7 +132,8 @@ class TransformersTranslator:
             scores = output.sequences_scores.tolist()
         else:
             steps = self.model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
-            scores = [float(row[torch.isfinite(row)].mean()) for row in steps]
+            written = output.sequences[:, 1:] != self.model.config.pad_token_id
+            scores = [float(row[own].mean()) for row, own in zip(steps, written)]
         rows = output.sequences.tolist()
         return [Translation(self.vocabulary.decode_ids(row), score) for row, score in zip(rows, scores, strict=True)]
 
@@ -145,21 +141,23 @@ class TransformersTranslator:
 def _fitting(
     sentences: Sentences, contexts: Sequence[Sentences] | None, vocabulary: Vocabulary
 ) -> tuple[list[list[str]], list[int]]:
-    """Pieces, end mark and all, of parts that a translator can read, and the sentence that each is of.
+    """Pieces, with prefix and end mark, of parts that a translator can read, and the sentence that each is of.
 
     Empty sentences have none. Of a sentence's context as much as fits goes before its first part.
     """
     parts: list[list[str]] = []
     owners: list[int] = []
+    prefix = vocabulary.source_prefix
+    room = MAX_POSITIONS - len(prefix)
     for i, sentence in enumerate(sentences):
         context = [vocabulary.source_pieces(vocabulary.source_text(s)) for s in contexts[i]] if contexts else []
         todo = [tuple(sentence)] if sentence else []
         while todo:
             part = todo.pop()
             pieces = vocabulary.source_pieces(vocabulary.source_text(part))
-            if len(pieces) < MAX_POSITIONS:  # one is for the end mark
+            if len(pieces) < room:  # one is for the end mark
                 first = not owners or owners[-1] != i
-                parts.append(with_context([*pieces, EOS], context if first else [], EOS, MAX_POSITIONS))
+                parts.append([*prefix, *with_context([*pieces, EOS], context if first else [], EOS, room)])
                 owners.append(i)
             elif len(part) > 1:
                 todo += [part[len(part) // 2 :], part[: len(part) // 2]]
@@ -167,7 +165,7 @@ def _fitting(
                 todo += [(part[0][len(part[0]) // 2 :],), (part[0][: len(part[0]) // 2],)]
     num_cut = len(parts) - len(set(owners))
     if num_cut:
-        logger.warning("sentences of more than %d pieces were translated in parts: %d cuts", MAX_POSITIONS - 1, num_cut)
+        logger.warning("sentences of more than %d pieces were translated in parts: %d cuts", room - 1, num_cut)
     return parts, owners
 
 
@@ -177,10 +175,3 @@ def _joined(parts: Sequence[Translation], owners: Sequence[int], num_sentences: 
     for part, owner in zip(parts, owners, strict=True):
         joined[owner].append(part)
     return [Translation(" ".join(p.text for p in own), sum(p.score for p in own) / max(1, len(own))) for own in joined]
-
-
-def _wrong_vocabulary(folder: Path) -> DataError:
-    return DataError(
-        f"the vocabulary in {folder} is not the one that its model was trained with; "
-        "copy source.spm, target.spm, vocab.json and the weights from one training, or convert again (stage 11)"
-    )

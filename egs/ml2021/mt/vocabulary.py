@@ -1,12 +1,18 @@
-"""Pieces of text and their ids: one sentencepiece model for both languages, in the files of a MarianTokenizer."""
+"""Pieces of text and their ids, and how a family of models frames a sentence.
+
+Marian models translate one pair of languages: ours have one sentencepiece model for both, in a MarianTokenizer's files.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import shutil
+import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
@@ -19,60 +25,148 @@ SOURCE_STYLE = "source_text.json"  # {"spaced": false}: Chinese as it is written
 EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
 
 
-class Vocabulary:
-    """Text <-> pieces <-> ids. `</s>` is 0, `<unk>` 1; `<pad>` is the last id and begins the decoder, as in Marian."""
+class Vocabulary(ABC):
+    """What all else needs to know of a model's pieces.
 
-    def __init__(self, folder: Path) -> None:
-        missing = [f for f in FILES if not (folder / f).is_file()]
-        if missing:
-            raise DataError(f"no {missing[0]} in {folder}: train the translator (stage 8) or export again (stage 11)")
-        self.folder = folder
-        self.spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
-        self.target_spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
-        self.ids: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-        style = folder / SOURCE_STYLE
-        self.spaced: bool = json.loads(style.read_text(encoding="utf-8"))["spaced"] if style.is_file() else True
-        self.pieces = {i: p for p, i in self.ids.items()}
-        if self.ids.get(EOS) != 0 or self.ids.get(PAD) != len(self.ids) - 1:
-            raise DataError(f"{folder / 'vocab.json'} is not of this project: {EOS} must be 0 and {PAD} the last id")
+    The encoder reads source_prefix, the pieces of a sentence, `</s>`; the decoder begins with `start` and writes
+    target_prefix (one piece at most, which it has no choice of), pieces, `</s>`.
+    """
+
+    start: str
+    source_prefix: tuple[str, ...] = ()
+    target_prefix: tuple[str, ...] = ()
+    outputs = slice(None)  # the ids that a translation may have in training
+    max_unnamed = 0  # ids of the model that no piece has
+
+    def __init__(self, folder: Path, ids: dict[str, int], spaced: bool) -> None:
+        """
+        Args:
+          folder: where its files are.
+          ids: of all pieces.
+          spaced: whether sources are written with spaces between Han characters.
+        """
+        self.folder, self.ids, self.spaced = folder, ids, spaced
+        self.pieces = {i: p for p, i in ids.items()}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
-    def pad_id(self) -> int:
-        return self.ids[PAD]
+    def start_id(self) -> int:
+        return self.ids[self.start]
+
+    @property
+    def prefix_ids(self) -> list[int]:
+        """Of the source."""
+        return [self.ids[p] for p in self.source_prefix]
+
+    @property
+    def first_id(self) -> int | None:
+        """What every translation has to begin with, if there is such a piece."""
+        return self.ids[self.target_prefix[0]] if self.target_prefix else None
 
     def source_text(self, tokens: Sequence[str]) -> str:
-        """What the encoder's sentencepiece reads. With spaces each Han character stays a piece of its own."""
+        """What the encoder's pieces are made of. With spaces each Han character stays a piece of its own."""
         text = " ".join(tokens)
         return text if self.spaced else remove_han_spaces(text)
 
     def source_pieces(self, text: str) -> list[str]:
-        """The pieces that the encoder reads, without the end mark."""
-        return [p if p in self.ids else UNK for p in self.spm.encode(text, out_type=str)]
+        """The pieces that the encoder reads, without prefix and end mark."""
+        return [p if p in self.ids else UNK for p in self.split_source(text, 0.0)]
 
     def encode_source(self, text: str, dropout: float = 0.0) -> list[int]:
-        """Ids with the end mark; with `dropout`, that part of the merges is left out at random (BPE-dropout)."""
-        if dropout > 0:
-            pieces = self.spm.encode(text, out_type=str, enable_sampling=True, alpha=dropout, nbest_size=-1)
-        else:
-            pieces = self.spm.encode(text, out_type=str)
-        return [self.ids.get(p, self.ids[UNK]) for p in pieces] + [self.ids[EOS]]
+        """Ids with the end mark, without the prefix; with `dropout`, that part of the merges is left out at random
+        (BPE-dropout)."""
+        return [self.ids.get(p, self.ids[UNK]) for p in self.split_source(text, dropout)] + [self.ids[EOS]]
 
     def encode_target(self, text: str) -> list[int]:
-        """Ids of a translation, with the end mark."""
-        return [self.ids.get(p, self.ids[UNK]) for p in self.target_spm.encode(text, out_type=str)] + [self.ids[EOS]]
-
-    def decode(self, pieces: Sequence[str]) -> str:
-        """The text of target pieces; marks are left out."""
-        return self.target_spm.decode_pieces([p for p in pieces if p not in (EOS, PAD, UNK)]).strip()
+        """Ids of a translation, with prefix and end mark."""
+        pieces = (*self.target_prefix, *self.split_target(text), EOS)
+        return [self.ids.get(p, self.ids[UNK]) for p in pieces]
 
     def decode_ids(self, ids: Sequence[int]) -> str:
-        return self.decode([self.pieces[i] for i in ids])
+        """The text of target ids; those that no piece has are left out."""
+        return self.decode([self.pieces[i] for i in ids if i in self.pieces])
+
+    def fits(self, config: Any) -> bool:
+        """Whether a model's configuration is of this vocabulary."""
+        unnamed = config.vocab_size - len(self)
+        return 0 <= unnamed <= self.max_unnamed and config.decoder_start_token_id == self.start_id
+
+    @abstractmethod
+    def split_source(self, text: str, dropout: float) -> list[str]:
+        """Pieces, also such as the model has no id for."""
+
+    @abstractmethod
+    def split_target(self, text: str) -> list[str]:
+        """Pieces of a translation."""
+
+    @abstractmethod
+    def decode(self, pieces: Sequence[str]) -> str:
+        """The text of target pieces; marks are left out."""
+
+    @abstractmethod
+    def in_ctranslate2(self, pieces: Sequence[str]) -> bool:
+        """Whether CTranslate2's list of pieces, in order of their ids, is of this vocabulary."""
+
+    @abstractmethod
+    def content(self) -> bytes:
+        """What tells this vocabulary from others."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the files of the tokenizer, for transformers, and what else opens this vocabulary again."""
 
 
-def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size: int, folder: Path) -> Vocabulary:
+class MarianVocabulary(Vocabulary):
+    """`</s>` is 0, `<unk>` 1; `<pad>` is the last id and begins the decoder, as in Marian."""
+
+    start = PAD
+
+    def __init__(self, folder: Path) -> None:
+        missing = [f for f in FILES if not (folder / f).is_file()]
+        if missing:
+            raise DataError(f"no {missing[0]} in {folder}: train the translator (stage 8) or export again (stage 11)")
+        self.spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
+        self.target_spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
+        style = folder / SOURCE_STYLE
+        spaced: bool = json.loads(style.read_text(encoding="utf-8"))["spaced"] if style.is_file() else True
+        super().__init__(folder, json.loads((folder / "vocab.json").read_text(encoding="utf-8")), spaced)
+        if self.ids.get(EOS) != 0 or self.ids.get(PAD) != len(self.ids) - 1:
+            raise DataError(f"{folder / 'vocab.json'} is not of this project: {EOS} must be 0 and {PAD} the last id")
+        # The embedding of padding, which starts the decoder, must stay the zeros that CTranslate2 starts a Marian model
+        # with: it takes no part in the softmax, to which the embedding is tied.
+        self.outputs = slice(self.start_id)
+
+    def split_source(self, text: str, dropout: float) -> list[str]:
+        if dropout > 0:
+            return self.spm.encode(text, out_type=str, enable_sampling=True, alpha=dropout, nbest_size=-1)
+        return self.spm.encode(text, out_type=str)
+
+    def split_target(self, text: str) -> list[str]:
+        return self.target_spm.encode(text, out_type=str)
+
+    def decode(self, pieces: Sequence[str]) -> str:
+        return self.target_spm.decode_pieces([p for p in pieces if p not in (EOS, PAD, UNK)]).strip()
+
+    def in_ctranslate2(self, pieces: Sequence[str]) -> bool:
+        return list(pieces) == [p for p in self.ids if p != PAD]  # which has no padding
+
+    def content(self) -> bytes:
+        return b"".join((self.folder / f).read_bytes() for f in FILES)
+
+    def save(self, folder: Path) -> None:
+        from transformers import MarianTokenizer
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it recommends sacremoses, which would change the text
+            source, target, vocab = (str(self.folder / f) for f in FILES)
+            MarianTokenizer(source, target, vocab).save_pretrained(folder)
+        if not self.spaced:
+            write_json(folder / SOURCE_STYLE, {"spaced": False})
+
+
+def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size: int, folder: Path) -> MarianVocabulary:
     """Train sentencepiece (BPE) on both sides and write the files of a MarianTokenizer to folder.
 
     There are as many pieces as characters at least, and no more than the texts allow.
@@ -102,4 +196,4 @@ def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size:
     spm = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     learned = [spm.id_to_piece(i) for i in range(len(spm)) if not (spm.is_control(i) or spm.is_unknown(i))]
     write_json(folder / "vocab.json", {p: i for i, p in enumerate([EOS, UNK, *learned, PAD])})
-    return Vocabulary(folder)
+    return MarianVocabulary(folder)

@@ -7,7 +7,6 @@ one system is better than another: paired bootstrap resampling (Koehn, 2004).
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from sacrebleu.significance import PairedTest
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import read_text, run_main
+from ml2021.scoring.comet import comet_score
 
 logger = logging.getLogger(__name__)
 
@@ -94,24 +94,6 @@ def compare_systems(
     ]
 
 
-def comet_score(
-    sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str], model: Path | None
-) -> float | None:
-    """COMET of a system by the checkpoint `model` (a .ckpt file), or None, which is logged, where it cannot be had."""
-    _check(hypotheses, references)
-    if importlib.util.find_spec("comet") is None:
-        logger.info("no COMET: its package is not installed; `pip install unbabel-comet` brings it")
-        return None
-    if model is None or not model.is_file():
-        logger.info("no COMET: no checkpoint %s; `comet.download_model` fetches one", model or "was named")
-        return None
-    import comet
-
-    loaded: Any = comet.load_from_checkpoint(str(model))
-    rows = [{"src": s, "mt": h, "ref": r} for s, h, r in zip(sources, hypotheses, references, strict=True)]
-    return float(loaded.predict(rows, batch_size=8, gpus=0, progress_bar=False).system_score)
-
-
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if len(hypotheses) != len(references) or not references:
         raise DataError(
@@ -125,13 +107,15 @@ def main(argv: list[str]) -> None:
     parser.add_argument("reference", type=Path)
     parser.add_argument("hypothesis", type=Path)
     parser.add_argument("--baseline", type=Path, help="translations by another system, to compare with")
-    parser.add_argument("--source", type=Path, help="what was translated, for COMET")
-    parser.add_argument("--comet", type=Path, help="COMET's checkpoint")
+    parser.add_argument("--source", type=Path, help="what was translated, for --comet")
+    parser.add_argument("--comet", type=Path, help="COMET's checkpoint; needs comet-score and --source")
     args = parser.parse_args(argv)
+    if (args.comet is None) != (args.source is None):
+        parser.error("--comet and --source go together")
     references, hypotheses = _lines(args.reference), _lines(args.hypothesis)
     scores = score_translations(hypotheses, references)
     print(f"BLEU {scores.bleu:.2f} {scores.bleu_signature}\nchrF {scores.chrf:.2f} {scores.chrf_signature}")
-    if args.source is not None:
+    if args.comet is not None:
         comet = comet_score(_lines(args.source), hypotheses, references, args.comet)
         print("COMET -" if comet is None else f"COMET {comet:.4f}")
     if args.baseline is not None:

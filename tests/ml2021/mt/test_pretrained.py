@@ -19,9 +19,10 @@ from ml2021.config import TrainConfig
 from ml2021.mt.check_export import compare_translations
 from ml2021.mt.config import MtConfig, MtDataConfig, TranslateConfig
 from ml2021.mt.export import convert
+from ml2021.mt.family import open_vocabulary
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
 from ml2021.mt.train import train_translator
-from ml2021.mt.vocabulary import FILES, Vocabulary
+from ml2021.mt.vocabulary import FILES
 
 CHINESE = ["我們來講機器學習", "這個模型叫做bert", "你可以訓練它"] * 4
 ENGLISH = ["we talk about machine learning", "this model is called BERT", "you can train it"] * 4
@@ -81,11 +82,11 @@ def test_training_begins_with_the_weights_and_leaves_a_model_of_the_same_pieces(
     for name in before:
         if name != "final_logits_bias":  # padding is never written
             assert torch.allclose(before[name], after[name], atol=1e-6), name
-    vocabulary = Vocabulary(tmp_path / "marian")
+    vocabulary = open_vocabulary(tmp_path / "marian")
     assert vocabulary.ids == json.loads((published / "vocab.json").read_text())
     assert vocabulary.source_text(("我", "們", "bert", "好")) == "我們 bert 好"
     convert(tmp_path / "marian", tmp_path / "ct2")
-    assert Vocabulary(tmp_path / "ct2").source_text(("我", "們")) == "我們"
+    assert open_vocabulary(tmp_path / "ct2").source_text(("我", "們")) == "我們"
     config = TranslateConfig(max_length=20, beam_size=2)
     same = compare_translations(tmp_path / "marian", tmp_path / "ct2", bitext / "test.jsonl", config, 12)
     assert same["ctranslate2_same_percent"] == 100
@@ -98,13 +99,14 @@ def test_a_model_of_ours_keeps_its_spaces(published, tmp_path):
     assert copy_vocabulary(ours, tmp_path / "copy").source_text(("我", "們")) == "我 們"
 
 
-def test_what_is_no_marian_model_or_has_other_pieces_is_said(published, tmp_path):
-    broken = tmp_path / "m2m"
+def test_what_we_cannot_train_or_has_other_pieces_is_said(published, tmp_path):
+    broken = tmp_path / "t5"
     shutil.copytree(published, broken)
     config = json.loads((broken / "config.json").read_text())
-    (broken / "config.json").write_text(json.dumps(config | {"model_type": "m2m_100"}))
-    with pytest.raises(DataError, match="m2m_100 model; training begins with Marian"):
+    (broken / "config.json").write_text(json.dumps(config | {"model_type": "t5"}))
+    with pytest.raises(DataError, match="t5 model; training begins with marian or m2m_100"):
         find_pretrained(str(broken))
+    (broken / "config.json").write_text(json.dumps(config))
     (broken / "target.spm").unlink()
     with pytest.raises(DataError, match="no target.spm in it"):
         find_pretrained(str(broken))
@@ -112,7 +114,7 @@ def test_what_is_no_marian_model_or_has_other_pieces_is_said(published, tmp_path
     vocabulary.ids.popitem()
     vocabulary.ids.popitem()
     vocabulary.ids["<pad>"] = len(vocabulary.ids)
-    with pytest.raises(DataError, match="take both from one training"):
+    with pytest.raises(DataError, match="not the one that its model was trained with"):
         load_pretrained(published, vocabulary)
 
 

@@ -23,6 +23,7 @@ from ml2021.mt.model import build_model
 from ml2021.mt.train import TranslationTask, train_translator
 from ml2021.mt.translate import CTranslate2Translator, TransformersTranslator
 from ml2021.mt.vocabulary import EOS, train_vocabulary
+from ml2021.scoring.comet import COMMAND_VARIABLE
 
 NOUNS = {"模 型": "model", "資 料": "data", "老 師": "teacher", "bert": "BERT", "self-attention": "self-attention"}
 VERBS = {"看 到": "sees", "訓 練": "trains", "改 變": "changes"}
@@ -105,7 +106,7 @@ def test_both_engines_give_the_same_scores(trained, converted, bitext):
         result = engine.translate_batch([source], beam_size=1, length_penalty=0, return_scores=True)[0]
         target = [vocabulary.ids[p] for p in result.hypotheses[0]] + [vocabulary.ids[EOS]]
         batch = collate([(vocabulary.encode_source(vocabulary.source_text(pair.tokens)), target)])
-        decoder_input = torch.tensor([[vocabulary.pad_id, *target[:-1]]])
+        decoder_input = torch.tensor([[vocabulary.start_id, *target[:-1]]])
         with torch.no_grad():
             logits = marian.model(batch.source, batch.source_mask, decoder_input).logits
         expected = logits.log_softmax(-1)[0].gather(1, torch.tensor(target)[:, None]).sum()
@@ -133,13 +134,35 @@ def test_batching_does_not_change_a_translation(converted, bitext):
 
 
 @pytest.mark.parametrize("engine", ["ctranslate2", "transformers"])
-def test_decoding_scores_the_test_part(trained, bitext, tmp_path, engine):
+def test_decoding_scores_the_test_part(trained, bitext, tmp_path, engine, caplog):
+    caplog.set_level("INFO")
     decode_bitext(bitext / "test.jsonl", trained / "marian", tmp_path, TranslateConfig(engine=engine))
     scores = json.loads((tmp_path / "scores.json").read_text())
+    assert ("bleu_mt_int8" in scores) == (engine == "ctranslate2")  # the same model, rounded
+    if engine == "ctranslate2":
+        assert scores["bleu_mt_int8"] > 90 and scores["int8_same_percent"] > 80
+        line = f"int8: BLEU {scores['bleu_mt_int8']:.2f}, {scores['int8_same_percent']:g}% of translations alike"
+        assert line in caplog.text
     assert scores["bleu_mt"] > 95 and scores["num_parameters_mt"] > 10_000
     assert "version:" in scores["bleu_signature"]
     rows = [json.loads(line) for line in (tmp_path / "hyps.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [r["id"] for r in rows] == [p.id for p in read_bitext(bitext / "test.jsonl")]
+
+
+def test_decoding_scores_with_comet_where_it_is_installed(trained, bitext, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    command = tmp_path / "comet-score"
+    command.write_text("#!/bin/sh\nprintf 'a file\\tscore: 0.8125\\n'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv(COMMAND_VARIABLE, str(command))
+    (tmp_path / "model.ckpt").touch()
+    config = TranslateConfig(engine="transformers", comet_model=str(tmp_path / "model.ckpt"))
+    decode_bitext(bitext / "test.jsonl", trained / "marian", tmp_path, config)
+    assert json.loads((tmp_path / "scores.json").read_text())["comet_mt"] == 0.8125
+    assert "COMET 0.8125" in caplog.text
+    command.unlink()
+    decode_bitext(bitext / "test.jsonl", trained / "marian", tmp_path, config)
+    assert "comet_mt" not in json.loads((tmp_path / "scores.json").read_text()) and "no COMET" in caplog.text
 
 
 def test_a_killed_run_goes_on_to_the_very_same_weights(bitext, tmp_path):

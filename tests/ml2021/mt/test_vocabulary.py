@@ -7,7 +7,8 @@ import random
 import pytest
 
 from lhotse_prep.errors import DataError
-from ml2021.mt.vocabulary import EOS, PAD, UNK, Vocabulary, train_vocabulary
+from ml2021.mt.family import open_vocabulary
+from ml2021.mt.vocabulary import EOS, PAD, UNK, train_vocabulary
 
 SOURCES = ["我 們 訓 練 bert", "那 self-attention 是 什 麼", "準 確 率 是 98% 3×3 => η"] * 4
 TARGETS = ["We train BERT.", "So what is self-attention?", "The accuracy is 98%, “3×3” => η"] * 4
@@ -37,7 +38,7 @@ def test_hyphen_stands_alone(vocabulary):
 
 
 def test_ids_are_marians(vocabulary):
-    assert vocabulary.ids[EOS] == 0 and vocabulary.ids[UNK] == 1 and vocabulary.pad_id == len(vocabulary) - 1
+    assert vocabulary.ids[EOS] == 0 and vocabulary.ids[UNK] == 1 and vocabulary.start_id == len(vocabulary) - 1
     assert sorted(vocabulary.ids.values()) == list(range(len(vocabulary)))
     assert vocabulary.encode_source("我")[-1] == 0
 
@@ -64,8 +65,8 @@ def test_marian_tokenizer_gives_the_same_ids(vocabulary, tmp_path):
     for source, target in zip(SOURCES, TARGETS):
         assert loaded(source)["input_ids"] == vocabulary.encode_source(source)
         assert loaded(text_target=target)["input_ids"] == vocabulary.encode_target(target)
-    assert loaded.pad_token_id == vocabulary.pad_id
-    assert Vocabulary(tmp_path).ids == vocabulary.ids
+    assert loaded.pad_token_id == vocabulary.start_id
+    assert open_vocabulary(tmp_path).ids == vocabulary.ids
 
 
 @pytest.mark.parametrize("size", [50, 100, 5000])
@@ -77,6 +78,6 @@ def test_any_size_is_fitted_to_the_texts(tmp_path, size):
 
 def test_errors_say_what_is_missing(tmp_path):
     with pytest.raises(DataError, match="no source.spm"):
-        Vocabulary(tmp_path)
+        open_vocabulary(tmp_path)
     with pytest.raises(DataError, match="pairs are empty"):
         train_vocabulary([], [], 100, tmp_path)

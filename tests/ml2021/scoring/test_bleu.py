@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from lhotse_prep.errors import DataError
-from ml2021.scoring.bleu import comet_score, compare_systems, document_bleu, score_translations
+from ml2021.scoring.bleu import compare_systems, document_bleu, score_translations
 
 
 def test_perfect_and_hopeless():
@@ -69,9 +69,3 @@ def test_paired_bootstrap_tells_a_better_system_from_an_equal_one():
     assert better[0].baseline == pytest.approx(score_translations(worse, references).bleu)
     assert better[0].system == pytest.approx(100.0) and better[0].p_value < 0.01 < 0.1 < equal[0].p_value
     assert "bs:300" in better[0].signature
-
-
-def test_comet_says_what_is_missing(caplog, tmp_path):
-    with caplog.at_level("INFO"):
-        assert comet_score(["a"], ["a"], ["a"], tmp_path / "none.ckpt") is None
-    assert "no COMET" in caplog.text

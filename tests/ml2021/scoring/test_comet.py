@@ -1,0 +1,128 @@
+"""COMET by its own command: a stand-in everywhere, and the real one, with a tiny checkpoint, where it is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lhotse_prep.errors import DataError
+from ml2021.scoring import bleu
+from ml2021.scoring.comet import COMMAND_VARIABLE, comet_score
+
+SOURCES = ["我 們 訓 練 bert 模 型", "這 是 什 麼", "好"]
+HYPOTHESES = ["We train a BERT model", "What is this?", ""]
+REFERENCES = ["We train the BERT model.", "What's this", "Good"]
+COMMAND = shutil.which(os.environ.get(COMMAND_VARIABLE, "comet-score"))
+
+# Run by the interpreter beside comet-score: a RegressionMetric over a tiny XLM-R, as COMET stores one, and its scores.
+MAKE_CHECKPOINT = """
+import sys, torch, yaml
+from pathlib import Path
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import XLMRobertaConfig, XLMRobertaTokenizerFast
+from comet import load_from_checkpoint
+from comet.models import RegressionMetric
+
+folder, texts = Path(sys.argv[1]), sys.argv[2:]
+encoder = folder / "encoder"
+names = ["<s>", "<pad>", "</s>", "<unk>", "\\u2581", *sorted({c for t in texts for c in t}), "<mask>"]
+tokenizer = Tokenizer(models.Unigram([(n, -1.0) for n in names], unk_id=3))
+tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+tokenizer.post_processor = processors.TemplateProcessing(
+    single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+XLMRobertaTokenizerFast(tokenizer_object=tokenizer).save_pretrained(encoder)
+XLMRobertaConfig(vocab_size=len(names), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+                 intermediate_size=32, max_position_embeddings=130, type_vocab_size=1).save_pretrained(encoder)
+torch.manual_seed(0)
+options = dict(pretrained_model=str(encoder), hidden_sizes=[16], load_pretrained_weights=False, layer_norm=False)
+model = RegressionMetric(**options)
+for name, p in model.named_parameters():
+    if p.dim() > 1:
+        torch.nn.init.normal_(p, std=0.3)
+(folder / "checkpoints").mkdir()
+torch.save({"state_dict": model.state_dict(), "hyper_parameters": options, "pytorch-lightning_version": "2.0.0"},
+           folder / "checkpoints" / "model.ckpt")
+(folder / "hparams.yaml").write_text(yaml.safe_dump({"class_identifier": "regression_metric", **options}))
+n = len(texts) // 3
+rows = [{"src": texts[i], "mt": texts[n + i], "ref": texts[2 * n + i]} for i in range(n)]
+loaded = load_from_checkpoint(str(folder / "checkpoints" / "model.ckpt")).eval()
+print("EXPECTED", loaded.predict(rows, gpus=0, progress_bar=False).system_score)
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A comet-score that keeps what it is given and says 0.5; its checkpoint is returned."""
+    command = tmp_path / "comet-score"
+    command.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/given\n'
+        f"while [ $# -gt 0 ]; do case $1 in -[str]) cp $2 {tmp_path}/given$1;; esac; shift; done\n"
+        "echo Warning: 0.25\nprintf 'a file\\tscore: -0.5000\\n'\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv(COMMAND_VARIABLE, str(command))
+    (tmp_path / "model.ckpt").touch()
+    return tmp_path / "model.ckpt"
+
+
+def test_gives_the_command_a_line_a_sentence(stand_in):
+    assert comet_score([*SOURCES, "a"], [*HYPOTHESES, "two\nlines"], [*REFERENCES, "b"], stand_in) == -0.5
+    given = stand_in.with_name("given")
+    assert f"--model {stand_in}" in given.read_text()
+    lines = {option: Path(f"{given}{option}").read_text(encoding="utf-8").split("\n") for option in ("-s", "-t", "-r")}
+    assert lines["-s"] == ["我們訓練 bert 模型", "這是什麼", "好", "a", ""]
+    assert lines["-t"] == [*HYPOTHESES, "two lines", ""] and lines["-r"] == [*REFERENCES, "b", ""]
+
+
+def test_what_is_missing_is_said(stand_in, monkeypatch, caplog, tmp_path):
+    caplog.set_level("INFO")
+    assert comet_score(["a"], ["a"], ["a"], tmp_path / "none.ckpt") is None
+    assert "no COMET: no checkpoint" in caplog.text
+    monkeypatch.setenv(COMMAND_VARIABLE, str(tmp_path / "nowhere"))
+    assert comet_score(["a"], ["a"], ["a"], stand_in) is None
+    assert "no COMET: no command comet-score" in caplog.text
+    with pytest.raises(DataError, match="1 sources, 2 hypotheses, 1 references"):
+        comet_score(["a"], ["a", "b"], ["a"], stand_in)
+
+
+def test_a_failure_is_told_with_its_reason(stand_in):
+    command = stand_in.with_name("comet-score")
+    command.write_text("#!/bin/sh\necho much >&2\necho 'Exception: hparams.yaml is missing' >&2\nexit 1\n")
+    with pytest.raises(DataError, match=r"exit code 1\): Exception: hparams.yaml is missing"):
+        comet_score(["a"], ["a"], ["a"], stand_in)
+
+
+def test_the_scorer_prints_it(stand_in, tmp_path, capsys):
+    for name, texts in (("ref", REFERENCES), ("hyp", HYPOTHESES), ("src", SOURCES)):
+        (tmp_path / name).write_text("\n".join(texts) + "\n", encoding="utf-8")
+    paths = [str(tmp_path / name) for name in ("ref", "hyp")]
+    bleu.main([*paths, "--source", str(tmp_path / "src"), "--comet", str(stand_in)])
+    assert "COMET -0.5000" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        bleu.main([*paths, "--comet", str(stand_in)])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(COMMAND is None, reason=f"no comet-score on the PATH, and none that {COMMAND_VARIABLE} names")
+def test_the_real_command_scores_as_its_package_does(tmp_path):
+    assert COMMAND is not None
+    python = Path(COMMAND).parent / "python"
+    texts = [*("".join(s.split()) for s in SOURCES), *HYPOTHESES, *REFERENCES]
+    texts[0] = "我們訓練 bert 模型"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    made = subprocess.run(
+        [str(python), "-c", MAKE_CHECKPOINT, str(tmp_path), *texts], capture_output=True, text=True, env=environment
+    )
+    assert made.returncode == 0, made.stderr[-2000:]
+    expected = float(made.stdout.split("EXPECTED")[1])
+    checkpoint = tmp_path / "checkpoints" / "model.ckpt"
+    found = comet_score(SOURCES, HYPOTHESES, REFERENCES, checkpoint)
+    assert found == pytest.approx(expected, abs=0.01)  # the command computes in half precision
+    assert comet_score(SOURCES, REFERENCES[::-1], REFERENCES, checkpoint) != found
+    (tmp_path / "hparams.yaml").unlink()
+    with pytest.raises(DataError, match="hparams.yaml"):
+        comet_score(SOURCES, HYPOTHESES, REFERENCES, checkpoint)
