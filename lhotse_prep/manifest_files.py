@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 from lhotse import RecordingSet, SupervisionSet, load_manifest
 
 from lhotse_prep.errors import DataError
-from lhotse_prep.stages import whole_file
+from lhotse_prep.stages import read_jsonl, whole_file
 
 _Manifest = TypeVar("_Manifest", RecordingSet, SupervisionSet)
+TEXTS = "texts.jsonl"  # of stage 1: text-only lectures with their translations
+UNTRANSLATED = "untranslated.jsonl"  # and those that have none; absent where there are none
 # Lhotse runs a `command`, fetches a `url`, and unpickles the data of features that lie in the manifest itself.
 _SAFE_SOURCES = ("file",)
 _SAFE_STORAGE = ("lilcom_chunky", "lilcom_files", "lilcom_hdf5", "chunked_lilcom_hdf5", "numpy_files", "numpy_hdf5")
@@ -39,6 +41,12 @@ def load_safely(path: Path, cls: type[_Manifest]) -> _Manifest:
     for number, row in enumerate(_rows(path), 1):
         _check(row, f"{path}, line {number}", str(row.get("id", "?")) if isinstance(row, dict) else "?")
     return load_manifest(path, cls)
+
+
+def text_only_transcripts(manifests: Path) -> list[str]:
+    """Transcripts of the lectures without a recording in stage 1's folder, with a translation and without."""
+    paths = [manifests / TEXTS, *(p for p in [manifests / UNTRANSLATED] if p.is_file())]
+    return [row["text"] for path in paths for row in read_jsonl(path)]
 
 
 def check_source(kind: str, source: Any, where: str) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.errors import ConfigError, DataError
+from lhotse_prep.manifest_files import UNTRANSLATED
 from lhotse_prep.stages import read_jsonl, run_main, write_json, write_text
 from lhotse_prep.tokens import BLANK, SOS_EOS, TokenTable, lang_hash, load_lang
 from ml2021.asr.datamodule import AsrDataModule
@@ -28,7 +29,6 @@ from ml2021.config import AsrDataConfig
 from ml2021.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-UNTRANSLATED = "untranslated.jsonl"  # of stage 1: text-only lectures that have no translation
 
 
 def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: LmConfig) -> None:
