@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile as sf
@@ -109,6 +109,24 @@ def check_header(path: Path, limits: CheckConfig) -> Any:
     if info.frames == 0:
         raise AudioError("no-samples", f"{path} holds no samples, only a header", "restore it or leave it out")
     return info
+
+
+def declared_seconds(audio: Path | BinaryIO) -> float | None:
+    """How long a recording of any kind is by its header; None where it has none, or cannot be read."""
+    try:
+        info = sf.info(str(audio) if isinstance(audio, Path) else audio)
+        return float(info.frames / info.samplerate)
+    except sf.LibsndfileError:
+        pass
+    import av
+
+    try:
+        if not isinstance(audio, Path):
+            audio.seek(0)
+        with av.open(str(audio) if isinstance(audio, Path) else audio) as container:
+            return container.duration / av.time_base if container.duration else None
+    except av.FFmpegError:
+        return None
 
 
 def inspect_audio(path: Path, limits: CheckConfig) -> AudioReport:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lhotse_prep.audio import declared_seconds
 from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.errors import DataError
 
@@ -112,19 +113,16 @@ def _read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row 
 
 
 def typical_seconds(tables: list[Path]) -> float:
-    """The median length in seconds of the first few rows; 0 where none can be read."""
-    import soundfile as sf
-
+    """The median length in seconds of the first few rows by their headers; 0 where none can be read."""
     lengths = []
     for table in tables:
         places = row_places(table)
         for row in read_rows(table, 0, [p for p in places if p.group == 0]) if places else ():
-            try:
-                if isinstance(row, Row):
-                    info = sf.info(str(row.audio) if isinstance(row.audio, Path) else _reader(row.audio))
-                    lengths.append(info.frames / info.samplerate)
-            except sf.LibsndfileError:
+            if not isinstance(row, Row):
                 continue
+            seconds = declared_seconds(row.audio if isinstance(row.audio, Path) else _reader(row.audio))
+            if seconds is not None:
+                lengths.append(seconds)
             if len(lengths) >= _LOOKED_AT:
                 break
         if len(lengths) >= _LOOKED_AT:
