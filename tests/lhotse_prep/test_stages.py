@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 from lhotse_prep.errors import DataError
-from lhotse_prep.stages import Input, Stage, hyphenated, read_done, read_jsonl, stage_parser, whole_file, write_jsonl
+from lhotse_prep.stages import (
+    Input,
+    Stage,
+    hyphenated,
+    read_done,
+    read_jsonl,
+    stage_parser,
+    whole_file,
+    whole_files,
+    write_jsonl,
+)
 
 
 class Place:
@@ -114,10 +124,14 @@ with stage.work() as work:
 """
 
 
-def kill_in_the_middle(place: Place, project: Path, resumable: bool) -> None:
+def start_and_wait(place: Place, project: Path, resumable: bool) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", KILLED, str(place.out), str(resumable), str(place.source)]
     environment = {**os.environ, "PYTHONPATH": str(project)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def kill_in_the_middle(place: Place, project: Path, resumable: bool) -> None:
+    with start_and_wait(place, project, resumable) as process:
         assert process.stdout is not None and process.stdout.readline() == "written\n"
         process.send_signal(signal.SIGKILL)
 
@@ -128,6 +142,36 @@ def test_kill_in_the_middle_leaves_nothing_half_made(place: Place, project: Path
     with pytest.raises(DataError, match="--stage 3"):
         _ = Stage("eat", place.out / "x", [Input(place.out, 3)], {}).key
     assert place.run() and not (place.out / "half.txt").exists()
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_two_runs_at_once_do_not_write_the_same_folder(place: Place, project: Path, resumable: bool) -> None:
+    with start_and_wait(place, project, resumable) as process:
+        assert process.stdout is not None and process.stdout.readline() == "written\n"
+        with pytest.raises(DataError, match=rf"out is being written by another run \(process {process.pid}\)"):
+            place.run(resumable)
+        (half,) = place.out.parent.glob("*out*/half.txt")
+        assert half.read_text() == "half"
+        process.kill()
+    assert place.run(resumable) and not place.run(resumable)
+
+
+def test_whole_files_take_the_place_of_theirs_and_of_no_other(tmp_path: Path) -> None:
+    out, patterns = tmp_path / "out", ("*.jsonl", "feats_*")
+    with whole_files(out, patterns) as work:
+        (work / "feats_a").mkdir()
+        (work / "cuts.jsonl").write_text("old")
+        assert not out.exists()
+    (out / "notes.md").write_text("the user's")
+    with pytest.raises(RuntimeError), whole_files(out, patterns) as work:
+        (work / "cuts.jsonl").write_text("half")
+        raise RuntimeError
+    assert (out / "cuts.jsonl").read_text() == "old"
+    with whole_files(out, patterns) as work:
+        (work / "feats_b").mkdir()
+        (work / "cuts.jsonl").write_text("new")
+    assert sorted(p.name for p in out.iterdir()) == ["cuts.jsonl", "feats_b", "notes.md"]
+    assert (out / "cuts.jsonl").read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_killed_training_goes_on_where_it_was(place: Place, project: Path) -> None:
