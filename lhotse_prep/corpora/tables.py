@@ -148,7 +148,24 @@ def _open(table: Path) -> Any:
     missing = [c for c in COLUMNS if c not in file.schema_arrow.names]
     if missing:
         raise DataError(f"{table}: no column {', '.join(missing)}; its columns: {', '.join(file.schema_arrow.names)}")
+    _check_types(table, file.schema_arrow)
     return file
+
+
+def _check_types(table: Path, schema: Any) -> None:
+    """Raise DataError where a column is neither what the hub writes nor a path."""
+    import pyarrow as pa
+
+    def is_text(kind: Any) -> bool:
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
+
+    audio = schema.field("audio").type
+    fields = {audio.field(i).name for i in range(audio.num_fields)} if pa.types.is_struct(audio) else set()
+    if not (is_text(audio) or {"bytes", "path"} <= fields):
+        raise DataError(f"{table}: column audio must be a path, or {{bytes, path}}, and is {audio}")
+    for column in COLUMNS[1:]:
+        if not is_text(schema.field(column).type):
+            raise DataError(f"{table}: column {column} must be text, and is {schema.field(column).type}")
 
 
 def _is_struct(file: Any) -> bool:

@@ -91,6 +91,24 @@ def test_length_of_what_is_no_audio_is_not_told(tmp_path: Path) -> None:
     assert declared_seconds(unreadable(tmp_path / "a.wav")) is None
 
 
+def test_an_empty_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    with pytest.raises(AudioError, match=r"a\.wav is empty \(0 bytes\)"):
+        store_audio(tmp_path / "a.wav", tmp_path, "x", LIMITS)
+
+
+def test_a_place_that_cannot_be_written_is_no_full_disk(tmp_path: Path) -> None:
+    sf.write(tmp_path / "fast.wav", tone(1, 44_100), 44_100)
+    with pytest.raises(NotADirectoryError):
+        store_audio(tmp_path / "fast.wav", tmp_path / "fast.wav", "x", LIMITS)
+
+
+def test_samples_without_a_header_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(tone(1).tobytes())
+    with pytest.raises(AudioError, match=r"a\.raw "):
+        as_16k_mono(tmp_path / "a.raw", tmp_path, LIMITS)
+
+
 def test_a_copy_is_made_only_where_it_must_be(tmp_path: Path) -> None:
     sf.write(tmp_path / "ready.wav", tone(1), RATE)
     sf.write(tmp_path / "fast.wav", tone(1, 44_100), 44_100)
