@@ -311,13 +311,12 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read one JSON object a line; raises DataError with the line's number where one is damaged."""
     if not path.is_file():
         raise DataError(f"no file {path}")
-    rows = []
-    with open(path, encoding="utf-8") as f:  # str.splitlines would also cut at characters that JSON leaves as they are
-        for number, line in enumerate(f, 1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError as e:
-                raise DataError(f"{path}, line {number}: not JSON ({e}); make the file again") from e
+    rows: list[dict[str, Any]] = []
+    try:
+        with open(path, encoding="utf-8-sig") as f:  # str.splitlines would also cut where JSON leaves characters alone
+            rows.extend(json.loads(line) for line in f)
+    except ValueError as e:  # of JSON, or of UTF-8
+        raise DataError(f"{path}, line {len(rows) + 1}: not JSON ({e}); make the file again") from e
     return rows
 
 

@@ -244,6 +244,11 @@ def test_jsonl_round_trip_and_damage(tmp_path: Path) -> None:
         read_jsonl(tmp_path / "rows.jsonl")
     with pytest.raises(DataError, match="no file"):
         read_jsonl(tmp_path / "none.jsonl")
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n{"b": "\xe6\x88\x91"}\r\n')  # as Windows writes it
+    assert read_jsonl(tmp_path / "rows.jsonl") == [{"a": 1}, {"b": "我"}]
+    (tmp_path / "rows.jsonl").write_bytes('{"a": 1}\n{"b": "我"}\n'.encode("big5"))
+    with pytest.raises(DataError, match=r"rows\.jsonl, line \d: not JSON"):
+        read_jsonl(tmp_path / "rows.jsonl")
 
 
 def test_hyphens_and_underscores_are_the_same_and_values_stay() -> None:
