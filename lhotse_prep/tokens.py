@@ -159,7 +159,10 @@ def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:
     info = _read_info(lang_dir)
     if upper_case is None:
         upper_case = bool(info.get("upper_case", False)) if info else _has_capitals(symbols)
-    bpe = spm.SentencePieceProcessor(model_proto=model_path.read_bytes())
+    try:
+        bpe = spm.SentencePieceProcessor(model_proto=model_path.read_bytes())
+    except RuntimeError as e:
+        raise DataError(f"{model_path} is no sentencepiece model, or damaged; take it again from where it was") from e
     of_bytes, pieces = model_path.name == "bbpe.model", _pieces(bpe)
     if symbols == pieces:
         return PieceTable(symbols, bpe, upper_case, of_bytes)

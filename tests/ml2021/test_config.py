@@ -15,6 +15,7 @@ from ml2021.config import (
     TrainConfig,
     TransducerConfig,
 )
+from ml2021.mt.config import MtModelConfig
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,8 @@ from ml2021.config import (
         (AlignerConfig, "min_steps", -1),
         (AlignerConfig, "settled", 0.0),
         (DecodeConfig, "beam_size", 0),
+        (MtModelConfig, "num_heads", 0),
+        (MtModelConfig, "d_model", 0),
     ],
 )
 def test_value_out_of_range_is_named(cls: type, key: str, value: float) -> None:

@@ -170,6 +170,8 @@ def _decode_chunks(
 
 @contextmanager
 def _opened(audio: Path) -> Iterator[sf.SoundFile]:
+    if not audio.is_file():
+        raise DataError(f"no such recording: {audio}")
     try:
         with sf.SoundFile(str(audio)) as f:
             if f.samplerate != SAMPLE_RATE or f.channels != 1 or f.frames == 0:

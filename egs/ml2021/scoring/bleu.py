@@ -146,7 +146,7 @@ def _lines(path: Path) -> list[str]:
     content = read_text(path)
     if content is None:
         raise DataError(f"no such file: {path}")
-    return content.removesuffix("\n").split("\n")
+    return content.removesuffix("\n").split("\n") if content else []
 
 
 if __name__ == "__main__":
