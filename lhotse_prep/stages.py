@@ -26,6 +26,7 @@ from lhotse_prep.errors import DataError, Ml2021Error
 
 DONE = ".done"
 _PROCESS_START = time.time()
+_open_locks: set[IO[str]] = set()
 logger = logging.getLogger(__name__)
 
 
@@ -181,10 +182,21 @@ def held(out_dir: Path) -> Iterator[None]:
         f.truncate(0)
         f.write(str(os.getpid()))
         f.flush()
+        _open_locks.add(f)
         try:
             yield
         finally:
+            _open_locks.discard(f)
             lock.unlink(missing_ok=True)
+
+
+def _close_locks() -> None:
+    """In a process that was forked: a worker that outlives a kill for some seconds must not keep the folder."""
+    while _open_locks:
+        _open_locks.pop().close()
+
+
+os.register_at_fork(after_in_child=_close_locks)
 
 
 @contextlib.contextmanager

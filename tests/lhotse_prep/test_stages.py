@@ -16,6 +16,7 @@ from lhotse_prep.errors import DataError
 from lhotse_prep.stages import (
     Input,
     Stage,
+    held,
     hyphenated,
     read_done,
     read_jsonl,
@@ -154,6 +155,33 @@ def test_two_runs_at_once_do_not_write_the_same_folder(place: Place, project: Pa
         assert half.read_text() == "half"
         process.kill()
     assert place.run(resumable) and not place.run(resumable)
+
+
+FORKED = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+from lhotse_prep.stages import held
+with held(Path(sys.argv[1])):
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()
+    print(worker.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_worker_that_outlives_its_killed_parent_keeps_no_folder(project: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKED, str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        process.wait(timeout=30)
+        try:
+            os.kill(worker, 0)  # it is there still
+            with held(tmp_path / "out"):
+                pass
+        finally:
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_whole_files_take_the_place_of_theirs_and_of_no_other(tmp_path: Path) -> None:
