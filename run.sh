@@ -21,7 +21,8 @@ Usage: ./run.sh [OPTION VALUE]...
   --data DIR         where the data goes [data/CORPUS]
   --exp DIR          where models and results go [exp/CORPUS]
   --aligner-model M  stage 3 aligns with this and trains nothing: the folder of a CTC model (ours or
-                     Hugging Face's), or a recogniser's words with times (.ctm, .jsonl) [none]
+                     Hugging Face's), or a recogniser's words with times (.ctm, .jsonl); none: it
+                     trains one [what was given the last time for these data, else none]
   --num-jobs N       stages 0, 1 and 4 work in N processes [1]
   --executor E       serial, processes or dask; what is written is the same [processes where N > 1]
   --dask-scheduler A address of a Dask scheduler (tcp://HOST:PORT), or local [local]
@@ -89,7 +90,7 @@ parse_options() {
         [[ $value == ml2021 || $value == icefall ]] || usage_error "--trainer must be ml2021 or icefall, got '$value'"
         if [[ $value == icefall ]]; then trainer=icefall; else trainer=''; fi
         ;;
-      aligner-model) aligner_model=$(from_start_dir "${value%/}") ;;
+      aligner-model) [[ $value == none ]] && aligner_model=none || aligner_model=$(from_start_dir "${value%/}") ;;
       num-jobs | executor | dask-scheduler) executor+=("--$name" "$value") ;;
     esac
     [[ $name == *stage ]] || given+=" --$name $(printf %q "$value")"

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile as sf
@@ -63,6 +63,8 @@ def store_audio(audio: Path, folder: Path, name: str, limits: CheckConfig) -> Pa
       AudioError: it cannot be read, holds no samples, is shorter than its header says or longer than max_hours.
       OSError: the disk is full.
     """
+    if audio.stat().st_size == 0:
+        raise AudioError("no-samples", f"{audio} is empty (0 bytes)", "restore it or leave it out")
     info = _header(audio)
     if info is None:
         return _write_flac(_decoded(audio, limits), folder / f"{name}.flac")
@@ -109,6 +111,24 @@ def check_header(path: Path, limits: CheckConfig) -> Any:
     if info.frames == 0:
         raise AudioError("no-samples", f"{path} holds no samples, only a header", "restore it or leave it out")
     return info
+
+
+def declared_seconds(audio: Path | BinaryIO) -> float | None:
+    """How long a recording of any kind is by its header; None where it has none, or cannot be read."""
+    try:
+        info = sf.info(str(audio) if isinstance(audio, Path) else audio)
+        return float(info.frames / info.samplerate)
+    except sf.LibsndfileError:
+        pass
+    import av
+
+    try:
+        if not isinstance(audio, Path):
+            audio.seek(0)
+        with av.open(str(audio) if isinstance(audio, Path) else audio) as container:
+            return container.duration / av.time_base if container.duration else None
+    except av.FFmpegError:
+        return None
 
 
 def inspect_audio(path: Path, limits: CheckConfig) -> AudioReport:
@@ -162,7 +182,7 @@ def _header(path: Path) -> Any:
     """What libsndfile says of a WAV or FLAC file; None of any other."""
     try:
         info = sf.info(str(path))
-    except sf.LibsndfileError:
+    except (sf.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
         return None
     return info if info.format in ("WAV", "FLAC", "WAVEX") else None
 
@@ -203,6 +223,7 @@ def _write_flac(blocks: Iterable[NDArray[np.float32]], path: Path) -> Path:
     """Write (T,) pieces of 16 kHz sound as FLAC, which appears once it is whole; a full disk is an OSError."""
     temporary = path.with_name(f".{path.name}.tmp.flac")
     num_samples = 0
+    temporary.touch()  # says why where this cannot be written; libsndfile does not
     try:
         with sf.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as out:
             for block in blocks:

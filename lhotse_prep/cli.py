@@ -155,27 +155,31 @@ def _manifests(args: argparse.Namespace) -> None:
 
 
 def _align(args: argparse.Namespace) -> None:
-    from lhotse_prep.match_corpus import match_corpus
+    from lhotse_prep.match_corpus import PATTERNS, match_corpus
+    from lhotse_prep.stages import whole_files
 
-    match_corpus(args.manifests, args.words, args.out, StretchConfig())
+    with whole_files(args.out, PATTERNS) as work:
+        match_corpus(args.manifests, args.words, work, StretchConfig())
 
 
 def _windows(args: argparse.Namespace) -> None:
     from lhotse_prep.executor import open_executor
-    from lhotse_prep.window_files import write_windows
+    from lhotse_prep.stages import whole_files
+    from lhotse_prep.window_files import PATTERNS, write_windows
 
     target = min(WindowConfig.target_duration, args.max_duration)
     config = WindowConfig(target_duration=target, max_duration=args.max_duration, shar=args.shar)
-    args.out.mkdir(parents=True, exist_ok=True)
-    with open_executor(executor_config(args)) as executor:
-        write_windows(args.manifests, args.aligned, args.out, args.out, config, executor)
+    with whole_files(args.out, PATTERNS) as work, open_executor(executor_config(args)) as executor:
+        write_windows(args.manifests, args.aligned, work, args.out, config, executor)
 
 
 def _bitext(args: argparse.Namespace) -> None:
     from lhotse_prep.bitext_config import BitextConfig
     from lhotse_prep.bitext_files import make_bitext
+    from lhotse_prep.stages import whole_files
 
-    make_bitext(args.data, args.out, BitextConfig())
+    with whole_files(args.out, ("train.jsonl", "dev.jsonl", "test.jsonl", "rejected.jsonl", "scores.json")) as work:
+        make_bitext(args.data, work, BitextConfig())
 
 
 def _validate(args: argparse.Namespace) -> None:

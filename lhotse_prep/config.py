@@ -22,6 +22,19 @@ SECTIONS = {  # of the files of a configuration folder
 }
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Plain values only, and no key twice in a mapping, of which YAML would take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is there twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
 def load_config(path: Path, section: str, cls: type[T]) -> T:
     """Read one section of a YAML file.
 
@@ -35,7 +48,7 @@ def load_config(path: Path, section: str, cls: type[T]) -> T:
     if not path.is_file():
         raise ConfigError(f"no configuration file {path}; name a folder that has it with --conf")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(e).split())}") from e
     if not isinstance(content, dict):

@@ -23,6 +23,7 @@ from lhotse_prep.source_config import ExecutorConfig
 logger = logging.getLogger(__name__)
 P = TypeVar("P")
 R = TypeVar("R")
+WORKER_TIMEOUT = 120.0  # seconds that a Dask scheduler may take to have its first worker
 _AHEAD = 4  # pieces under way for each worker
 
 
@@ -104,7 +105,13 @@ def _dask_client(config: ExecutorConfig) -> Iterator[Any]:
                 f"no Dask scheduler answers at {config.dask_scheduler}; is `dask scheduler` running?"
             ) from e
         with client:
-            client.wait_for_workers(1)
+            try:
+                client.wait_for_workers(1, timeout=WORKER_TIMEOUT)
+            except TimeoutError as e:
+                raise DataError(
+                    f"the Dask scheduler at {config.dask_scheduler} has had no worker for {WORKER_TIMEOUT:g} s; start "
+                    f"some: dask worker {config.dask_scheduler}"
+                ) from e
             yield client
         return
     with (

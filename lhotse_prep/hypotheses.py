@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.normalize import is_han, normalize_transcript
-from lhotse_prep.stages import read_jsonl, write_text
+from lhotse_prep.stages import read_jsonl, read_text, write_text
 
 _LONGEST_TOKEN = 0.5  # seconds, of a token that has a start only
 
@@ -71,7 +71,7 @@ def _hypothesis(timed: Sequence[tuple[float, float, str]]) -> Hypothesis:
 
 
 def _ctm_lines(path: Path) -> Iterable[tuple[str, list[tuple[float, float, str]]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate((read_text(path) or "").split("\n"), 1):
         fields = line.split()
         if not fields or line.startswith(";;"):
             continue

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lhotse import RecordingSet, SupervisionSet, load_manifest
+from lhotse.cut import Cut
 
 from lhotse_prep.errors import DataError
-from lhotse_prep.stages import whole_file
+from lhotse_prep.stages import read_jsonl, whole_file
 
 _Manifest = TypeVar("_Manifest", RecordingSet, SupervisionSet)
+TEXTS = "texts.jsonl"  # of stage 1: text-only lectures with their translations
+UNTRANSLATED = "untranslated.jsonl"  # and those that have none; absent where there are none
 # Lhotse runs a `command`, fetches a `url`, and unpickles the data of features that lie in the manifest itself.
 _SAFE_SOURCES = ("file",)
 _SAFE_STORAGE = ("lilcom_chunky", "lilcom_files", "lilcom_hdf5", "chunked_lilcom_hdf5", "numpy_files", "numpy_hdf5")
@@ -41,12 +44,40 @@ def load_safely(path: Path, cls: type[_Manifest]) -> _Manifest:
     return load_manifest(path, cls)
 
 
+def text_only_transcripts(manifests: Path) -> list[str]:
+    """Transcripts of the lectures without a recording in stage 1's folder, with a translation and without."""
+    paths = [manifests / TEXTS, *(p for p in [manifests / UNTRANSLATED] if p.is_file())]
+    return [row["text"] for path in paths for row in read_jsonl(path)]
+
+
+def check_cut(cut: Cut) -> Cut:
+    """The cut itself; raises DataError where Lhotse would execute, fetch or unpickle something to read its data."""
+    for track in getattr(cut, "tracks", []):
+        check_cut(track.cut)
+    custom = getattr(cut, "custom", None) or {}
+    for manifest in (getattr(cut, "recording", None), getattr(cut, "features", None), *custom.values()):
+        for source in getattr(manifest, "sources", []):
+            check_source(source.type, source.source, f"cut {cut.id}")
+        array = getattr(manifest, "array", manifest)  # of a TemporalArray
+        if (storage := getattr(array, "storage_type", None)) is not None:
+            _check_storage(storage, array.storage_path, f"cut {cut.id}")
+    return cut
+
+
 def check_source(kind: str, source: Any, where: str) -> None:
     """Raise DataError for an audio source that is no plain file."""
     if kind not in _SAFE_SOURCES or str(source).startswith("pipe:"):
         raise DataError(
             f"{where}: its audio source is of type {'pipe' if str(source).startswith('pipe:') else kind!r}; only files "
             "are read here, since a command in a manifest would be executed"
+        )
+
+
+def _check_storage(kind: str, path: object, where: str) -> None:
+    if kind not in _SAFE_STORAGE or str(path).startswith("pipe:"):
+        raise DataError(
+            f"{where}: features of storage type {kind!r} at {path!s:.80} are not read here, since they can hold "
+            "pickled code or be a command; compute them again"
         )
 
 
@@ -71,10 +102,7 @@ def _check(value: Any, where: str, name: str) -> None:
     if "source" in value and "type" in value:
         check_source(str(value["type"]), value["source"], f"{where}, recording {name}")
     storage = value.get("storage_type")
-    if storage is not None and storage not in _SAFE_STORAGE:
-        raise DataError(
-            f"{where}, {name}: features of storage type {storage!r} are not read here, since they can hold pickled "
-            "code; compute them again"
-        )
+    if storage is not None:
+        _check_storage(storage, value.get("storage_path"), f"{where}, {name}")
     for item in value.values():
         _check(item, where, name)

@@ -25,7 +25,7 @@ from lhotse_prep.corpora.source import DECODE, PARTS, TEXT_ONLY, SourceLecture, 
 from lhotse_prep.executor import Executor, open_executor
 from lhotse_prep.findings import REJECTED, Finding, settle
 from lhotse_prep.given_times import as_segment, make_segments
-from lhotse_prep.manifest_files import write_manifest
+from lhotse_prep.manifest_files import TEXTS, UNTRANSLATED, write_manifest
 from lhotse_prep.normalize import normalize_transcript, normalize_translation
 from lhotse_prep.script import convert_script
 from lhotse_prep.source_config import CheckConfig, CorpusConfig, ExecutorConfig, TextConfig
@@ -159,9 +159,9 @@ def _write_texts(lectures: Sequence[SourceLecture], texts: dict[_Key, str], outp
     ]
     translated = [r for r in rows if r["translation"]]
     untranslated = [{"id": r["id"], "text": r["text"]} for r in rows if not r["translation"]]
-    write_jsonl(output_dir / "texts.jsonl", translated)
+    write_jsonl(output_dir / TEXTS, translated)
     if untranslated:
-        write_jsonl(output_dir / "untranslated.jsonl", untranslated)
+        write_jsonl(output_dir / UNTRANSLATED, untranslated)
     logger.info("text only: %d lectures, %d more without translation", len(translated), len(untranslated))
 
 

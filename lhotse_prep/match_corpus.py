@@ -23,6 +23,7 @@ from lhotse_prep.vad import speech_regions
 from lhotse_prep.word_times import complete
 
 logger = logging.getLogger(__name__)
+PATTERNS = ("ml2021_supervisions_*.jsonl.gz", "ml2021_*.ctm", "confidence.jsonl")  # what match_corpus writes
 _UNITS_PER_WORD = 2  # of words, for those that are timed from their neighbours
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +26,7 @@ from lhotse_prep.errors import DataError, Ml2021Error
 
 DONE = ".done"
 _PROCESS_START = time.time()
+_open_locks: set[IO[str]] = set()
 logger = logging.getLogger(__name__)
 
 
@@ -85,7 +88,15 @@ class Stage:
 
     @contextlib.contextmanager
     def work(self) -> Iterator[Path]:
-        """Give the folder to write into; on a clean exit its files become the stage's outputs."""
+        """Give the folder to write into; on a clean exit its files become the stage's outputs.
+
+        Raises:
+          DataError: another process is writing the same folder.
+        """
+        with held(self.out_dir):
+            yield from self._work()
+
+    def _work(self) -> Iterator[Path]:
         work_dir = self.out_dir if self.resumable else self.out_dir.with_name(f".{self.out_dir.name}.tmp")
         if self.resumable:
             self._set_aside_if_stale()
@@ -122,6 +133,89 @@ class Stage:
         aside = self.out_dir.with_name(f"{self.out_dir.name}.before-{datetime.now():%Y%m%d-%H%M%S-%f}")
         self.out_dir.rename(aside)
         logger.warning("%s: inputs or options changed; what was in %s is now in %s", self.name, self.out_dir, aside)
+
+
+@contextlib.contextmanager
+def whole_files(out_dir: Path, patterns: Sequence[str]) -> Iterator[Path]:
+    """Give a folder to write into, whose files and folders come to out_dir on a clean exit, in the place of those
+    there that match the patterns; nothing else there is touched.
+
+    The patterns are in the order in which things go and their successors come: what is matched by the first goes first
+    and comes last, so that whoever finds it finds all.
+
+    Raises:
+      DataError: another process is writing the same folder.
+    """
+
+    def rank(path: Path) -> int:
+        return next((i for i, pattern in enumerate(patterns) if fnmatch(path.name, pattern)), len(patterns))
+
+    with held(out_dir):
+        work_dir = out_dir.with_name(f".{out_dir.name}.tmp")
+        shutil.rmtree(work_dir, ignore_errors=True)
+        work_dir.mkdir()
+        yield work_dir
+        out_dir.mkdir(exist_ok=True)
+        for path in sorted((p for p in out_dir.iterdir() if rank(p) < len(patterns)), key=rank):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in sorted(work_dir.iterdir(), key=rank, reverse=True):
+            path.rename(out_dir / path.name)
+        work_dir.rmdir()
+
+
+@contextlib.contextmanager
+def held(out_dir: Path) -> Iterator[None]:
+    """Keep a folder, which need not be there yet, to this process; one that ends, however it ends, lets go of it.
+
+    Raises:
+      DataError: another process holds it.
+    """
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    lock = out_dir.with_name(f".{out_dir.name}.lock")
+    with _locked(lock) as f:
+        if f is None:
+            pid = lock.read_text().strip() if lock.is_file() else ""
+            raise DataError(
+                f"{out_dir} is being written by another run{f' (process {pid})' if pid else ''}; wait until that is "
+                "done, or write to another folder"
+            )
+        f.truncate(0)
+        f.write(str(os.getpid()))
+        f.flush()
+        _open_locks.add(f)
+        try:
+            yield
+        finally:
+            _open_locks.discard(f)
+            lock.unlink(missing_ok=True)
+
+
+def _close_locks() -> None:
+    """In a process that was forked: a worker that outlives a kill for some seconds must not keep the folder."""
+    while _open_locks:
+        _open_locks.pop().close()
+
+
+os.register_at_fork(after_in_child=_close_locks)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[IO[str] | None]:
+    """A file that this process has locked; None where another one has."""
+    while True:
+        with open(path, "a", encoding="utf-8") as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            except OSError:  # a file system without locks
+                yield f
+                return
+            if path.exists() and os.path.samestat(os.fstat(f.fileno()), path.stat()):
+                yield f
+                return
+        # whoever had it has removed it in the meantime: this is a file that no one else sees
 
 
 def read_done(out_dir: Path) -> dict[str, Any] | None:
@@ -169,13 +263,19 @@ def run_main(main: Callable[[list[str]], None]) -> None:
     try:
         main(hyphenated(sys.argv[1:]))
     except Ml2021Error as e:
-        sys.exit(f"{Path(sys.argv[0]).name}: error: {e}")
+        sys.exit(f"{_program()}: error: {e}")
     except OSError as e:
         if e.errno is None or e.filename is None and "space" not in str(e):
             raise
-        sys.exit(f"{Path(sys.argv[0]).name}: error: {e.strerror}: {e.filename or ''}")
+        sys.exit(f"{_program()}: error: {e.strerror}: {e.filename or ''}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _program() -> str:
+    """What the user called: the name of a script, or of a module after python -m."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec is not None else Path(sys.argv[0]).name
 
 
 @contextlib.contextmanager
@@ -223,13 +323,12 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read one JSON object a line; raises DataError with the line's number where one is damaged."""
     if not path.is_file():
         raise DataError(f"no file {path}")
-    rows = []
-    with open(path, encoding="utf-8") as f:  # str.splitlines would also cut at characters that JSON leaves as they are
-        for number, line in enumerate(f, 1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError as e:
-                raise DataError(f"{path}, line {number}: not JSON ({e}); make the file again") from e
+    rows: list[dict[str, Any]] = []
+    try:
+        with open(path, encoding="utf-8-sig") as f:  # str.splitlines would also cut where JSON leaves characters alone
+            rows.extend(json.loads(line) for line in f)
+    except ValueError as e:  # of JSON, or of UTF-8
+        raise DataError(f"{path}, line {len(rows) + 1}: not JSON ({e}); make the file again") from e
     return rows
 
 

@@ -23,7 +23,7 @@ from lhotse_prep.byte_bpe import BYTE_CHARS, to_byte_chars
 from lhotse_prep.errors import DataError
 from lhotse_prep.normalize import is_han
 from lhotse_prep.prep_config import LangConfig
-from lhotse_prep.stages import whole_file, write_json, write_text
+from lhotse_prep.stages import read_text, whole_file, write_json, write_text
 from lhotse_prep.token_table import BLANK, BLANK_ID, SOS_EOS, SPECIAL, UNK, UNK_ID, PieceTable, TokenTable, to_capitals
 
 __all__ = ["BLANK", "BLANK_ID", "SOS_EOS", "UNK", "UNK_ID", "TokenTable", "lang_hash", "load_lang", "make_lang"]
@@ -159,7 +159,10 @@ def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:
     info = _read_info(lang_dir)
     if upper_case is None:
         upper_case = bool(info.get("upper_case", False)) if info else _has_capitals(symbols)
-    bpe = spm.SentencePieceProcessor(model_proto=model_path.read_bytes())
+    try:
+        bpe = spm.SentencePieceProcessor(model_proto=model_path.read_bytes())
+    except RuntimeError as e:
+        raise DataError(f"{model_path} is no sentencepiece model, or damaged; take it again from where it was") from e
     of_bytes, pieces = model_path.name == "bbpe.model", _pieces(bpe)
     if symbols == pieces:
         return PieceTable(symbols, bpe, upper_case, of_bytes)
@@ -195,7 +198,7 @@ def _model_path(lang_dir: Path) -> Path:
 def _read_symbols(path: Path) -> list[str]:
     """The tokens of tokens.txt by id, without icefall's #0, #1 ... at its end."""
     symbols = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
+    for number, line in enumerate((read_text(path) or "").rstrip("\n").split("\n"), 1):
         symbol, _, index = line.rpartition(" ")
         if not symbol or index != str(number - 1):
             raise DataError(f"{path}, line {number}: expected 'token {number - 1}', got {line!r}")

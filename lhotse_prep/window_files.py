@@ -19,6 +19,7 @@ from lhotse_prep.stages import write_json, write_jsonl
 from lhotse_prep.windows import make_windows
 
 logger = logging.getLogger(__name__)
+PATTERNS = ("ml2021_cuts_*.jsonl.gz", "scores.json", "left_out.jsonl", "feats_*", "shar")  # what write_windows writes
 
 
 def write_windows(

@@ -29,8 +29,8 @@ def main(argv: list[str]) -> None:
         if not (stage.is_done() and (args.data / "truth").is_dir()):
             from lhotse_prep.corpora.mini import make_mini
 
-            shutil.rmtree(args.data / "truth", ignore_errors=True)
             with stage.work() as out:
+                shutil.rmtree(args.data / "truth", ignore_errors=True)
                 make_mini(out, args.data / "truth", config)
         return
     path = Path(args.corpus)

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Stage 2: the recogniser's tokens, from the training transcripts or from a lang folder that is there."""
+"""Stage 2: the recogniser's tokens, from the training transcripts or from a lang folder that is there.
+
+Transcripts of text-only lectures, translated or not, teach the BPE, too.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.prep_config import LangConfig
-from lhotse_prep.stages import Input, Stage, read_jsonl, run_main, stage_parser
+from lhotse_prep.stages import Input, Stage, run_main, stage_parser
 
 
 def main(argv: list[str]) -> None:
@@ -22,11 +25,12 @@ def main(argv: list[str]) -> None:
         return
     from lhotse import load_manifest
 
+    from lhotse_prep.manifest_files import text_only_transcripts
     from lhotse_prep.tokens import make_lang
 
     texts = [s.text for s in load_manifest(manifests / "ml2021_supervisions_train.jsonl.gz")]
     with stage.work() as out:
-        make_lang(texts, [row["text"] for row in read_jsonl(manifests / "texts.jsonl")], out, config)
+        make_lang(texts, text_only_transcripts(manifests), out, config)
 
 
 if __name__ == "__main__":

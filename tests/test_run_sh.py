@@ -105,6 +105,8 @@ def test_aligner_model_goes_to_stage_3_alone(house: House, tmp_path: Path) -> No
     assert house.run("--aligner-model", "words.ctm", cwd=tmp_path).returncode == 0
     given = {name: options.get("--aligner-model") for name, options in house.calls()}
     assert given == dict.fromkeys(STAGES) | {"align": f"{tmp_path}/words.ctm"}
+    assert house.run("--aligner-model", "none", "--stage", "3", "--stop-stage", "3", cwd=tmp_path).returncode == 0
+    assert house.calls()[0][1]["--aligner-model"] == "none"  # no path
 
 
 def test_executor_goes_to_the_stages_that_can_use_it(house: House) -> None:

@@ -41,9 +41,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
       DataError: there is none, its bytes are not those written, or it holds more than tensors and plain values.
     """
     if not path.is_file():
-        raise DataError(f"no checkpoint {path}; train first (stage 5 or 8), or name another --exp-dir or --epoch")
+        others = ", ".join(p.name for p in training_checkpoints(path.parent))
+        there = f" ({path.parent} has {others})" if others else ""
+        raise DataError(
+            f"no checkpoint {path}{there}; train first (stage 5 or 8), or name another --exp-dir, --epoch or --avg"
+        )
     hash_path = _hash_path(path)
-    if hash_path.is_file() and hash_path.read_text().split()[0] != _sha256(path):
+    if hash_path.is_file() and hash_path.read_text().split()[:1] != [_sha256(path)]:
         raise DataError(f"checkpoint {path} is damaged: its sha256 is not that in {hash_path.name}; use another epoch")
     try:
         with torch.serialization.safe_globals(_PATHS):

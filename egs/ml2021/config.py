@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from lhotse_prep.errors import ConfigError
@@ -11,6 +12,16 @@ from lhotse_prep.errors import ConfigError
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
+
+
+def _require_all(config: object, names: Sequence[str], least: float, more: bool = False) -> None:
+    """Raise ConfigError where one of the named values is below `least`, or with `more` is not above it."""
+    for name in names:
+        value = getattr(config, name)
+        _require(
+            value > least or (value == least and not more),
+            f"{name} must be {'>' if more else '>='} {least:g}, got {value}",
+        )
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.num_epochs > 0, f"num_epochs must be > 0, got {self.num_epochs}")
+        _require_all(self, ("warmup_steps", "weight_decay"), 0)
+        _require_all(self, ("grad_clip",), 0, more=True)
         known = self.optimizer in ("adamw", "scaled_adam")
         _require(known, f"optimizer must be adamw or scaled_adam, got {self.optimizer!r}")
         known = self.schedule in ("cosine", "eden")
@@ -169,6 +182,8 @@ class TransducerConfig:
         _require(self.rnnt_type in kinds, f"rnnt_type must be one of {', '.join(kinds)}, got {self.rnnt_type!r}")
         backends = ("auto", "k2", "native")
         _require(self.loss_backend in backends, f"loss_backend must be one of {backends}, got {self.loss_backend!r}")
+        _require_all(self, ("decoder_dim", "joiner_dim"), 1)
+        _require_all(self, ("lm_scale", "am_scale", "simple_loss_scale", "ctc_loss_scale", "warm_step"), 0)
         _require(self.context_size >= 1, f"context_size must be >= 1, got {self.context_size}")
         _require(0 <= self.lm_scale + self.am_scale < 1, "lm_scale + am_scale must be in 0..1")
 
@@ -183,6 +198,10 @@ class SpecAugmentConfig:
     max_frames_fraction: float = 0.2  # of an utterance
     num_feature_masks: int = 2
     features_mask_size: int = 20  # mel bins
+
+    def __post_init__(self) -> None:
+        _require_all(self, [f.name for f in fields(self)], 0)
+        _require(self.max_frames_fraction <= 1, f"max_frames_fraction must be in 0..1, got {self.max_frames_fraction}")
 
 
 @dataclass(frozen=True)
@@ -203,7 +222,8 @@ class AsrDataConfig:
     def __post_init__(self) -> None:
         for name in ("max_duration", "ref_duration"):
             _require(getattr(self, name) > 0, f"{name} must be > 0 s, got {getattr(self, name)}")
-        _require(self.num_workers >= 0, f"num_workers must be >= 0, got {self.num_workers}")
+        _require_all(self, ("num_workers",), 0)
+        _require_all(self, ("num_buckets",), 1)
         _require(
             self.on_the_fly_feats or not self.speed_factors,
             "speed_factors need on_the_fly_feats: true; stored ones come from stage 4 (prep.yaml)",
@@ -228,6 +248,9 @@ class AsrConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     init_encoder_from_aligner: bool = False  # begin with stage 3's encoder, if that saw the train part only
     frozen_encoder_steps: int = 0  # first steps that leave the encoder as it is, so that new layers cannot spoil it
+
+    def __post_init__(self) -> None:
+        _require_all(self, ("frozen_encoder_steps",), 0)
 
 
 @dataclass(frozen=True)
@@ -256,7 +279,9 @@ class AlignerConfig:
         rounds = (self.first_epochs, self.more_epochs, self.max_rounds)
         _require(min(rounds) > 0, f"first_epochs, more_epochs and max_rounds must be > 0, got {rounds}")
         _require(0 < self.learned_confidence < 1, f"learned_confidence must be in 0..1, got {self.learned_confidence}")
-        _require(self.settled > 0, f"settled must be > 0 s, got {self.settled}")
+        _require_all(self, ("settled", "window_duration"), 0, more=True)
+        _require_all(self, ("min_steps", "min_island"), 0)
+        _require_all(self, ("num_english_pieces",), 2)
         _require(
             0 < self.star_penalty < self.mismatch_penalty < self.star_penalty + self.skip_cost,
             "need 0 < star_penalty < mismatch_penalty < star_penalty + skip_cost",

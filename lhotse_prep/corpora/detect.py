@@ -29,6 +29,8 @@ def import_corpus(path: Path, source_dir: Path, config: CorpusConfig, limits: Ch
     """
     if not path.exists():
         raise DataError(f"no corpus {path}; --corpus takes mini, a folder of lectures, or a .parquet table")
+    if path.is_file() and path.suffix != ".parquet":
+        raise DataError(f"{path} is neither a folder of lectures nor a .parquet table; name the folder that it is in")
     (source_dir / REJECTED).unlink(missing_ok=True)  # of an earlier run
     tables = find_tables(path) if config.kind != "folder" else []
     if not tables:

@@ -19,6 +19,7 @@ from lhotse_prep.corpora.source import (
     SPLITS,
     TEXT_ONLY,
     add_lecture,
+    check_name,
     default_splits,
     find_audio,
     read_splits,
@@ -67,6 +68,8 @@ def import_folder(
         raise DataError(f"{alone[0]}{_TRANSLATION} has no transcript {alone[0]}.txt beside it in {folder}")
     splits = _splits(folder, recordings, transcripts)
     jobs = [_Job(folder, source_dir, name, part, limits) for part in ALL_PARTS for name in splits[part]]
+    for job in jobs:
+        check_name(job.name)  # before anything is converted, not after hours of it
     source_dir.mkdir(parents=True, exist_ok=True)
     findings = [f for f in (executor or SerialExecutor()).map(_import_lecture, jobs, "lectures") if f]
     bad = settle(findings, len(jobs), limits.policy(), source_dir)
@@ -78,6 +81,8 @@ def import_folder(
 def _recordings(folder: Path) -> set[str]:
     found: dict[str, str] = {}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
+        if not path.is_file():
+            raise DataError(f"{path} is no file: is it a link to one that is gone?")
         if path.suffix not in SUFFIXES:
             raise DataError(f"{path} would be left out: rename it to {path.stem}{path.suffix.lower()}")
         if path.stem in found:
@@ -103,6 +108,13 @@ def _splits(folder: Path, recordings: set[str], transcripts: set[str]) -> dict[s
                 )
             if part != TEXT_ONLY and name not in recordings:
                 raise DataError(f"lecture {name} of {SPLITS} ({part}) has no recording in {folder}")
+    listed = {name for names in splits.values() for name in names}
+    if not listed:
+        raise DataError(f"{folder / SPLITS} lists no lecture; list them, or remove it to have them split by lecture")
+    if left_out := sorted((recordings | transcripts) - listed):
+        logger.warning(
+            "%d lectures are not in %s and are left out: %s", len(left_out), SPLITS, ", ".join(left_out[:10])
+        )
     return splits
 
 

@@ -17,11 +17,11 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
+from lhotse_prep.audio import SAMPLE_RATE
 from lhotse_prep.errors import DataError
 from lhotse_prep.espeak import Speaker, Voice
 from lhotse_prep.normalize import is_han
 
-SAMPLE_RATE = 16000
 Samples = npt.NDArray[np.float64]
 
 _ESPEAK_RATE = 22050

@@ -68,7 +68,9 @@ def add_lecture(
 def check_name(name: str) -> None:
     """Raise DataError where a lecture or utterance is called what no file can be called."""
     if not name or "/" in name or "\0" in name or name.startswith(".") or any(c.isspace() for c in name):
-        raise DataError(f"{name!r} cannot name a lecture: it must be a plain file name without spaces")
+        raise DataError(
+            f"{name!r} cannot name a lecture: it must be a plain file name without spaces; rename its files"
+        )
 
 
 def keep_audio(audio: Path | bytes | memoryview, folder: Path, name: str, limits: CheckConfig) -> Path:
@@ -98,17 +100,24 @@ def read_splits(path: Path) -> dict[str, list[str]]:
       DataError: not a mapping of known parts to lists of lectures, or a lecture in two parts.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        # this loader leaves text as it is: a lecture called 10_1 or 01 is no number
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader) or {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as e:
         raise DataError(f"{path} cannot be read: {' '.join(str(e).split())}") from e
     if not isinstance(content, dict) or set(content) - set(ALL_PARTS):
         raise DataError(f"{path} must map {', '.join(ALL_PARTS)} to lists of lectures")
-    splits = {part: [str(x) for x in content.get(part) or []] for part in ALL_PARTS}
+    splits: dict[str, list[str]] = {part: content.get(part) or [] for part in ALL_PARTS}
+    for part, lectures in splits.items():
+        if not isinstance(lectures, list) or not all(isinstance(x, str) for x in lectures):
+            raise DataError(f"{path}: {part} must be a list of lectures, such as [a, b], got {lectures!r}")
+        for lecture in lectures:
+            check_name(lecture)
     seen: dict[str, str] = {}
     for part, lectures in splits.items():
         for lecture in lectures:
             if lecture in seen:
-                raise DataError(f"{path}: lecture {lecture} is in {seen[lecture]} and in {part}; keep it in one part")
+                where = f"in {seen[lecture]} and in {part}" if seen[lecture] != part else f"in {part} twice"
+                raise DataError(f"{path}: lecture {lecture} is {where}; keep it in one part, once")
             seen[lecture] = part
     return splits
 
@@ -155,7 +164,7 @@ def read_source(source_dir: Path) -> list[SourceLecture]:
     A transcript that is missing is empty here: what that means is for the checks of stage 1 to say.
 
     Raises:
-      DataError: a recording is missing, a file is not UTF-8, a text-only lecture has no transcript.
+      DataError: nothing is listed, a recording is missing, a file is not UTF-8, a text-only lecture has no transcript.
     """
     splits = source_dir / SPLITS
     lectures = []
@@ -173,7 +182,10 @@ def read_source(source_dir: Path) -> list[SourceLecture]:
             lectures.append(SourceLecture(name, part, audio, transcript, translation))
     if not splits.is_file() and not (source_dir / UTTERANCES).is_file():
         raise DataError(f"{source_dir} has neither {SPLITS} nor {UTTERANCES}: stage 0 makes them")
-    return lectures + _read_utterances(source_dir)
+    lectures += _read_utterances(source_dir)
+    if not lectures:
+        raise DataError(f"{source_dir} lists no lecture and no utterance in {SPLITS} or {UTTERANCES}")
+    return lectures
 
 
 def read_segments(source_dir: Path) -> dict[str, list[dict[str, Any]]]:
@@ -192,10 +204,16 @@ def find_audio(folder: Path, name: str, suffixes: Sequence[str] = READ_AS_IS) ->
 
 def _read_utterances(source_dir: Path) -> list[SourceLecture]:
     path = source_dir / UTTERANCES
-    return [
-        SourceLecture(
-            row["id"], row["part"], source_dir / row["audio"], row["text"], row["translation"],
-            row["lecture"], row["number"], is_utterance=True,
-        )
-        for row in (read_jsonl(path) if path.is_file() else [])
-    ]  # fmt: skip
+    utterances = []
+    for number, row in enumerate(read_jsonl(path) if path.is_file() else [], 1):
+        try:
+            check_name(row["id"])
+            if row["part"] not in ALL_PARTS:
+                raise DataError(f"{path}, line {number}: part {row['part']!r} is none of {', '.join(ALL_PARTS)}")
+            utterances.append(SourceLecture(
+                row["id"], row["part"], source_dir / row["audio"], row["text"], row["translation"],
+                row["lecture"], row["number"], is_utterance=True,
+            ))  # fmt: skip
+        except (KeyError, TypeError) as e:
+            raise DataError(f"{path}, line {number}: no utterance as stage 0 writes them ({e!r})") from e
+    return utterances

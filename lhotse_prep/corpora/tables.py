@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lhotse_prep.audio import declared_seconds
 from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.errors import DataError
 
@@ -112,19 +113,16 @@ def _read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row 
 
 
 def typical_seconds(tables: list[Path]) -> float:
-    """The median length in seconds of the first few rows; 0 where none can be read."""
-    import soundfile as sf
-
+    """The median length in seconds of the first few rows by their headers; 0 where none can be read."""
     lengths = []
     for table in tables:
         places = row_places(table)
         for row in read_rows(table, 0, [p for p in places if p.group == 0]) if places else ():
-            try:
-                if isinstance(row, Row):
-                    info = sf.info(str(row.audio) if isinstance(row.audio, Path) else _reader(row.audio))
-                    lengths.append(info.frames / info.samplerate)
-            except sf.LibsndfileError:
+            if not isinstance(row, Row):
                 continue
+            seconds = declared_seconds(row.audio if isinstance(row.audio, Path) else _reader(row.audio))
+            if seconds is not None:
+                lengths.append(seconds)
             if len(lengths) >= _LOOKED_AT:
                 break
         if len(lengths) >= _LOOKED_AT:
@@ -150,7 +148,24 @@ def _open(table: Path) -> Any:
     missing = [c for c in COLUMNS if c not in file.schema_arrow.names]
     if missing:
         raise DataError(f"{table}: no column {', '.join(missing)}; its columns: {', '.join(file.schema_arrow.names)}")
+    _check_types(table, file.schema_arrow)
     return file
+
+
+def _check_types(table: Path, schema: Any) -> None:
+    """Raise DataError where a column is neither what the hub writes nor a path."""
+    import pyarrow as pa
+
+    def is_text(kind: Any) -> bool:
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
+
+    audio = schema.field("audio").type
+    fields = {audio.field(i).name for i in range(audio.num_fields)} if pa.types.is_struct(audio) else set()
+    if not (is_text(audio) or {"bytes", "path"} <= fields):
+        raise DataError(f"{table}: column audio must be a path, or {{bytes, path}}, and is {audio}")
+    for column in COLUMNS[1:]:
+        if not is_text(schema.field(column).type):
+            raise DataError(f"{table}: column {column} must be text, and is {schema.field(column).type}")
 
 
 def _is_struct(file: Any) -> bool:

@@ -8,10 +8,21 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
-from lhotse_prep.audio import AudioError, as_16k_mono, check_header, inspect_audio, num_clipped, store_audio
+from lhotse_prep.audio import (
+    AudioError,
+    as_16k_mono,
+    check_header,
+    declared_seconds,
+    inspect_audio,
+    num_clipped,
+    store_audio,
+)
+from lhotse_prep.corpora.tables import typical_seconds
 from lhotse_prep.source_config import CheckConfig
 
 RATE = 16_000
@@ -65,6 +76,37 @@ def test_what_recorders_write_is_converted_once_with_a_log_line(
     assert np.abs(inner - tone(4)[shift : shift + len(inner)]).max() < 0.06
     assert len([m for m in caplog.messages if f"{rate} Hz, 2 channels" in m and "converted to 16 kHz mono" in m]) == 1
     assert list((tmp_path / "out").iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp3", "libmp3lame"), ("a.m4a", "aac"), ("a.mp4", "aac")])
+def test_length_of_a_tables_rows_is_told_whatever_their_format(tmp_path: Path, name: str, codec: str) -> None:
+    path = encode(tmp_path / name, codec, 48_000, 7)
+    assert declared_seconds(path) == pytest.approx(7, abs=0.1)
+    row = {"audio": {"bytes": path.read_bytes(), "path": name}, "transcription": "a", "translation": "b", "file": name}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train.parquet")
+    assert typical_seconds([tmp_path / "train.parquet"]) == pytest.approx(7, abs=0.1)
+
+
+def test_length_of_what_is_no_audio_is_not_told(tmp_path: Path) -> None:
+    assert declared_seconds(unreadable(tmp_path / "a.wav")) is None
+
+
+def test_an_empty_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    with pytest.raises(AudioError, match=r"a\.wav is empty \(0 bytes\)"):
+        store_audio(tmp_path / "a.wav", tmp_path, "x", LIMITS)
+
+
+def test_a_place_that_cannot_be_written_is_no_full_disk(tmp_path: Path) -> None:
+    sf.write(tmp_path / "fast.wav", tone(1, 44_100), 44_100)
+    with pytest.raises(NotADirectoryError):
+        store_audio(tmp_path / "fast.wav", tmp_path / "fast.wav", "x", LIMITS)
+
+
+def test_samples_without_a_header_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(tone(1).tobytes())
+    with pytest.raises(AudioError, match=r"a\.raw "):
+        as_16k_mono(tmp_path / "a.raw", tmp_path, LIMITS)
 
 
 def test_a_copy_is_made_only_where_it_must_be(tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ def lectures(folder: Path) -> Path:
     return folder
 
 
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_recipe_has_lhotses_signature_and_return_value(tmp_path: Path) -> None:
     assert list(inspect.signature(prepare_ml2021).parameters) == ["corpus_dir", "output_dir", "num_jobs"]
     manifests = prepare_ml2021(str(lectures(tmp_path / "in")), tmp_path / "out", num_jobs=2)
@@ -70,6 +74,15 @@ def test_a_recognisers_words_are_matched_without_a_model_and_windows_become_shar
         assert [s.alignment for s in stored.supervisions] == [s.alignment for s in cut.supervisions]
         assert np.array_equal(stored.load_features(), cut.load_features())
         assert np.array_equal(stored.load_audio(), cut.load_audio())
+    told = {p.name: p.read_bytes() for p in Path(w).glob("*.gz")}
+    monkeypatch.setattr("lhotse_prep.window_files.write_shar", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        main(["windows", m, a, w, "--shar", "--max-duration", "3"])
+    assert {p.name: p.read_bytes() for p in Path(w).glob("*.gz")} == told
+    main(["windows", m, a, w])
+    assert not (Path(w) / "shar").exists()  # it was of the windows before
+    for cut in CutSet.from_file(Path(w) / "ml2021_cuts_test.jsonl.gz"):
+        assert cut.load_features().shape[1] == 80  # their files are where the cuts say
 
 
 def test_wrong_values_are_one_line(tmp_path: Path) -> None:
@@ -79,5 +92,5 @@ def test_wrong_values_are_one_line(tmp_path: Path) -> None:
         main(["validate", str(tmp_path), "--max-rejected", "2"])
     command = [sys.executable, "-m", "lhotse_prep", "manifests", str(tmp_path / "none"), str(tmp_path / "out")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 1 and result.stderr.splitlines()[-1].startswith("__main__.py: error: no corpus")
+    assert result.returncode == 1 and result.stderr.splitlines()[-1].startswith("lhotse_prep: error: no corpus")
     assert "Traceback" not in result.stderr

@@ -33,6 +33,20 @@ class Outer:
     inner: Inner = field(default_factory=Inner)
 
 
+@pytest.mark.parametrize("text", ["thing: {count: 1, lr: 2, count: 3}\n", "thing:\n  count: 1\nthing:\n  lr: 2\n"])
+def test_key_that_is_there_twice_is_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"thing\.yaml is not valid YAML: key '(count|thing)' is there twice.*line \d"
+    ):
+        read(tmp_path, text)
+
+
+def test_merged_mappings_may_change_what_they_take_over(tmp_path: Path) -> None:
+    text = "thing: &a {count: 1, lr: 2}\nother: {<<: *a, count: 3}\n"
+    (tmp_path / "thing.yaml").write_text(text)
+    assert load_config(tmp_path / "thing.yaml", "other", Outer) == Outer(count=3, lr=2.0)
+
+
 def read(folder: Path, text: str) -> Outer:
     (folder / "thing.yaml").write_text(text, encoding="utf-8")
     return load_config(folder / "thing.yaml", "thing", Outer)

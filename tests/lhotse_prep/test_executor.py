@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import subprocess
@@ -72,6 +73,19 @@ def test_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(distributed, "Client", refuse)
     config = ExecutorConfig("dask", dask_scheduler="tcp://127.0.0.1:1")
     with pytest.raises(DataError, match="no Dask scheduler answers at tcp://127.0.0.1:1"), open_executor(config):
+        pass
+
+
+def test_scheduler_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    import distributed
+
+    class Lonely(contextlib.nullcontext):  # type: ignore[type-arg]
+        def wait_for_workers(self, num: int, timeout: float) -> None:
+            raise TimeoutError(f"{num} workers did not come in {timeout} s")
+
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout: Lonely())
+    config = ExecutorConfig("dask", dask_scheduler="tcp://127.0.0.1:1")
+    with pytest.raises(DataError, match="127.0.0.1:1 has had no worker for 120 s; start some"), open_executor(config):
         pass
 
 

@@ -21,6 +21,14 @@ def test_ctm(tmp_path: Path) -> None:
     assert found["week1"].start.tolist() == [1.0, 1.3, 2.0] and found["week1"].end.tolist() == [1.3, 1.6, 2.4]
 
 
+def test_ctm_as_windows_writes_it(tmp_path: Path) -> None:
+    (tmp_path / "x.ctm").write_bytes("\ufeffweek1 1 0.5 0.25 我\r\n".encode())
+    assert read_hypotheses(tmp_path / "x.ctm")["week1"].words == ["我"]
+    (tmp_path / "x.ctm").write_bytes("week1 1 0.5 0.25 我\n".encode("big5"))
+    with pytest.raises(DataError, match=r"x\.ctm is not UTF-8"):
+        read_hypotheses(tmp_path / "x.ctm")
+
+
 def test_json_lines_of_words_and_of_pieces(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": "week1", "words": [{"text": "Loss", "start": 1, "end": 1.5}]}\n')
     (tmp_path / "b.jsonl").write_text(

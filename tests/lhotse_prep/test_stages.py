@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 from lhotse_prep.errors import DataError
-from lhotse_prep.stages import Input, Stage, hyphenated, read_done, read_jsonl, stage_parser, whole_file, write_jsonl
+from lhotse_prep.stages import (
+    Input,
+    Stage,
+    held,
+    hyphenated,
+    read_done,
+    read_jsonl,
+    stage_parser,
+    whole_file,
+    whole_files,
+    write_jsonl,
+)
 
 
 class Place:
@@ -114,10 +125,14 @@ with stage.work() as work:
 """
 
 
-def kill_in_the_middle(place: Place, project: Path, resumable: bool) -> None:
+def start_and_wait(place: Place, project: Path, resumable: bool) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", KILLED, str(place.out), str(resumable), str(place.source)]
     environment = {**os.environ, "PYTHONPATH": str(project)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def kill_in_the_middle(place: Place, project: Path, resumable: bool) -> None:
+    with start_and_wait(place, project, resumable) as process:
         assert process.stdout is not None and process.stdout.readline() == "written\n"
         process.send_signal(signal.SIGKILL)
 
@@ -128,6 +143,63 @@ def test_kill_in_the_middle_leaves_nothing_half_made(place: Place, project: Path
     with pytest.raises(DataError, match="--stage 3"):
         _ = Stage("eat", place.out / "x", [Input(place.out, 3)], {}).key
     assert place.run() and not (place.out / "half.txt").exists()
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_two_runs_at_once_do_not_write_the_same_folder(place: Place, project: Path, resumable: bool) -> None:
+    with start_and_wait(place, project, resumable) as process:
+        assert process.stdout is not None and process.stdout.readline() == "written\n"
+        with pytest.raises(DataError, match=rf"out is being written by another run \(process {process.pid}\)"):
+            place.run(resumable)
+        (half,) = place.out.parent.glob("*out*/half.txt")
+        assert half.read_text() == "half"
+        process.kill()
+    assert place.run(resumable) and not place.run(resumable)
+
+
+FORKED = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+from lhotse_prep.stages import held
+with held(Path(sys.argv[1])):
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()
+    print(worker.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_worker_that_outlives_its_killed_parent_keeps_no_folder(project: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKED, str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        process.wait(timeout=30)
+        try:
+            os.kill(worker, 0)  # it is there still
+            with held(tmp_path / "out"):
+                pass
+        finally:
+            os.kill(worker, signal.SIGKILL)
+
+
+def test_whole_files_take_the_place_of_theirs_and_of_no_other(tmp_path: Path) -> None:
+    out, patterns = tmp_path / "out", ("*.jsonl", "feats_*")
+    with whole_files(out, patterns) as work:
+        (work / "feats_a").mkdir()
+        (work / "cuts.jsonl").write_text("old")
+        assert not out.exists()
+    (out / "notes.md").write_text("the user's")
+    with pytest.raises(RuntimeError), whole_files(out, patterns) as work:
+        (work / "cuts.jsonl").write_text("half")
+        raise RuntimeError
+    assert (out / "cuts.jsonl").read_text() == "old"
+    with whole_files(out, patterns) as work:
+        (work / "feats_b").mkdir()
+        (work / "cuts.jsonl").write_text("new")
+    assert sorted(p.name for p in out.iterdir()) == ["cuts.jsonl", "feats_b", "notes.md"]
+    assert (out / "cuts.jsonl").read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_killed_training_goes_on_where_it_was(place: Place, project: Path) -> None:
@@ -200,6 +272,11 @@ def test_jsonl_round_trip_and_damage(tmp_path: Path) -> None:
         read_jsonl(tmp_path / "rows.jsonl")
     with pytest.raises(DataError, match="no file"):
         read_jsonl(tmp_path / "none.jsonl")
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n{"b": "\xe6\x88\x91"}\r\n')  # as Windows writes it
+    assert read_jsonl(tmp_path / "rows.jsonl") == [{"a": 1}, {"b": "我"}]
+    (tmp_path / "rows.jsonl").write_bytes('{"a": 1}\n{"b": "我"}\n'.encode("big5"))
+    with pytest.raises(DataError, match=r"rows\.jsonl, line \d: not JSON"):
+        read_jsonl(tmp_path / "rows.jsonl")
 
 
 def test_hyphens_and_underscores_are_the_same_and_values_stay() -> None:

@@ -98,6 +98,20 @@ def test_nothing_to_make_tokens_of(tmp_path: Path) -> None:
         make_lang(["", " "], ["only english"], tmp_path, LangConfig())
 
 
+def test_model_that_is_none_is_named(table: TokenTable, tmp_path: Path) -> None:
+    (tmp_path / "lang" / "bpe.model").write_bytes(b"garbage")
+    (tmp_path / "lang" / "lang.json").unlink()  # as in a folder of icefall's, whose hash nobody knows
+    with pytest.raises(DataError, match=r"bpe\.model is no sentencepiece model, or damaged"):
+        load_lang(tmp_path / "lang")
+
+
+def test_tokens_in_another_encoding_are_named(table: TokenTable, tmp_path: Path) -> None:
+    path = tmp_path / "lang" / "tokens.txt"
+    path.write_bytes(path.read_text(encoding="utf-8").encode("big5", errors="ignore"))
+    with pytest.raises(DataError, match=r"tokens\.txt is not UTF-8"):
+        load_lang(tmp_path / "lang")
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

@@ -66,6 +66,9 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     flip_a_byte(path)
     with pytest.raises(DataError, match=r"epoch-1\.pt is damaged"):
         load_checkpoint(path)
+    (tmp_path / "epoch-1.pt.sha256").write_text("")  # a disk that was full
+    with pytest.raises(DataError, match=r"epoch-1\.pt is damaged"):
+        load_checkpoint(path)
 
 
 def test_checkpoint_of_someone_else_needs_no_hash_but_runs_nothing(tmp_path: Path) -> None:
@@ -149,7 +152,7 @@ def test_load_averaged_means_what_its_options_mean_in_icefall(tmp_path: Path) ->
     torch.testing.assert_close(w(4, 2, False), (weights(24)["w"] + weights(32)["w"]) / 2)
     torch.testing.assert_close(w(4, 2, True), torch.stack([weights(s)["w"] for s in (20, 24, 28, 32)]).mean(dim=0))
     torch.testing.assert_close(w(3, 3, True), running_average(24)["w"].float())  # from the first step on
-    with pytest.raises(DataError, match=r"no checkpoint .*epoch-7\.pt"):
+    with pytest.raises(DataError, match=r"no checkpoint .*epoch-7\.pt \(.* has epoch-1\.pt"):
         w(7, 1, False)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no epoch-N\.pt"):

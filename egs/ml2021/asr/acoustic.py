@@ -17,15 +17,15 @@ from torch import Tensor
 
 from lhotse_prep.config import from_mapping
 from lhotse_prep.errors import DataError
-from lhotse_prep.features import FRAME_SHIFT, SAMPLE_RATE, fbank
+from lhotse_prep.features import SAMPLE_RATE, fbank
 from lhotse_prep.pronounce import PronunciationUnits
 from ml2021.asr.load import load_model
+from ml2021.asr.merge_windows import FRAME
 from ml2021.asr.model import CtcModel
 from ml2021.asr.subsampling import SUBSAMPLING_FACTOR
 from ml2021.checkpoint import load_checkpoint
 from ml2021.config import ZipformerConfig
 
-FRAME = FRAME_SHIFT * SUBSAMPLING_FACTOR  # samples a frame of our models
 LogProbs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # features (N, T, F), lengths -> (N, T', V), lengths
 
 

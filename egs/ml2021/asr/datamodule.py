@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.features import fbank_extractor
+from lhotse_prep.manifest_files import check_cut
 from ml2021.asr.augment import spec_augment
 from ml2021.config import AsrDataConfig
 from ml2021.seeds import derived_seed, seed_everything
@@ -41,7 +42,7 @@ class AsrDataModule:
         path = self.cuts_dir / f"ml2021_cuts_{part}.jsonl.gz"
         if not path.is_file():
             raise DataError(f"no cuts {path}; stage 4 makes them")
-        return CutSet.from_jsonl_lazy(path).filter(_has_text).map(_merged)
+        return CutSet.from_jsonl_lazy(path).map(check_cut).filter(_has_text).map(_merged)
 
     def train_cuts(self) -> CutSet:
         """The windows of the train part, and those of other speeds: stored by stage 4, or changed while loading."""
@@ -98,7 +99,7 @@ class AsrDataModule:
         path = Path(self.config.noise_cuts)
         if not path.is_file():
             raise DataError(f"no noise {path}; noise_cuts must name a CutSet of Lhotse (.jsonl.gz)")
-        return CutSet.from_file(path).to_eager()
+        return CutSet.from_file(path).map(check_cut).to_eager()
 
 
 class _Loading(Dataset):

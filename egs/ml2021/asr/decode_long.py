@@ -30,7 +30,7 @@ from lhotse_prep.stages import read_jsonl, write_json, write_jsonl, write_text
 from lhotse_prep.tokens import TokenTable
 from ml2021.asr.decode_options import add_options, config_of, suffix_of, weights_of
 from ml2021.asr.load import load_model
-from ml2021.asr.long_form import TimedWord, recognise
+from ml2021.asr.long_form import NoSpeechError, TimedWord, recognise
 from ml2021.asr.merge_windows import FRAME
 from ml2021.asr.model import AsrModel
 from ml2021.config import DecodeConfig
@@ -87,7 +87,11 @@ def decode_lectures(
         path = out_dir / f"{lecture.id}.jsonl"
         if not path.is_file():
             started = time.time()
-            words = recognise(lecture.audio, model, tokens, config)
+            try:
+                words = recognise(lecture.audio, model, tokens, config)
+            except NoSpeechError as e:  # one recording stops no other
+                logger.warning("%s; it has no words", e)
+                words = []
             write_jsonl(path, [_row(word, tokens) for word in words])
             logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
         rows[lecture.id] = list(read_jsonl(path))

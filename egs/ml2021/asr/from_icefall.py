@@ -42,8 +42,7 @@ def take_checkpoint(checkpoint: Path, lang_dir: Path, exp_dir: Path, config: Tra
       DataError: the checkpoint does not fit the layout or the tokens.
     """
     weights = load_checkpoint(checkpoint)["model"]
-    kind = load_lang(lang_dir).kind
-    tokens = make_lang([], [], exp_dir / "lang", LangConfig(kind=kind, from_dir=str(lang_dir), case=case))
+    tokens = load_lang(lang_dir)
     embedding = weights.get("decoder.embedding.weight")
     if embedding is None or len(embedding) != len(tokens):
         num = "no" if embedding is None else len(embedding)
@@ -52,9 +51,11 @@ def take_checkpoint(checkpoint: Path, lang_dir: Path, exp_dir: Path, config: Tra
         config = replace(config, ctc_loss_scale=0.0)
     model = AsrModel(config, len(tokens))
     init_from(model, checkpoint)
+    lang = LangConfig(kind=tokens.kind, from_dir=str(lang_dir), case=case)
+    tokens = make_lang([], [], exp_dir / "lang", lang)  # nothing is written before all fits
     save_checkpoint(exp_dir / "pretrained.pt", {"model": model.state_dict()})
     write_json(exp_dir / "config.json", to_mapping(AsrConfig(model=config)))
-    logger.info("%s: %d tokens of kind %s, capitals: %s", exp_dir, len(tokens), kind, tokens.upper_case)
+    logger.info("%s: %d tokens of kind %s, capitals: %s", exp_dir, len(tokens), tokens.kind, tokens.upper_case)
 
 
 def main(argv: Sequence[str]) -> None:

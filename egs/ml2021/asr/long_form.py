@@ -34,6 +34,10 @@ from ml2021.config import DecodeConfig, LongFormConfig
 _BLOCK = 30 * SAMPLE_RATE  # samples read at a time to look for speech
 
 
+class NoSpeechError(DataError):
+    """A recording in which nothing is said, or nothing that the recogniser knows."""
+
+
 @dataclass(frozen=True)
 class TimedWord:
     """A unit of normalised text with its time in seconds and the tokens that it was made of."""
@@ -49,12 +53,13 @@ def recognise(audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeCo
     """All words of a recording (16 kHz, mono) of any length; pauses between them are those that a VAD finds.
 
     Raises:
-      DataError: the recording cannot be read, has another sampling rate, or no speech.
+      DataError: the recording cannot be read, or has another sampling rate.
+      NoSpeechError: there is no speech in it.
     """
     with _opened(audio) as f:
         regions = speech_stretches(_blocks(f))
         if not len(regions):
-            raise DataError(f"{audio}: no speech is heard in it; is it the right recording, and not silent?")
+            raise NoSpeechError(f"{audio}: no speech is heard in it; is it the right recording, and not silent?")
         chunks = windows_over_speech(regions, f.frames, config.long_form)
         fusion = load_fusion(config, tokens, next(model.parameters()).device)
         decoded = list(_decode_chunks(f, chunks, model, config, fusion))
@@ -165,6 +170,8 @@ def _decode_chunks(
 
 @contextmanager
 def _opened(audio: Path) -> Iterator[sf.SoundFile]:
+    if not audio.is_file():
+        raise DataError(f"no such recording: {audio}")
     try:
         with sf.SoundFile(str(audio)) as f:
             if f.samplerate != SAMPLE_RATE or f.channels != 1 or f.frames == 0:

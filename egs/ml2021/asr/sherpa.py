@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lhotse_prep.errors import ConfigError, DataError
 from lhotse_prep.features import SAMPLE_RATE, fbank
+from lhotse_prep.manifest_files import check_cut
 from lhotse_prep.stages import read_jsonl, run_main, write_jsonl
 from lhotse_prep.tokens import BLANK, TokenTable
 from ml2021.asr.model import AsrModel
@@ -92,7 +93,7 @@ def compare_with_ours(
     """
     from lhotse import CutSet
 
-    cuts = [cut for cut in CutSet.from_file(cuts_file) if cut.id in refs]
+    cuts = [cut for cut in CutSet.from_file(cuts_file).map(check_cut) if cut.id in refs]
     cuts = cuts[:: -(-len(cuts) // num_cuts)] if cuts else []
     if not cuts:
         raise DataError(f"no cut of {cuts_file} was decoded: decode the test part again (stage 6)")
@@ -186,7 +187,7 @@ def main(argv: Sequence[str]) -> None:
         rows.extend({"id": cut_id, "text": text} for (cut_id, _), text in zip(batch, texts, strict=True))
         batch.clear()
 
-    for cut in CutSet.from_file(cuts_file):
+    for cut in CutSet.from_file(cuts_file).map(check_cut):
         batch.append((cut.id, cut.load_audio()[0]))
         if sum(len(samples) for _, samples in batch) >= BATCH_SECONDS * SAMPLE_RATE:
             decode()

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from lhotse_prep.config import to_mapping
-from lhotse_prep.stages import run_main, write_json, write_text
+from lhotse_prep.stages import held, run_main, write_json, write_text
 from lhotse_prep.tokens import lang_hash, load_lang
 from ml2021.asr.datamodule import AsrDataModule
 from ml2021.asr.fine_tune import init_from
@@ -81,7 +81,8 @@ def main(argv: list[str]) -> None:
         options = options_of(args, world.size)
         if not world.is_main:
             logging.getLogger().setLevel(logging.ERROR)  # the main process says it
-        train_recogniser(args.manifest_dir, args.lang_dir, args.exp_dir, config, options, world, device)
+        with held(args.exp_dir) if world.is_main else contextlib.nullcontext():
+            train_recogniser(args.manifest_dir, args.lang_dir, args.exp_dir, config, options, world, device)
     finally:
         leave_world()
 

@@ -28,6 +28,8 @@ class MtModelConfig:
     max_positions: int = MAX_POSITIONS  # pieces that the model has positions for
 
     def __post_init__(self) -> None:
+        for name in ("d_model", "num_heads", "feedforward_dim"):
+            _require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
         _require(
             self.d_model % (2 * self.num_heads) == 0, f"d_model must be a multiple of 2 * num_heads, got {self.d_model}"
         )

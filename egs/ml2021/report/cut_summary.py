@@ -12,6 +12,7 @@ from lhotse import CutSet, load_manifest
 from lhotse.cut import Cut
 
 from lhotse_prep.errors import DataError
+from lhotse_prep.manifest_files import check_cut
 from lhotse_prep.normalize import is_han
 from ml2021.scoring.error_rate import mer_tokens
 
@@ -66,7 +67,7 @@ def read_cuts(path: Path) -> CutSet:
         raise DataError(
             f"{path} holds a {type(manifest).__name__}, not cuts; give a file such as ml2021_cuts_test.jsonl.gz"
         )
-    return manifest
+    return manifest.map(check_cut)
 
 
 def find_cut(cuts: CutSet, cut_id: str, path: Path) -> Cut:

@@ -103,9 +103,12 @@ def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
 
 def main(argv: list[str]) -> None:
     """Entry point: see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m ml2021.scoring.bleu", allow_abbrev=False)
-    parser.add_argument("reference", type=Path)
-    parser.add_argument("hypothesis", type=Path)
+    parser = argparse.ArgumentParser(
+        prog="python -m ml2021.scoring.bleu", allow_abbrev=False,
+        description="BLEU and chrF of translations by sacreBLEU, with signatures; --baseline: paired bootstrap.",
+    )  # fmt: skip
+    parser.add_argument("reference", type=Path, help="a sentence a line")
+    parser.add_argument("hypothesis", type=Path, help="its translation, on the same line")
     parser.add_argument("--baseline", type=Path, help="translations by another system, to compare with")
     parser.add_argument("--source", type=Path, help="what was translated, for --comet")
     parser.add_argument("--comet", type=Path, help="COMET's checkpoint; needs comet-score and --source")
@@ -127,7 +130,7 @@ def _lines(path: Path) -> list[str]:
     content = read_text(path)
     if content is None:
         raise DataError(f"no such file: {path}")
-    return content.removesuffix("\n").split("\n")
+    return content.removesuffix("\n").split("\n") if content else []
 
 
 if __name__ == "__main__":

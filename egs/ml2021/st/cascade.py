@@ -16,7 +16,7 @@ from lhotse import load_manifest
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import write_json
 from ml2021.asr.load import load_model
-from ml2021.asr.long_form import TimedWord, recognise
+from ml2021.asr.long_form import NoSpeechError, TimedWord, recognise
 from ml2021.config import DecodeConfig
 from ml2021.mt.config import TranslateConfig
 from ml2021.mt.decode import open_marian
@@ -57,11 +57,12 @@ class Cascade:
         """The words of a recording (16 kHz, mono).
 
         Raises:
-          DataError: it cannot be read, or no speech is heard in it.
+          DataError: it cannot be read.
+          NoSpeechError: no speech is heard in it.
         """
         words = list(recognise(audio, self.model, self.tokens, self.decode))
         if not words:
-            raise DataError(
+            raise NoSpeechError(
                 f"{audio}: the recogniser heard no word in it; is it a lecture in the recogniser's language?"
             )
         return words
@@ -97,24 +98,35 @@ def run_test_lectures(
 ) -> None:
     """Write NAME.srt, NAME.vtt and NAME.jsonl of each test lecture, recogs- and errs- files, and scores.json.
 
+    One without speech has an empty hypothesis, which counts as deletions, and empty subtitles; that is logged, and
+    `lectures_without_speech` of scores.json counts them.
+
     Raises:
-      DataError: there is no test lecture.
+      DataError: there is no test lecture, or none in which speech is heard.
     """
     lectures = list(load_manifest(manifests / "ml2021_supervisions_test.jsonl.gz"))
     recordings = load_manifest(manifests / "ml2021_recordings_test.jsonl.gz")
     if not lectures:
         raise DataError(f"the test part has no lecture in {manifests}: give it one in splits.yaml")
-    texts, translations = [], dict[str, list[Segment]]()
+    texts, translations, silent = [], dict[str, list[Segment]](), list[str]()
     for lecture in lectures:
         started = time.time()
         recording = recordings[lecture.recording_id]
-        segments = cascade.run(Path(recording.sources[0].source))
+        try:
+            segments = cascade.run(Path(recording.sources[0].source))
+        except NoSpeechError as e:
+            logger.warning("%s; the hypothesis of %s is empty", e, lecture.id)
+            silent.append(lecture.id)
+            segments = []
         write_lecture(lecture.id, segments, out_dir, subtitles)
         hypothesis = " ".join(token for s in segments for token in s.sentence.tokens)
         texts.append((lecture.id, lecture.text, hypothesis))
         translations[lecture.id] = segments
         logger.info("%s: %.0f s of speech in %.1f s, %d sentences",
                     lecture.id, recording.duration, time.time() - started, len(segments))  # fmt: skip
+    if len(silent) == len(lectures):
+        raise DataError(f"no speech is heard in any of the {len(lectures)} test lectures; is the recogniser trained?")
     rate = write_icefall_files(out_dir, "test", "lectures", cascade.decode.decoding_method, texts)
     logger.info("whole lectures: MER %s", rate.total)
-    write_json(out_dir / "scores.json", {"mer_lecture": rate.percents()} | cascade.scores(translations, bitext))
+    found = {"mer_lecture": rate.percents()} | ({"lectures_without_speech": len(silent)} if silent else {})
+    write_json(out_dir / "scores.json", found | cascade.scores(translations, bitext))

@@ -9,6 +9,7 @@ with the times and scores of all words. A lecture that is done is skipped; a kil
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import logging
@@ -29,7 +30,7 @@ from tqdm import tqdm
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.errors import ConfigError, DataError
 from lhotse_prep.source_config import CheckConfig
-from lhotse_prep.stages import read_jsonl, run_main, write_jsonl, write_text
+from lhotse_prep.stages import held, read_jsonl, run_main, write_jsonl, write_text
 from ml2021.config import DecodeConfig, with_lm_dir
 from ml2021.mt.config import TranslateConfig
 from ml2021.st.sentences import SentenceConfig
@@ -70,28 +71,25 @@ class Transcriber:
         """Write all files of a lecture; gives a line that tells what was done.
 
         Raises:
-          DataError: the recording cannot be read or has no speech, or the disk is full. The files of an earlier run
-            stay as they were.
+          DataError: the recording cannot be read or has no speech, the disk is full, or another process is writing
+            the same lecture's files. The files of an earlier run stay as they were.
         """
         from ml2021.st.output import SUFFIXES, disk_error, write_lecture
 
         out, state = self.options.out, self.options.out / STATE
         keys = _Keys(lecture, self.options)
         work = state / f"{lecture.stem}.work"
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
         try:
-            work.mkdir(parents=True)
-            words = self._words(lecture, state, work, keys.recognition)
-            segments = self.cascade.translate(words)
-            write_lecture(lecture.stem, segments, work, self.options.subtitles)
-            for suffix in SUFFIXES:
-                os.replace(work / f"{lecture.stem}{suffix}", out / f"{lecture.stem}{suffix}")
-            write_text(state / f"{lecture.stem}.done", keys.whole)
-            (state / f"{lecture.stem}.words.jsonl").unlink(missing_ok=True)
+            with held(work), _emptied(work):
+                words = self._words(lecture, state, work, keys.recognition)
+                segments = self.cascade.translate(words)
+                write_lecture(lecture.stem, segments, work, self.options.subtitles)
+                for suffix in SUFFIXES:
+                    os.replace(work / f"{lecture.stem}{suffix}", out / f"{lecture.stem}{suffix}")
+                write_text(state / f"{lecture.stem}.done", keys.whole)
+                (state / f"{lecture.stem}.words.jsonl").unlink(missing_ok=True)
         except OSError as e:
             raise disk_error(e, out, lecture.stem) from e
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
         return f"{lecture}: {words[-1].end:.0f} s, {len(words)} words, {len(segments)} sentences"
 
     def _words(self, lecture: Path, state: Path, work: Path, key: str) -> list[TimedWord]:
@@ -106,6 +104,17 @@ class Transcriber:
         rows = [{"text": w.text, "start": w.start, "end": w.end, "score": w.score} for w in words]
         write_jsonl(kept, [{"key": key}, *rows])
         return words
+
+
+@contextlib.contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """A folder for a while, without what a run that was killed left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Keys:

@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
+from lhotse_prep.corpora.detect import import_corpus
 from lhotse_prep.corpora.folder import import_folder
 from lhotse_prep.corpora.parquet import import_parquet
 from lhotse_prep.corpora.source import default_splits, read_source, read_splits
 from lhotse_prep.errors import DataError
-from lhotse_prep.source_config import CheckConfig
-from lhotse_prep.stages import read_jsonl
+from lhotse_prep.executor import SerialExecutor
+from lhotse_prep.source_config import CheckConfig, CorpusConfig
+from lhotse_prep.stages import read_jsonl, write_jsonl
 
 RATE = 16_000
 
@@ -143,6 +145,79 @@ def test_bad_recording_is_left_out_when_asked(tmp_path: Path) -> None:
     assert (row["id"], row["part"], row["check"]) == ("b", "dev", "unreadable")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("train: abc\n", r"splits\.yaml: train must be a list of lectures, such as \[a, b\], got 'abc'"),
+        ("train: [a, [b, c]]\n", "train must be a list of lectures"),
+        ("train: [../a]\n", r"'\.\./a' cannot name a lecture: .*rename its files"),
+        ("train: [/etc/a]\n", "'/etc/a' cannot name a lecture"),
+        ("train: ['a b']\n", "'a b' cannot name a lecture"),
+    ],
+)
+def test_splits_that_are_no_lists_of_plain_names_are_refused(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "splits.yaml").write_text(content)
+    with pytest.raises(DataError, match=said):
+        read_splits(tmp_path / "splits.yaml")
+
+
+def test_lectures_whose_names_look_like_numbers_keep_them(tmp_path: Path) -> None:
+    (tmp_path / "splits.yaml").write_bytes(b"\xef\xbb\xbftrain: [10_1, 011]\r\ndev:\r\ntest: [2021-03-05]\r\n")
+    splits = read_splits(tmp_path / "splits.yaml")
+    assert (splits["train"], splits["dev"], splits["test"]) == (["10_1", "011"], [], ["2021-03-05"])
+
+
+def test_a_name_with_spaces_is_said_before_anything_is_converted(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "in")
+    sf.write(folder / "my lecture.wav", tone(1), RATE)
+    (folder / "my lecture.txt").write_text("我 們")
+    with pytest.raises(DataError, match="'my lecture' cannot name a lecture"):
+        import_folder(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_lectures_that_splits_do_not_list_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_folder(tmp_path / "in")
+    (folder / "splits.yaml").write_text("train: [a]\ntest: [c]\n")
+    import_folder(folder, tmp_path / "out")
+    assert "1 lectures are not in splits.yaml and are left out: b" in caplog.text
+    (folder / "splits.yaml").write_text("train: []\n")
+    with pytest.raises(DataError, match="lists no lecture"):
+        import_folder(folder, tmp_path / "out")
+    with pytest.raises(DataError, match="lists no lecture"):
+        read_source(folder)
+
+
+def test_recording_that_is_a_broken_link_is_no_text_only_lecture(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "in")
+    (folder / "b.wav").unlink()
+    (folder / "b.wav").symlink_to("nowhere.wav")
+    with pytest.raises(DataError, match=r"b\.wav is no file: is it a link to one that is gone"):
+        import_folder(folder, tmp_path / "out")
+
+
+def test_a_recording_is_no_corpus(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "in")
+    with pytest.raises(DataError, match=r"a\.wav is neither a folder of lectures nor a \.parquet table"):
+        import_corpus(folder / "a.wav", tmp_path / "out", CorpusConfig(), CheckConfig(), SerialExecutor())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"part": "tset"}, "line 1: part 'tset' is none of train"), ({"id": "../a"}, "'../a' cannot name")],
+)
+def test_utterances_that_stage_0_would_not_write_are_refused(tmp_path: Path, change: dict, said: str) -> None:
+    row = {"id": "a", "part": "test", "audio": "a.wav", "text": "a", "translation": "", "lecture": None, "number": None}
+    write_jsonl(tmp_path / "utterances.jsonl", [row])
+    assert [x.id for x in read_source(tmp_path)] == ["a"]
+    write_jsonl(tmp_path / "utterances.jsonl", [row | change])
+    with pytest.raises(DataError, match=said):
+        read_source(tmp_path)
+    write_jsonl(tmp_path / "utterances.jsonl", [{"id": "a"}])
+    with pytest.raises(DataError, match=r"utterances\.jsonl, line 1: no utterance as stage 0 writes them"):
+        read_source(tmp_path)
+
+
 def test_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with pytest.raises(DataError, match="holds no lectures"):
@@ -182,6 +257,21 @@ def test_damaged_table_is_named(tmp_path: Path, changes: dict, words: list[str])
     with pytest.raises(DataError) as error:
         import_parquet(table, tmp_path / "out")
     assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("transcription", 3, "column transcription must be text, and is int64"),
+        ("audio", [0.5, 0.25], "column audio must be a path, or {bytes, path}, and is list"),
+        ("audio", {"array": [0.5], "path": "a"}, "column audio must be a path, or {bytes, path}, and is struct"),
+    ],
+)
+def test_table_whose_columns_hold_something_else(tmp_path: Path, column: str, value: object, said: str) -> None:
+    row = {"audio": "a.wav", "transcription": "a", "translation": "b", "file": "a.wav"} | {column: value}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=said):
+        import_parquet(tmp_path / "x.parquet", tmp_path / "out")
 
 
 def test_table_without_a_column_or_not_a_table(tmp_path: Path) -> None:

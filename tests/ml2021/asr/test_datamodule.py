@@ -50,6 +50,18 @@ def train_batches(data: AsrDataModule, epoch: int, first: int = 0) -> list[dict]
     return list(data.load_train(islice(enumerate(data.train_plan(epoch)), first, None), epoch))
 
 
+def test_command_in_a_manifest_is_not_executed(cuts_dir: Path, tmp_path: Path) -> None:
+    sources = [AudioSource("command", [0], f"touch {tmp_path}/ran; cat {cuts_dir}/x.wav")]
+    recording = Recording("x", sources, 16000, 20 * 16000, 20.0)
+    supervision = SupervisionSegment("s", "x", 0.0, 1.0, text="a")
+    cuts = CutSet.from_cuts([MonoCut("x-0", 0.0, 1.0, 0, supervisions=[supervision], recording=recording)])
+    cuts.to_file(tmp_path / "ml2021_cuts_test.jsonl.gz")
+    data = AsrDataModule(tmp_path, AsrDataConfig(on_the_fly_feats=True), seed=1)
+    with pytest.raises(DataError, match="cut x-0: its audio source is of type 'command'"):
+        list(data.eval_batches("test", 10.0))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_each_cut_once_an_epoch_in_an_order_of_its_own(cuts_dir: Path) -> None:
     data = AsrDataModule(cuts_dir, AsrDataConfig(max_duration=3.0, num_buckets=2), seed=1)
     first, again, second = (train_batches(data, epoch) for epoch in (1, 1, 2))

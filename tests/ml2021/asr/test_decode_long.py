@@ -17,7 +17,7 @@ from lhotse_prep.stages import read_jsonl
 from lhotse_prep.tokens import TokenTable, make_lang
 from ml2021.asr import decode_long
 from ml2021.asr.decode_long import Lecture, decode_lectures, score_lectures
-from ml2021.asr.long_form import TimedWord
+from ml2021.asr.long_form import NoSpeechError, TimedWord
 from ml2021.asr.merge_windows import TimedToken
 from ml2021.config import DecodeConfig
 from ml2021.scoring.texts import read_texts
@@ -30,13 +30,15 @@ def table(tmp_path: Path) -> TokenTable:
 
 @pytest.fixture
 def heard(table: TokenTable, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The recordings that were decoded, in order; "broken" fails."""
+    """The recordings that were decoded, in order; "broken" fails, and nothing is said in "quiet"."""
     calls: list[str] = []
 
     def recognise(audio, model, tokens, config):  # type: ignore[no-untyped-def]
         calls.append(audio.stem)
         if audio.stem == "broken":
             raise DataError("broken.wav cannot be read")
+        if audio.stem == "quiet":
+            raise NoSpeechError("quiet.wav: no speech is heard in it")
         ids = table.encode("我 deep")
         return [
             TimedWord("我", 0.5, 1.0, 0.75, (TimedToken(ids[0], 13, 0.75),)),
@@ -60,6 +62,16 @@ def test_files_and_scores(table: TokenTable, heard: list[str], tmp_path: Path) -
     assert rate is not None and (rate.total.errors, rate.total.num_ref) == (1, 5)
     assert (tmp_path / "out" / "recogs-test-x.txt").is_file() and (tmp_path / "out" / "mer-test-x.txt").is_file()
     assert score_lectures([Lecture("w1", Path("w1.wav"))], rows, tmp_path / "o", "test", "x", "g") is None
+
+
+def test_recording_without_speech_has_no_words_and_stops_no_other(
+    table: TokenTable, heard: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lectures = [Lecture("quiet", Path("quiet.wav"), "我"), Lecture("w1", Path("w1.wav"), "我 deep")]
+    rows = decode_lectures(torch.nn.Linear(2, 2), table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
+    assert rows["quiet"] == [] and len(rows["w1"]) == 2 and "quiet.wav: no speech is heard in it" in caplog.text
+    rate = score_lectures(lectures, rows, tmp_path, "test", "x", "greedy_search")
+    assert rate is not None and (rate.total.errors, rate.total.num_ref) == (1, 3)
 
 
 def test_goes_on_where_it_was_stopped(table: TokenTable, heard: list[str], tmp_path: Path) -> None:

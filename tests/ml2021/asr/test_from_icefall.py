@@ -108,7 +108,8 @@ def test_fine_tunes_from_icefalls_own_file_with_new_tokens(icefall, tone_corpus,
 
 def test_tokens_of_another_training_are_refused(icefall, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
     with pytest.raises(DataError, match="epoch-1.pt has 290 tokens.*take both from one training"):
-        take_checkpoint(icefall / "epoch-1.pt", tone_corpus.lang, tmp_path, one_epoch.model, "auto")
+        take_checkpoint(icefall / "epoch-1.pt", tone_corpus.lang, tmp_path / "new", one_epoch.model, "auto")
+    assert not (tmp_path / "new").exists()
 
 
 def test_words_have_the_times_of_their_bytes(taken, tmp_path):  # type: ignore[no-untyped-def]

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from lhotse_prep.errors import DataError
-from ml2021.scoring.bleu import compare_systems, document_bleu, score_translations
+from ml2021.scoring.bleu import compare_systems, document_bleu, main, score_translations
 
 
 def test_perfect_and_hopeless():
@@ -46,6 +46,12 @@ def test_counts_must_agree():
         score_translations(["a"], ["a", "b"])
     with pytest.raises(DataError, match="at least one"):
         score_translations([], [])
+
+
+def test_empty_files_are_no_perfect_translation(tmp_path):
+    (tmp_path / "empty").touch()
+    with pytest.raises(DataError, match="0 hypotheses for 0 references: need as many, and at least one"):
+        main([str(tmp_path / "empty"), str(tmp_path / "empty")])
 
 
 def test_document_bleu_does_not_mind_where_sentences_are_cut():

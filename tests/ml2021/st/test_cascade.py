@@ -81,6 +81,30 @@ def test_lecture_comes_out_as_subtitles_and_scores(cascade: Cascade, tmp_path: P
     assert 0 < scores["bleu_cascade_against_oracle_p"] <= 1
 
 
+def test_lecture_without_speech_has_an_empty_hypothesis_and_stops_no_other(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_files(tmp_path, ["quiet", "x"])
+    monkeypatch.setattr(module, "recognise", lambda audio, *_: [] if audio.stem == "quiet" else WORDS)
+    run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
+    assert "quiet.wav: the recogniser heard no word in it" in caplog.text
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["lectures_without_speech"] == 1
+    assert scores["mer_lecture"]["mer"] == 60.0  # five tokens of five, and one of five, are deleted
+    assert scores["bleu_cascade"] == pytest.approx(100.0)  # x has all references
+    assert read_jsonl(tmp_path / "out" / "quiet.jsonl") == [] and (tmp_path / "out" / "quiet.srt").read_text() == ""
+    assert "quiet:\thyp=[]" in next((tmp_path / "out").glob("recogs-*")).read_text()
+
+
+def test_recogniser_that_hears_nothing_at_all_is_said(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_files(tmp_path)
+    monkeypatch.setattr(module, "recognise", lambda *_: [])
+    with pytest.raises(DataError, match="no speech is heard in any of the 1 test lectures"):
+        run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
+
+
 def test_no_test_lecture_is_said(cascade: Cascade, tmp_path: Path) -> None:
     make_files(tmp_path, [])
     with pytest.raises(DataError, match="test part has no lecture"):

@@ -18,7 +18,7 @@ import torch
 
 from lhotse_prep import stages
 from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.stages import read_jsonl
+from lhotse_prep.stages import held, read_jsonl
 from ml2021.asr.long_form import TimedWord
 from ml2021.config import DecodeConfig
 from ml2021.mt.config import MtModelConfig, TranslateConfig
@@ -117,6 +117,18 @@ def test_no_speech_is_an_error_that_stops_no_other_lecture(heard, options, recor
     with pytest.raises(DataError, match="1 of 2 lectures have no subtitles.*silent.wav: the recogniser heard no word"):
         transcribe.transcribe([record("silent.wav", level=0.0), record("b.wav")], options)
     assert names(options.out) == every_file("b")
+
+
+def test_a_lecture_that_another_run_is_writing_is_left_to_it(heard, options, record):
+    work = options.out / STATE / "a.work"
+    with held(work):
+        work.mkdir()
+        (work / "half").touch()
+        with pytest.raises(DataError, match=rf"a\.work is being written by another run \(process {os.getpid()}\)"):
+            transcribe.transcribe([record("a.wav"), record("b.wav")], options)
+        assert (work / "half").exists() and names(options.out) == every_file("b")
+    transcribe.transcribe([record("a.wav"), record("b.wav")], options)  # what a killed run left is no obstacle
+    assert names(options.out) == every_file("a", "b")
 
 
 def test_several_lectures_at_a_time(heard, options, record, monkeypatch):

@@ -58,6 +58,13 @@ def read_arpa(path: Path) -> ArpaModel:
     """
     if not path.is_file():
         raise DataError(f"no language model {path}; make one with python -m ml2021.asr.lm.train")
+    try:
+        return _read(path)
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path} is not UTF-8 (byte {e.start} of a block); convert it, or make it again") from e
+
+
+def _read(path: Path) -> ArpaModel:
     sizes: list[int] = []
     tables: list[dict[Ngram, tuple[float, float]]] = []
     ended = False

@@ -41,6 +41,11 @@ def load_fusion(config: DecodeConfig, tokens: TokenTable, device: torch.device) 
 def load_lm(lm_dir: Path, tokens: TokenTable, scale: float, device: torch.device) -> Scorer:
     """A language model that ml2021.asr.lm.train left in a folder, or a folder with an ARPA file lm.arpa alone."""
     config_path = lm_dir / "config.json"
+    if not (config_path.is_file() or (lm_dir / "lm.arpa").is_file()):
+        raise DataError(
+            f"no language model in {lm_dir}, and lm_scale is {scale:g}: stage 6 of run.sh trains one, and so does "
+            "python -m ml2021.asr.lm.train; to decode without one give --lm-scale 0 (lm_scale: 0 in decode.yaml)"
+        )
     if not config_path.is_file():
         return NgramScorer(read_arpa(lm_dir / "lm.arpa"), tokens.symbols, scale, device)
     try:

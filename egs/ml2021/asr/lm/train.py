@@ -16,6 +16,7 @@ import torch
 
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.errors import ConfigError, DataError
+from lhotse_prep.manifest_files import UNTRANSLATED
 from lhotse_prep.stages import read_jsonl, run_main, write_json, write_text
 from lhotse_prep.tokens import BLANK, SOS_EOS, TokenTable, lang_hash, load_lang
 from ml2021.asr.datamodule import AsrDataModule
@@ -28,7 +29,6 @@ from ml2021.config import AsrDataConfig
 from ml2021.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-UNTRANSLATED = "untranslated.jsonl"  # of stage 1: text-only lectures that have no translation
 
 
 def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: LmConfig) -> None:
@@ -47,7 +47,7 @@ def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: L
     train = _window_texts(cuts, "train", tokens)
     if texts is not None:
         files = [texts, *(p for p in [texts.with_name(UNTRANSLATED)] if p.is_file())]
-        train += [tokens.encode(row["text"]) for path in files for row in read_jsonl(path)]
+        train += [tokens.encode(text) for path in files for text in _texts(path)]
     train = [t for t in train if t]
     if not train:
         raise DataError(f"no texts to train a language model on: {cuts} has no train windows with text")
@@ -88,6 +88,13 @@ def _train_rnn(
     with torch.no_grad():
         results = [task.compute_loss(model, batch, 0) for batch in task.valid_batches()]
     return math.exp(sum(r.sums["nll"] for r in results) / max(1.0, sum(r.weight for r in results)))
+
+
+def _texts(path: Path) -> list[str]:
+    try:
+        return [str(row["text"]) for row in read_jsonl(path)]
+    except (KeyError, TypeError) as e:
+        raise DataError(f'{path}: each line must be {{"text": ...}}, as in manifests/texts.jsonl ({e!r})') from e
 
 
 def _window_texts(cuts: Path, part: str, tokens: TokenTable) -> list[list[int]]:

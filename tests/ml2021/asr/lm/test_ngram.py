@@ -83,6 +83,14 @@ def test_damaged_file_is_refused(tmp_path: Path, old: str, new: str, said: str) 
         read_arpa(path)
 
 
+def test_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    write_arpa(tmp_path / "lm.arpa", train_ngram([["我", "們"]], ["我", "們"], 2))
+    text = (tmp_path / "lm.arpa").read_text(encoding="utf-8")
+    (tmp_path / "lm.arpa").write_bytes(text.encode("big5"))
+    with pytest.raises(DataError, match=r"lm\.arpa is not UTF-8"):
+        read_arpa(tmp_path / "lm.arpa")
+
+
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_scorer_gives_what_the_model_gives(order: int) -> None:
     model = train_ngram(random_sentences(3), VOCABULARY, order)

@@ -69,3 +69,16 @@ def test_trained_model_scores_its_tokens_and_refuses_others(tone_corpus, other_l
     with pytest.raises(ConfigError, match="lm_dir"):
         load_fusion(replace(decode, lm_dir=None), tokens, CPU)
     assert load_fusion(DecodeConfig(), tokens, CPU) is None
+
+
+def test_texts_of_another_form_are_named(tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "texts.jsonl").write_text('{"txt": "a"}\n')
+    with pytest.raises(DataError, match=r"texts\.jsonl: each line must be"):
+        train_lm(tone_corpus.cuts, tmp_path / "texts.jsonl", tone_corpus.lang, tmp_path / "lm", LmConfig("ngram", 2))
+    assert not (tmp_path / "lm").exists()
+
+
+def test_language_model_that_was_not_trained_yet_is_said_with_the_way_out(other_lang, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    decode = DecodeConfig("modified_beam_search", lm_scale=0.1, lm_dir=str(tmp_path / "lm"))
+    with pytest.raises(DataError, match=r"no language model in .*/lm, and lm_scale is 0\.1: stage 6 .*--lm-scale 0"):
+        load_fusion(decode, load_lang(other_lang), CPU)
