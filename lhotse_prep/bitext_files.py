@@ -10,12 +10,12 @@ from typing import Any
 
 from lhotse_prep.bitext import LectureText, Pair, make_pairs
 from lhotse_prep.bitext_config import BitextConfig
+from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.errors import DataError
 from lhotse_prep.given_times import read_given
 from lhotse_prep.stages import read_jsonl, write_json, write_jsonl
 
 logger = logging.getLogger(__name__)
-PARTS = ("train", "dev", "test")
 GIVEN_SCORE = 10.0  # nats a token over chance, of pairs that need no search: better than any that is found
 
 

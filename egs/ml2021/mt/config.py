@@ -73,12 +73,14 @@ class MtDataConfig:
 
     def __post_init__(self) -> None:
         _require(self.vocab_size >= 50, f"vocab_size must be >= 50, got {self.vocab_size}")
-        _require(self.max_pieces <= MAX_POSITIONS, f"max_pieces must be at most {MAX_POSITIONS}, got {self.max_pieces}")
+        most = MAX_POSITIONS
+        _require(0 < self.max_pieces <= most, f"max_pieces must be in 1..{most}, got {self.max_pieces}")
         _require(self.max_tokens >= self.max_pieces, "max_tokens must be at least max_pieces")
         _require(0 <= self.bpe_dropout < 1, f"bpe_dropout must be in 0..1, got {self.bpe_dropout}")
         _require(0 <= self.label_smoothing < 1, f"label_smoothing must be in 0..1, got {self.label_smoothing}")
         _require(0 <= self.join_probability <= 1, f"join_probability must be in 0..1, got {self.join_probability}")
         _require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
+        _require(self.clean_epochs >= 0, f"clean_epochs must be >= 0, got {self.clean_epochs}")
         _require(self.max_join >= 1, f"max_join must be >= 1, got {self.max_join}")
 
 
@@ -112,4 +114,5 @@ class TranslateConfig:
         _require(self.engine in known, f"engine must be one of {', '.join(known)}, got {self.engine!r}")
         _require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
         _require(self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}")
+        _require(self.max_batch_tokens >= 1, f"max_batch_tokens must be >= 1, got {self.max_batch_tokens}")
         _require(0 < self.max_length < MAX_POSITIONS, f"max_length must be in 1..{MAX_POSITIONS - 1}")
