@@ -19,8 +19,8 @@ import numpy as np
 from lhotse_prep.bitext import LectureText, Pair, make_pairs
 from lhotse_prep.bitext_config import BitextConfig
 from lhotse_prep.bitext_files import read_lectures
-from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.config import load_config
+from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.normalize import normalize_translation
 
 
