@@ -19,7 +19,7 @@ from ml2021.asr.search.modified_beam_search import modified_beam_search
 from ml2021.config import DecodeConfig
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def search(
     model: AsrModel, features: Tensor, feature_lens: Tensor, config: DecodeConfig, fusion: Scorer | None = None
 ) -> list[Hypothesis]:
@@ -33,7 +33,7 @@ def search(
     return search_encoder_out(model, encoder_out, lens, config, fusion)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def search_encoder_out(
     model: AsrModel, encoder_out: Tensor, lens: Tensor, config: DecodeConfig, fusion: Scorer | None = None
 ) -> list[Hypothesis]:
