@@ -45,8 +45,7 @@ def ours(model: AsrModel, tokens: TokenTable) -> System:
     def decode(batch: Sequence[Samples]) -> list[str]:
         features = [torch.from_numpy(fbank(samples, extractor)) for samples in batch]
         padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-        with torch.inference_mode():
-            hypotheses = search(model, padded, torch.tensor([len(x) for x in features]), DecodeConfig())
+        hypotheses = search(model, padded, torch.tensor([len(x) for x in features]), DecodeConfig())
         return [tokens.decode(h.tokens) for h in hypotheses]
 
     return decode
