@@ -87,13 +87,8 @@ def swoosh(x: Tensor, kind: tuple[float, float]) -> Tensor:
     """SwooshL or SwooshR of any shape."""
     offset, constant = kind
     if not (torch.is_grad_enabled() and x.requires_grad):
-        return _swoosh_of_shifted(x - offset, offset, constant)
+        return nn.functional.softplus(x - offset).sub_(x, alpha=0.08).sub_(constant)  # three passes over the memory
     return _SwooshFunction.apply(x, offset, constant)
-
-
-def _swoosh_of_shifted(shifted: Tensor, offset: float, constant: float) -> Tensor:
-    """With x - offset given; few passes over the memory, as they take as long as the function."""
-    return nn.functional.softplus(shifted).add_(shifted, alpha=-0.08).sub_(0.08 * offset + constant)
 
 
 class _SwooshFunction(torch.autograd.Function):
@@ -102,7 +97,7 @@ class _SwooshFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, offset: float, constant: float) -> Tensor:  # type: ignore[override]
         shifted = x - offset
-        y = _swoosh_of_shifted(shifted, offset, constant)
+        y = nn.functional.softplus(shifted).add_(shifted, alpha=-0.08).sub_(0.08 * offset + constant)
         ctx.save_for_backward(shifted.sigmoid_().sub_(0.08))
         return y
 
