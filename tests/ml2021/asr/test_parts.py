@@ -64,11 +64,15 @@ def test_encoder_gives_in_parts_what_it_gives_at_once(mask_padding: bool, monkey
 @pytest.mark.parametrize("num_rows", [1, 7, 512])
 def test_convnext_gives_row_by_row_what_it_gives_at_once(num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zipformer_embed, "DECODED_ROWS", num_rows)
-    convnext = ConvNeXt(16).eval()
+    convnext, sizes = ConvNeXt(16).eval(), []
+    convnext.hidden_balancer.register_forward_hook(lambda _module, _inputs, hidden: sizes.append(hidden.shape[:-1]))
     x = torch.randn(2, 16, 9, 5).contiguous(memory_format=torch.channels_last)
     whole = convnext(x)
     with torch.no_grad():
         torch.testing.assert_close(convnext(x), whole.detach(), atol=1e-6, rtol=1e-5)
+    first, *others = sizes
+    assert first == (2, 9, 5) and sum(rows for (rows,) in others) == 2 * 9 * 5
+    assert max(others) == (min(num_rows * torch.get_num_threads(), 90),)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
