@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Real-time factor of greedy search, ours and sherpa-onnx's, on the same model and windows, one thread each.
+"""Real-time factor of greedy search, ours and sherpa-onnx's, on the same model and windows, as many threads each.
 
 PYTHONPATH=.:egs OMP_NUM_THREADS=1 python benchmarks/decode_speed.py --exp-dir exp/mini/asr \
     --cuts data/mini/cuts/ml2021_cuts_test.jsonl.gz
 
-Both begin with samples in memory and end with text: features, encoder and search are in the time, loading is not. Each
-runs in turn, --rounds times; the fastest round counts, as the one that was least disturbed.
+Both begin with samples in memory and end with text: features, encoder and search are in the time, loading is not. In
+each round every system decodes in batches of every size in turn. Of processor and wall seconds the least of all rounds
+count, as those that were least disturbed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,24 +45,32 @@ def ours(model: AsrModel, tokens: TokenTable) -> System:
     def decode(batch: Sequence[Samples]) -> list[str]:
         features = [torch.from_numpy(fbank(samples, extractor)) for samples in batch]
         padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-        with torch.inference_mode():
-            hypotheses = search(model, padded, torch.tensor([len(x) for x in features]), DecodeConfig())
+        hypotheses = search(model, padded, torch.tensor([len(x) for x in features]), DecodeConfig())
         return [tokens.decode(h.tokens) for h in hypotheses]
 
     return decode
 
 
-def sherpa(model_dir: Path, int8: bool) -> System:
+def sherpa(model_dir: Path, int8: bool, num_threads: int) -> System:
     """sherpa-onnx's, of exported files."""
-    recognizer = open_recognizer(model_dir, SherpaConfig(int8=int8, num_threads=1))
+    recognizer = open_recognizer(model_dir, SherpaConfig(int8=int8, num_threads=num_threads))
     return lambda batch: decode_batch(recognizer, batch)
 
 
-def seconds_of(system: System, batches: Sequence[Sequence[Samples]]) -> tuple[float, float, list[str]]:
-    """(wall seconds, processor seconds, texts) of all batches."""
-    wall, processor = time.perf_counter(), time.process_time()
-    texts = [text for batch in batches for text in system(batch)]
-    return time.perf_counter() - wall, time.process_time() - processor, texts
+@dataclass
+class Measured:
+    """The least of all rounds, and what was heard."""
+
+    wall: float = float("inf")  # seconds
+    processor: float = float("inf")  # seconds, of all threads
+    texts: Sequence[str] = ()
+
+    def run(self, system: System, batches: Sequence[Sequence[Samples]]) -> None:
+        """One round more."""
+        wall, processor = time.perf_counter(), time.process_time()
+        self.texts = [text for batch in batches for text in system(batch)]
+        self.wall = min(self.wall, time.perf_counter() - wall)
+        self.processor = min(self.processor, time.process_time() - processor)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -69,34 +79,36 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--exp-dir", type=Path, required=True)
     parser.add_argument("--cuts", type=Path, required=True)
     parser.add_argument("--num-cuts", type=int, default=40, help="[%(default)s]")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8], help="windows a batch [%(default)s]")
-    parser.add_argument("--rounds", type=int, default=3, help="[%(default)s]")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 20], help="windows a batch [%(default)s]")
+    parser.add_argument("--num-threads", type=int, default=1, help="of each system [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
     args = parser.parse_args(argv)
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.num_threads)
     model, tokens, _ = load_model(args.exp_dir)
     windows = sorted((c.load_audio()[0] for c in CutSet.from_file(args.cuts).subset(first=args.num_cuts)), key=len)
     duration = sum(map(len, windows)) / SAMPLE_RATE
-    print(f"{len(windows)} windows, {duration:.0f} s, {num_parameters(model)} parameters, one thread")
+    size_of_all = f"{len(windows)} windows, {duration:.0f} s, {num_parameters(model)} parameters"
+    print(f"{size_of_all}, threads: {args.num_threads}")
     with tempfile.TemporaryDirectory() as work:
         export_onnx(model, tokens, Path(work))
         systems = {
             "ours": ours(model, tokens),
-            "sherpa-onnx float32": sherpa(Path(work), int8=False),
-            "sherpa-onnx int8": sherpa(Path(work), int8=True),
+            "sherpa-onnx float32": sherpa(Path(work), False, args.num_threads),
+            "sherpa-onnx int8": sherpa(Path(work), True, args.num_threads),
         }
-        for size in args.batch_sizes:
-            batches = [windows[i : i + size] for i in range(0, len(windows), size)]
-            best: dict[str, tuple[float, float, list[str]]] = {}
-            for _ in range(args.rounds):
-                for name, system in systems.items():
-                    best[name] = min(best.get(name, (float("inf"), 0.0, [])), seconds_of(system, batches))
-            for name, (wall, processor, texts) in best.items():
-                same = sum(a.split() == b.split() for a, b in zip(map(_spaced, texts), map(_spaced, best["ours"][2])))
-                print(
-                    f"batch {size}: {name}: RTF {wall / duration:.5f}, processor {processor / duration:.5f}, "
-                    f"{same} of {len(windows)} texts as ours"
-                )
-    print(f"load average {os.getloadavg()[0]:.1f}")
+        measured = {(size, name): Measured() for size in args.batch_sizes for name in systems}
+        for _ in range(args.rounds):
+            for (size, name), m in measured.items():
+                m.run(systems[name], [windows[i : i + size] for i in range(0, len(windows), size)])
+    for (size, name), m in measured.items():
+        same = sum(_spaced(a) == _spaced(b) for a, b in zip(m.texts, measured[size, "ours"].texts))
+        print(
+            f"batch {size}: {name}: RTF {m.wall / duration:.5f}, processor {m.processor / duration:.5f}, "
+            f"{same} of {len(windows)} texts as ours"
+        )
+    best = {name: min(args.batch_sizes, key=lambda size: measured[size, name].processor) for name in systems}
+    figures = (f"{name} {measured[size, name].processor / duration:.5f} (batch {size})" for name, size in best.items())
+    print(f"best, processor: {', '.join(figures)}; load average {os.getloadavg()[0]:.1f}")
 
 
 def _spaced(text: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ml2021.asr.decoder import Decoder
 from ml2021.asr.joiner import Joiner
+from ml2021.asr.parts import only_decodes, parts_by_length
 from ml2021.asr.rnnt_loss import rnnt_functions
 from ml2021.asr.scaling import scaled_linear
 from ml2021.asr.schedule import Schedule
@@ -24,6 +25,7 @@ NUM_FEATURES = 80
 BLANK_ID = 0
 MIN_FRAMES = 9  # input frames that give one encoder frame; shorter utterances are lengthened with silence
 SILENCE = -15.9  # log-mel of no sound
+DECODED_FRAMES = 2000  # input frames, with padding, that are encoded at a time on a CPU
 CTC_DROPOUT = 0.1
 EMBED_DROPOUT = Schedule(((0.0, 0.3), (20000.0, 0.1)))
 
@@ -52,12 +54,30 @@ class EncoderModel(nn.Module):
 
     def forward_encoder(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
         """(N, T, F), (N,) -> encoder_out (N, T', D), encoder_out_lens (N,), each at least 1."""
-        mask_padding = self.encoder_config.mask_padding
-        if mask_padding:
+        if self.encoder_config.mask_padding:
             features = features.masked_fill(~frame_mask(feature_lens, features.shape[1])[..., None], SILENCE)
         features = nn.functional.pad(features, (0, 0, 0, MIN_FRAMES - 1), value=SILENCE)
         num_frames = feature_lens.clamp(min=MIN_FRAMES)
-        embedded, lens = self.encoder_embed(features[:, : num_frames.max()], num_frames, mask_padding)
+        features = features[:, : num_frames.max()]
+        if not self.training and only_decodes(features):
+            return self._encode_in_parts(features, num_frames)
+        return self._encode(features, num_frames)
+
+    def _encode_in_parts(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
+        """As _encode. The outputs are the same: padding is left out of a part only where it is masked."""
+        outputs, out_lens, rows = list[Tensor](), list[Tensor](), list[int]()
+        for part in parts_by_length(feature_lens.tolist(), DECODED_FRAMES):
+            lens = feature_lens[part]
+            width = int(lens.max()) if self.encoder_config.mask_padding else features.shape[1]
+            part_out, part_lens = self._encode(features[part, :width], lens)
+            outputs += part_out.unbind()
+            out_lens.append(part_lens)
+            rows += part
+        order = torch.tensor(rows).argsort()
+        return nn.utils.rnn.pad_sequence(outputs, batch_first=True)[order], torch.cat(out_lens)[order]
+
+    def _encode(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
+        embedded, lens = self.encoder_embed(features, feature_lens, self.encoder_config.mask_padding)
         return self.encoder(embedded, lens)
 
     def ctc_log_probs(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:

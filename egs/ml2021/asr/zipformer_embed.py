@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ml2021.asr.depthwise import depthwise_2d
+from ml2021.asr.parts import only_decodes
 from ml2021.asr.regularisers import Balancer, Whiten
 from ml2021.asr.scaling import SWOOSH_L, SWOOSH_R, BiasNorm, ScaleGrad, Swoosh, drop_utterances, shared_dropout, swoosh
 from ml2021.asr.schedule import FloatLike, Schedule, ScheduledModule
 from ml2021.asr.subsampling import frame_mask
 
 RIGHT_CONTEXT = 3  # embedding frames that ConvNeXt sees to the right (and to the left)
+DECODED_ROWS = 512  # that ConvNeXt widens at a time on each core of a CPU: with 384 channels they stay in its cache
 
 
 def embedded_lens(feature_lens: Tensor) -> Tensor:
@@ -63,8 +65,16 @@ class ConvNeXt(ScheduledModule):
 
     def _pointwise(self, x: Tensor) -> Tensor:
         """(N, C, T', F) -> rows (N, T', F, C). Convolutions of size 1 are matrix products where channels come last."""
+        rows = x.permute(0, 2, 3, 1)
+        if not only_decodes(x):
+            return self._widen_and_narrow(rows)
+        parts = rows.flatten(0, 2).split(DECODED_ROWS * torch.get_num_threads())
+        return torch.cat([self._widen_and_narrow(part) for part in parts]).view(rows.shape)
+
+    def _widen_and_narrow(self, rows: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
         wide, narrow = self.pointwise_conv1, self.pointwise_conv2
-        rows = nn.functional.linear(x.permute(0, 2, 3, 1), wide.weight.flatten(1), wide.bias)
+        rows = nn.functional.linear(rows, wide.weight.flatten(1), wide.bias)
         rows = swoosh(self.hidden_balancer(rows), SWOOSH_L)
         return nn.functional.linear(rows, narrow.weight.flatten(1), narrow.bias)
 

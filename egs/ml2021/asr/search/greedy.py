@@ -12,6 +12,8 @@ from ml2021.asr.model import BLANK_ID, AsrModel
 from ml2021.asr.search.context import project, start_context
 from ml2021.asr.search.hypothesis import Hypothesis
 
+LOOK_AHEAD = 8  # frames of all utterances together that are joined with one context, most of them blank
+
 
 @torch.no_grad()
 def greedy_search(
@@ -31,19 +33,26 @@ def greedy_search(
     context = start_context(model, num_utterances, encoder_out.device)
     lm = project(model, context)
     emitted: list[list[tuple[int, int, float]]] = [[] for _ in range(num_utterances)]
-    for t in range(num_frames):
-        logits = model.joiner(am[:, t], lm)  # (N, V)
-        logits[:, BLANK_ID] -= blank_penalty
-        best = logits.argmax(dim=1)
-        new = (best != BLANK_ID) & (t < encoder_out_lens)
-        if not bool(new.any()):
+    frames = torch.arange(num_frames, device=encoder_out.device)
+    step, t = max(1, LOOK_AHEAD // num_utterances), 0
+    while t < num_frames:
+        logits = model.joiner(am[:, t : t + step], lm[:, None])  # (N, step, V), true up to the next token
+        logits[..., BLANK_ID] -= blank_penalty
+        best = logits.argmax(dim=2)
+        new = (best != BLANK_ID) & (frames[t : t + step] < encoder_out_lens[:, None])
+        is_new = new.any(dim=0).tolist()
+        if True not in is_new:
+            t += step
             continue
+        ahead = is_new.index(True)
+        logits, best, new = logits[:, ahead], best[:, ahead], new[:, ahead]
         probs = logits.softmax(dim=1).gather(1, best[:, None]).squeeze(1)
         for n in new.nonzero().squeeze(1).tolist():
-            emitted[n].append((int(best[n]), t, float(probs[n])))
+            emitted[n].append((int(best[n]), t + ahead, float(probs[n])))
         moved = torch.cat([context[:, 1:], best[:, None]], dim=1)
         context = torch.where(new[:, None], moved, context)
         lm = project(model, context)
+        t += ahead + 1
     return [
         Hypothesis(tuple(x[0] for x in e), tuple(x[1] for x in e), tuple(round(x[2], 4) for x in e)) for e in emitted
     ]

@@ -29,10 +29,12 @@ def search(
       fusion: the language model and hotwords of the configuration, from ml2021.asr.lm.load.load_fusion.
     """
     device = next(model.parameters()).device
-    encoder_out, lens = model.forward_encoder(features.to(device), feature_lens.to(device))
+    with torch.inference_mode():  # a tenth faster than no_grad alone
+        encoder_out, lens = model.forward_encoder(features.to(device), feature_lens.to(device))
     return search_encoder_out(model, encoder_out, lens, config, fusion)
 
 
+@torch.inference_mode(False)  # k2 wants to count the versions of its tensors
 @torch.no_grad()
 def search_encoder_out(
     model: AsrModel, encoder_out: Tensor, lens: Tensor, config: DecodeConfig, fusion: Scorer | None = None

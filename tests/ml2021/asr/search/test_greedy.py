@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ml2021.asr.model import AsrModel
-from ml2021.asr.search.greedy import greedy_search
+from ml2021.asr.search import greedy
 from ml2021.config import TransducerConfig, ZipformerConfig
 
 SMALL = ZipformerConfig(
@@ -32,16 +32,21 @@ def one_by_one(model: AsrModel, encoder_out: torch.Tensor, blank_penalty: float)
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("blank_penalty", [0.0, 0.5])
+@pytest.mark.parametrize("look_ahead", [1, 8, 100])
 @torch.no_grad()
-def test_batch_equals_one_by_one(seed: int, blank_penalty: float) -> None:
+def test_batch_equals_one_by_one(
+    seed: int, blank_penalty: float, look_ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(greedy, "LOOK_AHEAD", look_ahead)
     torch.manual_seed(seed)
     model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16), vocab_size=7).eval()
     for p in model.joiner.parameters():
         p.mul_(3)  # far enough from uniform that tokens depend on the history
     encoder_out, lens = torch.randn(4, 30, 32), torch.tensor([30, 1, 17, 0])
-    found = greedy_search(model, encoder_out, lens, blank_penalty)
+    found = greedy.greedy_search(model, encoder_out, lens, blank_penalty)
+    found += greedy.greedy_search(model, encoder_out[:1], lens[:1], blank_penalty)
     assert any(len(h.tokens) > 3 for h in found)
-    for hypothesis, x, n in zip(found, encoder_out, lens.tolist()):
-        tokens, frames = one_by_one(model, x[:n], blank_penalty)
+    for hypothesis, i in zip(found, [0, 1, 2, 3, 0], strict=True):
+        tokens, frames = one_by_one(model, encoder_out[i, : lens[i]], blank_penalty)
         assert (list(hypothesis.tokens), list(hypothesis.frames)) == (tokens, frames)
         assert all(0 < s <= 1 for s in hypothesis.scores)

@@ -1,0 +1,35 @@
+"""Every search through the one interface."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ml2021.asr.model import AsrModel
+from ml2021.asr.search.methods import search
+from ml2021.config import DECODING_METHODS, DecodeConfig, TransducerConfig, ZipformerConfig
+
+SMALL = ZipformerConfig(
+    num_encoder_layers=(1, 1), downsampling_factor=(1, 2), encoder_dim=(24, 32), encoder_unmasked_dim=(16,),
+    feedforward_dim=(32,), num_heads=(2,), query_head_dim=(8,), cnn_module_kernel=(7,),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(m, marks=[pytest.mark.needs_k2] if m.startswith("fast_beam") else [])
+        for m in DECODING_METHODS
+        if not m.endswith("LG")
+    ],
+)
+def test_callers_may_be_in_inference_mode_or_want_gradients(method: str) -> None:
+    torch.manual_seed(0)
+    model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16, rnnt_type="regular"), vocab_size=7).eval()
+    features, lens = 4 * torch.randn(2, 150, 80) - 8, torch.tensor([150, 90])
+    found = search(model, features, lens, DecodeConfig(method))
+    with torch.inference_mode():
+        again = search(model, features, lens, DecodeConfig(method))
+    assert len(found) == 2 and any(h.tokens for h in found)
+    if method != "fast_beam_search_nbest":  # which draws paths
+        assert again == found
