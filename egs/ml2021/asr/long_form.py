@@ -34,7 +34,7 @@ from ml2021.config import DecodeConfig, LongFormConfig
 _BLOCK = 30 * SAMPLE_RATE  # samples read at a time to look for speech
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a lecture has many
 class TimedWord:
     """A unit of normalised text with its time in seconds and the tokens that it was made of."""
 
