@@ -68,7 +68,7 @@ def _configs(args: argparse.Namespace) -> list[DecodeConfig]:
     """Each method, with each beam where it has one, and with the language model where it takes one."""
     configs = []
     for method in args.method:
-        has_beam = method in FUSION_METHODS or method == "beam_search"
+        has_beam = method in FUSION_METHODS
         for beam_size in args.beam_size if has_beam else args.beam_size[:1]:
             plain = DecodeConfig(method, args.max_duration, beam_size=beam_size)
             configs.append(plain)

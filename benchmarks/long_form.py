@@ -4,8 +4,9 @@
 PYTHONPATH=.:egs OMP_NUM_THREADS=1 python benchmarks/long_form.py --exp-dir exp/mini/asr --data data/mini
 
 Each length is decoded in a process of its own, whose peak memory is that of all its life, libraries and model included.
-The sentences are those of data/mini/truth, each cut at its true times with --margin seconds around it, or up to the
-middle of the pause where that is shorter.
+Its words are scored lecture by lecture, told apart by their times. The sentences are those of data/mini/truth, each cut
+at its true times with --margin seconds around it, or up to the middle of the pause where that is shorter; those of a
+lecture that comes again and again are decoded once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,71 +30,112 @@ import torch
 
 from lhotse_prep.config import load_config
 from lhotse_prep.features import SAMPLE_RATE, fbank
+from ml2021.asr.lm.load import load_fusion
 from ml2021.asr.load import load_model
 from ml2021.asr.long_form import recognise
 from ml2021.asr.search.methods import search
-from ml2021.config import DecodeConfig
+from ml2021.config import DecodeConfig, with_lm_dir
 from ml2021.scoring.error_rate import ErrorRate, score
 
 PAUSE = 0.5  # seconds of nothing between two lectures
 
 
-def write_lecture(data: Path, minutes: float, path: Path) -> list[tuple[str, int, int, str]]:
+@dataclass(frozen=True)
+class Sentence:
+    """Begin and end in samples of its lecture, and its text."""
+
+    begin: int
+    end: int
+    text: str
+
+
+def lectures_of(data: Path) -> list[Path]:
+    """The corpus's lectures whose true sentences are known."""
+    return sorted(p for p in (data / "source").glob("*.wav") if (data / "truth" / f"{p.stem}.json").is_file())
+
+
+def sentences_of(data: Path, path: Path) -> list[Sentence]:
+    """The true sentences of a lecture in order."""
+    rows = json.loads((data / "truth" / f"{path.stem}.json").read_text(encoding="utf-8"))
+    return [Sentence(int(b * SAMPLE_RATE), int(e * SAMPLE_RATE), text) for b, e, text in rows if text]
+
+
+def write_lecture(lectures: Sequence[Path], minutes: float, path: Path) -> list[int]:
     """Concatenate lectures, again and again in turn, up to about so many minutes.
 
     Returns:
-      (id, begin and end in samples, text) of the true sentences, in order.
+      Where each turn begins, in samples.
     """
-    lectures = sorted(p for p in (data / "source").glob("*.wav") if (data / "truth" / f"{p.stem}.json").is_file())
-    sentences: list[tuple[str, int, int, str]] = []
-    offset = turn = 0
+    begins: list[int] = []
+    offset = 0
     with sf.SoundFile(str(path), "w", SAMPLE_RATE, 1, "PCM_16") as out:
         while offset < minutes * 60 * SAMPLE_RATE:
-            source = lectures[turn % len(lectures)]
-            samples = sf.read(str(source), dtype="int16")[0]
-            for begin, end, text in json.loads((data / "truth" / f"{source.stem}.json").read_text(encoding="utf-8")):
-                span = (int(offset + t * SAMPLE_RATE) for t in (begin, end))
-                if text:
-                    sentences.append((f"long-{len(sentences):05d}", *span, text))
+            samples = sf.read(str(lectures[len(begins) % len(lectures)]), dtype="int16")[0]
             out.write(samples)
             out.write(np.zeros(int(PAUSE * SAMPLE_RATE), dtype=np.int16))
+            begins.append(offset)
             offset += len(samples) + int(PAUSE * SAMPLE_RATE)
-            turn += 1
-    return sentences
+    return begins
+
+
+def decode_config(exp_dir: Path, conf: Path) -> DecodeConfig:
+    """decode.yaml, with the language model that it asks for."""
+    return with_lm_dir(load_config(conf / "decode.yaml", "decode", DecodeConfig), exp_dir.parent)
 
 
 def decode_whole(exp_dir: Path, conf: Path, audio: Path) -> None:
-    """In a process of its own: print the text, seconds, and megabytes as JSON."""
+    """In a process of its own: print the words with their begin, seconds, and megabytes as JSON."""
     model, tokens, _ = load_model(exp_dir)
-    config = load_config(conf / "decode.yaml", "decode", DecodeConfig)
     started = time.perf_counter()
-    words = recognise(audio, model, tokens, config)
+    words = recognise(audio, model, tokens, decode_config(exp_dir, conf))
     seconds = time.perf_counter() - started
-    text = " ".join(w.text for w in words)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"text": text, "seconds": seconds, "peak_mb": peak}))
+    print(json.dumps({"words": [(w.text, w.start) for w in words], "seconds": seconds, "peak_mb": peak}))
 
 
-def decode_sentences(exp_dir: Path, conf: Path, audio: Path, sentences: Sequence, margin: float) -> dict[str, str]:
-    """Hypotheses of the true sentences, cut at their true times, by id."""
+def decode_sentences(
+    exp_dir: Path, conf: Path, lecture: Path, sentences: Sequence[Sentence], margin: float
+) -> list[str]:
+    """Hypotheses of a lecture's true sentences, cut at their true times."""
     model, tokens, _ = load_model(exp_dir)
-    config = load_config(conf / "decode.yaml", "decode", DecodeConfig)
-    texts: dict[str, str] = {}
+    config = decode_config(exp_dir, conf)
+    fusion = load_fusion(config, tokens, torch.device("cpu"))
     pad = int(margin * SAMPLE_RATE)
-    with sf.SoundFile(str(audio)) as f:
-        for first in range(0, len(sentences), 24):
-            batch = sentences[first : first + 24]
-            features = []
-            for k, (_, begin, end, _) in enumerate(batch, first):
-                left = (sentences[k - 1][2] + begin) // 2 if k else 0
-                right = (end + sentences[k + 1][1]) // 2 if k + 1 < len(sentences) else f.frames
-                begin, end = max(begin - pad, left), min(end + pad, right)
-                f.seek(begin)
-                features.append(torch.from_numpy(fbank(f.read(end - begin, dtype="float32"))))
-            padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-            hypotheses = search(model, padded, torch.tensor([len(x) for x in features]), config)
-            texts |= {row[0]: tokens.decode(h.tokens) for row, h in zip(batch, hypotheses)}
+    samples = sf.read(str(lecture), dtype="float32")[0]
+    texts: list[str] = []
+    for first in range(0, len(sentences), 24):
+        features = []
+        for k in range(first, min(first + 24, len(sentences))):
+            begin, end = sentences[k].begin, sentences[k].end
+            left = (sentences[k - 1].end + begin) // 2 if k else 0
+            right = (end + sentences[k + 1].begin) // 2 if k + 1 < len(sentences) else len(samples)
+            features.append(torch.from_numpy(fbank(samples[max(begin - pad, left) : min(end + pad, right)])))
+        padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
+        hypotheses = search(model, padded, torch.tensor([len(x) for x in features]), config, fusion)
+        texts += [tokens.decode(h.tokens) for h in hypotheses]
     return texts
+
+
+def scores(
+    turns: Sequence[int], sentences: Sequence[Sequence[Sentence]], cut: Sequence[Sequence[str]], found: dict
+) -> tuple[ErrorRate, ErrorRate]:
+    """The error rates of the whole, turn by turn, and of the true sentences as often as they were heard.
+
+    Args:
+      turns: the beginnings of the turns, samples; of the lectures in turn.
+      sentences, cut: of each lecture, and what was heard in each sentence by itself.
+      found: what decode_whole printed.
+    """
+    starts = np.array([start for _, start in found["words"]]) * SAMPLE_RATE
+    bounds = np.searchsorted(starts, [*(t - PAUSE * SAMPLE_RATE / 2 for t in turns), np.inf]).tolist()
+    whole, true = [], []
+    for turn, (a, b) in enumerate(pairwise(bounds)):
+        lecture = turn % len(sentences)
+        whole.append((f"turn{turn}", " ".join(s.text for s in sentences[lecture]),
+                      " ".join(word for word, _ in found["words"][a:b])))  # fmt: skip
+        rows = zip(sentences[lecture], cut[lecture], strict=True)
+        true += [(f"turn{turn}-{k}", sentence.text, text) for k, (sentence, text) in enumerate(rows)]
+    return score(whole), score(true)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -107,15 +151,15 @@ def main(argv: Sequence[str]) -> None:
     if args.decode_whole:
         decode_whole(args.exp_dir, args.conf, args.decode_whole)
         return
+    lectures = lectures_of(args.data)
+    sentences = [sentences_of(args.data, path) for path in lectures]
+    cut = [decode_sentences(args.exp_dir, args.conf, *each, args.margin) for each in zip(lectures, sentences)]
     with tempfile.TemporaryDirectory() as work:
         for minutes in args.minutes:
             audio = Path(work) / f"long{minutes:g}.wav"
-            sentences = write_lecture(args.data, minutes, audio)
+            turns = write_lecture(lectures, minutes, audio)
             found = _in_own_process(args, audio)
-            cut = decode_sentences(args.exp_dir, args.conf, audio, sentences, args.margin)
-            whole = score([("long", " ".join(s[3] for s in sentences), found["text"])])
-            true = score((s[0], s[3], cut[s[0]]) for s in sentences)
-            _print_row(sf.info(str(audio)).duration, found, whole, true)
+            _print_row(sf.info(str(audio)).duration, found, *scores(turns, sentences, cut, found))
             audio.unlink()
     print(f"load average {os.getloadavg()[0]:.1f}, {torch.get_num_threads()} threads")
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lhotse_prep.config import load_config, to_mapping
 from lhotse_prep.errors import ConfigError
 from lhotse_prep.stages import Input, Stage, read_done, run_main, stage_parser
@@ -23,10 +25,15 @@ def main(argv: list[str]) -> None:
                 f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, the "
                 "recogniser must not begin as it: set init_encoder_from_aligner: false, or train_parts: [train]"
             )
-        if config.model.encoder != aligner_config.encoder:
+        own, encoder = aligner_config.encoder, config.model.encoder
+        layout = replace(
+            encoder, causal=own.causal, chunk_size=own.chunk_size, left_context_frames=own.left_context_frames
+        )
+        if layout != own or (own.causal and not encoder.causal):
             raise ConfigError(
                 f"{args.conf}/asr.yaml: init_encoder_from_aligner needs asr.model.encoder to have the values of "
-                "aligner.encoder; give them the same layout, or set init_encoder_from_aligner: false"
+                "aligner.encoder, but that it may be causal; give them the same layout, or set "
+                "init_encoder_from_aligner: false"
             )
         aligner = args.data / "aligned" / "aligner" / "pretrained.pt"
         if read_done(args.data / "aligned") is not None and not aligner.is_file():

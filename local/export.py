@@ -48,12 +48,14 @@ def _export_recogniser(exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path) 
 
     model, tokens, _ = load_model(exp_dir)
     export_onnx(model, tokens, out_dir)
-    if can_stream(model):
-        export_streaming(model, tokens, out_dir / "streaming")
     write_pretrained(model, out_dir)
     recogs = min(stage_files(decoded, "recogs-test-*.txt"), default=decoded / "recogs-test.txt")
     refs, hyps = read_texts(recogs, "ref"), read_texts(recogs, "hyp")
-    checked = compare_with_ours(model, tokens, out_dir, cuts / "ml2021_cuts_test.jsonl.gz", refs, NUM_CUTS)
+    test = cuts / "ml2021_cuts_test.jsonl.gz"
+    checked = compare_with_ours(model, tokens, out_dir, test, refs, NUM_CUTS)
+    if can_stream(model):
+        export_streaming(model, tokens, out_dir / "streaming")
+        checked |= compare_with_ours(model, tokens, out_dir / "streaming", test, refs, NUM_CUTS, streaming=True)
     mer = score((i, ref, hyps[i]) for i, ref in refs.items()).percents()
     write_text(out_dir / "README.md", model_card(model, tokens, out_dir, decoded.name, mer, checked))
     return checked

@@ -316,7 +316,7 @@ DECODING_METHODS = (
     "ctc_greedy_search",
     "ctc_prefix_beam_search",
 )
-FUSION_METHODS = ("modified_beam_search", "ctc_prefix_beam_search")  # take a language model and hotwords
+FUSION_METHODS = ("modified_beam_search", "beam_search", "ctc_prefix_beam_search")  # take a language model and hotwords
 
 
 @dataclass(frozen=True)

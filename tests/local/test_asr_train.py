@@ -1,4 +1,4 @@
-"""Stage 5 refuses an encoder that has heard dev or test."""
+"""Stage 5 refuses an encoder that has heard dev or test, and one that does not fit."""
 
 from __future__ import annotations
 
@@ -7,22 +7,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_encoder_that_heard_test_is_refused(project: Path, tmp_path: Path) -> None:
+
+def refusal(project: Path, tmp_path: Path, old: str, new: str) -> str:
+    """What stage 5 says to the smoke corpus's configuration with a change; there is no data."""
     conf = tmp_path / "conf"
     shutil.copytree(project / "conf" / "smoke", conf)
     asr = (conf / "asr.yaml").read_text()
-    (conf / "asr.yaml").write_text(asr.replace("aligner:\n", "aligner:\n  train_parts: [train, test]\n"))
-    command = [
-        sys.executable,
-        "local/asr_train.py",
-        "--conf",
-        str(conf),
-        "--data",
-        str(tmp_path),
-        "--exp",
-        str(tmp_path),
-    ]
+    assert old in asr
+    (conf / "asr.yaml").write_text(asr.replace(old, new))
+    command = [sys.executable, "local/asr_train.py", "--conf", str(conf)]
+    command += ["--data", str(tmp_path), "--exp", str(tmp_path)]
     result = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "init_encoder_from_aligner: false" in result.stderr
+    return result.stderr
+
+
+def test_encoder_that_heard_test_is_refused(project: Path, tmp_path: Path) -> None:
+    said = refusal(project, tmp_path, "aligner:\n", "aligner:\n  train_parts: [train, test]\n")
+    assert "init_encoder_from_aligner: false" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("causal: true", "stage 2 makes it"),  # the next thing that is missing
+        ("num_heads: [4]", "give them the same layout"),
+    ],
+)
+def test_encoder_may_be_causal_but_not_of_another_layout(project: Path, tmp_path: Path, change: str, said: str) -> None:
+    assert said in refusal(project, tmp_path, "encoder: *encoder", f"encoder: {{<<: *encoder, {change}}}")

@@ -4,6 +4,7 @@
     python -m ml2021.asr.decode --long --exp-dir exp/mini/asr --audio my_lecture.wav
 
 A lecture's NAME.jsonl appears once it is decoded; run again, only the lectures that are missing are decoded.
+settings.json tells of which model and settings they are, and the hash of each.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from ml2021.scoring.error_rate import ErrorRate, write_icefall_files
 
 logger = logging.getLogger(__name__)
 Row = Mapping[str, Any]
+SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -75,17 +77,18 @@ def decode_lectures(
     Returns:
       The rows of each lecture's file: word, start, end (seconds), confidence, tokens [[symbol, seconds, confidence]].
     Raises:
-      DataError: two lectures of one name, or out_dir has lectures of another model or other settings.
+      DataError: two lectures of one name, or out_dir has lectures of another model or other settings, or damaged files.
     """
     names = [x.id for x in lectures]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise DataError(f"lecture {twice[0]} is there twice: recordings need different file names")
-    _check_settings(out_dir, model, config)
+    settings = _settings(model, config)
+    decoded = _decoded(out_dir, settings, names)
     rows: dict[str, list[Row]] = {}
     for lecture in tqdm(lectures, desc="lectures", disable=not sys.stderr.isatty() or len(lectures) < 2):
         path = out_dir / f"{lecture.id}.jsonl"
-        if not path.is_file():
+        if lecture.id not in decoded:
             started = time.time()
             try:
                 words = recognise(lecture.audio, model, tokens, config)
@@ -93,6 +96,8 @@ def decode_lectures(
                 logger.warning("%s; it has no words", e)
                 words = []
             write_jsonl(path, [_row(word, tokens) for word in words])
+            decoded[lecture.id] = _digest(path)
+            write_json(out_dir / SETTINGS, settings | {"lectures": decoded})
             logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
         rows[lecture.id] = list(read_jsonl(path))
     write_text(out_dir / "lectures.ctm", "".join(_ctm_line(i, row) for i in sorted(rows) for row in rows[i]))
@@ -122,22 +127,47 @@ def _ctm_line(lecture: str, row: Row) -> str:
     return f"{lecture} 1 {row['start']:.3f} {duration:.3f} {row['word']} {row['confidence']:.4f}\n"
 
 
-def _check_settings(out_dir: Path, model: AsrModel, config: DecodeConfig) -> None:
-    """Lectures of two models or settings must not mix in a folder."""
+def _settings(model: AsrModel, config: DecodeConfig) -> dict[str, Any]:
+    """What the words of a lecture depend on, beside its recording."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
     named = [config.hotwords_file] if config.hotwords_file is not None else []
     named += sorted(map(str, Path(config.lm_dir).glob("*.*"))) if config.lm_dir is not None else []
-    fusion = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in named if Path(name).is_file()}
-    settings = {"fusion": fusion, "weights": digest.hexdigest(), "decode": json.loads(json.dumps(to_mapping(config)))}
-    path = out_dir / "settings.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != settings:
+    fusion = {name: _digest(Path(name)) for name in named if Path(name).is_file()}
+    return {"fusion": fusion, "weights": digest.hexdigest(), "decode": json.loads(json.dumps(to_mapping(config)))}
+
+
+def _decoded(out_dir: Path, settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    """{lecture: hash of its file} of what a run before this one left in out_dir; a lecture whose file is gone is not
+    among them, nor one that was killed before its hash was written."""
+    path = out_dir / SETTINGS
+    if not path.is_file():
+        return {}
+    try:
+        kept = json.loads(path.read_bytes())
+        decoded = dict(kept.pop("lectures", {}))
+    except (ValueError, AttributeError, TypeError) as e:
+        raise DataError(
+            f"{path} is damaged ({e}): remove it, and the same command decodes the lectures in that folder again"
+        ) from e
+    if kept != settings:
         raise DataError(
             f"{out_dir} has lectures of another model or other settings (see {path}); name another --out-dir, or "
             "remove that folder"
         )
-    write_json(path, settings)
+    decoded = {name: hashed for name, hashed in decoded.items() if (out_dir / f"{name}.jsonl").is_file()}
+    for name in names:
+        if name in decoded and _digest(out_dir / f"{name}.jsonl") != decoded[name]:
+            raise DataError(
+                f"{out_dir / f'{name}.jsonl'} is damaged, or was changed since it was written: remove it, and the same "
+                "command decodes that lecture again"
+            )
+    return decoded
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def main(argv: Sequence[str]) -> None:

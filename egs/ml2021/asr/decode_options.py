@@ -49,21 +49,31 @@ def parser() -> argparse.ArgumentParser:
         description="Decode windows with the model of an experiment folder and score them. --a_b is --a-b. "
         "--long: whole lectures (--long --help).",
     )  # fmt: skip
-    p.add_argument("--cuts", type=Path, required=True, help="stage 4's folder, such as data/mini/cuts")
-    p.add_argument("--part", choices=("train", "dev", "test"), default="test", help="[%(default)s]")
+    add_cuts_options(p)
     add_options(p)
     p.add_argument("--out-dir", type=Path, help="where the files go [EXP_DIR/METHOD]")
     return p
 
 
-def add_options(p: argparse.ArgumentParser) -> None:
-    """Which model, and how it decodes."""
+def add_cuts_options(p: argparse.ArgumentParser) -> None:
+    """Which windows."""
+    p.add_argument("--cuts", type=Path, required=True, help="stage 4's folder, such as data/mini/cuts")
+    p.add_argument("--part", choices=("train", "dev", "test"), default="test", help="[%(default)s]")
+
+
+def add_model_options(p: argparse.ArgumentParser) -> None:
+    """Which model."""
     p.add_argument("--exp-dir", type=Path, required=True, help="stage 5's folder, such as exp/mini/asr")
-    p.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder with decode.yaml [%(default)s]")
     p.add_argument("--epoch", type=int, help="decode with epoch-N.pt; without --epoch and --iter: pretrained.pt")
     p.add_argument("--iter", type=int, default=0, help="decode with checkpoint-N.pt, in the place of --epoch")
     p.add_argument("--avg", type=int, default=1, help="average over so many epochs or checkpoints [%(default)s]")
     p.add_argument("--use-averaged-model", type=boolean, default=True, help="average by model_avg [%(default)s]")
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Which model, and how it decodes."""
+    add_model_options(p)
+    p.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder with decode.yaml [%(default)s]")
     p.add_argument("--decoding-method", type=_method, help=f"{', '.join(DECODING_METHODS)} [that of decode.yaml]")
     for flag, (kind, text) in VALUES.items():
         p.add_argument(f"--{flag}", type=kind, help=f"{text} [that of decode.yaml]")

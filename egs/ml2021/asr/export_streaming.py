@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from lhotse_prep.tokens import TokenTable
 from ml2021.asr.export import Network, decoder_and_joiner, write_networks
 from ml2021.asr.model import NUM_FEATURES, AsrModel
-from ml2021.asr.streaming import LOOK_AHEAD
-from ml2021.asr.zipformer_layer import STATES_PER_LAYER
+from ml2021.asr.streaming import LOOK_AHEAD, stream_axis
 
 _LAYER_STATES = ("cached_key", "cached_nonlin_attn", "cached_val1", "cached_val2", "cached_conv1", "cached_conv2")
-_STREAM_AXES = (1, 1, 1, 1, 0, 0)  # of each of them, where the streams are
 
 
 class OnnxStreamingEncoder(nn.Module):
@@ -61,8 +59,7 @@ def _encoder(model: AsrModel) -> Network:
     names = [f"{name}_{i}" for i in range(num_layers) for name in _LAYER_STATES] + ["embed_states", "processed_lens"]
     axes = {"x": {0: "N"}, "encoder_out": {0: "N"}}
     for k, name in enumerate(names):
-        axis = _STREAM_AXES[k % STATES_PER_LAYER] if k < num_layers * STATES_PER_LAYER else 0
-        axes[name] = axes[f"new_{name}"] = {axis: "N"}
+        axes[name] = axes[f"new_{name}"] = {stream_axis(k, len(names)): "N"}
     num_frames = 2 * model.config.encoder.chunk_size[0] + LOOK_AHEAD
     generator = torch.Generator().manual_seed(0)
     examples = []

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from lhotse_prep.errors import DataError
@@ -19,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 
 def init_from(model: nn.Module, path: Path, modules: Sequence[str] = (), other_vocabulary: bool = False) -> None:
-    """Take weights from a checkpoint; where the vocabularies differ, what has one row a token stays as it is.
+    """Take weights from a checkpoint; where the vocabularies differ, what has one row a token stays as it is. A causal
+    model may begin as one that is not, and then hears the same in one chunk.
 
     Args:
       model: a recogniser with random weights.
@@ -32,6 +34,7 @@ def init_from(model: nn.Module, path: Path, modules: Sequence[str] = (), other_v
     found, own = load_checkpoint(path)["model"], model.state_dict()
     if not modules:
         found = _with_our_heads(found, own, path)
+    found = _as_causal(found, own, path)
     chosen = _chosen(own, modules, f"the model; its modules are {', '.join(n for n, _ in model.named_children())}")
     offered = _chosen(found, modules, f"{path}; it has {', '.join(sorted({k.split('.')[0] for k in found}))}")
     per_token = {k for k in chosen if _is_per_token(k)}
@@ -61,6 +64,22 @@ def _with_our_heads(found: Mapping[str, Tensor], own: Mapping[str, Tensor], path
     if not has_ctc_head(found):
         logger.warning("%s has no CTC head: it begins anew", path)
         weights |= {k: v for k, v in own.items() if _is_in(k, "ctc_output")}
+    return weights
+
+
+def _as_causal(found: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Where the model's convolutions are causal and the checkpoint's are not, its kernels go to the convolutions inside
+    the chunks; those over what came before a chunk begin with nothing, the scales of the chunks' edges at one."""
+    weights = dict(found)
+    for name, weight in found.items():
+        conv, _, kind = name.rpartition(".")
+        if f"{conv}.chunkwise_conv.{kind}" in own:
+            del weights[name]
+            weights[f"{conv}.chunkwise_conv.{kind}"] = weight
+            for new in (f"{conv}.causal_conv.{kind}", f"{conv}.chunkwise_conv_scale"):
+                weights[new] = torch.zeros_like(own[new])
+    if weights.keys() != found.keys():
+        logger.warning("%s is not causal: convolutions begin inside the chunks alone", path)
     return weights
 
 

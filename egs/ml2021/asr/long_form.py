@@ -30,6 +30,7 @@ from ml2021.asr.model import AsrModel
 from ml2021.asr.search.fusion import Scorer
 from ml2021.asr.search.methods import search
 from ml2021.config import DecodeConfig, LongFormConfig
+from ml2021.memory import give_back_freed_memory
 
 _BLOCK = 30 * SAMPLE_RATE  # samples read at a time to look for speech
 
@@ -38,7 +39,7 @@ class NoSpeechError(DataError):
     """A recording in which nothing is said, or nothing that the recogniser knows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a lecture has many
 class TimedWord:
     """A unit of normalised text with its time in seconds and the tokens that it was made of."""
 
@@ -165,6 +166,7 @@ def _decode_chunks(
                 offset = chunk.begin // FRAME
                 rows = zip(hypothesis.tokens, hypothesis.frames, hypothesis.scores)
                 yield chunk, [TimedToken(i, offset + frame, score) for i, frame, score in rows]
+            give_back_freed_memory()
             bar.update(len(batch))
 
 

@@ -17,7 +17,7 @@ FRAME = FRAME_SHIFT * SUBSAMPLING_FACTOR  # samples an encoder frame
 _SLACK = 12  # frames that two windows' times of one token may differ
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a lecture has many
 class TimedToken:
     """A token of a lecture; `frame` counts encoder frames from the lecture's first sample."""
 

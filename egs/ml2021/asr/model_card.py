@@ -39,7 +39,7 @@ def model_card(
       out_dir: the exported files.
       method: with which stage 6 decoded the test windows.
       mer: {"mer", "zh", "en"} of that in percent.
-      checked: what sherpa.compare_with_ours returned.
+      checked: what sherpa.compare_with_ours returned, for a causal model also that of its streams.
     """
     streams = (out_dir / "streaming" / "encoder.onnx").is_file()
     encoder = "causal Zipformer" if streams else "Zipformer"
@@ -62,8 +62,12 @@ def model_card(
     for name, key in (
         ("ml2021, greedy_search", "sherpa_our_mer"), ("sherpa-onnx, float32, greedy_search", "sherpa_mer"),
         ("sherpa-onnx, int8, greedy_search", "sherpa_int8_mer"),
+        ("ml2021, greedy_search, streams", "sherpa_streaming_our_mer"),
+        ("sherpa-onnx, float32, greedy_search, streams", "sherpa_streaming_mer"),
+        ("sherpa-onnx, int8, greedy_search, streams", "sherpa_streaming_int8_mer"),
     ):  # fmt: skip
-        lines.append(f"| {name} | {count} | {_percent(checked, key)} | | |")
+        if key in checked:
+            lines.append(f"| {name} | {count} | {_percent(checked, key)} | | |")
     lines += ["", "## Files", "", "| file | kB |", "|---|---|"]
     files = sorted(p for p in out_dir.rglob("*") if p.is_file() and p.suffix != ".md")
     lines += [f"| {p.relative_to(out_dir)} | {p.stat().st_size / 1024:.0f} |" for p in files]

@@ -24,6 +24,7 @@ from lhotse_prep.stages import read_jsonl, run_main, write_jsonl
 from lhotse_prep.tokens import BLANK, TokenTable
 from ml2021.asr.model import AsrModel
 from ml2021.asr.search.greedy import greedy_search
+from ml2021.asr.streaming import StreamingRecogniser
 from ml2021.scoring.error_rate import mer_tokens, score
 
 BATCH_SECONDS = 100.0  # of audio decoded at a time
@@ -77,17 +78,19 @@ def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path, config: Sherpa
 
 
 def compare_with_ours(
-    model: AsrModel, tokens: TokenTable, model_dir: Path, cuts_file: Path, refs: Mapping[str, str], num_cuts: int
-) -> dict[str, float | None]:
+    model: AsrModel, tokens: TokenTable, model_dir: Path, cuts_file: Path, refs: Mapping[str, str], num_cuts: int,
+    streaming: bool = False,
+) -> dict[str, float | None]:  # fmt: skip
     """Decode cuts spread over a manifest by greedy search, with sherpa-onnx and with ours.
 
     Args:
       model: what was exported to model_dir.
       refs: {cut id: text}; cuts that are not among them are left out.
       num_cuts: how many to decode, at most.
+      streaming: the model is causal and model_dir of export_streaming: both decode chunk by chunk.
     Returns:
       sherpa_num_cuts; sherpa_mer, sherpa_int8_mer and sherpa_our_mer on these cuts; sherpa_same_percent of them have
-      equal texts in float32.
+      equal texts in float32. Of streams, sherpa_streaming_num_cuts and so on.
     Raises:
       DataError: sherpa-onnx failed, or its error rate is not ours within MER_LIMIT.
     """
@@ -97,43 +100,50 @@ def compare_with_ours(
     cuts = cuts[:: -(-len(cuts) // num_cuts)] if cuts else []
     if not cuts:
         raise DataError(f"no cut of {cuts_file} was decoded: decode the test part again (stage 6)")
-    ours = _greedy_texts(model, tokens, cuts)
+    ours = _greedy_texts(model, tokens, cuts, streaming)
     with tempfile.TemporaryDirectory() as work:
         CutSet.from_cuts(cuts).to_file(Path(work) / "cuts.jsonl.gz")
         theirs, int8 = (
             decode_cuts(model_dir, Path(work) / "cuts.jsonl.gz", Path(work) / "hyps.jsonl", config)
-            for config in (SherpaConfig(), SherpaConfig(int8=True))
+            for config in (SherpaConfig(streaming=streaming), SherpaConfig(int8=True, streaming=streaming))
         )
     mer, int8_mer = (score((i, refs[i], t) for i, t in texts.items()).total.percent for texts in (theirs, int8))
     our_mer = score((i, refs[i], ours[i]) for i in theirs).total.percent
     num_same = sum(mer_tokens(text) == mer_tokens(ours[i]) for i, text in theirs.items())
     logger.info(
-        "%d cuts: MER %s with sherpa-onnx, %s in int8, %s with ours, %d the same",
-        len(cuts), mer, int8_mer, our_mer, num_same,
+        "%d cuts%s: MER %s with sherpa-onnx, %s in int8, %s with ours, %d the same",
+        len(cuts), " as streams" if streaming else "", mer, int8_mer, our_mer, num_same,
     )  # fmt: skip
     if mer is not None and our_mer is not None and abs(mer - our_mer) > MER_LIMIT:
         raise DataError(
             f"{model_dir} decodes at MER {mer:.2f} with sherpa-onnx and {our_mer:.2f} with ours, limit {MER_LIMIT} "
             "apart: is the model damaged?"
         )
-    return {
-        "sherpa_num_cuts": len(cuts),
-        "sherpa_mer": mer,
-        "sherpa_int8_mer": int8_mer,
-        "sherpa_our_mer": our_mer,
-        "sherpa_same_percent": round(100 * num_same / len(cuts), 2),
+    found = {
+        "num_cuts": len(cuts),
+        "mer": mer,
+        "int8_mer": int8_mer,
+        "our_mer": our_mer,
+        "same_percent": round(100 * num_same / len(cuts), 2),
     }
+    return {f"sherpa_{'streaming_' if streaming else ''}{name}": value for name, value in found.items()}
 
 
 @torch.inference_mode()
-def _greedy_texts(model: AsrModel, tokens: TokenTable, cuts: Sequence[Cut]) -> dict[str, str]:
+def _greedy_texts(model: AsrModel, tokens: TokenTable, cuts: Sequence[Cut], streaming: bool) -> dict[str, str]:
     """{cut id: what greedy search hears}, each cut by itself, as sherpa-onnx pads none."""
     device = next(model.parameters()).device
     texts = {}
     for cut in cuts:
-        features = torch.from_numpy(fbank(cut.load_audio()[0]))[None].to(device)
-        encoder_out, lens = model.forward_encoder(features, torch.tensor([features.shape[1]], device=device))
-        texts[cut.id] = tokens.decode(greedy_search(model, encoder_out, lens)[0].tokens)
+        features = torch.from_numpy(fbank(cut.load_audio()[0])).to(device)
+        if streaming:
+            stream = StreamingRecogniser(model)
+            stream.accept(features)
+            hypothesis = stream.finish()
+        else:
+            lens = torch.tensor([len(features)], device=device)
+            hypothesis = greedy_search(model, *model.forward_encoder(features[None], lens))[0]
+        texts[cut.id] = tokens.decode(hypothesis.tokens)
     return texts
 
 

@@ -30,6 +30,9 @@ VALUES = {
     "on-the-fly-feats": ("data.on_the_fly_feats", "features from the audio, not the stored ones"),
     "noise-cuts": ("data.noise_cuts", "CutSet of noises to mix in"),
     "spec-aug-time-warp-factor": ("data.spec_augment.time_warp_factor", "frames; 0: no warp"),
+    "causal": ("model.encoder.causal", "an encoder for streaming; it may begin (--init-from) as one that is not"),
+    "chunk-size": ("model.encoder.chunk_size", "frames of 20 ms, such as 16,32,64,-1"),
+    "left-context-frames": ("model.encoder.left_context_frames", "such as 64,128,256,-1"),
     "context-size": ("model.context_size", "tokens that the decoder sees"),
     "prune-range": ("model.prune_range", "symbol positions a frame"),
     "lm-scale": ("model.lm_scale", "smoothing of the simple loss by the decoder"),
@@ -112,7 +115,7 @@ def config_of(args: argparse.Namespace) -> AsrConfig:
     for flag, (key, _) in VALUES.items():
         given = getattr(args, flag.replace("-", "_"))
         if given is not None:
-            _set(values, key.split("."), _value(given))
+            _set(values, key.split("."), given)
     if args.use_fp16 and args.use_bf16:
         raise ConfigError("give --use-fp16 or --use-bf16, not both")
     if args.use_fp16 or args.use_bf16:
@@ -137,9 +140,12 @@ def _value(text: str) -> Any:
         return text
 
 
-def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
+def _set(values: dict[str, Any], keys: list[str], text: str) -> None:
     for key in keys[:-1]:
         values = values[key]
-    if isinstance(values[keys[-1]], bool) and value in (0, 1):
+    old, value = values[keys[-1]], _value(text)
+    if isinstance(old, bool) and value in (0, 1):
         value = bool(value)
+    if isinstance(old, tuple):
+        value = [_value(x) for x in text.split(",")]
     values[keys[-1]] = value

@@ -95,14 +95,13 @@ class Transcriber:
     def _words(self, lecture: Path, state: Path, work: Path, key: str) -> list[TimedWord]:
         """What the recogniser hears, or heard before this run was cut short with the same recording and models."""
         from lhotse_prep.audio import as_16k_mono
-        from ml2021.asr.long_form import TimedWord
 
         kept = state / f"{lecture.stem}.words.jsonl"
-        if kept.is_file() and (rows := read_jsonl(kept))[0].get("key") == key:
-            return [TimedWord(r["text"], r["start"], r["end"], r["score"]) for r in rows[1:]]
+        if (found := _kept_words(kept, key)) is not None:
+            return found
         words = self.cascade.recognise(as_16k_mono(lecture, work, CheckConfig()))
         rows = [{"text": w.text, "start": w.start, "end": w.end, "score": w.score} for w in words]
-        write_jsonl(kept, [{"key": key}, *rows])
+        write_jsonl(kept, [{"key": key, "num_words": len(rows)}, *rows])
         return words
 
 
@@ -213,7 +212,32 @@ def _is_done(lecture: Path, options: TranscribeOptions) -> bool:
 
     done = options.out / STATE / f"{lecture.stem}.done"
     whole = all((options.out / f"{lecture.stem}{suffix}").is_file() for suffix in SUFFIXES)
-    return whole and done.is_file() and done.read_text() == _Keys(lecture, options).whole
+    return whole and done.is_file() and done.read_bytes() == _Keys(lecture, options).whole.encode()
+
+
+def _kept_words(path: Path, key: str) -> list[TimedWord] | None:
+    """Words that an earlier run kept; None where there are none, or those of another recording, model or options.
+
+    Raises:
+      DataError: the file is damaged.
+    """
+    from ml2021.asr.long_form import TimedWord
+
+    if not path.is_file():
+        return None
+    try:
+        head, *rows = read_jsonl(path)
+        if head["key"] != key:
+            return None
+        words = [TimedWord(r["text"], r["start"], r["end"], r["score"]) for r in rows]
+        if len(words) != head["num_words"]:
+            raise ValueError(f"{len(words)} words of {head['num_words']}")
+    except (DataError, ValueError, TypeError, KeyError) as e:
+        raise DataError(
+            f"{path}, what was recognised before, is damaged ({e}): remove it, or give --redo, and the same command "
+            "recognises the lecture again"
+        ) from e
+    return words
 
 
 def _stamps(path: Path) -> list[tuple[str, int, int]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +97,73 @@ def test_other_models_and_settings_do_not_mix(table: TokenTable, heard: list[str
     with pytest.raises(DataError, match="w1 is there twice"):
         decode_lectures(model, table, lectures * 2, tmp_path / "other", DecodeConfig())  # type: ignore[arg-type]
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["decode"]["blank_penalty"] == 0.0
+
+
+def damaged(content: bytes, how: str) -> bytes:
+    """A file that a disk or a hand spoiled."""
+    spoiled = {
+        "empty": b"", "cut short": content[: len(content) // 2], "not text": b"\xff\xfe" + content[2:],
+        "a number": b"3", "a list": b"[1]", "a line short": b"".join(content.splitlines(keepends=True)[:-1]),
+    }  # fmt: skip
+    return spoiled[how]
+
+
+@pytest.mark.parametrize("how", ["empty", "cut short", "not text", "a number", "a list", "a line short"])
+@pytest.mark.parametrize("name", ["settings.json", "w2.jsonl"])
+def test_damaged_files_are_named_and_what_to_do_helps(
+    table: TokenTable, heard: list[str], tmp_path: Path, name: str, how: str
+) -> None:
+    lectures = [Lecture(n, Path(f"{n}.wav")) for n in ("w1", "w2")]
+    model, path = torch.nn.Linear(2, 2), tmp_path / name
+    rows = decode_lectures(model, table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
+    path.write_bytes(damaged(path.read_bytes(), how))
+    lectures.append(Lecture("w3", Path("w3.wav")))
+    with pytest.raises(DataError, match=rf"{name} is damaged.*remove it"):
+        decode_lectures(model, table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
+    assert heard == ["w1", "w2"]  # it was said before anything else was decoded
+    path.unlink()
+    found = decode_lectures(model, table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
+    assert {i: found[i] for i in rows} == rows
+    assert heard[2:] == (["w2", "w3"] if name == "w2.jsonl" else ["w1", "w2", "w3"])
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import torch
+from lhotse_prep.tokens import load_lang
+from ml2021.asr import decode_long
+from ml2021.asr.long_form import TimedWord
+from ml2021.config import DecodeConfig
+folder, when = Path(sys.argv[1]), sys.argv[2]
+decode_long.recognise = lambda audio, *_: [TimedWord(audio.stem, 0.5, 1.0, 0.75)]
+writers = {"lecture": "write_jsonl", "settings": "write_json"}
+real, calls = getattr(decode_long, writers[when]), []
+def slow(path, content):  # the first lecture is whole, of the second one something is not written
+    calls.append(path)
+    if len(calls) == 2:
+        print("writing", flush=True)
+        time.sleep(60)
+    real(path, content)
+setattr(decode_long, writers[when], slow)
+torch.manual_seed(0)
+lectures = [decode_long.Lecture(n, Path(n + ".wav")) for n in ("w1", "w2", "w3")]
+decode_long.decode_lectures(torch.nn.Linear(2, 2), load_lang(folder / "lang"), lectures, folder / "out", DecodeConfig())
+"""
+
+
+@pytest.mark.parametrize("when", ["lecture", "settings"])
+def test_a_run_that_was_killed_goes_on(table: TokenTable, heard: list[str], tmp_path: Path, when: str) -> None:
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), when], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "writing\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "out" / "w2.jsonl").is_file() == (when == "settings")
+    torch.manual_seed(0)
+    lectures = [Lecture(n, Path(f"{n}.wav")) for n in ("w1", "w2", "w3")]
+    rows = decode_lectures(torch.nn.Linear(2, 2), table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+    assert heard == ["w2", "w3"] and [row["word"] for row in rows["w1"]] == ["w1"]
+    assert {row["word"] for row in rows["w2"]} == {"我", "deep"}
 
 
 def test_command_line_decodes_recordings_and_goes_through_decode(

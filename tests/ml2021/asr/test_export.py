@@ -24,7 +24,8 @@ from ml2021.asr.export import export_onnx, write_pretrained
 from ml2021.asr.export_streaming import can_stream, export_streaming
 from ml2021.asr.load import load_model
 from ml2021.asr.model import AsrModel
-from ml2021.asr.sherpa import STREAM_TAIL, SherpaConfig, decode_cuts
+from ml2021.asr.model_card import model_card
+from ml2021.asr.sherpa import STREAM_TAIL, SherpaConfig, compare_with_ours, decode_cuts
 from ml2021.asr.streaming import LOOK_AHEAD, StreamingRecogniser
 from ml2021.checkpoint import save_checkpoint
 from ml2021.config import AsrConfig, TransducerConfig, ZipformerConfig
@@ -231,3 +232,29 @@ def test_sherpa_onnx_streams_as_we_do(exp_dir: Path, tmp_path: Path) -> None:
         kinds |= set(ids)
         assert texts[cut.id].replace(" ", "") == "".join(tokens.symbols[i] for i in ids).replace("▁", "")
     assert len(kinds) > 3
+
+
+def test_streams_of_an_export_are_held_against_ours(exp_dir: Path, tmp_path: Path) -> None:
+    tokens = load_lang(exp_dir / "lang")
+    encoder = replace(CONFIG.model.encoder, causal=True, chunk_size=(16,), left_context_frames=(32,))
+    model = AsrModel(replace(CONFIG.model, encoder=encoder), len(tokens)).eval()
+    with torch.no_grad():
+        model.joiner.output_linear.bias[0] = 100.0  # nothing but blank
+    export_streaming(model, tokens, tmp_path / "streaming")
+    cuts = make_cuts(tmp_path, 3)
+    cuts.to_file(tmp_path / "cuts.jsonl.gz")
+    refs = {cut.id: "我 們 a" for cut in cuts}
+    arguments = tokens, tmp_path / "streaming", tmp_path / "cuts.jsonl.gz", refs, 2
+    found = compare_with_ours(model, *arguments, streaming=True)
+    assert found == {
+        "sherpa_streaming_num_cuts": 2, "sherpa_streaming_mer": 100.0, "sherpa_streaming_int8_mer": 100.0,
+        "sherpa_streaming_our_mer": 100.0, "sherpa_streaming_same_percent": 100.0,
+    }  # fmt: skip
+    offline = {name.replace("streaming_", ""): 50.0 for name in found}
+    card = model_card(model, tokens, tmp_path, "greedy_search", {"mer": 50.0}, offline | found)
+    assert "| sherpa-onnx, float32, greedy_search, streams | 50 | 100.00 |" in card and "OnlineRecognizer" in card
+    assert "streams" not in model_card(model, tokens, tmp_path, "greedy_search", {"mer": 50.0}, offline)
+    with torch.no_grad():
+        model.joiner.output_linear.bias[tokens.encode("我")[0]] = 200.0  # at each frame
+    with pytest.raises(DataError, match="is the model damaged"):
+        compare_with_ours(model, *arguments, streaming=True)

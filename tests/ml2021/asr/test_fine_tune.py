@@ -10,6 +10,9 @@ import torch
 from lhotse_prep.errors import DataError
 from lhotse_prep.prep_config import LangConfig
 from lhotse_prep.tokens import make_lang
+from ml2021.asr.fine_tune import init_from
+from ml2021.asr.load import load_model
+from ml2021.asr.model import AsrModel
 from ml2021.asr.train import train_recogniser
 from ml2021.asr.train_options import TrainOptions
 from ml2021.checkpoint import load_checkpoint
@@ -77,3 +80,19 @@ def test_module_that_is_missing_or_does_not_fit_is_named(trained, tone_corpus, o
     )
     with pytest.raises(DataError, match=r"encoder\.\S+ is \(\S*48.*the model's is \(\S*64"):
         begun_from(path, ("encoder",), tone_corpus, tone_corpus.lang, wider, tmp_path)
+
+
+@pytest.mark.parametrize("modules", [(), ("encoder_embed", "encoder")])
+def test_a_causal_model_begins_as_one_that_is_not_and_hears_the_same_in_one_chunk(trained, tmp_path, modules) -> None:  # type: ignore[no-untyped-def]
+    model, tokens, config = load_model(trained)
+    encoder = replace(config.model.encoder, causal=True, chunk_size=(-1,), left_context_frames=(-1,))
+    causal = AsrModel(replace(config.model, encoder=encoder), len(tokens)).eval()
+    init_from(causal, trained / "pretrained.pt", modules)
+    features, lens = torch.randn(2, 150, 80, generator=torch.Generator().manual_seed(0)), torch.tensor([150, 150])
+    with torch.no_grad():
+        (heard, _), (wanted, _) = causal.forward_encoder(features, lens), model.forward_encoder(features, lens)
+    torch.testing.assert_close(heard, wanted, atol=1e-5, rtol=1e-4)
+    assert wanted.abs().max() > 0.1
+    with pytest.raises(DataError, match="does not fit"):  # the other way something would be lost
+        torch.save({"model": causal.state_dict()}, tmp_path / "causal.pt")
+        init_from(model, tmp_path / "causal.pt", modules)

@@ -39,7 +39,7 @@ def test_stream_gives_the_tokens_of_its_offline_simulation(num_frames: int, fed:
     x = 4 * torch.randn(num_frames, 80, generator=torch.Generator().manual_seed(0)) - 8
     stream = StreamingRecogniser(model)
     for begin in range(0, num_frames, fed):
-        before = list(stream.result.tokens)
+        before = stream.result.tokens
         assert stream.accept(x[begin : begin + fed]).tokens[: len(before)] == before
     found = stream.finish()
     tail = torch.full((stream.shift + LOOK_AHEAD + 10, 80), SILENCE)
@@ -58,7 +58,7 @@ def test_blank_penalty() -> None:
     streams = [StreamingRecogniser(model, penalty) for penalty in (-1e4, 1e4)]
     for stream in streams:
         stream.accept(x)
-    assert streams[0].result.tokens == [] and len(streams[1].result.tokens) == 2 * 8  # every frame of two chunks
+    assert streams[0].result.tokens == () and len(streams[1].result.tokens) == 2 * 8  # every frame of two chunks
 
 
 @pytest.mark.parametrize(

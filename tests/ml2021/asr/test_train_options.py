@@ -30,9 +30,18 @@ def test_options_override_the_configuration(conf: Path, config: AsrConfig) -> No
     assert found == replace(config, train=train, data=data)
 
 
+def test_streaming_options_are_icefalls(conf: Path, config: AsrConfig) -> None:
+    options = ("--causal", "1", "--chunk-size", "16,32,-1", "--left-context-frames", "64")
+    found = config_of(parser().parse_args(arguments(conf, *options))).model.encoder
+    causal = {"causal": True, "chunk_size": (16, 32, -1), "left_context_frames": (64,)}
+    assert found == replace(config.model.encoder, **causal)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--causal", "1", "--chunk-size", "16,long"), r"chunk_size\[1\] must be of type int, got 'long'"),
+        (("--causal", "1", "--chunk-size", "17"), "chunk_size must be -1 or a multiple"),
         (("--num-epochs", "many"), "train.num_epochs must be of type int, got 'many'"),
         (("--max-duration", "0"), "max_duration must be > 0 s"),
         (("--use-fp16", "1", "--use-bf16", "1"), "not both"),

@@ -247,6 +247,47 @@ def test_a_killed_run_leaves_nothing_half_written_and_goes_on(heard, options, re
     assert not [p for p in (options.out / STATE).iterdir() if p.is_dir()]
 
 
+def interrupted(options: TranscribeOptions, lecture: Path) -> Path:
+    """What a run leaves that was killed after it recognised a lecture: the file of its words."""
+    work = options.out / STATE
+    work.mkdir(parents=True)
+    key = transcribe._Keys(lecture, options).recognition
+    transcribe.Transcriber(options)._words(lecture, work, work, key)
+    return work / f"{lecture.stem}.words.jsonl"
+
+
+@pytest.mark.parametrize("how", ["whole", "empty", "cut short", "a line short", "not text", "a number", "no words"])
+def test_damaged_words_are_named_and_what_to_do_helps(heard, options, record, how):
+    lecture, other = record("a.wav"), record("b.wav")
+    path = interrupted(options, lecture)
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    spoiled = {"whole": content, "empty": b"", "cut short": content[:-20], "a line short": b"".join(lines[:-1]),
+               "not text": content[:-9] + b"\xff" * 9, "a number": b"3\n",
+               "no words": lines[0] + b"{}\n{}\n"}  # fmt: skip
+    path.write_bytes(spoiled[how])
+    if how == "whole":
+        transcribe.transcribe([lecture, other], options)
+        assert [p.name for p in heard] == ["a.wav", "b.wav"]
+        return
+    with pytest.raises(DataError, match=r"1 of 2 lectures.*a\.words\.jsonl.* is damaged .*remove it, or give --redo"):
+        transcribe.transcribe([lecture, other], options)
+    assert names(options.out) == every_file("b")
+    path.unlink()
+    transcribe.transcribe([lecture, other], options)
+    assert names(options.out) == every_file("a", "b") and [p.name for p in heard] == ["a.wav", "b.wav", "a.wav"]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xff\xfe", b"0123"])
+def test_a_damaged_mark_means_that_a_lecture_is_not_done(heard, options, record, mark):
+    lecture = record("a.wav")
+    transcribe.transcribe([lecture], options)
+    (options.out / STATE / "a.done").write_bytes(mark)
+    transcribe.transcribe([lecture], options)
+    transcribe.transcribe([lecture], options)
+    assert len(heard) == 2 and names(options.out) == every_file("a")
+
+
 def test_the_command_says_what_is_wrong_with_a_model_before_it_writes(options, record):
     arguments = [str(record("a.wav")), "--asr", str(options.asr), "--mt", str(options.mt), "--out", str(options.out)]
     with pytest.raises(DataError, match="lang"):  # an experiment without its tokens

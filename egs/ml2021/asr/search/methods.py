@@ -58,7 +58,7 @@ def search_encoder_out(
                 "beam_search, with several tokens a frame, needs a model trained with rnnt_type regular; this one has "
                 f"{model.config.rnnt_type}: use modified_beam_search"
             )
-        return beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, c.max_sym_per_frame)
+        return beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, c.max_sym_per_frame, fusion)
     if c.decoding_method == "fast_beam_search":
         return fast_beam_search(model, encoder_out, lens, _fast_beam(c))
     if c.decoding_method == "fast_beam_search_nbest":

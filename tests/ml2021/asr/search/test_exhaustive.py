@@ -16,8 +16,9 @@ from ml2021.asr.search.ctc_greedy import ctc_greedy_search, penalised
 from ml2021.asr.search.ctc_prefix_beam import PrefixBeam, ctc_prefix_beam_search
 from ml2021.asr.search.fusion import Fusion, Scorer, States
 from ml2021.asr.search.greedy import greedy_search
+from ml2021.asr.search.methods import search_encoder_out
 from ml2021.asr.search.modified_beam_search import ModifiedBeam, modified_beam_search
-from ml2021.config import TransducerConfig, ZipformerConfig
+from ml2021.config import FUSION_METHODS, DecodeConfig, TransducerConfig, ZipformerConfig
 
 SMALL = ZipformerConfig(
     num_encoder_layers=(1, 1), downsampling_factor=(1, 2), encoder_dim=(24, 32), encoder_unmasked_dim=(16,),
@@ -157,21 +158,62 @@ def test_frames_may_come_in_pieces_and_utterances_alone(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("seed", "blank_penalty"), [(0, 0.0), (1, 0.7), (2, 0.0)])
-def test_beam_search_sums_all_ways_to_a_token_sequence(seed: int, blank_penalty: float) -> None:
-    """With a wide beam, the log-probs of its best hypotheses are those of the forward algorithm."""
+@pytest.mark.parametrize("with_fusion", [False, True])
+def test_beam_search_sums_all_ways_to_a_token_sequence(seed: int, blank_penalty: float, with_fusion: bool) -> None:
+    """With a wide beam, the log-probs of its best hypotheses are those of the forward algorithm, and of the fusion."""
     model = small_model(seed, 3)
+    fusion = PairScorer(seed, 3) if with_fusion else None
     with torch.no_grad():
         model.joiner.output_linear.bias[0] += 2.0  # else long token sequences are most of the probability
+        if fusion is not None:
+            fusion.table[:, 1:] -= 1.0  # likewise
         encoder_out = torch.randn(1, 3, DIM)
-        pool = search_frames(model, model.joiner.encoder_proj(encoder_out[0]), 150, blank_penalty, max_symbols=20)
+        am = model.joiner.encoder_proj(encoder_out[0])
+        pool = search_frames(model, am, 150, blank_penalty, max_symbols=20, fusion=fusion)
         short = [t for n in range(6) for t in itertools.product((1, 2), repeat=n)]
         totals = {t: regular_total(model, encoder_out[0], t, blank_penalty) for t in short}
+        ends = dict.fromkeys(short, 0.0)
+        if fusion is not None:
+            ends = {t: float(fusion.end[(0, *t)[-1]]) for t in short}
+            totals = {t: totals[t] + fusion.total(t) - ends[t] for t in short}
         likeliest = sorted(totals, key=lambda t: -totals[t])[:8]
         for tokens in likeliest:
             assert pool[tokens].log_prob == pytest.approx(totals[tokens], abs=2e-3)
-        (found,) = beam_search(model, encoder_out, torch.tensor([3]), 150, blank_penalty, max_symbols=20)
-    if len(best_by_length(totals)) < 5:
-        assert found.tokens == best_by_length(totals)
+        (found,) = beam_search(model, encoder_out, torch.tensor([3]), 150, blank_penalty, 20, fusion)
+    wanted = best_by_length({t: totals[t] + ends[t] for t in short})
+    if len(wanted) < 5:
+        assert found.tokens == wanted
+
+
+@pytest.mark.parametrize("beam", [1, 2, 4])
+def test_beam_search_chooses_by_what_fusion_adds_too(beam: int) -> None:
+    """The sound tells nothing between two tokens, and each token is emitted once: the scorer alone decides."""
+    model = small_model(0, 3)
+    scorer = PairScorer(0, 3)
+    scorer.table, scorer.end = torch.tensor([[0.0, -1.0, 1.0], [0.0, 1.0, -1.0], [0.0, 1.0, -1.0]]), torch.zeros(3)
+    with torch.no_grad():
+        for p in model.joiner.output_linear.parameters():
+            p.zero_()
+        model.joiner.output_linear.bias[0] = -50.0
+        for length, wanted in ((1, (2,)), (2, (2, 1)), (3, (2, 1, 1))):
+            lens = torch.tensor([length])
+            (found,) = beam_search(model, torch.randn(1, length, DIM), lens, beam, max_symbols=1, fusion=scorer)
+            assert found.tokens == wanted and found.frames == tuple(range(length))
+            assert found.scores == (0.5,) * length  # the model's own
+
+
+@pytest.mark.parametrize("method", FUSION_METHODS)
+def test_every_method_that_takes_a_fusion_is_given_it(method: str) -> None:
+    torch.manual_seed(0)
+    model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16, rnnt_type="regular"), 7).eval()
+    encoder_out, lens = torch.randn(2, 9, DIM), torch.tensor([9, 4])
+    scorer = PairScorer(0, 7)
+    scorer.table[:, 5] = 100.0
+    config = DecodeConfig(method, hotwords_file="terms.txt", max_sym_per_frame=2)
+    found = search_encoder_out(model, encoder_out, lens, config, scorer)
+    plain = search_encoder_out(model, encoder_out, lens, DecodeConfig(method, max_sym_per_frame=2))
+    for with_it, without in zip(found, plain):
+        assert with_it.tokens.count(5) >= max(2, 2 * without.tokens.count(5))
 
 
 @torch.no_grad()
