@@ -79,7 +79,7 @@ def both_models(icefall: SimpleNamespace, seed: int, vocab_size: int) -> tuple[A
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("scale", [None, 0.01, 0.3, 1.0])
+@pytest.mark.parametrize("scale", [None, 0.01, 0.1, 0.5])
 @torch.no_grad()
 def test_tokens_and_scores_are_icefalls(
     seed: int, scale: float | None, icefall: SimpleNamespace, tmp_path: Path
