@@ -5,7 +5,8 @@
 #
 # Reads:  ML2021_PYTHON  use this interpreter, which has everything installed already; make no .venv
 #         ML2021_EXTRAS  name of optional dependencies of pyproject.toml to install too (tests/run.sh says "test")
-#         ICEFALL_ROOT   an icefall checkout (optional)
+#         ICEFALL_ROOT   an icefall checkout (optional), by default the one that asr.yaml in ML2021_CONF names:
+#         ML2021_CONF    the folder of YAML files; run.sh sets it
 #
 # .venv/.complete is written last and holds the folder and a checksum of the requirements: a .venv without it is
 # half-made, and is made again. .venv/.changing is there only while pip changes a complete .venv.
@@ -175,6 +176,16 @@ _ml2021_put() {
   esac
 }
 
+# Sets ICEFALL_ROOT to icefall.root of asr.yaml in the folder $1, if there is one.
+_ml2021_icefall_of_conf() {
+  local root
+  root=$("$ml2021_python" -c '
+import sys, yaml
+content = yaml.safe_load(open(sys.argv[1], encoding="utf-8"))
+print(content["icefall"]["root"])' "$1/asr.yaml" 2>/dev/null) || return 0 # a stage says what is wrong with the file
+  [ -z "$root" ] || export ICEFALL_ROOT=$root
+}
+
 # One line each on k2 and icefall, once a session.
 _ml2021_report() {
   [ -z "${ML2021_REPORTED:-}" ] || return 0
@@ -199,6 +210,9 @@ _ml2021_main() {
   _ml2021_put PATH "$(dirname "$ml2021_python")"
   _ml2021_put PYTHONPATH "$_ml2021_root/egs"
   _ml2021_put PYTHONPATH "$_ml2021_root"
+  if [ -z "${ICEFALL_ROOT:-}" ] && [ -f "${ML2021_CONF:-}/asr.yaml" ]; then
+    _ml2021_icefall_of_conf "$ML2021_CONF"
+  fi
   if [ -d "${ICEFALL_ROOT:-}/egs/librispeech" ]; then
     _ml2021_put PYTHONPATH "$ICEFALL_ROOT" last
   fi

@@ -125,6 +125,7 @@ run_stage() { # number, name, executable, its own options
 
 parse_options "$@"
 set_defaults
+export ML2021_CONF=$conf
 . ./path.sh || exit 1
 trap 'exit 130' INT
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000} # OpenMP threads wait a little awake, then give up the core: it may not be ours alone

@@ -16,7 +16,7 @@ from lhotse_prep.errors import ConfigError
 T = TypeVar("T")
 SECTIONS = {  # of the files of a configuration folder
     "prep.yaml": ("mini", "corpus", "text", "checks", "lang", "stretches", "windows", "bitext"),
-    "asr.yaml": ("aligner", "asr"),
+    "asr.yaml": ("aligner", "asr", "icefall"),
     "decode.yaml": ("decode", "lm", "sentences", "subtitles"),
     "mt.yaml": ("mt", "translate"),
 }

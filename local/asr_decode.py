@@ -58,11 +58,11 @@ def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     stage = Stage("asr-decode", out_dir, inputs, to_mapping(config) | {"trainer": "icefall"})
     if stage.is_done():
         return
-    from ml2021.asr.icefall.checkout import find_checkout
+    from ml2021.asr.icefall.checkout import IcefallConfig, find_checkout
     from ml2021.asr.icefall.decode import decode_with_icefall
     from ml2021.asr.icefall.options import NEEDED
 
-    checkout = find_checkout(NEEDED)
+    checkout = find_checkout(NEEDED, load_config(args.conf / "asr.yaml", "icefall", IcefallConfig))
     with stage.work() as out:
         rates = decode_with_icefall(checkout, args.exp / "asr", args.data / "cuts", out, config)
         write_json(out / "scores.json", {"mer_windows": rates["test"].percents()})

@@ -51,11 +51,11 @@ def main(argv: list[str]) -> None:
 
     options = TrainOptions(init_from=aligner, init_modules=("encoder_embed", "encoder") if aligner else ())
     if args.trainer == "icefall":
-        from ml2021.asr.icefall.checkout import find_checkout
+        from ml2021.asr.icefall.checkout import IcefallConfig, find_checkout
         from ml2021.asr.icefall.options import NEEDED
         from ml2021.asr.icefall.train import train_with_icefall
 
-        checkout = find_checkout(NEEDED)
+        checkout = find_checkout(NEEDED, load_config(args.conf / "asr.yaml", "icefall", IcefallConfig))
         with stage.work() as out:
             train_with_icefall(checkout, args.data / "cuts", args.data / "lang", out, config, options)
         return

@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 environment=${ML2021_K2_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/ml2021/k2}
 requirements=(
   "torch==1.13.1" "k2==1.23.4" "numpy<2" numba "lhotse==1.27.0" lilcom urllib3 kaldialign kaldifst sentencepiece
-  soundfile tensorboard six tqdm pyyaml pytest
+  soundfile tensorboard six tqdm pyyaml pypinyin pytest
 )
 
 # Prints a python3.9 that runs: the one on PATH, or one of pyenv's that is not switched on.

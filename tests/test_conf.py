@@ -15,6 +15,7 @@ from lhotse_prep.config import from_mapping, load_config, to_mapping
 from lhotse_prep.corpora.mini import MiniConfig
 from lhotse_prep.prep_config import LangConfig, StretchConfig, WindowConfig
 from lhotse_prep.source_config import CheckConfig, CorpusConfig, TextConfig
+from ml2021.asr.icefall.checkout import IcefallConfig
 from ml2021.asr.lm.config import LmConfig
 from ml2021.asr.model import AsrModel, CtcModel, num_parameters
 from ml2021.config import AlignerConfig, AsrConfig, DecodeConfig, TransducerConfig
@@ -36,7 +37,7 @@ SECTIONS: dict[str, dict[str, type]] = {
         "text": TextConfig,
         "checks": CheckConfig,
     },
-    "asr": {"aligner": AlignerConfig, "asr": AsrConfig},
+    "asr": {"aligner": AlignerConfig, "asr": AsrConfig, "icefall": IcefallConfig},
     "mt": {"mt": MtConfig, "translate": TranslateConfig},
     "decode": {"decode": DecodeConfig, "lm": LmConfig, "sentences": SentenceConfig, "subtitles": SubtitleConfig},
 }

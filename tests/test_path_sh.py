@@ -226,5 +226,12 @@ def test_k2_and_icefall_are_reported_once(house: House, tmp_path: Path) -> None:
     assert found.stdout.splitlines()[-1] == os.pathsep.join(
         map(str, [house.root, house.root / "egs", packages, checkout])
     )
+    of_conf = {"ML2021_CONF": str(tmp_path), "PYTHONPATH": ""}
+    (tmp_path / "asr.yaml").write_text("asr: {}\n")
+    assert "icefall: not found" in house.source(**of_conf).stderr
+    (tmp_path / "asr.yaml").write_text(f"icefall: {{root: {checkout}}}\n")
+    named = house.source("echo $PYTHONPATH", **of_conf)
+    assert f"icefall: {checkout}" in named.stderr and named.stdout.strip().endswith(f":{checkout}")
+    assert "/nowhere has no egs" in house.source(ICEFALL_ROOT="/nowhere", **of_conf).stderr
     wrong = house.source(ICEFALL_ROOT="/nowhere")
     assert "status 0" in wrong.stdout and "/nowhere has no egs/librispeech" in wrong.stderr

@@ -33,6 +33,7 @@ class TrainConfig:
     schedule: str = "cosine"  # of the learning rate: a half cosine down to the last step, or eden, as icefall has it
     base_lr: float = 1e-3  # the peak, reached after warm-up; 0.045 suits scaled_adam
     warmup_steps: int = 200
+    warmup_start: float = 0.1  # eden: part of its rate that warm-up begins from
     final_lr_factor: float = 0.05  # cosine: learning rate of the last step, as a part of base_lr
     weight_decay: float = 1e-2  # adamw
     grad_clip: float = 5.0  # adamw: largest gradient norm; scaled_adam takes twice the median norm
@@ -60,6 +61,7 @@ class TrainConfig:
         known = self.schedule in ("cosine", "eden")
         _require(known, f"schedule must be cosine or eden, got {self.schedule!r}")
         _require(self.base_lr > 0, f"base_lr must be > 0, got {self.base_lr}")
+        _require(0 <= self.warmup_start <= 1, f"warmup_start must be in 0..1, got {self.warmup_start}")
         _require(min(self.lr_batches, self.lr_epochs) > 0, "lr_batches and lr_epochs must be > 0")
         _require(0 <= self.final_lr_factor <= 1, f"final_lr_factor must be in 0..1, got {self.final_lr_factor}")
         _require(self.average_epochs > 0, f"average_epochs must be > 0, got {self.average_epochs}")
@@ -247,6 +249,7 @@ class AsrConfig:
     data: AsrDataConfig = field(default_factory=AsrDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     init_encoder_from_aligner: bool = False  # begin with stage 3's encoder, if that saw the train part only
+    weigh_batches: bool = False  # by their audio, as icefall does; else every batch counts the same
     frozen_encoder_steps: int = 0  # first steps that leave the encoder as it is, so that new layers cannot spoil it
 
     def __post_init__(self) -> None:

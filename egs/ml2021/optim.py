@@ -15,7 +15,7 @@ MAX_SCALE_STEP = 0.1
 
 def eden(
     base_lr: float, step: int, epoch: float, lr_batches: float, lr_epochs: float, warmup_batches: float = 500.0,
-    warmup_start: float = 0.5,
+    warmup_start: float = 0.1,
 ) -> float:  # fmt: skip
     """The Eden learning rate: it falls with the inverse root of batches and of epochs once these are many.
 

@@ -33,8 +33,8 @@ def largest_norm(config: TrainConfig) -> float:
 def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
     """Eden, or a linear warm-up, then a half cosine down to final_lr_factor at num_steps, the last step of training."""
     if config.schedule == "eden":
-        epoch = config.num_epochs * step // max(1, num_steps)
-        return eden(config.base_lr, step, epoch, config.lr_batches, config.lr_epochs, config.warmup_steps)
+        c, epoch = config, config.num_epochs * step // max(1, num_steps)  # icefall counts this step, not this epoch
+        return eden(c.base_lr, step + 1, epoch, c.lr_batches, c.lr_epochs, c.warmup_steps, c.warmup_start)
     if step < config.warmup_steps:
         return config.base_lr * (step + 1) / config.warmup_steps
     progress = min(1.0, (step - config.warmup_steps) / max(1, num_steps - config.warmup_steps))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def test_steps_and_rates_are_those_of_icefall() -> None:
     golden = {k: torch.from_numpy(v) for k, v in np.load(GOLDEN).items()}
     parameters = [nn.Parameter(golden[f"init_{i}"].clone()) for i in range(6)]
     grads, rates = [golden[f"grad_{i}"] for i in range(6)], golden["lr"].tolist()
-    assert [eden(0.045, t, t // 40, 50.0, 1.5, 20.0) for t in range(130)] == pytest.approx(rates)
+    assert [eden(0.045, t, t // 40, 50.0, 1.5, 20.0, 0.5) for t in range(130)] == pytest.approx(rates)
     optimizer, done = ScaledAdam(parameters, clipping_scale=2.0), 0
     for count in (1, 4, 11, 45, 130):
         steps(optimizer, parameters, [g[done:count] for g in grads], rates[done:count])
@@ -45,10 +46,10 @@ def test_steps_and_rates_are_those_of_icefall() -> None:
 @pytest.mark.parametrize(
     ("step", "epoch", "wanted"),
     [
-        (0, 0, 0.5),  # warm-up begins at a half
-        (250, 0, 0.75 * (1 + 1 / 900) ** -0.25),
+        (0, 0, 0.1),  # warm-up begins at a tenth
+        (250, 0, 0.55 * (1 + 1 / 900) ** -0.25),
         (7500, 0, 2**-0.25),
-        (0, 3.5, 0.5 * 2**-0.25),
+        (0, 3.5, 0.1 * 2**-0.25),
         (30000, 10.5, 17**-0.25 * 10**-0.25),
     ],
 )
@@ -140,6 +141,9 @@ def test_configuration_chooses_optimiser_rate_and_clipping() -> None:
         optimizer="scaled_adam", schedule="eden", base_lr=0.045, num_epochs=10, warmup_steps=100, lr_epochs=2.0
     )
     assert isinstance(make_optimizer(layer, scaled), ScaledAdam) and largest_norm(scaled) == float("inf")
-    assert learning_rate(scaled, 600, 1000) == eden(0.045, 600, 6, 7500.0, 2.0, 100)
+    assert learning_rate(scaled, 600, 1000) == eden(0.045, 601, 6, 7500.0, 2.0, 100)
+    assert learning_rate(scaled, 0, 1000) == pytest.approx(0.045 * (0.1 + 0.9 / 100), rel=1e-4)
+    halves = replace(scaled, warmup_start=0.5)
+    assert learning_rate(halves, 0, 1000) == pytest.approx(0.045 * (0.5 + 0.5 / 100), rel=1e-4)
     plain = TrainConfig()
     assert isinstance(make_optimizer(layer, plain), torch.optim.AdamW) and largest_norm(plain) == plain.grad_clip

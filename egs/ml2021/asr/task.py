@@ -81,7 +81,7 @@ class TransducerTask(Task):
         return f"max_duration {d.config.max_duration:g}, num_buckets {d.config.num_buckets}, seed {d.seed}"
 
     def compute_loss(self, model: nn.Module, batch: Batch, step: int) -> StepLoss:
-        """The weighted loss an encoder frame; simple, pruned and CTC loss are reported a frame too."""
+        """The weighted loss an encoder frame (weigh_batches: of a full batch); its parts are reported a frame too."""
         assert isinstance(model, AsrModel)
         for encoder in (model.encoder_embed, model.encoder):
             encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
@@ -95,7 +95,9 @@ class TransducerTask(Task):
         num_frames = float(lens.sum()) / SUBSAMPLING_FACTOR
         simple_scale, pruned_scale = _scales(self.config, step)
         loss = simple_scale * losses.simple + pruned_scale * losses.pruned
-        loss = (loss + self.config.model.ctc_loss_scale * losses.ctc) / num_frames
+        full = self.config.data.max_duration * FRAMES_PER_SECOND / SUBSAMPLING_FACTOR
+        loss = loss + self.config.model.ctc_loss_scale * losses.ctc
+        loss = loss / (full if self.config.weigh_batches else num_frames)
         sums = {
             "simple_loss": float(losses.simple.detach()),
             "pruned_loss": float(losses.pruned.detach()),

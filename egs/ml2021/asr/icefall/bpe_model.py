@@ -55,3 +55,9 @@ def require_same_ids(model: bytes, tokens: TokenTable, texts: Iterable[str]) -> 
                 f"icefall's sentencepiece cannot give {text[:60]!r} the token ids that it has here; "
                 "make the tokens anew with min_char_count: 1 (prep.yaml, lang), or train with --trainer ml2021"
             )
+
+
+def num_with_other_ids(model: bytes, tokens: TokenTable, texts: Iterable[str]) -> int:
+    """How many texts a model gives other ids: a Han character that the tokens lack is a `▁` more to it."""
+    sp = spm.SentencePieceProcessor(model_proto=model)
+    return sum(sp.encode(text) != tokens.encode(text) for text in texts)

@@ -1,4 +1,4 @@
-"""The icefall checkout that the environment names: is it there, new enough, and can its interpreter run it?"""
+"""The icefall checkout that the environment or conf names: is it there, new enough, can its interpreter run it?"""
 
 from __future__ import annotations
 
@@ -14,12 +14,23 @@ from lhotse_prep.errors import ConfigError, DataError
 PROJECT = Path(__file__).resolve().parents[4]
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 RECIPE = Path("egs", "librispeech", "ASR", "zipformer")
-GET_IT = "git clone https://github.com/k2-fsa/icefall, then export ICEFALL_ROOT=/path/to/icefall"
+GET_IT = (
+    "git clone https://github.com/k2-fsa/icefall, then export ICEFALL_ROOT=/path/to/icefall, or put "
+    "`icefall: {root: /path/to/icefall}` into asr.yaml"
+)
 INSTALL = (
     "install k2's wheel for its torch from https://k2-fsa.github.io/k2 and the rest with "
     "`pip install lhotse lilcom urllib3 tensorboard six` and `pip install -r $ICEFALL_ROOT/requirements.txt`, "
-    "or name an interpreter that has them: export ICEFALL_PYTHON=/path/to/python"
+    "or name an interpreter that has them: export ICEFALL_PYTHON=/path/to/python (icefall.python in asr.yaml)"
 )
+
+
+@dataclass(frozen=True)
+class IcefallConfig:
+    """Section icefall of asr.yaml; what the environment says (ICEFALL_ROOT, ICEFALL_PYTHON) goes before it."""
+
+    root: str = ""  # a checkout of k2-fsa/icefall
+    python: str = ""  # an interpreter that has k2 and icefall's requirements; "": the one that runs the recipe
 
 
 @dataclass(frozen=True)
@@ -48,31 +59,34 @@ class Checkout:
         return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
-def find_checkout(options: Mapping[str, Sequence[str]]) -> Checkout:
-    """The checkout that ICEFALL_ROOT names, run by ICEFALL_PYTHON or else by this interpreter.
+def find_checkout(options: Mapping[str, Sequence[str]], config: IcefallConfig | None = None) -> Checkout:
+    """The checkout that ICEFALL_ROOT or else conf names, run by ICEFALL_PYTHON, conf's, or else this interpreter.
 
     Args:
       options: {train or decode: the options that it must know}.
     Raises:
-      ConfigError: ICEFALL_ROOT is not set or has no such recipe, the checkout is too old, or its interpreter lacks k2
+      ConfigError: none is named or it has no such recipe, the checkout is too old, or its interpreter lacks k2
         or another of its requirements.
     """
-    value = os.environ.get("ICEFALL_ROOT", "")
+    config = config or IcefallConfig()
+    in_environment = os.environ.get("ICEFALL_ROOT", "")
+    value = in_environment or config.root
     if not value:
         raise ConfigError(f"--trainer icefall needs an icefall checkout and ICEFALL_ROOT is not set: {GET_IT}")
+    named = f"ICEFALL_ROOT={value}" if in_environment else f"asr.yaml: icefall.root {value}"
     root = Path(value).resolve()
     for script, names in options.items():
         path = root / RECIPE / f"{script}.py"
         if not path.is_file():
-            raise ConfigError(f"ICEFALL_ROOT={value} has no {RECIPE / script}.py: {GET_IT}")
+            raise ConfigError(f"{named} has no {RECIPE / script}.py: {GET_IT}")
         source = path.read_text(encoding="utf-8")
         missing = [name for name in names if f'"--{name}"' not in source]
         if missing:
             raise ConfigError(
-                f"the icefall in ICEFALL_ROOT={value} is too old: its {script}.py has no option --{missing[0]}; "
+                f"{named} is too old: its {script}.py has no option --{missing[0]}; "
                 "bring it up to date with git pull (36e0420 of 2026 is known to work)"
             )
-    checkout = Checkout(root, os.environ.get("ICEFALL_PYTHON") or sys.executable)
+    checkout = Checkout(root, os.environ.get("ICEFALL_PYTHON") or config.python or sys.executable)
     _require_imports(checkout)
     return checkout
 
@@ -83,7 +97,8 @@ def _require_imports(checkout: Checkout) -> None:
     try:
         done = subprocess.run(command, env=checkout.environment(), capture_output=True, text=True, check=False)
     except OSError as e:
-        raise ConfigError(f"{checkout.python} does not run ({e.strerror}); ICEFALL_PYTHON must be a Python") from e
+        remedy = "ICEFALL_PYTHON or icefall.python in asr.yaml must be a Python"
+        raise ConfigError(f"{checkout.python} does not run ({e.strerror}); {remedy}") from e
     if done.returncode:
         said = (done.stderr.strip() or "no message").splitlines()[-1]
         raise ConfigError(f"icefall cannot run in {checkout.python}: {said}; {INSTALL}")

@@ -33,10 +33,10 @@ def as_icefall_trains(config: AsrConfig) -> AsrConfig:
     encoder = replace(config.model.encoder, mask_padding=False, warmup_batches=4000.0)
     model = replace(config.model, encoder=encoder, rnnt_type="regular", loss_backend="k2")
     train = replace(
-        config.train, optimizer="scaled_adam", schedule="eden", warmup_steps=500, accum_grad=1,
+        config.train, optimizer="scaled_adam", schedule="eden", warmup_steps=500, warmup_start=0.1, accum_grad=1,
         save_every_n=max(config.train.save_every_n, config.train.average_period),
     )  # fmt: skip
-    return replace(config, model=model, train=train, frozen_encoder_steps=0)
+    return replace(config, model=model, train=train, weigh_batches=True, frozen_encoder_steps=0)
 
 
 def differences(ours: AsrConfig, theirs: AsrConfig) -> list[str]:

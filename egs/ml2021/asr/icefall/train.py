@@ -14,7 +14,7 @@ from lhotse_prep.stages import whole_file, write_json
 from lhotse_prep.tokens import TokenTable, load_lang
 from ml2021.asr.datamodule import AsrDataModule
 from ml2021.asr.fine_tune import init_from
-from ml2021.asr.icefall.bpe_model import require_same_ids, sentencepiece_model
+from ml2021.asr.icefall.bpe_model import num_with_other_ids, require_same_ids, sentencepiece_model
 from ml2021.asr.icefall.checkout import Checkout
 from ml2021.asr.icefall.options import as_icefall_trains, differences, train_options
 from ml2021.asr.model import AsrModel, num_parameters
@@ -65,6 +65,11 @@ def write_bpe_model(path: Path, tokens: TokenTable, cuts: Path, config: AsrConfi
     if not texts:
         raise DataError(f"the train part has no windows in {cuts}")
     require_same_ids(model, tokens, texts)
+    if others := num_with_other_ids(model, tokens, (c.supervisions[0].text for c in data.cuts("dev"))):
+        logger.warning(
+            "%d windows of dev have characters that training has not; for icefall each of them is two tokens, so its "
+            "loss of dev is higher than that of this recipe's trainer", others,
+        )  # fmt: skip
     with whole_file(path, "wb") as f:
         f.write(model)
 

@@ -62,7 +62,7 @@ def fast_beam_search(
       ConfigError: k2 is not installed.
     """
     k2 = import_k2()
-    lattice = _lattice(k2, model, encoder_out, encoder_out_lens, options or FastBeam(), graph)
+    lattice = decoding_lattice(k2, model, encoder_out, encoder_out_lens, options or FastBeam(), graph)
     return [_hypothesis(path) for path in _paths(k2, lattice)]
 
 
@@ -75,11 +75,11 @@ def fast_beam_search_nbest(
     Its frames are those of its best path. The draw is that of k2's own generator: runs differ where two are close.
     """
     k2, options = import_k2(), options or FastBeam()
-    lattice = _lattice(k2, model, encoder_out, encoder_out_lens, options, graph)
+    lattice = decoding_lattice(k2, model, encoder_out, encoder_out_lens, options, graph)
     sequences = _draw(k2, lattice, options)
     flat = [ids for of_utterance in sequences for ids in of_utterance]
     owners = torch.tensor([n for n, found in enumerate(sequences) for _ in found], dtype=torch.int32)
-    if not flat:
+    if not any(flat):  # nothing drawn, or nothing but silence
         return [Hypothesis((), (), ()) for _ in sequences]
     linear = k2.linear_fsa_with_self_loops(k2.linear_fsa(flat)).to(lattice.device)  # blanks anywhere
     linear.scores = torch.zeros_like(linear.scores)
@@ -121,7 +121,7 @@ def _hypothesis(path: tuple[list[int], list[float]]) -> Hypothesis:
     return Hypothesis(tuple(labels[t] for t in frames), tuple(frames), tuple(round(probs[t], 4) for t in frames))
 
 
-def _lattice(
+def decoding_lattice(
     k2: Any, model: AsrModel, encoder_out: Tensor, encoder_out_lens: Tensor, options: FastBeam, graph: Any
 ) -> Any:
     """The paths that were kept, an FsaVec of N lattices."""

@@ -4,8 +4,10 @@ python -m ml2021.asr.search.lg_graph --lang-dir data/mini/lang --arpa words.arpa
 
 The words may be units of normalised text (Han characters, English words) or, as of ml2021.asr.lm.train, tokens.
 What one spells the other reads back, so the graph needs no word labels: its labels are tokens, its scores natural
-logarithms. A sentence that backs off where it need not has a path too, and adds a little (as in icefall's LG): the
-smaller ngram_lm_scale, the more. k2 is needed. Format and operations: Mohri, Pereira and Riley (2002).
+logarithms. k2's search counts no score of a final state, so the end of a sentence is on the arc of its last token; an
+empty sentence costs nothing. A sentence that backs off where it need not has a path too (as in icefall's LG), and the
+n-best search adds up all paths: a bonus, the smaller ngram_lm_scale, the larger, up to log 3 a word of a trigram.
+k2 is needed. Format and operations: Mohri, Pereira and Riley (2002).
 """
 
 from __future__ import annotations
@@ -69,7 +71,30 @@ def build_lg(model: ArpaModel, tokens: TokenTable) -> Any:
     found = lg.labels.clone()
     found[found >= first_mark] = 0
     lg.labels = found
-    return k2.arc_sort(k2.connect(k2.remove_epsilon(lg)))
+    return k2.arc_sort(k2.connect(_with_ends_on_arcs(k2, k2.remove_epsilon(lg))))
+
+
+def _with_ends_on_arcs(k2: Any, graph: Any) -> Any:
+    """A graph with the same sentences and scores, whose final arcs score 0: for each end of a sentence at a state, the
+    arcs to it have copies with that end's score, to a state where the sentence must end. The empty one loses its score.
+    """
+    arcs, scores = graph.arcs.values().long(), graph.scores  # (A, 4) from, to, label, bits of the score, sorted; (A,)
+    final, num_states = arcs[:, 2] == -1, graph.shape[0]
+    ends, end_scores = arcs[final, 0], scores[final]
+    inner, inner_scores = arcs[~final, :3], scores[~final]
+    num_ends = torch.bincount(ends, minlength=num_states)  # of each state
+    times = num_ends[inner[:, 1]]
+    which = torch.repeat_interleave(times)  # arcs, once for each end
+    nth = torch.arange(len(which)) - (times.cumsum(0) - times)[which]
+    end = (num_ends.cumsum(0) - num_ends)[inner[which, 1]] + nth
+    copies = inner[which]
+    copies[:, 1] = num_states - 1  # was the final state, which takes the next number
+    finals = torch.tensor([[num_states - 1, num_states, -1]] + [[0, num_states, -1]] * int(num_ends[0] > 0))
+    rows = torch.cat([inner, copies, finals])
+    values = torch.cat([inner_scores, inner_scores[which] + end_scores[end], torch.zeros(len(finals))])
+    order = torch.argsort(rows[:, 0], stable=True)
+    bits = values[order].contiguous().view(torch.int32)
+    return k2.Fsa(torch.cat([rows[order].int(), bits[:, None]], dim=1))
 
 
 def _lexicon_fst(k2: Any, lexicon: dict[str, list[int]], labels: dict[str, int], first_mark: int) -> Any:

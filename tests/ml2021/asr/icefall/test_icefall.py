@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from lhotse_prep.config import load_config
 from lhotse_prep.errors import ConfigError, DataError
 from lhotse_prep.tokens import load_lang
 from ml2021.asr.decode import decode_cuts
-from ml2021.asr.icefall.bpe_model import require_same_ids, sentencepiece_model
-from ml2021.asr.icefall.checkout import RECIPE, find_checkout
+from ml2021.asr.icefall.bpe_model import num_with_other_ids, require_same_ids, sentencepiece_model
+from ml2021.asr.icefall.checkout import RECIPE, IcefallConfig, find_checkout
 from ml2021.asr.icefall.decode import decode_with_icefall
 from ml2021.asr.icefall.options import NEEDED, as_icefall_trains, differences
 from ml2021.asr.icefall.train import train_with_icefall
 from ml2021.asr.load import load_model
 from ml2021.asr.train_options import TrainOptions
-from ml2021.config import AsrConfig, DecodeConfig
+from ml2021.config import AsrConfig, DecodeConfig, TrainConfig
+from ml2021.optimizers import learning_rate
 from ml2021.scoring.texts import read_texts
 
 needs_icefall = pytest.mark.skipif("ICEFALL_ROOT" not in os.environ, reason="ICEFALL_ROOT is not set")
@@ -29,6 +34,7 @@ def test_sentencepiece_gives_the_ids_of_the_tokens(tone_corpus) -> None:  # type
     require_same_ids(model, tokens, ["一 二 三", "model", "一 model data 二", "data model 八"])
     with pytest.raises(DataError, match="min_char_count"):
         require_same_ids(model, tokens, ["一 龍 二"])
+    assert num_with_other_ids(model, tokens, ["一 二", "一 龍 二", "model", "龍"]) == 2
 
 
 def test_what_icefall_has_no_option_for_is_said(config: AsrConfig) -> None:
@@ -55,6 +61,50 @@ def test_checkouts_that_will_not_do_are_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("ICEFALL_PYTHON", str(tmp_path / "python"))
     with pytest.raises(ConfigError, match="does not run"):
         find_checkout(NEEDED)
+
+
+def test_checkout_of_conf_is_taken_where_the_environment_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ICEFALL_ROOT", raising=False)
+    monkeypatch.delenv("ICEFALL_PYTHON", raising=False)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "asr.yaml").write_text(f"icefall: {{root: {tmp_path}/icefall, python: {tmp_path}/python}}\n")
+    config = load_config(tmp_path / "conf" / "asr.yaml", "icefall", IcefallConfig)
+    with pytest.raises(ConfigError, match=r"asr.yaml: icefall.root .*/icefall has no .*train.py: git clone"):
+        find_checkout(NEEDED, config)
+    (tmp_path / "icefall" / RECIPE).mkdir(parents=True)
+    for script, names in NEEDED.items():
+        (tmp_path / "icefall" / RECIPE / f"{script}.py").write_text("".join(f'"--{n}"\n' for n in names))
+    with pytest.raises(ConfigError, match=f"{tmp_path}/python does not run"):
+        find_checkout(NEEDED, config)
+    monkeypatch.setenv("ICEFALL_PYTHON", str(tmp_path / "other"))
+    with pytest.raises(ConfigError, match=f"{tmp_path}/other does not run"):
+        find_checkout(NEEDED, config)
+    monkeypatch.setenv("ICEFALL_ROOT", str(tmp_path / "elsewhere"))
+    with pytest.raises(ConfigError, match="ICEFALL_ROOT=.*/elsewhere has no"):
+        find_checkout(NEEDED, config)
+
+
+@needs_icefall
+def test_learning_rate_is_that_of_icefall_and_its_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its Eden with what its train.py gives it, in the order of its loop."""
+    root = Path(os.environ["ICEFALL_ROOT"])
+    source = (root / RECIPE / "train.py").read_text(encoding="utf-8")
+    assert "Eden(optimizer, params.lr_batches, params.lr_epochs, warmup_start=0.1)" in source
+    monkeypatch.syspath_prepend(str(root))
+    spec = importlib.util.spec_from_file_location("icefall_optim", root / RECIPE / "optim.py")
+    assert spec is not None and spec.loader is not None
+    optim = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(optim)
+    theirs = optim.Eden(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.045), 7500.0, 3.5, warmup_start=0.1)
+    config = as_icefall_trains(AsrConfig(train=TrainConfig(num_epochs=5, base_lr=0.045))).train
+    assert config.warmup_start == TrainConfig().warmup_start == 0.1
+    for step in range(1000):
+        if step % 200 == 0:
+            theirs.step_epoch(step // 200)
+        theirs.step_batch(step + 1)
+        assert learning_rate(config, step, 1000) == pytest.approx(theirs.get_last_lr()[0])
 
 
 @needs_icefall

@@ -125,6 +125,28 @@ def sentence_log_prob(model: ArpaModel, sentence: list[str]) -> float:
     return math.log(10) * sum(model.log10_prob(whole[:i], whole[i]) for i in range(1, len(whole)))
 
 
+def graph_log_prob(model: ArpaModel, sentence: list[str], scale: float) -> float:
+    """Log of the sum over all ways to score a sentence, also those that back off without need."""
+
+    def known(context: tuple[str, ...]) -> tuple[str, ...]:
+        context = context[max(0, len(context) - model.order + 1) :]
+        while context and context not in model.tables[len(context) - 1]:
+            context = context[1:]
+        return context
+
+    def walk(context: tuple[str, ...], i: int) -> list[float]:  # base 10
+        ngram = (*context, (*sentence, EOS)[i])
+        found = [model.tables[len(context)][ngram][0]] if ngram in model.tables[len(context)] else []
+        if found and i < len(sentence):
+            found = [found[0] + rest for rest in walk(known(ngram), i + 1)]
+        if context:
+            backoff = model.tables[len(context) - 1][context][1]
+            found += [backoff + rest for rest in walk(known(context[1:]), i)]
+        return found
+
+    return float(np.logaddexp.reduce(scale * math.log(10) * np.array(walk(known((BOS,)), 0))))
+
+
 def test_words_are_spelled_as_text_is(tokens: TokenTable, words: ArpaModel) -> None:
     lexicon = spell(words, tokens)
     assert lexicon == {w: tokens.encode(w) for w in ("一", "二", "三", "ab", "abc")}
@@ -135,11 +157,12 @@ def test_words_are_spelled_as_text_is(tokens: TokenTable, words: ArpaModel) -> N
 
 
 @pytest.mark.needs_k2
-@pytest.mark.parametrize("scale", [1.5])
+@pytest.mark.parametrize("scale", [0.01, 0.3, 1.0, 1.5, 3.0])
 @pytest.mark.parametrize("seed", range(4))
 def test_lg_finds_the_best_sentence_of_both_models(
     seed: int, scale: float, tokens: TokenTable, words: ArpaModel, tmp_path: Path
 ) -> None:
+    """The end of the sentence counts, except where there is none but the end."""
     write_arpa(tmp_path / "lm.arpa", words)
     lang = tmp_path / "lang"
     make_lang(TEXTS, ["ab", "abc", "ab"], lang, LangConfig(num_english_pieces=5))
@@ -153,10 +176,19 @@ def test_lg_finds_the_best_sentence_of_both_models(
     for sequence, total in totals.items():
         text = tokens.decode(sequence).split()
         if all(w in lexicon for w in text) and tuple(tokens.encode(" ".join(text))) == sequence:
-            scores[sequence] = total + scale * sentence_log_prob(words, text)
+            scores[sequence] = total + (graph_log_prob(words, text, scale) if text else 0.0)
     assert 30 < len(scores) < len(totals)
     found = fast_beam_search_nbest(model, encoder_out, torch.tensor([5]), EVERYTHING, graph)[0]
     assert found.tokens == max(scores, key=lambda s: scores[s])
+
+
+@pytest.mark.needs_k2
+def test_silence_alone_gives_no_tokens() -> None:
+    model, encoder_out = model_and_frames(0, 4, 6)
+    with torch.no_grad():
+        model.joiner.output_linear.bias[0] = 200.0
+    for search in (fast_beam_search, fast_beam_search_nbest):
+        assert [h.tokens for h in search(model, encoder_out, torch.tensor([6]))] == [()]
 
 
 @pytest.mark.needs_k2
