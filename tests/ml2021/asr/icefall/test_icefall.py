@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from ml2021.asr.icefall.options import NEEDED, as_icefall_trains, differences
 from ml2021.asr.icefall.train import train_with_icefall
 from ml2021.asr.load import load_model
 from ml2021.asr.train_options import TrainOptions
+from ml2021.checkpoint import load_checkpoint
 from ml2021.config import AsrConfig, DecodeConfig, TrainConfig
 from ml2021.optimizers import learning_rate
 from ml2021.scoring.texts import read_texts
@@ -128,6 +130,20 @@ def test_what_either_trained_both_decode_alike(tone_corpus, trained, one_epoch, 
         assert any(ours.values())
         for cut, text in ours.items():  # sentencepiece writes <unk> and spaces between scripts in its own way
             assert "".join(theirs[cut].replace("⁇", "<unk>").split()) == "".join(text.split())
+
+
+@needs_icefall
+@pytest.mark.slow
+def test_icefall_goes_on_from_the_last_whole_epoch(tone_corpus, one_epoch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    checkout = find_checkout(NEEDED)
+    steps = []
+    for num_epochs in (1, 2):
+        config = replace(one_epoch, train=replace(one_epoch.train, num_epochs=num_epochs))
+        train_with_icefall(checkout, tone_corpus.cuts, tone_corpus.lang, tmp_path, config, TrainOptions())
+        steps.append(load_checkpoint(tmp_path / f"epoch-{num_epochs}.pt")["batch_idx_train"])
+    assert steps[1] == 2 * steps[0] > 0
+    log = "".join(p.read_text() for p in sorted((tmp_path / "log").iterdir()))
+    assert log.count("Training started") == 2 and log.count("Epoch 1, batch 0") == log.count("Epoch 2, batch 0") == 1
 
 
 def write_test_part(cuts: Path) -> None:
