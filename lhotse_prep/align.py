@@ -33,6 +33,7 @@ class Alignment:
     end: NDArray[np.int64]  # (U,) one past the last frame
     score: NDArray[np.float64]  # (U,) mean log-prob over its frames; 0 for one not spoken
     total: float  # log-prob of the whole path
+    star: NDArray[np.bool_]  # (T,) frames that cost less as speech without text than as a pause
 
     def same_places(self, other: Alignment) -> bool:
         """Whether the other has every unit in the same frames."""
@@ -218,7 +219,7 @@ def _search(reader: FrameReader, text: _Text, rows: _Rows) -> Alignment | None:
         )
         value = float(rows.window(block, unit, unit + 1)[0 if in_label else 1][0])
     score /= np.maximum(end - start, 1)
-    return Alignment(start[:-1], end[:-1], score[:-1], final + rows.offset(num_blocks))
+    return Alignment(start[:-1], end[:-1], score[:-1], final + rows.offset(num_blocks), reader.star())
 
 
 def _pointers(

@@ -47,6 +47,7 @@ class FrameReader:
         self._blocks = None if isinstance(log_probs, np.ndarray) else iter(log_probs)
         self._spool: IO[bytes] | None = None
         self._blank_scores: list[NDArray[np.float32]] = []
+        self._star: list[NDArray[np.bool_]] = []
         self.num_frames = 0
 
     def __enter__(self) -> FrameReader:
@@ -60,6 +61,10 @@ class FrameReader:
     def num_blocks(self) -> int:
         """How many blocks the way forward found."""
         return len(self._blank_scores)
+
+    def star(self) -> NDArray[np.bool_]:
+        """(T,) in which frames the score of blank is that of speech without text."""
+        return np.concatenate(self._star)
 
     def forward(self, needs_all_units: bool) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Every block in order: log-probs (F, C) and the score of blank (F,).
@@ -117,6 +122,7 @@ class FrameReader:
         blank_scores = emissions[:, 0].copy()
         if self.star_penalty is not None:
             blank_scores = np.maximum(blank_scores, best - np.float32(self.star_penalty))
+        self._star.append(blank_scores > emissions[:, 0])
         return emissions, blank_scores
 
     def _whole_blocks(self) -> Iterator[NDArray[np.floating]]:

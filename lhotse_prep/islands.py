@@ -9,6 +9,8 @@ from lhotse_prep.align import Alignment
 
 _TEXT_GAP = 3  # units without a time that part two runs of the text
 _WEAK = np.log(0.05)  # a unit's mean log-prob under which its place is a guess
+_STARS = 3  # frames of speech without text that part two runs: one or two units
+_EDGE = 4  # so many times min_units: units that a run at the edge of speech without text needs
 
 
 def drop_strays(alignment: Alignment, min_units: int, isolation: int, second: int) -> Alignment:
@@ -20,6 +22,9 @@ def drop_strays(alignment: Alignment, min_units: int, isolation: int, second: in
     - Runs of fewer than min_units units with more doubtful units than that, and at least three, on both sides in the
       text, and runs of more than three doubtful units: matches of text that is not spoken. A unit is doubtful where it
       has no time, or the model hardly hears it (and hears most others).
+    - At the edges of half a second's worth of frames of speech without text, runs of fewer than min_units units, or of
+      fewer than four times as many that last no longer than that speech, and then the next ones: words that are said
+      there too. They cost no more in the wrong place, so the text beside what has no text is drawn out over it.
     - Units that the model hardly hears beside a gap of more than a second: they may as well belong beyond it.
 
     Args:
@@ -34,10 +39,11 @@ def drop_strays(alignment: Alignment, min_units: int, isolation: int, second: in
         weak[:] = False
     timed &= ~_islands_of_text(timed, weak, min_units)
     timed &= ~_islands_of_time(alignment, timed, min_units, isolation, second)
+    timed &= ~_drawn_out(alignment, timed, min_units, second // 2)
     timed &= ~_weak_at_gaps(alignment, timed, weak, second)
     return Alignment(
         np.where(timed, alignment.start, -1), np.where(timed, alignment.end, -1),
-        np.where(timed, alignment.score, 0.0), alignment.total,
+        np.where(timed, alignment.score, 0.0), alignment.total, alignment.star,
     )  # fmt: skip
 
 
@@ -79,6 +85,25 @@ def _islands_of_time(
     for run, before, after in zip(np.split(spoken, closer + 1)[1:], closer, closer[1:]):
         if 2 * len(run) < min_units and max(gaps[before], gaps[after]) > isolation:
             result[run] = True
+    return result
+
+
+def _drawn_out(alignment: Alignment, timed: NDArray[np.bool_], min_units: int, hole: int) -> NDArray[np.bool_]:
+    """(U,) which units are in short runs at the edge of `hole` or more frames of speech without text."""
+    spoken = np.flatnonzero(timed)
+    before = np.append(0, np.cumsum(alignment.star))  # frames of speech without text before each frame
+    stars = before[alignment.start[spoken[1:]]] - before[alignment.end[spoken[:-1]]]
+    parted = np.flatnonzero(stars >= _STARS)
+    runs = np.split(spoken, parted + 1)
+    result = np.zeros_like(timed)
+    if max(len(run) for run in runs) < _EDGE * min_units:
+        return result
+    for one_way in (1, -1):  # from each hole on, and back from it
+        astray = False  # whether the run before, this way, is
+        for run, gap in zip(runs[::one_way], [0, *stars[parted][::one_way].tolist()]):
+            fewer = len(run) < _EDGE * min_units and (alignment.end[run] - alignment.start[run]).sum() <= gap
+            astray = (astray or gap >= hole) and (len(run) < min_units or bool(fewer))
+            result[run] |= astray
     return result
 
 

@@ -11,15 +11,17 @@ from lhotse_prep.align import Alignment
 from lhotse_prep.islands import drop_strays
 
 
-def timed(starts: list[int], weak: tuple[int, ...] = ()) -> Alignment:
+def timed(starts: list[int], weak: tuple[int, ...] = (), star: tuple[int, ...] = ()) -> Alignment:
     start = np.array(starts)
     score = np.where(start < 0, 0.0, -0.5)
     score[list(weak)] = -5.0
-    return Alignment(start, np.where(start < 0, -1, start + 2), score, -7.0)
+    frames = np.zeros(max(starts) + 3, bool)
+    frames[list(star)] = True
+    return Alignment(start, np.where(start < 0, -1, start + 2), score, -7.0, frames)
 
 
-def kept(starts: list[int], weak: tuple[int, ...] = ()) -> list[int]:
-    return drop_strays(timed(starts, weak), min_units=3, isolation=100, second=25).start.tolist()
+def kept(starts: list[int], weak: tuple[int, ...] = (), star: tuple[int, ...] = ()) -> list[int]:
+    return drop_strays(timed(starts, weak, star), min_units=3, isolation=100, second=25).start.tolist()
 
 
 def test_short_run_far_from_all_others_is_untimed() -> None:
@@ -72,6 +74,17 @@ def test_model_that_hardly_hears_anything_keeps_its_times() -> None:
     starts = [0, 3, 6, 60, 63, 66, -1, -1, -1, 69, -1, -1, -1, 72]
     assert kept(starts, weak=(0, 1, 2, 3, 4, 9)) == [0, 3, 6, 60, 63, 66, -1, -1, -1, -1, -1, -1, -1, 72]
     assert kept([0, -1, -1, -1, 60, -1, -1, -1, 90], weak=(0, 4, 8)) == [0, -1, -1, -1, 60, -1, -1, -1, 90]
+
+
+def test_text_that_is_drawn_out_over_speech_without_text_is_untimed() -> None:
+    front, back = list(range(0, 36, 3)), list(range(120, 156, 3))
+    hole = tuple(range(40, 60))
+    assert kept([*front, 62, 66, 69, 72, *back], star=(*hole, *range(76, 96))) == [*front, -1, -1, -1, -1, *back]
+    assert kept([*front, 62, 70, *back], star=(*hole, 65, 66, 67, 90, 91, 92)) == [*front, -1, -1, *back]
+    assert kept([*front, 62, 70, *back], star=hole[:11]) == [*front, 62, 70, *back]  # too little speech for a hole
+    tail = [62, 65, 68, 71, 74, 77, 80, 83, 86, 89, 92]  # longer than the hole: 22 frames
+    assert kept([*front, *tail, *back], star=(*hole, 100, 101, 102)) == [*front, *tail, *back]
+    assert kept([*front, *tail[:4], *back], star=(*hole, 100, 101, 102)) == [*front, *[-1] * 4, *back]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
