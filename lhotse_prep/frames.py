@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lhotse_prep.errors import DataError
+from lhotse_prep.viterbi import NEVER
 
 BLOCK = 512  # frames between kept rows
 
@@ -36,7 +37,8 @@ class FrameReader:
           log_probs: (T, V), or blocks of it.
           units: (U,), U > 0, ids in 1..V - 1.
           lecture: named in errors.
-          star_penalty: speech without text counts as blank, at the frame's best less this; None: it does not.
+          star_penalty: speech without text has the frame's best log-prob less this, and at least that of blank;
+            None: there is none.
           mismatch_penalty: each unit has at least the best unit's log-prob less this; None: its own.
         """
         self.units, self.lecture = units, lecture
@@ -46,8 +48,7 @@ class FrameReader:
         self.array = log_probs if isinstance(log_probs, np.ndarray) else None
         self._blocks = None if isinstance(log_probs, np.ndarray) else iter(log_probs)
         self._spool: IO[bytes] | None = None
-        self._blank_scores: list[NDArray[np.float32]] = []
-        self._star: list[NDArray[np.bool_]] = []
+        self._star_scores: list[NDArray[np.float32]] = []
         self.num_frames = 0
 
     def __enter__(self) -> FrameReader:
@@ -60,47 +61,43 @@ class FrameReader:
     @property
     def num_blocks(self) -> int:
         """How many blocks the way forward found."""
-        return len(self._blank_scores)
-
-    def star(self) -> NDArray[np.bool_]:
-        """(T,) in which frames the score of blank is that of speech without text."""
-        return np.concatenate(self._star)
+        return len(self._star_scores)
 
     def forward(self, needs_all_units: bool) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Every block in order: log-probs (F, C) and the score of blank (F,).
+        """Every block in order: log-probs (F, C), and of speech without text (F,).
 
         Args:
           needs_all_units: each unit needs a frame.
         Raises:
           DataError: wrong shape or type, no frames, too few frames, an id outside the vocabulary, values not finite.
         """
-        if self._blank_scores:  # been here before: everything is checked and stored
+        if self._star_scores:  # been here before: everything is checked and stored
             yield from map(self.block, range(self.num_blocks))
             return
         if self.array is not None:
             self._check_shape(self.array)
             self._check_count(len(self.array), needs_all_units)
         for whole in self._whole_blocks():
-            emissions, blank_scores = self._read(whole)
+            emissions, star_scores = self._read(whole)
             if self._blocks is not None:
                 self._spool = self._spool or tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
                 self._spool.write(emissions.tobytes())
-            self._blank_scores.append(blank_scores)
+            self._star_scores.append(star_scores)
             self.num_frames += len(whole)
-            yield emissions, blank_scores
+            yield emissions, star_scores
         self._check_count(self.num_frames, needs_all_units)
 
     def block(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """A block that the way forward has passed, once more."""
-        blank_scores = self._blank_scores[index]
+        star_scores = self._star_scores[index]
         begin = index * BLOCK
         if self.array is not None:
-            return self._emissions(self.array[begin : begin + BLOCK]), blank_scores
+            return self._emissions(self.array[begin : begin + BLOCK]), star_scores
         assert self._spool is not None
         num_columns = len(self.columns)
         self._spool.seek(begin * num_columns * 4)
-        data = self._spool.read(len(blank_scores) * num_columns * 4)
-        return np.frombuffer(data, np.float32).reshape(-1, num_columns), blank_scores
+        data = self._spool.read(len(star_scores) * num_columns * 4)
+        return np.frombuffer(data, np.float32).reshape(-1, num_columns), star_scores
 
     def _emissions(self, whole: NDArray[np.floating]) -> NDArray[np.float32]:
         """(F, V) -> (F, C) of the text's units."""
@@ -111,7 +108,7 @@ class FrameReader:
         return result
 
     def _read(self, whole: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Check a block; the text's columns (F, C) and the score of blank (F,)."""
+        """Check a block; the text's columns (F, C), and speech without text (F,)."""
         best = whole.max(axis=1).astype(np.float32)
         if not (np.isfinite(best).all() and np.isfinite(whole.min())):
             raise DataError(
@@ -119,11 +116,9 @@ class FrameReader:
                 f"{self.num_frames + len(whole)}; is the audio damaged?"
             )
         emissions = self._emissions(whole)
-        blank_scores = emissions[:, 0].copy()
-        if self.star_penalty is not None:
-            blank_scores = np.maximum(blank_scores, best - np.float32(self.star_penalty))
-        self._star.append(blank_scores > emissions[:, 0])
-        return emissions, blank_scores
+        if self.star_penalty is None:
+            return emissions, np.full(len(best), NEVER)
+        return emissions, np.maximum(emissions[:, 0], best - np.float32(self.star_penalty))
 
     def _whole_blocks(self) -> Iterator[NDArray[np.floating]]:
         """The frames in blocks of BLOCK, the last one shorter."""

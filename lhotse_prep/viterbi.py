@@ -1,13 +1,16 @@
 """Compiled steps of CTC Viterbi (Graves et al., 2006), for `align`.
 
-Unit u of the text has two states: blank u, before it, and label u. The blank after the last unit is blank U.
+Unit u of the text has three states: label u, and before it blank u and star u, speech without text. The blank and the
+star after the last unit are those of U. In a frame, out of the one before,
 
   label'[u] = max(label[u], blank[u], label[u - 1] + jump[u]) + log-prob of its symbol
-  blank'[u] = max(blank[u], label[u - 1]) + log-prob of blank, or blank'[u - 1] - skip where that is more
+  star'[u] = max(star[u], max(blank[u], label[u - 1]) - opening) + log-prob of star
+  blank'[u] = max(max(blank[u], label[u - 1]) + log-prob of blank, star'[u], blank'[u - 1] - skip)
 
-The second line's last part, text without speech, makes each state wait for the one before. Therefore `advance_lanes`
-stores the states as K rows of LANES columns, unit u in row u % K and column u // K: the columns do not wait for one
-another, so a row is a few vector instructions; a last sweep carries scores over from column to column.
+so that a star leads on wherever a blank does. The last line's last part, text without speech, makes each state wait for
+the one before. Therefore `advance_lanes` stores the states as K rows of LANES columns, unit u in row u % K and column
+u // K: the columns do not wait for one another, so a row is a few vector instructions; a last sweep carries scores over
+from column to column.
 
 Legend: F frames of a block, C symbols, U units, K rows, W units of a window.
 """
@@ -19,35 +22,38 @@ import numpy as np
 
 LANES = 64
 NEVER = np.float32(-1e30)
-_STAY, _FROM_BLANK, _FROM_LABEL, _SKIP = 0, 1, 2, 3  # what a state of the best path comes from
+BLANK, LABEL, STAR = 0, 1, 2  # states of a unit
+_STAY, _FROM_BLANK, _FROM_LABEL = 0, 1, 2  # what a state of the best path comes from, in the frame before
+_SKIP, _FROM_STAR = 3, 4  # in the same frame
 
 
 @numba.njit(cache=True, error_model="numpy")
 def advance_lanes(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    emissions, blank_scores, symbol, jump, label, blank, skip, may_skip
+    emissions, star_scores, symbol, jump, label, blank, star, opening, skip, may_skip
 ):
     """The states after a block's frames.
 
     Args:
-      emissions: (F, C) log-probs.
-      blank_scores: (F,) log-probs of blank, or of speech without text where that is more.
+      emissions: (F, C) log-probs; column 0 is blank.
+      star_scores: (F,) log-probs of speech without text.
       symbol: (K, LANES) int64, the column of emissions of each unit.
       jump: (K, LANES) 0 where a unit may follow the one before at once, NEVER where it is the same.
       label: (K + 1, LANES); row k + 1 holds the units of row k, row 0 the last units of the columns before.
-      blank: (K + 1, LANES); row 0 is not used.
+      blank, star: (K + 1, LANES); row 0 is not used.
+      opening: price of a stretch of speech without text, NEVER's opposite where there is none.
       skip: price of a unit without speech.
       may_skip: whether there are such units.
     Returns:
-      label and blank after the last frame; those given are overwritten.
+      label and blank after the last frame; those given are overwritten, and star is changed in place.
     """
     num_rows, num_lanes = symbol.shape
     new_label, new_blank = np.empty_like(label), np.empty_like(blank)
     carry = np.empty(num_lanes, np.float32)
     for t in range(emissions.shape[0]):
-        scores, blank_score = emissions[t], blank_scores[t]
+        scores, blank_score, star_score = emissions[t], emissions[t, 0], star_scores[t]
         new_blank[0, :] = NEVER
         for k in range(1, num_rows + 1):
-            before, here, pause, above = label[k - 1], label[k], blank[k], new_blank[k - 1]
+            before, here, pause, above, speech = label[k - 1], label[k], blank[k], new_blank[k - 1], star[k]
             jumps, symbols, to_label, to_blank = jump[k - 1], symbol[k - 1], new_label[k], new_blank[k]
             for i in range(num_lanes):
                 best = here[i] if here[i] > pause[i] else pause[i]
@@ -55,7 +61,11 @@ def advance_lanes(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled
                 best = best if best > other else other
                 to_label[i] = best + scores[symbols[i]]
                 best = pause[i] if pause[i] > before[i] else before[i]
+                other = best - opening
+                other = (speech[i] if speech[i] > other else other) + star_score
+                speech[i] = other
                 best += blank_score
+                best = best if best > other else other
                 other = above[i] - skip
                 to_blank[i] = best if best > other else other
         if may_skip:
@@ -85,14 +95,14 @@ def _carry_over(blank, carry, skip):  # type: ignore[no-untyped-def]  # pragma: 
 
 @numba.njit(cache=True, error_model="numpy")
 def advance_band(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    emissions, blank_scores, symbol, jump, label, blank, skip, beam, first, stop
+    emissions, star_scores, symbol, jump, label, blank, star, opening, skip, beam, first, stop
 ):
     """The states after a block's frames, of units first..stop - 1 only: those within `beam` of the best.
 
     Args:
-      emissions, blank_scores, skip: as in advance_lanes.
+      emissions, star_scores, opening, skip: as in advance_lanes.
       symbol, jump: (U + 1,).
-      label, blank: (U + 1,), changed in place; NEVER outside the band.
+      label, blank, star: (U + 1,), changed in place; NEVER outside the band.
       beam: how much less than the best a state may have.
       first, stop: the band.
     Returns:
@@ -101,48 +111,50 @@ def advance_band(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     num_states = len(label)
     for t in range(emissions.shape[0]):
         stop = min(stop + 1, num_states)  # label stop - 1 leads to one unit more
-        _step(emissions[t], blank_scores[t], symbol[first:stop], jump[first:stop], label[first:stop],
-              blank[first:stop], skip)  # fmt: skip
+        _step(emissions[t], star_scores[t], symbol[first:stop], jump[first:stop], label[first:stop],
+              blank[first:stop], star[first:stop], opening, skip)  # fmt: skip
         best = NEVER
         for u in range(first, stop):
-            best = max(best, label[u], blank[u])
+            best = max(best, label[u], blank[u])  # no star is more than its blank
         least = best - beam
         while stop < num_states and blank[stop - 1] - skip >= least:
             blank[stop] = blank[stop - 1] - skip
             stop += 1
         while label[first] < least and blank[first] < least:
-            label[first] = blank[first] = NEVER
+            label[first] = blank[first] = star[first] = NEVER
             first += 1
         while label[stop - 1] < least and blank[stop - 1] < least:
             stop -= 1
-            label[stop] = blank[stop] = NEVER
+            label[stop] = blank[stop] = star[stop] = NEVER
     return first, stop
 
 
 @numba.njit(cache=True, error_model="numpy")
 def _step(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    scores, blank_score, symbol, jump, label, blank, skip
+    scores, star_score, symbol, jump, label, blank, star, opening, skip
 ):
     """One frame of some units in a row, in place; nothing comes from the units before them."""
     before, above = NEVER, NEVER
     for u in range(len(label)):
         here, pause = label[u], blank[u]
         label[u] = max(here, pause, before + jump[u]) + scores[symbol[u]]
-        above = max(max(pause, before) + blank_score, above - skip)
+        pause = max(pause, before)
+        star[u] = max(star[u], pause - opening) + star_score
+        above = max(pause + scores[0], star[u], above - skip)
         blank[u] = above
         before = here
 
 
 @numba.njit(cache=True, error_model="numpy")
 def point_back(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    emissions, blank_scores, symbol, jump, label, blank, skip, pointers
+    emissions, star_scores, symbol, jump, label, blank, star, opening, skip, pointers
 ):
-    """As `_step` for all frames of a block, on W units in a row; fills pointers (F, 2, W): of blanks, of labels.
+    """As `_step` for all frames of a block, on W units in a row; fills pointers (F, 3, W): of BLANK, LABEL, STAR.
 
     Of sources that are equally good a state takes the latest, as torchaudio's forced_align does.
     """
     for t in range(emissions.shape[0]):
-        scores, blank_score, to_blank, to_label = emissions[t], blank_scores[t], pointers[t, 0], pointers[t, 1]
+        scores, to_blank, to_label, to_star = emissions[t], pointers[t, BLANK], pointers[t, LABEL], pointers[t, STAR]
         before, above = NEVER, NEVER
         for u in range(len(label)):
             here, pause = label[u], blank[u]
@@ -152,10 +164,16 @@ def point_back(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
             if before + jump[u] > best:
                 best, source = before + jump[u], _FROM_LABEL
             label[u], to_label[u] = best + scores[symbol[u]], source
-            best, source = pause, _STAY
+            best, source, to_star[u] = pause, _STAY, _FROM_BLANK
             if before > best:
-                best, source = before, _FROM_LABEL
-            best += blank_score
+                best, source, to_star[u] = before, _FROM_LABEL, _FROM_LABEL
+            opened = best - opening
+            if star[u] > opened:
+                opened, to_star[u] = star[u], _STAY
+            star[u] = opened + star_scores[t]
+            best += scores[0]
+            if star[u] > best:
+                best, source = star[u], _FROM_STAR
             if above - skip > best:
                 best, source = above - skip, _SKIP
             blank[u], to_blank[u] = best, source
@@ -164,32 +182,39 @@ def point_back(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
 
 @numba.njit(cache=True, error_model="numpy")
 def walk_back(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    pointers, emissions, symbol, unit, in_label, first_unit, first_frame, start, end, score
+    pointers, emissions, symbol, unit, state, first_unit, first_frame, start, end, score, star
 ):
     """Follow a block's pointers from its last frame's state, and note where the units on the way are.
 
     Args:
-      pointers: (F, 2, W), of units first_unit.. in order.
+      pointers: (F, 3, W), of units first_unit.. in order.
       emissions: (F, C).
       symbol: (U + 1,).
-      unit, in_label: the state in the block's last frame.
+      unit, state: those of the block's last frame.
       first_unit: which unit the window begins with.
       first_frame: which frame the block begins with.
       start, end, score: (U,), -1, -1 and 0 for units that the path has not met; score sums log-probs.
+      star: (T,) set where the path has speech without text.
     Returns:
-      unit and in_label in the frame before the block.
+      unit and state in the frame before the block.
     """
     for t in range(len(pointers) - 1, -1, -1):
-        while not in_label and pointers[t, 0, unit - first_unit] == _SKIP:
+        source = pointers[t, state, unit - first_unit]
+        while source == _SKIP:
             unit -= 1
-        source = pointers[t, 1 if in_label else 0, unit - first_unit]
-        if in_label:
+            source = pointers[t, BLANK, unit - first_unit]
+        if source == _FROM_STAR:
+            state = STAR
+            source = pointers[t, STAR, unit - first_unit]
+        if state == STAR:
+            star[first_frame + t] = True
+        elif state == LABEL:
             start[unit] = first_frame + t
             if end[unit] < 0:
                 end[unit] = first_frame + t + 1
             score[unit] += emissions[t, symbol[unit]]
         if source == _FROM_LABEL:
-            unit, in_label = unit - 1, True
+            unit, state = unit - 1, LABEL
         elif source == _FROM_BLANK:
-            in_label = False
-    return unit, in_label
+            state = BLANK
+    return unit, state

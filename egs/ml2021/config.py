@@ -273,6 +273,7 @@ class AlignerConfig:
     window_duration: float = 6.0  # seconds, of the windows that the aligner trains on
     settled: float = 0.05  # seconds; and a round is the last only where words moved less than that (median)
     star_penalty: float = 2.0  # log-probability that a frame of speech without text pays, last alignment only
+    star_opening: float = 4.0  # and each stretch of such speech at its beginning
     skip_cost: float = 4.0  # and a token with no speech
     mismatch_penalty: float = 4.5  # and a token spoken as another
     min_island: int = 6  # tokens; shorter timed runs that stand alone are untimed
@@ -285,6 +286,7 @@ class AlignerConfig:
         _require_all(self, ("settled", "window_duration"), 0, more=True)
         _require_all(self, ("min_steps", "min_island"), 0)
         _require_all(self, ("num_english_pieces",), 2)
+        _require_all(self, ("star_opening",), 0)
         _require(
             0 < self.star_penalty < self.mismatch_penalty < self.star_penalty + self.skip_cost,
             "need 0 < star_penalty < mismatch_penalty < star_penalty + skip_cost",

@@ -19,8 +19,12 @@ from lhotse_prep.align import Alignment, align
 from lhotse_prep.errors import DataError
 from lhotse_prep.frames import BLOCK
 
-Costs = tuple[float | None, float | None]  # star_penalty, skip_cost
-ALL_COSTS: list[Costs] = [(None, None), (0.7, None), (None, 1.5), (0.7, 1.5), (0.1, 0.05)]
+BLANK, STAR = -1, -2  # what a frame has that no unit has
+Costs = tuple[float | None, float, float | None]  # star_penalty, star_opening, skip_cost
+PLAIN: Costs = (None, 0.0, None)
+ALL_COSTS: list[Costs] = [
+    PLAIN, (0.7, 0.0, None), (0.7, 1.2, None), (None, 0.0, 1.5), (0.7, 0.0, 1.5), (0.7, 0.9, 1.5), (0.1, 0.03, 0.05),
+]  # fmt: skip
 
 
 def random_log_probs(seed: int, num_frames: int, num_symbols: int, sharpness: float = 2.0) -> NDArray[np.float32]:
@@ -28,16 +32,18 @@ def random_log_probs(seed: int, num_frames: int, num_symbols: int, sharpness: fl
     return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
 
 
-def blank_scores(log_probs: NDArray[np.float32], star_penalty: float | None) -> NDArray[np.float64]:
-    blank = log_probs[:, 0].astype(np.float64)
-    return blank if star_penalty is None else np.maximum(blank, log_probs.max(axis=1) - star_penalty)
+def star_scores(log_probs: NDArray[np.float32], star_penalty: float | None) -> NDArray[np.float64]:
+    if star_penalty is None:
+        return np.full(len(log_probs), -np.inf)
+    return np.maximum(log_probs[:, 0], log_probs.max(axis=1) - star_penalty).astype(np.float64)
 
 
 def path_score(labels: tuple[int, ...], log_probs: NDArray[np.float32], units: list[int], costs: Costs) -> float:
-    """Score of a path that says of each frame which unit of the text it is (-1: blank); -inf where it is no path."""
-    star_penalty, skip_cost = costs
-    blank = blank_scores(log_probs, star_penalty)
-    total = sum(float(blank[t] if u < 0 else log_probs[t, units[u]]) for t, u in enumerate(labels))
+    """Score of a path that says of each frame which unit of the text it is, BLANK or STAR; -inf where it is no path."""
+    star_penalty, star_opening, skip_cost = costs
+    scores = {BLANK: log_probs[:, 0], STAR: star_scores(log_probs, star_penalty)}
+    total = sum(float(scores[u][t] if u < 0 else log_probs[t, units[u]]) for t, u in enumerate(labels))
+    total -= star_opening * sum(u == STAR != before for before, u in zip((BLANK, *labels), labels, strict=False))
     at, was_blank = -1, False  # the unit before, and whether a blank came after it
     for u in (*labels, len(units)):
         if u < 0:
@@ -57,35 +63,36 @@ def path_score(labels: tuple[int, ...], log_probs: NDArray[np.float32], units: l
 
 
 def labels_of(alignment: Alignment, num_frames: int) -> tuple[int, ...]:
-    labels = [-1] * num_frames
+    labels = [STAR if star else BLANK for star in alignment.star]
+    assert len(labels) == num_frames
     for u, (start, end) in enumerate(zip(alignment.start, alignment.end, strict=True)):
         assert (start < 0) == (end < 0)
         for t in range(start, end):
-            assert labels[t] == -1
+            assert labels[t] == BLANK
             labels[t] = u
     return tuple(labels)
 
 
 def best_score(log_probs: NDArray[np.float32], units: list[int], costs: Costs) -> float:
     """A plain dynamic program over the same paths, in double precision."""
-    star_penalty, skip_cost = costs
-    blank = blank_scores(log_probs, star_penalty)
-    num_states = 2 * len(units) + 1
-    row = np.full(num_states, -np.inf)
+    star_penalty, star_opening, skip_cost = costs
+    star = star_scores(log_probs, star_penalty)
+    num_units = len(units)
+    blank_row, star_row, label_row = (np.full(num_units + 1, -np.inf) for _ in range(3))  # blanks, stars: before a unit
+    blank_row[0] = 0.0
     for t in range(len(log_probs)):
-        before = row
-        row = np.full(num_states, -np.inf)
-        for s in range(num_states):
-            if t == 0:
-                best = 0.0 if s <= 1 else -np.inf
-            else:
-                best = max(before[max(s - 1, 0)], before[s])
-                if s % 2 and s >= 3 and units[s // 2] != units[s // 2 - 1]:
-                    best = max(best, before[s - 2])
-            row[s] = best + (log_probs[t, units[s // 2]] if s % 2 else blank[t])
-            if s % 2 == 0 and s >= 2 and skip_cost is not None:
-                row[s] = max(row[s], row[s - 2] - skip_cost)
-    return max(row[-1], row[-2])
+        old_label = np.append(-np.inf, label_row)  # [u] is of the unit before
+        new_star = np.maximum(star_row, np.maximum(blank_row, old_label[:-1]) - star_opening) + star[t]
+        new_blank = np.maximum(np.maximum(blank_row, star_row), old_label[:-1]) + log_probs[t, 0]
+        for u in range(1, num_units + 1 if skip_cost is not None else 0):
+            new_star[u] = max(new_star[u], new_star[u - 1] - skip_cost)
+            new_blank[u] = max(new_blank[u], new_blank[u - 1] - skip_cost)
+        new_label = np.full(num_units + 1, -np.inf)
+        for u in range(num_units):
+            direct = old_label[u] if u and units[u] != units[u - 1] else -np.inf
+            new_label[u] = max(label_row[u], blank_row[u], star_row[u], direct) + log_probs[t, units[u]]
+        blank_row, star_row, label_row = new_blank, new_star, new_label
+    return max(blank_row[-1], star_row[-1], label_row[-2])
 
 
 @pytest.mark.parametrize("costs", ALL_COSTS)
@@ -93,7 +100,8 @@ def best_score(log_probs: NDArray[np.float32], units: list[int], costs: Costs) -
 def test_best_of_all_paths(units: list[int], costs: Costs) -> None:
     for seed, num_frames in enumerate((1, 2, 3, 4, 5, 6)):
         log_probs = random_log_probs(seed, num_frames, 4)
-        every = itertools.product(range(-1, len(units)), repeat=num_frames)
+        least = BLANK if costs[0] is None else STAR
+        every = itertools.product(range(least, len(units)), repeat=num_frames)
         scores = {labels: path_score(labels, log_probs, units, costs) for labels in every}
         best = max(scores.values())
         if best == -np.inf:
@@ -107,7 +115,7 @@ def test_best_of_all_paths(units: list[int], costs: Costs) -> None:
 
 
 @pytest.mark.parametrize("num_frames", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 1, 1300])
-@pytest.mark.parametrize("costs", [(None, None), (0.7, 1.5)])
+@pytest.mark.parametrize("costs", [PLAIN, (0.7, 0.0, 1.5), (0.7, 2.0, 1.5)])
 def test_blocks_join_without_a_seam(num_frames: int, costs: Costs) -> None:
     rng = np.random.default_rng(num_frames)
     units = rng.integers(1, 5, 12).tolist()
@@ -157,6 +165,18 @@ def test_speech_without_text_passes_as_star_and_text_without_speech_is_not_timed
     assert (found.score[2:6] == 0).all()
     exact = align(spoken_log_probs(frames, 9), units, "week1")
     assert (exact.start >= 0).all() and exact.total < found.total
+
+
+def test_each_stretch_of_speech_without_text_has_its_price() -> None:
+    """A unit that is heard at the hole's edge, and better within it, stays at the edge."""
+    frames = [0, 1, 0, 2, 0, *[5, 0, 6, 0] * 5, 2, 0, *[5, 0, 6, 0] * 5, 3, 0]
+    log_probs = spoken_log_probs(frames, 9)
+    log_probs[3, [0, 2]] = np.log([0.4, 0.5])
+    costs = {"star_penalty": 2.0, "skip_cost": 4.0}
+    assert align(log_probs, np.array([1, 2, 3]), "week1", **costs).start.tolist() == [1, 25, 47]
+    found = align(log_probs, np.array([1, 2, 3]), "week1", star_opening=3.0, **costs)
+    assert found.start.tolist() == [1, 3, 47]
+    assert found.star[5:46].all() and not found.star[:4].any() and not found.star[46:].any()
 
 
 def test_all_text_may_be_unspoken() -> None:
@@ -212,7 +232,7 @@ def test_array_memory_map_and_blocks_give_the_same(seed: int, tmp_path: Path) ->
     rng = np.random.default_rng(seed)
     units = rng.integers(1, 30, 120)
     log_probs = random_log_probs(seed, int(rng.integers(300, 2500)), 40)
-    costs = {"star_penalty": 0.7, "skip_cost": 1.5, "mismatch_penalty": 1.9} if seed % 2 else {}
+    costs = {"star_penalty": 0.7, "star_opening": 0.5, "skip_cost": 1.5, "mismatch_penalty": 1.9} if seed % 2 else {}
     wanted = align(log_probs, units, "week1", **costs)
     np.save(tmp_path / "log_probs.npy", log_probs)
     mapped = np.load(tmp_path / "log_probs.npy", mmap_mode="r")
@@ -285,10 +305,10 @@ def test_a_beam_never_changes_the_path(seed: int) -> None:
     log_probs, units, _ = peaks(seed, 200, 1500, 20)
     log_probs += rng.normal(0, 3, log_probs.shape).astype(np.float32)
     text = np.delete(units, np.s_[50 : 50 + rng.integers(1, 60)])
-    star_penalty, skip_cost = rng.uniform(0.5, 3.0), rng.uniform(1.0, 6.0)
-    exact = align(log_probs, text, "week1", star_penalty, skip_cost)
+    costs = rng.uniform(0.5, 3.0), rng.uniform(0.0, 5.0), rng.uniform(1.0, 6.0)
+    exact = align(log_probs, text, "week1", *costs)
     for beam in (20.0, 80.0, 320.0):
-        found = align(log_probs, text, "week1", star_penalty, skip_cost, beam=beam)
+        found = align(log_probs, text, "week1", *costs, beam=beam)
         assert np.array_equal(found.start, exact.start) and np.array_equal(found.end, exact.end), beam
 
 
@@ -306,7 +326,7 @@ def test_no_temporary_is_as_large_as_the_log_probs() -> None:
     log_probs, units, frames = peaks(0, 1000, 20_000, 500)
     align(log_probs[:600], units[:5], "week1", skip_cost=4.0)  # compiles
     tracemalloc.start()
-    found = align(log_probs, units, "week1", 2.0, 4.0, 4.5)
+    found = align(log_probs, units, "week1", 2.0, 4.0, 4.0, 4.5)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert np.array_equal(found.start, frames)
@@ -318,7 +338,7 @@ def test_sizes_beyond_32_bits() -> None:
     log_probs, units, frames = peaks(0, 60_000, 200_000, 60)  # 2.4e10 states times frames
     tracemalloc.start()
     begin = time.monotonic()
-    found = align(log_probs, units, "week1", 2.0, 4.0)
+    found = align(log_probs, units, "week1", 2.0, 4.0, 4.0)
     seconds = time.monotonic() - begin
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

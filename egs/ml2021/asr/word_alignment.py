@@ -44,7 +44,8 @@ def align_words(
     if faults is None:
         path = align(log_probs, flat, lecture_id)
     else:
-        path = align(log_probs, flat, lecture_id, faults.star_penalty, faults.skip_cost, faults.mismatch_penalty)
+        costs = (faults.star_penalty, faults.star_opening, faults.skip_cost, faults.mismatch_penalty)
+        path = align(log_probs, flat, lecture_id, *costs)
         path = drop_strays(path, faults.min_island, isolation=5 * SAMPLE_RATE // frame, second=SAMPLE_RATE // frame)
     return words_of_units(path, [len(w) for w in word_units], frame)
 
