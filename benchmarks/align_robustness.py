@@ -27,6 +27,7 @@ from benchmarks.align_synthetic import (
     delete_seconds,
     emissions,
     insert_unspoken,
+    replace_block,
     speech,
     substitute,
     true_text,
@@ -35,7 +36,7 @@ from lhotse_prep.align import align
 from lhotse_prep.islands import drop_strays
 
 Fault = Callable[[np.random.Generator, Speech], Text]
-COSTS = {"star_penalty": 2.0, "star_opening": 4.0, "skip_cost": 4.0, "mismatch_penalty": 4.5}  # as in stage 3
+COSTS = {"star_penalty": 2.0, "star_opening": 3.0, "skip_cost": 4.0, "mismatch_penalty": 4.5}  # as in stage 3
 MIN_UNITS = 6
 
 
@@ -51,6 +52,7 @@ FAULTS: dict[str, Fault] = {
     "60 s of speech without text": lambda rng, spoken: delete_seconds(rng, true_text(spoken)),
     "180 unspoken tokens, one run": lambda rng, spoken: insert_unspoken(rng, true_text(spoken)),
     "180 unspoken tokens, 9 runs": lambda rng, spoken: insert_unspoken(rng, true_text(spoken), num_runs=9),
+    "180 tokens in a row are others": lambda rng, spoken: replace_block(rng, true_text(spoken)),
     "5% substituted": lambda rng, spoken: substitute(rng, true_text(spoken)),
     "all together": _all,
 }  # fmt: skip
@@ -68,8 +70,8 @@ class Result:
 
 def judge(log_probs: NDArray[np.float32], text: Text) -> Result:
     """Align as stage 3 does, and compare with the truth."""
-    found = align(log_probs, text.units, "synthetic", **COSTS)
-    found = drop_strays(found, MIN_UNITS, isolation=5 * FRAMES_PER_SECOND, second=FRAMES_PER_SECOND)
+    found = align(log_probs, text.units, "synthetic", **COSTS, distance=FRAMES_PER_SECOND)
+    found = drop_strays(found, MIN_UNITS)
     timed, spoken = found.start >= 0, text.frames >= 0
     off = int((timed & spoken & (np.abs(found.start - text.frames) > FRAMES_PER_SECOND)).sum())
     return Result(

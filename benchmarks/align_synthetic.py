@@ -132,6 +132,13 @@ def insert_unspoken(rng: np.random.Generator, text: Text, count: int = 180, num_
     return Text(units, frames)
 
 
+def replace_block(rng: np.random.Generator, text: Text, count: int = 180) -> Text:
+    """For so many tokens in a row something else is spoken than is written."""
+    begin = int(rng.integers(0, len(text.units) - count))
+    inside = (np.arange(len(text.units)) >= begin) & (np.arange(len(text.units)) < begin + count)
+    return Text(np.where(inside, random_units(rng, len(text.units)), text.units), np.where(inside, -1, text.frames))
+
+
 def substitute(rng: np.random.Generator, text: Text, part: float = 0.05) -> Text:
     """Tokens that are spoken and written as another; they keep their time."""
     hit = (rng.random(len(text.units)) < part) & (text.frames >= 0)

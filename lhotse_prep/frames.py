@@ -99,6 +99,18 @@ class FrameReader:
         data = self._spool.read(len(star_scores) * num_columns * 4)
         return np.frombuffer(data, np.float32).reshape(-1, num_columns), star_scores
 
+    def frames(
+        self, begin: int, finish: int, columns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Frames begin..finish - 1 once more: some columns of a block's (F, len(columns)), and star scores (F,)."""
+        parts = []
+        for index in range(begin // BLOCK, -(-finish // BLOCK)):
+            emissions, star_scores = self.block(index)
+            inside = slice(max(0, begin - index * BLOCK), finish - index * BLOCK)
+            parts.append((np.take(emissions[inside], columns, axis=1), star_scores[inside]))
+        emissions, star_scores = (np.concatenate(x) for x in zip(*parts, strict=True))
+        return emissions, star_scores
+
     def _emissions(self, whole: NDArray[np.floating]) -> NDArray[np.float32]:
         """(F, V) -> (F, C) of the text's units."""
         result = np.take(np.asarray(whole), self.columns, axis=1).astype(np.float32, copy=False)

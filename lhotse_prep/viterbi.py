@@ -20,7 +20,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-LANES = 64
+LANES = 256
 NEVER = np.float32(-1e30)
 BLANK, LABEL, STAR = 0, 1, 2  # states of a unit
 _STAY, _FROM_BLANK, _FROM_LABEL = 0, 1, 2  # what a state of the best path comes from, in the frame before
@@ -48,26 +48,18 @@ def advance_lanes(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled
     """
     num_rows, num_lanes = symbol.shape
     new_label, new_blank = np.empty_like(label), np.empty_like(blank)
-    carry = np.empty(num_lanes, np.float32)
+    carry, heard = np.empty(num_lanes, np.float32), np.empty(num_lanes, np.float32)
     for t in range(emissions.shape[0]):
-        scores, blank_score, star_score = emissions[t], emissions[t, 0], star_scores[t]
+        scores = emissions[t]
         new_blank[0, :] = NEVER
         for k in range(1, num_rows + 1):
-            before, here, pause, above, speech = label[k - 1], label[k], blank[k], new_blank[k - 1], star[k]
-            jumps, symbols, to_label, to_blank = jump[k - 1], symbol[k - 1], new_label[k], new_blank[k]
+            symbols = symbol[k - 1]
             for i in range(num_lanes):
-                best = here[i] if here[i] > pause[i] else pause[i]
-                other = before[i] + jumps[i]
-                best = best if best > other else other
-                to_label[i] = best + scores[symbols[i]]
-                best = pause[i] if pause[i] > before[i] else before[i]
-                other = best - opening
-                other = (speech[i] if speech[i] > other else other) + star_score
-                speech[i] = other
-                best += blank_score
-                best = best if best > other else other
-                other = above[i] - skip
-                to_blank[i] = best if best > other else other
+                heard[i] = scores[symbols[i]]
+            _advance_row(
+                heard, star_scores[t], scores[0], opening, skip, jump[k - 1], label[k - 1], label[k], blank[k], star[k],
+                new_blank[k - 1], new_label[k], new_blank[k],
+            )  # fmt: skip
         if may_skip:
             _carry_over(new_blank, carry, skip)
         new_label[0, 0] = NEVER
@@ -75,6 +67,33 @@ def advance_lanes(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled
         label, new_label = new_label, label
         blank, new_blank = new_blank, blank
     return label, blank
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _advance_row(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    heard, star_score, blank_score, opening, skip, jumps, before, here, pause, speech, above, to_label, to_blank
+):
+    """One row in one frame. A function of its own, with no look-up in it: else it is not made of vector instructions.
+
+    Args:
+      heard: (LANES,) log-prob of each unit's symbol.
+      jumps, before, here, pause, speech: of jump, the labels before, and label, blank and star.
+      above: the row before of the new blanks.
+      to_label, to_blank: the new rows; speech is changed in place.
+    """
+    for i in range(len(heard)):
+        best = here[i] if here[i] > pause[i] else pause[i]
+        other = before[i] + jumps[i]
+        best = best if best > other else other
+        to_label[i] = best + heard[i]
+        best = pause[i] if pause[i] > before[i] else before[i]
+        other = best - opening
+        other = (speech[i] if speech[i] > other else other) + star_score
+        speech[i] = other
+        best += blank_score
+        best = best if best > other else other
+        other = above[i] - skip
+        to_blank[i] = best if best > other else other
 
 
 @numba.njit(cache=True, error_model="numpy")

@@ -45,8 +45,8 @@ def align_words(
         path = align(log_probs, flat, lecture_id)
     else:
         costs = (faults.star_penalty, faults.star_opening, faults.skip_cost, faults.mismatch_penalty)
-        path = align(log_probs, flat, lecture_id, *costs)
-        path = drop_strays(path, faults.min_island, isolation=5 * SAMPLE_RATE // frame, second=SAMPLE_RATE // frame)
+        path = align(log_probs, flat, lecture_id, *costs, distance=SAMPLE_RATE // frame)
+        path = drop_strays(path, faults.min_island)
     return words_of_units(path, [len(w) for w in word_units], frame)
 
 

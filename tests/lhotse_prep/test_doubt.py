@@ -1,0 +1,84 @@
+"""Units in doubt, against all paths one by one; words that are said at both ends of what has no text."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from lhotse_prep.align import align
+from lhotse_prep.doubt import _Around
+from lhotse_prep.frames import FrameReader
+from lhotse_prep.rows import Text
+from tests.lhotse_prep.test_align import STAR, Costs, path_score, random_log_probs, spoken_log_probs
+
+COSTS = {"star_penalty": 2.0, "star_opening": 3.0, "skip_cost": 4.0}
+
+
+@pytest.mark.parametrize("costs", [(0.7, 0.9, 1.5), (0.3, 0.0, 0.4), (None, 0.0, 1.0)])
+@pytest.mark.parametrize("units", [[1, 2], [1, 1, 2], [2, 3, 1]])
+def test_margin_is_that_of_all_paths(units: list[int], costs: Costs) -> None:
+    for seed, num_frames in enumerate((4, 5, 5)):
+        log_probs = random_log_probs(seed, num_frames, 4)
+        scores = {
+            labels: path_score(labels, log_probs, units, costs)
+            for labels in itertools.product(range(STAR, len(units)), repeat=num_frames)
+        }
+        star_penalty, star_opening, skip_cost = costs
+        with FrameReader(log_probs, np.array(units), "week1", star_penalty, None) as reader:
+            list(reader.forward(needs_all_units=False))
+            text = Text.of(reader.symbols, None if star_penalty is None else star_opening, skip_cost)
+            around = _Around(reader, text, np.arange(len(units)), 0, num_frames)
+            for unit, (begin, finish) in itertools.product(range(len(units)), [(0, 2), (1, 3), (-3, 9), (3, 4)]):
+                elsewhere = [s for labels, s in scores.items() if unit not in labels[max(0, begin) : finish]]
+                wanted = max(scores.values()) - max(elsewhere)
+                assert around.margin(unit, begin, finish) == pytest.approx(wanted, abs=1e-4)
+
+
+def speech(*parts: list[int]) -> np.ndarray:
+    """Log-probs of a model that is sure of symbols 1..29, a blank after each."""
+    return spoken_log_probs([0, *[x for part in parts for unit in part for x in (unit, 0)]], 30)
+
+
+BEFORE, AFTER, OTHER = [1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12], list(range(13, 28))  # 15 units take 30 frames
+
+
+@pytest.mark.parametrize("again", [1, 2, 4])
+def test_words_said_at_both_ends_of_speech_without_text_are_in_doubt(again: int) -> None:
+    first, last = AFTER[:again], BEFORE[-again:]
+    beginning = align(speech(BEFORE, first, OTHER, AFTER), np.array(BEFORE + AFTER), **COSTS, distance=25)
+    assert np.flatnonzero(beginning.doubtful).tolist() == list(range(6, 6 + again))
+    end = align(speech(BEFORE, OTHER, last, AFTER), np.array(BEFORE + AFTER), **COSTS, distance=25)
+    assert np.flatnonzero(end.doubtful).tolist() == list(range(6 - again, 6))
+    both = align(speech(BEFORE, first, OTHER, last, AFTER), np.array(BEFORE + AFTER), **COSTS, distance=25)
+    assert both.doubtful.sum() == 2 * again
+
+
+def test_others_are_not() -> None:
+    units = np.array(BEFORE + AFTER)
+    for log_probs in (
+        speech(BEFORE, OTHER, AFTER),  # nothing is said twice
+        speech(BEFORE, OTHER[:7], AFTER[:2], OTHER[7:], AFTER),  # in the middle: one stretch more
+        speech(BEFORE, AFTER[:2], OTHER[:4], AFTER),  # nearer than the distance
+        speech(BEFORE, AFTER),
+    ):
+        assert not align(log_probs, units, **COSTS, distance=25).doubtful.any()
+    assert not align(speech(BEFORE, AFTER[:2], OTHER, AFTER), units, **COSTS).doubtful.any()  # not looked for
+
+
+def test_unit_that_is_hardly_heard_before_a_pause_is_in_doubt_where_it_may_be_after_it() -> None:
+    log_probs = spoken_log_probs([0, 1, 0, 2, 0, 3, *[0] * 30, 5, 0, 6, 0, 7, 0], 9)
+    units = np.array([1, 2, 4, 5, 6, 7])  # 4 is not heard; 3 is said in its place
+    found = align(log_probs, units, mismatch_penalty=4.5, **COSTS, distance=25)
+    assert found.start.tolist() == [1, 3, 5, 36, 38, 40] and not found.doubtful.any()
+    log_probs[34] = log_probs[5]  # and again on the other side
+    found = align(log_probs, units, mismatch_penalty=4.5, **COSTS, distance=25)
+    assert np.flatnonzero(found.doubtful).tolist() == [2]
+
+
+def test_lecture_in_which_nothing_or_nearly_nothing_is_heard() -> None:
+    silence = spoken_log_probs([0] * 200, 30)
+    assert not align(silence, np.array(BEFORE), **COSTS, distance=25).doubtful.any()
+    strange = align(speech(OTHER * 4), np.array(BEFORE), **COSTS, distance=25)
+    assert (strange.start[~strange.doubtful] < 0).all()
