@@ -1,6 +1,6 @@
-"""The best path of a text through a lecture's frames: forward over all states, and back over those that it can have passed.
+"""The best path of a text through a lecture's frames: forward over all states, back over those that it can have passed.
 
-Legend: T frames, U units in the text.
+Legend: T frames, U units in the text, W units of a window.
 """
 
 from __future__ import annotations

@@ -55,9 +55,7 @@ def doubtful_units(reader: FrameReader, text: Text, path: Alignment, distance: i
 class _Around:
     """The paths of some units, ascending, through frames begin..finish - 1."""
 
-    def __init__(
-        self, reader: FrameReader, text: Text, units: NDArray[np.int64], begin: int, finish: int
-    ) -> None:
+    def __init__(self, reader: FrameReader, text: Text, units: NDArray[np.int64], begin: int, finish: int) -> None:
         self.units, self.begin, self.text = units, begin, text.part(units)
         self.emissions, self.star_scores = reader.frames(begin, finish, np.append(0, text.symbols[units]))
         self.best = self._best()
@@ -70,7 +68,7 @@ class _Around:
         return float(max(last[LABEL, 0], last[BLANK, 1])) + rows.offset(1)
 
     def margin(self, unit: int, begin: int, finish: int) -> float:
-        """By how much the best path is better than the best of those that have no `unit` in frames begin..finish - 1."""
+        """By how much the best path is better than the best of those without `unit` in frames begin..finish - 1."""
         frames = slice(max(0, begin - self.begin), finish - self.begin)
         column = self.emissions[frames, np.searchsorted(self.units, unit) + 1]
         kept = column.copy()

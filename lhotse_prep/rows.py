@@ -20,8 +20,8 @@ class Text:
 
     symbols: NDArray[np.int64]  # (U + 1,) columns of the reader's blocks
     jump: NDArray[np.float32]  # (U + 1,) 0, or NEVER where a blank must come before
-    opening: np.float32
-    skip: np.float32
+    opening: np.float32  # price of a stretch of speech without text
+    skip: np.float32  # and of a unit without speech
     may_star: bool
     may_skip: bool
 
@@ -38,6 +38,7 @@ class Text:
 
 
 def _jumps(symbols: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(U + 1,) Text.jump of a text's symbols."""
     jump = np.where(symbols == np.roll(symbols, 1), NEVER, np.float32(0))
     jump[0] = NEVER
     return jump
