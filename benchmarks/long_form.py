@@ -87,7 +87,8 @@ def decode_whole(exp_dir: Path, conf: Path, audio: Path) -> None:
     """In a process of its own: print the words with their begin, seconds, and megabytes as JSON."""
     model, tokens, _ = load_model(exp_dir)
     started = time.perf_counter()
-    words = recognise(audio, model, tokens, decode_config(exp_dir, conf))
+    config = decode_config(exp_dir, conf)
+    words = recognise(audio, model, tokens, config, load_fusion(config, tokens, torch.device("cpu")))
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"words": [(w.text, w.start) for w in words], "seconds": seconds, "peak_mb": peak}))

@@ -30,6 +30,7 @@ from lhotse_prep.features import SAMPLE_RATE
 from lhotse_prep.stages import read_jsonl, write_json, write_jsonl, write_text
 from lhotse_prep.tokens import TokenTable
 from ml2021.asr.decode_options import add_options, config_of, suffix_of, weights_of
+from ml2021.asr.lm.load import load_fusion
 from ml2021.asr.load import load_model
 from ml2021.asr.long_form import NoSpeechError, TimedWord, recognise
 from ml2021.asr.merge_windows import FRAME
@@ -85,13 +86,14 @@ def decode_lectures(
         raise DataError(f"lecture {twice[0]} is there twice: recordings need different file names")
     settings = _settings(model, config)
     decoded = _decoded(out_dir, settings, names)
+    fusion = load_fusion(config, tokens, next(model.parameters()).device)
     rows: dict[str, list[Row]] = {}
     for lecture in tqdm(lectures, desc="lectures", disable=not sys.stderr.isatty() or len(lectures) < 2):
         path = out_dir / f"{lecture.id}.jsonl"
         if lecture.id not in decoded:
             started = time.time()
             try:
-                words = recognise(lecture.audio, model, tokens, config)
+                words = recognise(lecture.audio, model, tokens, config, fusion)
             except NoSpeechError as e:  # one recording stops no other
                 logger.warning("%s; it has no words", e)
                 words = []

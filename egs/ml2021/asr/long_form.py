@@ -24,7 +24,6 @@ from lhotse_prep.features import SAMPLE_RATE, fbank, fbank_extractor
 from lhotse_prep.tokens import TokenTable
 from lhotse_prep.vad import speech_stretches
 from lhotse_prep.windows import Chunk, decoding_chunks
-from ml2021.asr.lm.load import load_fusion
 from ml2021.asr.merge_windows import FRAME, TimedToken, merge
 from ml2021.asr.model import AsrModel
 from ml2021.asr.search.fusion import Scorer
@@ -50,9 +49,16 @@ class TimedWord:
     tokens: tuple[TimedToken, ...] = ()
 
 
-def recognise(audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeConfig) -> list[TimedWord]:
+def recognise(
+    audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeConfig, fusion: Scorer | None = None
+) -> list[TimedWord]:
     """All words of a recording (16 kHz, mono) of any length; pauses between them are those that a VAD finds.
 
+    Args:
+      audio: the recording.
+      model, tokens: the recogniser and its symbols.
+      config: method, windows and batches.
+      fusion: the language model and hotwords of config, from ml2021.asr.lm.load.load_fusion.
     Raises:
       DataError: the recording cannot be read, or has another sampling rate.
       NoSpeechError: there is no speech in it.
@@ -62,7 +68,6 @@ def recognise(audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeCo
         if not len(regions):
             raise NoSpeechError(f"{audio}: no speech is heard in it; is it the right recording, and not silent?")
         chunks = windows_over_speech(regions, f.frames, config.long_form)
-        fusion = load_fusion(config, tokens, next(model.parameters()).device)
         decoded = list(_decode_chunks(f, chunks, model, config, fusion))
     return words_of(merge(decoded), tokens, regions)
 
@@ -160,8 +165,7 @@ def _decode_chunks(
             features = [torch.from_numpy(fbank(_samples(f, c.begin, c.end), extractor)) for c in batch]
             lens = torch.tensor([len(x) for x in features])
             padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-            with torch.inference_mode():  # a tenth faster than no_grad alone
-                hypotheses = search(model, padded, lens, config, fusion)
+            hypotheses = search(model, padded, lens, config, fusion)
             for chunk, hypothesis in zip(batch, hypotheses, strict=True):
                 offset = chunk.begin // FRAME
                 rows = zip(hypothesis.tokens, hypothesis.frames, hypothesis.scores)

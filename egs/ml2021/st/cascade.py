@@ -15,6 +15,7 @@ from lhotse import load_manifest
 
 from lhotse_prep.errors import DataError
 from lhotse_prep.stages import write_json
+from ml2021.asr.lm.load import load_fusion
 from ml2021.asr.load import load_model
 from ml2021.asr.long_form import NoSpeechError, TimedWord, recognise
 from ml2021.config import DecodeConfig
@@ -49,7 +50,9 @@ class Cascade:
           DataError: a model is missing or damaged, or a vocabulary is not its model's.
         """
         self.model, self.tokens, _ = load_model(asr_dir)
-        self.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model.to(device)
+        self.fusion = load_fusion(decode, self.tokens, device)
         self.decode, self.sentences, self.context = decode, sentences, translate.context
         self.translator = _open_translator(mt_dir, translate)
 
@@ -60,7 +63,7 @@ class Cascade:
           DataError: it cannot be read.
           NoSpeechError: no speech is heard in it.
         """
-        words = list(recognise(audio, self.model, self.tokens, self.decode))
+        words = list(recognise(audio, self.model, self.tokens, self.decode, self.fusion))
         if not words:
             raise NoSpeechError(
                 f"{audio}: the recogniser heard no word in it; is it a lecture in the recogniser's language?"

@@ -36,7 +36,7 @@ def heard(table: TokenTable, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The recordings that were decoded, in order; "broken" fails, and nothing is said in "quiet"."""
     calls: list[str] = []
 
-    def recognise(audio, model, tokens, config):  # type: ignore[no-untyped-def]
+    def recognise(audio, model, tokens, config, fusion):  # type: ignore[no-untyped-def]
         calls.append(audio.stem)
         if audio.stem == "broken":
             raise DataError("broken.wav cannot be read")

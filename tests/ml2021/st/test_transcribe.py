@@ -50,7 +50,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def init(self: Cascade, *_: object) -> None:
         self.decode, self.sentences, self.context, self.translator = DecodeConfig(), SentenceConfig(), 0, Upper()
-        self.model = self.tokens = None  # type: ignore[assignment]
+        self.model = self.tokens = self.fusion = None  # type: ignore[assignment]
 
     def recognise(audio: Path, *_: object) -> list[TimedWord]:
         calls.append(audio)
