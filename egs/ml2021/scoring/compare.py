@@ -69,9 +69,9 @@ def _hypotheses(refs: Texts, hyps: Texts, normalizer: Normalizer, name: str) -> 
     unmatched = sorted(refs.keys() ^ hyps.keys())
     raise DataError(
         f"the reference and {name} differ in the utterances that they hold ({', '.join(unmatched[:5])}"
-        f"{', ...' if len(unmatched) > 5 else ''}: {len(unmatched)} in all); both must hold the same (an empty hypothesis "
-        "is a line with the id alone), or the hypothesis the same lectures whole; --format tells how plain text is to "
-        "be read"
+        f"{', ...' if len(unmatched) > 5 else ''}: {len(unmatched)} in all); both must hold the same (an empty "
+        "hypothesis is a line with the id alone), or the hypothesis the same lectures whole; --format tells how plain "
+        "text is to be read"
     )
 
 
