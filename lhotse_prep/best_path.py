@@ -25,12 +25,12 @@ class Alignment:
     end: NDArray[np.int64]  # (U,) one past the last frame
     score: NDArray[np.float64]  # (U,) mean log-prob over its frames; 0 for one not spoken
     total: float  # log-prob of the whole path
-    star: NDArray[np.bool_]  # (T,) frames of speech without text
+    star: NDArray[np.bool_]  # (T,) frames of speech without text, with pauses in it
     doubtful: NDArray[np.bool_]  # (U,) units that may as well be elsewhere, where that was looked for
 
     def same_places(self, other: Alignment) -> bool:
-        """Whether the other has every unit in the same frames."""
-        return np.array_equal(self.start, other.start) and np.array_equal(self.end, other.end)
+        """Whether the other has every unit, and speech without text, in the same frames."""
+        return all(np.array_equal(getattr(self, x), getattr(other, x)) for x in ("start", "end", "star"))
 
 
 def best_path(reader: FrameReader, text: Text, rows: Rows) -> Alignment | None:

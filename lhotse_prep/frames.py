@@ -103,6 +103,7 @@ class FrameReader:
         self, begin: int, finish: int, columns: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Frames begin..finish - 1 once more: some columns of a block's (F, len(columns)), and star scores (F,)."""
+        assert 0 <= begin < finish <= self.num_frames
         parts = []
         for index in range(begin // BLOCK, -(-finish // BLOCK)):
             emissions, star_scores = self.block(index)

@@ -17,9 +17,9 @@ def drop_strays(alignment: Alignment, min_units: int) -> Alignment:
     """Untime what is likely to be in a wrong place.
 
     - Units that may as well be elsewhere (`Alignment.doubtful`).
-    - Runs of fewer than min_units units with more doubtful units than that, and at least three, on both sides in the
-      text, and runs of more than three doubtful units: matches of text that is not spoken. A unit counts as doubtful
-      here where it has no time, too, or the model hardly hears it (and hears most others).
+    - Runs of fewer than min_units units with more infirm units than that, and at least three, on both sides in the
+      text, and runs of more than three infirm units: matches of text that is not spoken. A unit is infirm that has no
+      time, or that the model hardly hears (where it hears most others).
 
     Args:
       alignment: with start -1 for units that are not spoken.
@@ -37,7 +37,7 @@ def drop_strays(alignment: Alignment, min_units: int) -> Alignment:
 
 
 def _islands_of_text(timed: NDArray[np.bool_], weak: NDArray[np.bool_], min_units: int) -> NDArray[np.bool_]:
-    """(U,) which units are in a short run between more doubtful ones at both sides, or in a long run of these."""
+    """(U,) which units are in a short run between more infirm ones at both sides, or in a long run of these."""
     firm = timed & ~weak
     runs = _runs(np.flatnonzero(firm), _TEXT_GAP)
     if max((len(run) for run in runs), default=0) < min_units:

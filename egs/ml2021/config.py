@@ -276,7 +276,7 @@ class AlignerConfig:
     star_opening: float = 3.0  # and each stretch of such speech at its beginning
     skip_cost: float = 4.0  # and a token with no speech
     mismatch_penalty: float = 4.5  # and a token spoken as another
-    min_island: int = 6  # tokens; shorter timed runs that stand alone are untimed
+    min_island: int = 6  # tokens; shorter timed runs amid more text without times are untimed
     model: str = ""  # align with this and train nothing: a CTC model's folder, or a recogniser's .ctm or .jsonl
 
     def __post_init__(self) -> None:
@@ -288,8 +288,8 @@ class AlignerConfig:
         _require_all(self, ("num_english_pieces",), 2)
         _require_all(self, ("star_opening",), 0)
         _require(
-            0 < self.star_penalty < self.mismatch_penalty < self.star_penalty + self.skip_cost,
-            "need 0 < star_penalty < mismatch_penalty < star_penalty + skip_cost",
+            0 < self.star_penalty < self.mismatch_penalty < self.star_penalty + self.star_opening + self.skip_cost,
+            "need 0 < star_penalty < mismatch_penalty < star_penalty + star_opening + skip_cost",
         )
         bad = set(self.train_parts) - {"train", "dev", "test"}
         _require(not bad, f"train_parts must be of train, dev, test, got {', '.join(sorted(bad))}")

@@ -18,6 +18,7 @@ from torchaudio.functional import forced_align
 from lhotse_prep.align import Alignment, align
 from lhotse_prep.errors import DataError
 from lhotse_prep.frames import BLOCK
+from lhotse_prep.viterbi import LANES
 
 BLANK, STAR = -1, -2  # what a frame has that no unit has
 Costs = tuple[float | None, float, float | None]  # star_penalty, star_opening, skip_cost
@@ -123,6 +124,16 @@ def test_blocks_join_without_a_seam(num_frames: int, costs: Costs) -> None:
     found = align(log_probs, np.array(units), "week1", *costs)
     assert found.total == pytest.approx(best_score(log_probs, units, costs), abs=0.05)
     assert path_score(labels_of(found, num_frames), log_probs, units, costs) == pytest.approx(found.total, abs=0.05)
+
+
+@pytest.mark.parametrize("num_units", [LANES - 2, LANES - 1, LANES, LANES + 1, 2 * LANES - 1, 2 * LANES])
+@pytest.mark.parametrize("costs", [PLAIN, (0.7, 2.0, 1.5)])
+def test_columns_of_states_join_without_a_seam(num_units: int, costs: Costs) -> None:
+    units = np.random.default_rng(num_units).integers(1, 9, num_units).tolist()
+    log_probs = random_log_probs(num_units, 3 * num_units, 9)
+    found = align(log_probs, np.array(units), "week1", *costs)
+    assert found.total == pytest.approx(best_score(log_probs, units, costs), abs=0.1)
+    assert path_score(labels_of(found, len(log_probs)), log_probs, units, costs) == pytest.approx(found.total, abs=0.1)
 
 
 @pytest.mark.parametrize("seed", range(20))

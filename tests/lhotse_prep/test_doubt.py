@@ -9,7 +9,7 @@ import pytest
 
 from lhotse_prep.align import align
 from lhotse_prep.doubt import _Around
-from lhotse_prep.frames import FrameReader
+from lhotse_prep.frames import BLOCK, FrameReader
 from lhotse_prep.rows import Text
 from tests.lhotse_prep.test_align import STAR, Costs, path_score, random_log_probs, spoken_log_probs
 
@@ -77,8 +77,72 @@ def test_unit_that_is_hardly_heard_before_a_pause_is_in_doubt_where_it_may_be_af
     assert np.flatnonzero(found.doubtful).tolist() == [2]
 
 
+@pytest.mark.parametrize("at", ["beginning", "end"])
+def test_gap_at_the_beginning_or_end_of_the_lecture(at: str) -> None:
+    units = np.array(BEFORE + AFTER)
+    said = [BEFORE + AFTER, OTHER]
+    log_probs = speech(*(said if at == "end" else said[::-1]))
+    assert not align(log_probs, units, **COSTS, distance=25).doubtful.any()
+    said = [*said, AFTER[-2:]] if at == "end" else [BEFORE[:2], *said[::-1]]
+    found = align(speech(*said), units, **COSTS, distance=25)
+    assert np.flatnonzero(found.doubtful).tolist() == ([10, 11] if at == "end" else [0, 1])
+
+
+def test_one_unit() -> None:
+    said_once, said_twice = speech(OTHER, [1]), speech([1], OTHER, [1])
+    assert not align(said_once, np.array([1]), **COSTS, distance=25).doubtful.any()
+    assert align(said_twice, np.array([1]), **COSTS, distance=25).doubtful.tolist() == [True]
+
+
+def test_no_more_than_so_many_units_are_looked_at() -> None:
+    text = np.random.default_rng(0).integers(1, 13, 60)
+    found = align(speech(text[:30], text[30:55], OTHER, text[30:]), text, **COSTS, distance=25)
+    assert 20 <= found.doubtful[30:55].sum() <= 25 and not found.doubtful[:30].any() and not found.doubtful[55:].any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_memory_map_blocks_half_precision_and_beam_give_the_same(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    units = rng.integers(1, 13, 300)
+    parts = [units[:100], OTHER * 20, units[98:200], units[200:202], OTHER * 30, units[200:]]  # over some blocks
+    log_probs = speech(*parts) + rng.normal(0, 1, (2 * sum(map(len, parts)) + 1, 30)).astype(np.float32)
+    wanted = align(log_probs, units, **COSTS, distance=25)
+    assert 0 < wanted.doubtful.sum() < 20 and len(log_probs) > 3 * BLOCK
+    for given, beam in (
+        (iter(np.array_split(log_probs, 7)), None),
+        (np.asfortranarray(log_probs), None),
+        (log_probs, 300.0),
+    ):
+        assert np.array_equal(align(given, units, **COSTS, beam=beam, distance=25).doubtful, wanted.doubtful)
+    half = log_probs.astype(np.float16)
+    wanted = align(half.astype(np.float32), units, **COSTS, distance=25)
+    for given in (half, iter(np.array_split(half, 7))):
+        assert np.array_equal(align(given, units, **COSTS, distance=25).doubtful, wanted.doubtful)
+
+
+@pytest.mark.parametrize(
+    ("begin", "finish"), [(0, 1), (3, BLOCK), (BLOCK - 1, BLOCK + 1), (BLOCK, 2 * BLOCK), (7, 1200)]
+)
+def test_frames_of_a_reader_are_those_of_the_array(begin: int, finish: int) -> None:
+    log_probs = random_log_probs(0, 1200, 9)
+    units = np.array([5, 2, 5, 7])
+    for given in (log_probs, iter(np.array_split(log_probs, 5))):
+        with FrameReader(given, units, "week1", 2.0, None) as reader:
+            list(reader.forward(needs_all_units=True))
+            emissions, star_scores = reader.frames(begin, finish, np.append(0, reader.symbols))
+        assert np.array_equal(emissions, log_probs[begin:finish, [0, 5, 2, 5, 7]])
+        best = log_probs[begin:finish].max(axis=1) - np.float32(2)
+        assert np.array_equal(star_scores, np.maximum(log_probs[begin:finish, 0], best))
+
+
 def test_lecture_in_which_nothing_or_nearly_nothing_is_heard() -> None:
     silence = spoken_log_probs([0] * 200, 30)
     assert not align(silence, np.array(BEFORE), **COSTS, distance=25).doubtful.any()
     strange = align(speech(OTHER * 4), np.array(BEFORE), **COSTS, distance=25)
-    assert (strange.start[~strange.doubtful] < 0).all()
+    assert (strange.start < 0).all() and not strange.doubtful.any()
+
+
+def test_model_that_hardly_hears_anything_leaves_nothing_in_doubt() -> None:
+    log_probs = random_log_probs(0, 400, 300, sharpness=0.1)
+    found = align(log_probs, np.arange(1, 60), mismatch_penalty=4.5, **COSTS, distance=25)
+    assert (found.start >= 0).any() and not found.doubtful.any()

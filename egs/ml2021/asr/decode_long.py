@@ -86,7 +86,9 @@ def decode_lectures(
         raise DataError(f"lecture {twice[0]} is there twice: recordings need different file names")
     settings = _settings(model, config)
     decoded = _decoded(out_dir, settings, names)
-    fusion = load_fusion(config, tokens, next(model.parameters()).device)
+    fusion = None
+    if not decoded.keys() >= set(names):
+        fusion = load_fusion(config, tokens, next(model.parameters()).device)
     rows: dict[str, list[Row]] = {}
     for lecture in tqdm(lectures, desc="lectures", disable=not sys.stderr.isatty() or len(lectures) < 2):
         path = out_dir / f"{lecture.id}.jsonl"

@@ -48,6 +48,7 @@ class Cascade:
           decode, sentences, translate: how to recognise, where sentences end, how to translate.
         Raises:
           DataError: a model is missing or damaged, or a vocabulary is not its model's.
+          ConfigError: decode has an lm_scale and no lm_dir.
         """
         self.model, self.tokens, _ = load_model(asr_dir)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -87,6 +87,17 @@ def test_goes_on_where_it_was_stopped(table: TokenTable, heard: list[str], tmp_p
     assert heard == ["w1", "broken", "mended", "w2"]  # w1 is not decoded again
 
 
+def test_language_model_is_read_once_for_all_lectures_and_only_where_one_is_left(
+    table: TokenTable, heard: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[DecodeConfig] = []
+    monkeypatch.setattr(decode_long, "load_fusion", lambda config, *_: read.append(config))
+    model, lectures = torch.nn.Linear(2, 2), [Lecture(n, Path(f"{n}.wav")) for n in ("w1", "w2", "w3")]
+    for _ in range(2):
+        decode_lectures(model, table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
+    assert len(read) == 1 and len(heard) == 3
+
+
 def test_other_models_and_settings_do_not_mix(table: TokenTable, heard: list[str], tmp_path: Path) -> None:
     model, lectures = torch.nn.Linear(2, 2), [Lecture("w1", Path("w1.wav"))]
     decode_lectures(model, table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]

@@ -16,8 +16,9 @@ FRAME = 640
 def test_word_with_fewer_than_half_its_units_is_not_spoken() -> None:
     start = np.array([3, -1, -1, 8, 9], dtype=np.int64)
     path = Alignment(
-        start, np.where(start < 0, -1, start + 1), np.where(start < 0, 0.0, np.log(0.5)), 0.0, np.zeros(0, bool)
-    )
+        start, np.where(start < 0, -1, start + 1), np.where(start < 0, 0.0, np.log(0.5)), 0.0, np.zeros(0, bool),
+        np.zeros(5, bool),
+    )  # fmt: skip
     times = words_of_units(path, [3, 0, 2], FRAME)
     assert np.isnan(times.start[:2]).all()
     assert times.start[2] == 8 * FRAME / 16_000 and times.end[2] == 10 * FRAME / 16_000
@@ -26,7 +27,9 @@ def test_word_with_fewer_than_half_its_units_is_not_spoken() -> None:
 
 def lagging() -> tuple[dict, dict]:
     regions = np.array([[0, 10], [20, 30], [40, 50]]) * 16_000
-    path = Alignment(np.array([0, 502, 1004]), np.array([1, 503, 1005]), np.zeros(3), 0.0, np.zeros(0, bool))
+    path = Alignment(
+        np.array([0, 502, 1004]), np.array([1, 503, 1005]), np.zeros(3), 0.0, np.zeros(0, bool), np.zeros(3, bool)
+    )
     return {"l": words_of_units(path, [1, 1, 1], FRAME)}, {"l": regions}
 
 

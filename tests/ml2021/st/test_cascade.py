@@ -37,7 +37,7 @@ def cascade(monkeypatch: pytest.MonkeyPatch) -> Cascade:
     """The real cascade around a recogniser that always hears WORDS."""
     made = Cascade.__new__(Cascade)
     made.decode, made.sentences, made.translator, made.context = DecodeConfig(), SentenceConfig(), Dictionary(), 0
-    made.model = made.tokens = None  # type: ignore[assignment]
+    made.model = made.tokens = made.fusion = None  # type: ignore[assignment]
     monkeypatch.setattr(module, "recognise", lambda *_: WORDS)
     return made
 

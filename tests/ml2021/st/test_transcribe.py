@@ -219,7 +219,7 @@ from ml2021.st import cascade, output, transcribe
 from ml2021.st.cascade import Cascade
 def init(self, *_):
     self.decode, self.sentences, self.context, self.translator = t.DecodeConfig(), t.SentenceConfig(), 0, t.Upper()
-    self.model = self.tokens = None
+    self.model = self.tokens = self.fusion = None
 Cascade.__init__ = init
 cascade.recognise = lambda *_: t.WORDS
 real = output.write_jsonl
