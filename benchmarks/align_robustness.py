@@ -36,7 +36,7 @@ from lhotse_prep.align import align
 from lhotse_prep.islands import drop_strays
 
 Fault = Callable[[np.random.Generator, Speech], Text]
-COSTS = {"star_penalty": 2.0, "star_opening": 3.0, "skip_cost": 4.0, "mismatch_penalty": 4.5}  # as in stage 3
+COSTS = {"star_penalty": 2.0, "star_opening": 4.0, "skip_cost": 4.0, "mismatch_penalty": 4.5}  # as in stage 3
 MIN_UNITS = 6
 
 

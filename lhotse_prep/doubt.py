@@ -17,7 +17,7 @@ WEAK = np.log(0.05)  # a unit's mean log-prob under which the model hardly hears
 _NEAR = 20  # timed units on either side of a gap that may be in doubt; more are never said twice
 # By how much a place must be better than any other, log-prob. Less than star_opening: a place amid speech without text
 # costs that much more than one beside it, so that what is said there once more is no reason for doubt.
-_MARGIN = 2.5
+_MARGIN = 3.5
 _ALL = 1e9  # a beam that drops nothing
 
 

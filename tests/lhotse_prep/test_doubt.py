@@ -13,7 +13,7 @@ from lhotse_prep.frames import BLOCK, FrameReader
 from lhotse_prep.rows import Text
 from tests.lhotse_prep.test_align import STAR, Costs, path_score, random_log_probs, spoken_log_probs
 
-COSTS = {"star_penalty": 2.0, "star_opening": 3.0, "skip_cost": 4.0}
+COSTS = {"star_penalty": 2.0, "star_opening": 4.0, "skip_cost": 4.0}
 
 
 @pytest.mark.parametrize("costs", [(0.7, 0.9, 1.5), (0.3, 0.0, 0.4), (None, 0.0, 1.0)])
