@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -90,8 +89,13 @@ def decode_whole(exp_dir: Path, conf: Path, audio: Path) -> None:
     config = decode_config(exp_dir, conf)
     words = recognise(audio, model, tokens, config, load_fusion(config, tokens, torch.device("cpu")))
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"words": [(w.text, w.start) for w in words], "seconds": seconds, "peak_mb": peak}))
+    print(json.dumps({"words": [(w.text, w.start) for w in words], "seconds": seconds, "peak_mb": _peak_memory()}))
+
+
+def _peak_memory() -> float:
+    """Megabytes of this process; getrusage would count what its parent had when it started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def decode_sentences(
