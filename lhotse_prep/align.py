@@ -1,7 +1,7 @@
 """Frame log-probs + unit ids -> unit times: exact CTC Viterbi over a whole lecture, in little memory and time.
 
-Only every 512th row of scores is kept. The way back makes the back-pointers of one block at a time, and only of the
-units that the path can have passed in it, so memory grows with U * T / 512.
+Of the rows of scores only those before each block of 1024 frames are kept. The way back makes the back-pointers of one
+block at a time, and only of the units that the path can have passed in it, so memory grows with U * T / 1024.
 
 Legend: T frames, V symbols with blank (0), U units in the text, C different symbols in the text, with blank.
 """

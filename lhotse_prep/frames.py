@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lhotse_prep.errors import DataError
 from lhotse_prep.viterbi import NEVER
 
-BLOCK = 512  # frames between kept rows
+BLOCK = 1024  # frames between kept rows
 
 
 class FrameReader:

@@ -259,10 +259,10 @@ def test_array_memory_map_and_blocks_give_the_same(seed: int, tmp_path: Path) ->
 
 
 def test_blocks_are_checked_as_they_come() -> None:
-    good = random_log_probs(0, 700, 4)
+    good = random_log_probs(0, BLOCK + 188, 4)
     bad = good.copy()
-    bad[600, 2] = np.inf
-    with pytest.raises(DataError, match="lecture week1: .*not finite between frames 512 and 700"):
+    bad[BLOCK + 88, 2] = np.inf
+    with pytest.raises(DataError, match=f"lecture week1: .*not finite between frames {BLOCK} and {BLOCK + 188}"):
         align(iter([bad]), np.array([1, 2]), "week1")
     with pytest.raises(DataError, match="lecture week1: 3 units .* do not fit into 2 frames"):
         align(iter([good[:2]]), np.array([1, 2, 1]), "week1")

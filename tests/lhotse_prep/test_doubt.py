@@ -104,7 +104,7 @@ def test_no_more_than_so_many_units_are_looked_at() -> None:
 def test_memory_map_blocks_half_precision_and_beam_give_the_same(seed: int) -> None:
     rng = np.random.default_rng(seed)
     units = rng.integers(1, 13, 300)
-    parts = [units[:100], OTHER * 20, units[98:200], units[200:202], OTHER * 30, units[200:]]  # over some blocks
+    parts = [units[:100], OTHER * 40, units[98:200], units[200:202], OTHER * 60, units[200:]]  # over some blocks
     log_probs = speech(*parts) + rng.normal(0, 1, (2 * sum(map(len, parts)) + 1, 30)).astype(np.float32)
     wanted = align(log_probs, units, **COSTS, distance=25)
     assert 0 < wanted.doubtful.sum() < 20 and len(log_probs) > 3 * BLOCK
@@ -121,10 +121,10 @@ def test_memory_map_blocks_half_precision_and_beam_give_the_same(seed: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("begin", "finish"), [(0, 1), (3, BLOCK), (BLOCK - 1, BLOCK + 1), (BLOCK, 2 * BLOCK), (7, 1200)]
+    ("begin", "finish"), [(0, 1), (3, BLOCK), (BLOCK - 1, BLOCK + 1), (BLOCK, 2 * BLOCK), (7, 2 * BLOCK + 9)]
 )
 def test_frames_of_a_reader_are_those_of_the_array(begin: int, finish: int) -> None:
-    log_probs = random_log_probs(0, 1200, 9)
+    log_probs = random_log_probs(0, 2 * BLOCK + 9, 9)
     units = np.array([5, 2, 5, 7])
     for given in (log_probs, iter(np.array_split(log_probs, 5))):
         with FrameReader(given, units, "week1", 2.0, None) as reader:
