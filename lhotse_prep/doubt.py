@@ -17,7 +17,7 @@ WEAK = np.log(0.05)  # a unit's mean log-prob under which the model hardly hears
 _NEAR = 20  # timed units on either side of a gap that may be in doubt; more are never said twice
 # By how much a place must be better than any other, log-prob. Less than star_opening: a place amid speech without text
 # costs that much more than one beside it, so that what is said there once more is no reason for doubt.
-_MARGIN = 3.5
+_MARGIN = 2.5
 _ALL = 1e9  # a beam that drops nothing
 
 
@@ -25,10 +25,11 @@ def doubtful_units(reader: FrameReader, text: Text, path: Alignment, distance: i
     """(U,) which units another path, nearly as good, leaves out or has at least `distance` frames away.
 
     Looked at are the ends of gaps of as many frames: those with as much speech without text, and those where the model
-    hardly hears the unit. From an end it goes on to the first unit that is in no doubt, for a unit can only move over
-    the gap with those that are nearer to it. The other paths are those of the timed units around the gap: units that
-    the best path leaves out stay so. A model that hardly hears most units tells nothing of single ones: none is in
-    doubt then. The work is at most 80 * _NEAR searches of 2 * _NEAR units in each frame.
+    hardly hears the unit, which is reason enough for doubt there. From an end it goes on to the first unit that is in
+    no doubt, for a unit can only move over the gap with those that are nearer to it. The other paths are those of the
+    timed units around the gap: units that the best path leaves out stay so. A model that hardly hears most units tells
+    nothing of single ones: none is in doubt then. The work is at most 80 * _NEAR searches of 2 * _NEAR units in each
+    frame.
 
     Args:
       reader: of the log-probs, after the way forward.
@@ -51,7 +52,9 @@ def doubtful_units(reader: FrameReader, text: Text, path: Alignment, distance: i
         around = _Around(reader, text, np.append(before, after), begin, finish)
         for look, units in ((look_back[gap], before[::-1]), (look_on[gap], after)):
             for unit in units.tolist() if look else []:
-                if around.margin(unit, start[unit] - distance, end[unit] + distance) >= _MARGIN:
+                if path.score[unit] >= WEAK and (
+                    around.margin(unit, start[unit] - distance, end[unit] + distance) >= _MARGIN
+                ):
                     break
                 doubtful[unit] = True
     return doubtful

@@ -273,7 +273,7 @@ class AlignerConfig:
     window_duration: float = 6.0  # seconds, of the windows that the aligner trains on
     settled: float = 0.05  # seconds; and a round is the last only where words moved less than that (median)
     star_penalty: float = 2.0  # log-probability that a frame of speech without text pays, last alignment only
-    star_opening: float = 4.0  # and each stretch of such speech at its beginning
+    star_opening: float = 3.0  # and each stretch of such speech at its beginning
     skip_cost: float = 4.0  # and a token with no speech
     mismatch_penalty: float = 4.5  # and a token spoken as another
     min_island: int = 6  # tokens; shorter timed runs amid more text without times are untimed

@@ -21,21 +21,28 @@ def timed(starts: list[int], weak: tuple[int, ...] = (), doubtful: tuple[int, ..
 
 
 def kept(starts: list[int], weak: tuple[int, ...] = (), doubtful: tuple[int, ...] = ()) -> list[int]:
-    return drop_strays(timed(starts, weak, doubtful), min_units=3).start.tolist()
+    return drop_strays(timed(starts, weak, doubtful), min_units=3, isolation=100).start.tolist()
 
 
 def test_units_that_may_as_well_be_elsewhere_are_untimed() -> None:
-    found = drop_strays(timed([0, 3, 6, -1, 200, 203, 206], doubtful=(2, 4)), min_units=3)
+    found = drop_strays(timed([0, 3, 6, -1, 200, 203, 206], doubtful=(2, 4)), min_units=3, isolation=100)
     assert found.start.tolist() == [0, 3, -1, -1, -1, 203, 206]
     assert found.end.tolist() == [2, 5, -1, -1, -1, 205, 208]
     assert found.score.tolist() == [-0.5] * 2 + [0.0] * 3 + [-0.5] * 2
     assert found.total == -7.0
 
 
+def test_short_run_far_from_all_others_is_untimed() -> None:
+    assert kept([0, 3, 6, 200, 203, 400, 403, 406]) == [0, 3, 6, -1, -1, 400, 403, 406]
+    assert kept([0, 200, 203, 206, 309]) == [-1, 200, 203, 206, -1]
+
+
 @pytest.mark.parametrize(
     "starts",
     [
-        [0, 3, 6, 300, 303, 600],  # far from each other
+        [0, 3, 6, 107, 110],  # as far as that, but not farther
+        [0, 3, 6, 300, 303, 306],  # long enough
+        [0, 3, 300, 303],  # short runs only
         [-1, -1],  # nothing is spoken
         [5],  # a lone unit has nothing to be astray from
         [0, -1, -1, -1, 300, -1, -1, -1],  # short runs only
