@@ -161,9 +161,15 @@ FORKED = """
 import multiprocessing, os, signal, sys, time
 from pathlib import Path
 from lhotse_prep.stages import held
+context = multiprocessing.get_context("fork")
+started = context.Event()
+def work():
+    started.set()
+    time.sleep(60)
 with held(Path(sys.argv[1])):
-    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker = context.Process(target=work)
     worker.start()
+    started.wait()  # a fork closes the lock before it does anything else
     print(worker.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
