@@ -14,7 +14,7 @@ from lhotse_prep.rows import Band, Text
 from lhotse_prep.viterbi import BLANK, LABEL, NEVER
 
 WEAK = np.log(0.05)  # a unit's mean log-prob under which the model hardly hears it
-_NEAR = 20  # timed units on either side of a gap that may be in doubt; more are never said twice
+_NEAR = 20  # timed units on either side of a gap that are looked at: some six seconds of words
 # By how much a place must be better than any other, log-prob. Less than star_opening: a place amid speech without text
 # costs that much more than one beside it, so that what is said there once more is no reason for doubt.
 _MARGIN = 2.5
