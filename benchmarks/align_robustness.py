@@ -34,10 +34,10 @@ from benchmarks.align_synthetic import (
 )  # fmt: skip
 from lhotse_prep.align import align
 from lhotse_prep.islands import drop_strays
+from ml2021.config import AlignerConfig
 
 Fault = Callable[[np.random.Generator, Speech], Text]
-COSTS = {"star_penalty": 2.0, "star_opening": 3.0, "skip_cost": 4.0, "mismatch_penalty": 4.5}  # as in stage 3
-MIN_UNITS = 6
+STAGE_3 = AlignerConfig()
 
 
 def _all(rng: np.random.Generator, spoken: Speech) -> Text:
@@ -70,8 +70,8 @@ class Result:
 
 def judge(log_probs: NDArray[np.float32], text: Text) -> Result:
     """Align as stage 3 does, and compare with the truth."""
-    found = align(log_probs, text.units, "synthetic", **COSTS, distance=FRAMES_PER_SECOND)
-    found = drop_strays(found, MIN_UNITS, isolation=5 * FRAMES_PER_SECOND)
+    found = align(log_probs, text.units, "synthetic", **STAGE_3.costs, distance=FRAMES_PER_SECOND)
+    found = drop_strays(found, STAGE_3.min_island, isolation=5 * FRAMES_PER_SECOND)
     timed, spoken = found.start >= 0, text.frames >= 0
     off = int((timed & spoken & (np.abs(found.start - text.frames) > FRAMES_PER_SECOND)).sum())
     return Result(

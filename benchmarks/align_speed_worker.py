@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.memory import megabytes
+
 BEAM = 200.0  # nats
 Run = Callable[[], np.ndarray]  # gives the start frame of each unit
 
@@ -21,11 +23,11 @@ Run = Callable[[], np.ndarray]  # gives the start frame of each unit
 def ours(log_probs: np.ndarray, units: np.ndarray, faults: bool, beam: float | None) -> Run:
     """The aligner of this project, as it is, or with what stage 3 allows for faults of the transcript."""
     from lhotse_prep.align import align
+    from ml2021.config import AlignerConfig
 
-    costs = {"star_penalty": 2.0, "star_opening": 3.0, "skip_cost": 4.0, "mismatch_penalty": 4.5} if faults else {}
-    distance = 25 if faults else None
-    align(log_probs[:600], units[:20], "warm-up", **costs, beam=beam, distance=distance)  # reads the compiled code
-    return lambda: align(log_probs, units, "speed", **costs, beam=beam, distance=distance).start
+    costs = AlignerConfig().costs | {"distance": 25} if faults else {}
+    align(log_probs[:600], units[:20], "warm-up", **costs, beam=beam)  # reads the compiled code
+    return lambda: align(log_probs, units, "speed", **costs, beam=beam).start
 
 
 def torchaudio(log_probs: np.ndarray, units: np.ndarray) -> Run:
@@ -71,7 +73,7 @@ def main() -> None:
         "ctc-segmentation": lambda: ctc_segmentation(log_probs, units),
     }
     run = makers[tool]()
-    before = _memory("VmRSS")
+    before = megabytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     seconds, cpu = [], []
     for _ in range(repeats):
@@ -82,15 +84,7 @@ def main() -> None:
     timed = starts >= 0
     off = float((np.abs(starts - frames)[timed] > 25).mean()) if len(starts) == len(frames) else None
     measured = {"seconds": statistics.median(seconds), "cpu": statistics.median(cpu), "off": off}
-    print(json.dumps(measured | {"megabytes": _memory("VmHWM") - before}))
-
-
-def _memory(key: str) -> float:
-    """Megabytes of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) / 1024
-    raise KeyError(key)
+    print(json.dumps(measured | {"megabytes": megabytes("VmHWM") - before}))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Stage 3 has trained the aligner of --data; its log-probs are computed once. Prin
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from lhotse import RecordingSet, SupervisionSegment, SupervisionSet, load_manife
 from lhotse.utils import fastcopy
 from numpy.typing import NDArray
 
+from benchmarks.alignment_truth import Figures, Truth, read_truth, without_some
 from lhotse_prep.config import load_config
 from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.features import SAMPLE_RATE
@@ -30,8 +30,6 @@ from lhotse_prep.vad import speech_regions
 from ml2021.asr.acoustic import FRAME, Acoustic, load_acoustic
 from ml2021.asr.word_alignment import align_words, finish_times
 from ml2021.config import AlignerConfig
-
-Truth = list[tuple[float, float, str]]  # begin and end in seconds, spaced tokens
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,7 @@ def main() -> None:
     parser.add_argument("--places", type=int, default=24, help="in each lecture, one at a time [%(default)s]")
     args = parser.parse_args()
     model = load_acoustic(args.data / "aligned/aligner", torch.device("cpu"))
-    truth = {p.stem: [(float(b), float(e), str(t)) for b, e, t in json.loads(p.read_text(encoding="utf-8"))]
-             for p in sorted(args.truth.glob("*.json"))}  # fmt: skip
+    truth = read_truth(args.truth)
     heard = _hear(args.data, model, truth)
     aligner = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig)
     stretches = load_config(args.conf / "prep.yaml", "stretches", StretchConfig)
@@ -61,10 +58,7 @@ def main() -> None:
     num_words = num_untimed = 0
     for place in range(args.places):
         rng = np.random.default_rng(place)
-        left: dict[str, Truth] = {}
-        for name in heard:
-            begin = rng.uniform(0, truth[name][-1][1] - args.delete)
-            left[name] = [x for x in truth[name] if not begin <= x[0] < begin + args.delete]
+        left = {name: without_some(truth[name], args.delete, rng) for name in heard}
         words = {name: " ".join(t for _, _, t in left[name]).split() for name in heard}
         units = {name: model.encode(words[name]) for name in heard}
         times = {name: align_words(x.log_probs, units[name], name, FRAME, aligner) for name, x in heard.items()}
@@ -74,13 +68,11 @@ def main() -> None:
             errors += onset_errors(made, left[name])
             num_words += len(found.start)
             num_untimed += int(np.isnan(found.start).sum())
-    off = 1000 * np.array(errors)
-    timed = off[np.isfinite(off)]
-    median, p95 = (np.quantile(off, q, method="higher") for q in (0.5, 0.95))
+    f = Figures.of(errors)
     print("| places | stretches | median ms | 95% ms | worst ms | more than 2 s off | untimed | words untimed |")
     print("|---|---|---|---|---|---|---|---|")
-    print(f"| {args.places} | {len(off)} | {median:.0f} | {p95:.0f} | {timed.max():.0f} | {(timed > 2000).sum()} "
-          f"| {len(off) - len(timed)} | {num_untimed / num_words:.2%} |")  # fmt: skip
+    print(f"| {args.places} | {f.count} | {f.median:.0f} | {f.p95:.0f} | {f.worst:.0f} | {f.far} | {f.untimed} "
+          f"| {num_untimed / num_words:.2%} |")  # fmt: skip
 
 
 def _hear(data: Path, model: Acoustic, truth: Mapping[str, Truth]) -> dict[str, Heard]:

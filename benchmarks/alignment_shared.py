@@ -11,7 +11,6 @@ Prints lines for RESULTS.md. Where there is no corpus it says so and leaves.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -26,12 +25,12 @@ from lhotse import SupervisionSet, load_manifest
 from lhotse.utils import fastcopy
 from torchaudio.functional import resample
 
+from benchmarks.alignment_truth import Figures, Truth, read_truth, without_some
 from lhotse_prep.corpora.source import PARTS
 from lhotse_prep.stages import read_done, write_json
 from lhotse_prep.stretches import onset_errors
 
 PROJECT = Path(__file__).resolve().parent.parent
-Truth = list[tuple[float, float, str]]  # begin and end in seconds, spaced tokens
 
 
 def main() -> None:
@@ -53,8 +52,7 @@ def main() -> None:
         data = work / "whole"
         _stage("make_corpus.py", args.conf, data, "--corpus", str(args.corpus.resolve()))
         _stage("make_manifests.py", args.conf, data)
-        truth = {p.stem: [(float(b), float(e), str(t)) for b, e, t in json.loads(p.read_text(encoding="utf-8"))]
-                 for p in args.truth.glob("*.json")}  # fmt: skip
+        truth = read_truth(args.truth)
         print("| transcript | stretches | median ms | 95% ms | worst ms | untimed | more than 2 s off | seconds |")
         print("|---|---|---|---|---|---|---|---|")
         _measure("whole", args.conf, data, truth)
@@ -91,10 +89,7 @@ def _delete(
 ) -> dict[str, Truth]:
     """Manifests whose transcripts lack the stretches that begin in a random span, and the truth of the rest."""
     shutil.copytree(data / "manifests", fewer / "manifests", dirs_exist_ok=True)
-    left: dict[str, Truth] = {}
-    for name, stretches in truth.items():
-        begin = rng.uniform(0, stretches[-1][1] - seconds)
-        left[name] = [x for x in stretches if not begin <= x[0] < begin + seconds]
+    left = {name: without_some(stretches, seconds, rng) for name, stretches in truth.items()}
     for part in PARTS:
         path = fewer / f"manifests/ml2021_supervisions_{part}.jsonl.gz"
         texts = [
@@ -129,13 +124,9 @@ def _measure(title: str, conf: Path, data: Path, truth: dict[str, Truth]) -> Non
         stretches = list(load_manifest(data / f"aligned/ml2021_supervisions_{part}.jsonl.gz", SupervisionSet))
         for name in sorted({s.recording_id for s in stretches} & truth.keys()):
             errors += onset_errors([s for s in stretches if s.recording_id == name], truth[name])
-    off = 1000 * np.array(errors)
-    timed = off[np.isfinite(off)]
-    median, p95 = (np.quantile(off, q, method="higher") for q in (0.5, 0.95))
-    print(
-        f"| {title} | {len(off)} | {median:.0f} | {p95:.0f} | {timed.max():.0f} | {len(off) - len(timed)} "
-        f"| {int((timed > 2000).sum())} | {seconds:.0f} |", flush=True,
-    )  # fmt: skip
+    f = Figures.of(errors)
+    print(f"| {title} | {f.count} | {f.median:.0f} | {f.p95:.0f} | {f.worst:.0f} | {f.untimed} | {f.far} "
+          f"| {seconds:.0f} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import numpy as np
 import soundfile as sf
 import torch
 
+from benchmarks.memory import megabytes
 from lhotse_prep.config import load_config
 from lhotse_prep.features import SAMPLE_RATE, fbank
 from ml2021.asr.lm.load import load_fusion
@@ -89,13 +90,7 @@ def decode_whole(exp_dir: Path, conf: Path, audio: Path) -> None:
     config = decode_config(exp_dir, conf)
     words = recognise(audio, model, tokens, config, load_fusion(config, tokens, torch.device("cpu")))
     seconds = time.perf_counter() - started
-    print(json.dumps({"words": [(w.text, w.start) for w in words], "seconds": seconds, "peak_mb": _peak_memory()}))
-
-
-def _peak_memory() -> float:
-    """Megabytes of this process; getrusage would count what its parent had when it started it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    print(json.dumps({"words": [(w.text, w.start) for w in words], "seconds": seconds, "peak_mb": megabytes("VmHWM")}))
 
 
 def decode_sentences(

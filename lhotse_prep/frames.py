@@ -90,14 +90,7 @@ class FrameReader:
     def block(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """A block that the way forward has passed, once more."""
         star_scores = self._star_scores[index]
-        begin = index * BLOCK
-        if self.array is not None:
-            return self._emissions(self.array[begin : begin + BLOCK]), star_scores
-        assert self._spool is not None
-        num_columns = len(self.columns)
-        self._spool.seek(begin * num_columns * 4)
-        data = self._spool.read(len(star_scores) * num_columns * 4)
-        return np.frombuffer(data, np.float32).reshape(-1, num_columns), star_scores
+        return self._again(index * BLOCK, index * BLOCK + len(star_scores)), star_scores
 
     def frames(
         self, begin: int, finish: int, columns: NDArray[np.int64]
@@ -106,11 +99,21 @@ class FrameReader:
         assert 0 <= begin < finish <= self.num_frames
         parts = []
         for index in range(begin // BLOCK, -(-finish // BLOCK)):
-            emissions, star_scores = self.block(index)
-            inside = slice(max(0, begin - index * BLOCK), finish - index * BLOCK)
-            parts.append((np.take(emissions[inside], columns, axis=1), star_scores[inside]))
+            first, last = max(begin, index * BLOCK), min(finish, (index + 1) * BLOCK)
+            star_scores = self._star_scores[index][first - index * BLOCK : last - index * BLOCK]
+            parts.append((np.take(self._again(first, last), columns, axis=1), star_scores))
         emissions, star_scores = (np.concatenate(x) for x in zip(*parts, strict=True))
         return emissions, star_scores
+
+    def _again(self, begin: int, finish: int) -> NDArray[np.float32]:
+        """Frames begin..finish - 1 that the way forward has passed, (F, C)."""
+        if self.array is not None:
+            return self._emissions(self.array[begin:finish])
+        assert self._spool is not None
+        num_columns = len(self.columns)
+        self._spool.seek(begin * num_columns * 4)
+        data = self._spool.read((finish - begin) * num_columns * 4)
+        return np.frombuffer(data, np.float32).reshape(-1, num_columns)
 
     def _emissions(self, whole: NDArray[np.floating]) -> NDArray[np.float32]:
         """(F, V) -> (F, C) of the text's units."""

@@ -20,16 +20,24 @@ class Text:
 
     symbols: NDArray[np.int64]  # (U + 1,) columns of the reader's blocks
     jump: NDArray[np.float32]  # (U + 1,) 0, or NEVER where a blank must come before
-    opening: np.float32  # price of a stretch of speech without text
+    opening: np.float32  # price of a stretch of speech without text; -NEVER: there is none
     skip: np.float32  # and of a unit without speech
-    may_star: bool
-    may_skip: bool
 
     @classmethod
     def of(cls, symbols: NDArray[np.int64], star_opening: float | None, skip_cost: float | None) -> Text:
         symbols = np.append(symbols, 0)
         opening, skip = (-NEVER if cost is None else np.float32(cost) for cost in (star_opening, skip_cost))
-        return cls(symbols, _jumps(symbols), opening, skip, star_opening is not None, skip_cost is not None)
+        return cls(symbols, _jumps(symbols), opening, skip)
+
+    @property
+    def may_star(self) -> bool:
+        """Whether there may be speech without text."""
+        return bool(self.opening < -NEVER)
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether there may be units without speech."""
+        return bool(self.skip < -NEVER)
 
     def part(self, units: NDArray[np.int64]) -> Text:
         """Some units alone, ascending; the i-th has column i + 1 to itself."""

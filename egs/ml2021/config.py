@@ -279,6 +279,12 @@ class AlignerConfig:
     min_island: int = 6  # tokens; shorter timed runs amid more text without times are untimed
     model: str = ""  # align with this and train nothing: a CTC model's folder, or a recogniser's .ctm or .jsonl
 
+    @property
+    def costs(self) -> dict[str, float]:
+        """What faults of a transcript cost, by the names of lhotse_prep.align.align."""
+        names = ("star_penalty", "star_opening", "skip_cost", "mismatch_penalty")
+        return {name: getattr(self, name) for name in names}
+
     def __post_init__(self) -> None:
         rounds = (self.first_epochs, self.more_epochs, self.max_rounds)
         _require(min(rounds) > 0, f"first_epochs, more_epochs and max_rounds must be > 0, got {rounds}")

@@ -115,7 +115,9 @@ def test_best_of_all_paths(units: list[int], costs: Costs) -> None:
         assert best_score(log_probs, units, costs) == pytest.approx(best, abs=1e-4)
 
 
-@pytest.mark.parametrize("num_frames", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 1, 1300])
+@pytest.mark.parametrize(
+    "num_frames", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 1, 5 * BLOCK // 2]
+)
 @pytest.mark.parametrize("costs", [PLAIN, (0.7, 0.0, 1.5), (0.7, 2.0, 1.5)])
 def test_blocks_join_without_a_seam(num_frames: int, costs: Costs) -> None:
     rng = np.random.default_rng(num_frames)

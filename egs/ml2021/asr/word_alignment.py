@@ -44,8 +44,7 @@ def align_words(
     if faults is None:
         path = align(log_probs, flat, lecture_id)
     else:
-        costs = (faults.star_penalty, faults.star_opening, faults.skip_cost, faults.mismatch_penalty)
-        path = align(log_probs, flat, lecture_id, *costs, distance=SAMPLE_RATE // frame)
+        path = align(log_probs, flat, lecture_id, **faults.costs, distance=SAMPLE_RATE // frame)
         path = drop_strays(path, faults.min_island, isolation=5 * SAMPLE_RATE // frame)
     return words_of_units(path, [len(w) for w in word_units], frame)
 
