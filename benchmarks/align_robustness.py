@@ -31,10 +31,10 @@ from benchmarks.align_synthetic import (
     speech,
     substitute,
     true_text,
-)  # fmt: skip
-from lhotse_prep.align import align
-from lhotse_prep.islands import drop_strays
-from ml2021.config import AlignerConfig
+)
+from lhotse_prep.alignment.search.align import align
+from lhotse_prep.alignment.search.strays import drop_strays
+from ml2021.asr.aligner.config import AlignerConfig
 
 Fault = Callable[[np.random.Generator, Speech], Text]
 STAGE_3 = AlignerConfig()
@@ -55,7 +55,7 @@ FAULTS: dict[str, Fault] = {
     "180 tokens in a row are others": lambda rng, spoken: replace_block(rng, true_text(spoken)),
     "5% substituted": lambda rng, spoken: substitute(rng, true_text(spoken)),
     "all together": _all,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,11 @@ def judge(log_probs: NDArray[np.float32], text: Text) -> Result:
     timed, spoken = found.start >= 0, text.frames >= 0
     off = int((timed & spoken & (np.abs(found.start - text.frames) > FRAMES_PER_SECOND)).sum())
     return Result(
-        off, off / spoken.sum(), float((timed & ~spoken).sum() / max(1, (~spoken).sum())),
+        off,
+        off / spoken.sum(),
+        float((timed & ~spoken).sum() / max(1, (~spoken).sum())),
         float((spoken & ~timed).sum() / spoken.sum()),
-    )  # fmt: skip
+    )
 
 
 def main() -> None:

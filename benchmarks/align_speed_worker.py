@@ -22,8 +22,8 @@ Run = Callable[[], np.ndarray]  # gives the start frame of each unit
 
 def ours(log_probs: np.ndarray, units: np.ndarray, faults: bool, beam: float | None) -> Run:
     """The aligner of this project, as it is, or with what stage 3 allows for faults of the transcript."""
-    from lhotse_prep.align import align
-    from ml2021.config import AlignerConfig
+    from lhotse_prep.alignment.search.align import align
+    from ml2021.asr.aligner.config import AlignerConfig
 
     costs = AlignerConfig().costs | {"distance": 25} if faults else {}
     align(log_probs[:600], units[:20], "warm-up", **costs, beam=beam)  # reads the compiled code

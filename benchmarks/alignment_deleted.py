@@ -21,15 +21,15 @@ from lhotse.utils import fastcopy
 from numpy.typing import NDArray
 
 from benchmarks.alignment_truth import Figures, Truth, read_truth, without_some
-from lhotse_prep.config import load_config
-from lhotse_prep.corpora.source import PARTS
-from lhotse_prep.features import SAMPLE_RATE
-from lhotse_prep.prep_config import StretchConfig
-from lhotse_prep.stretches import make_stretches, onset_errors
-from lhotse_prep.vad import speech_regions
-from ml2021.asr.acoustic import FRAME, Acoustic, load_acoustic
-from ml2021.asr.word_alignment import align_words, finish_times
-from ml2021.config import AlignerConfig
+from lhotse_prep.alignment.config import StretchConfig
+from lhotse_prep.alignment.stretches import make_stretches, onset_errors
+from lhotse_prep.alignment.units_to_words import align_words, finish_times
+from lhotse_prep.audio.fbank import SAMPLE_RATE
+from lhotse_prep.audio.vad import speech_regions
+from lhotse_prep.corpora.source.splits import PARTS
+from lhotse_prep.workflow.strict_config import load_config
+from ml2021.asr.aligner.acoustic import FRAME, Acoustic, load_acoustic
+from ml2021.asr.aligner.config import AlignerConfig
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,10 @@ def main() -> None:
     f = Figures.of(errors)
     print("| places | stretches | median ms | 95% ms | worst ms | more than 2 s off | untimed | words untimed |")
     print("|---|---|---|---|---|---|---|---|")
-    print(f"| {args.places} | {f.count} | {f.median:.0f} | {f.p95:.0f} | {f.worst:.0f} | {f.far} | {f.untimed} "
-          f"| {num_untimed / num_words:.2%} |")  # fmt: skip
+    print(
+        f"| {args.places} | {f.count} | {f.median:.0f} | {f.p95:.0f} | {f.worst:.0f} | {f.far} | {f.untimed} "
+        f"| {num_untimed / num_words:.2%} |"
+    )
 
 
 def _hear(data: Path, model: Acoustic, truth: Mapping[str, Truth]) -> dict[str, Heard]:

@@ -26,9 +26,10 @@ from lhotse.utils import fastcopy
 from torchaudio.functional import resample
 
 from benchmarks.alignment_truth import Figures, Truth, read_truth, without_some
-from lhotse_prep.corpora.source import PARTS
-from lhotse_prep.stages import read_done, write_json
-from lhotse_prep.stretches import onset_errors
+from lhotse_prep.alignment.stretches import onset_errors
+from lhotse_prep.corpora.source.splits import PARTS
+from lhotse_prep.workflow.files import write_json
+from lhotse_prep.workflow.stage import read_done
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -40,8 +41,13 @@ def main() -> None:
     parser.add_argument("--conf", type=Path, default=PROJECT / "conf/ml2021")
     parser.add_argument("--work", type=Path, help="folder for data [a temporary one]")
     parser.add_argument("--delete", type=float, default=60.0, help="seconds of transcript [%(default)s]")
-    parser.add_argument("--voice", action="append", default=[], metavar="RATE:SNR",
-                        help="also at this rate and pitch, in pink noise at this many dB, such as 1.2:15")  # fmt: skip
+    parser.add_argument(
+        "--voice",
+        action="append",
+        default=[],
+        metavar="RATE:SNR",
+        help="also at this rate and pitch, in pink noise at this many dB, such as 1.2:15",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the places that are deleted")
     args = parser.parse_args()
     if not (args.corpus.exists() and args.truth.is_dir()):
@@ -125,8 +131,11 @@ def _measure(title: str, conf: Path, data: Path, truth: dict[str, Truth]) -> Non
         for name in sorted({s.recording_id for s in stretches} & truth.keys()):
             errors += onset_errors([s for s in stretches if s.recording_id == name], truth[name])
     f = Figures.of(errors)
-    print(f"| {title} | {f.count} | {f.median:.0f} | {f.p95:.0f} | {f.worst:.0f} | {f.untimed} | {f.far} "
-          f"| {seconds:.0f} |", flush=True)  # fmt: skip
+    print(
+        f"| {title} | {f.count} | {f.median:.0f} | {f.p95:.0f} | {f.worst:.0f} | {f.untimed} | {f.far} "
+        f"| {seconds:.0f} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ Truth = list[tuple[float, float, str]]  # begin and end in seconds, spaced token
 
 def read_truth(folder: Path) -> dict[str, Truth]:
     """LECTURE.json of a folder, by the lecture's name."""
-    return {p.stem: [(float(b), float(e), str(t)) for b, e, t in json.loads(p.read_text(encoding="utf-8"))]
-            for p in sorted(folder.glob("*.json"))}  # fmt: skip
+    return {
+        p.stem: [(float(b), float(e), str(t)) for b, e, t in json.loads(p.read_text(encoding="utf-8"))]
+        for p in sorted(folder.glob("*.json"))
+    }
 
 
 def without_some(stretches: Truth, seconds: float, rng: np.random.Generator) -> Truth:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lhotse_prep.bitext import LectureText, Pair, make_pairs
-from lhotse_prep.bitext_config import BitextConfig
-from lhotse_prep.bitext_files import read_lectures
-from lhotse_prep.config import load_config
-from lhotse_prep.corpora.source import PARTS
-from lhotse_prep.normalize import normalize_translation
+from lhotse_prep.bitext.config import BitextConfig
+from lhotse_prep.bitext.pairs import LectureText, Pair, make_pairs
+from lhotse_prep.bitext.write import read_lectures
+from lhotse_prep.corpora.source.splits import PARTS
+from lhotse_prep.text.normalize import normalize_translation
+from lhotse_prep.workflow.strict_config import load_config
 
 
 def anchors(lecture: LectureText, path: Path) -> list[tuple[int, int]]:

@@ -15,8 +15,8 @@ import time
 
 import numpy as np
 
-from lhotse_prep.bitext import LectureText, make_pairs
-from lhotse_prep.bitext_config import BitextConfig
+from lhotse_prep.bitext.config import BitextConfig
+from lhotse_prep.bitext.pairs import LectureText, make_pairs
 
 FIRST_HAN = 0x4E00
 SENTENCE = 14  # tokens, about
@@ -56,9 +56,11 @@ def main() -> None:
     pairs = make_pairs([lecture], BitextConfig())["long"]
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{len(lecture.tokens)} tokens, {len(lecture.words)} words, {len(pairs)} pairs: {wall:.1f} s "
-          f"({cpu:.1f} s of CPU), peak {peak / 1024:.0f} MB of the whole process, {(peak - before) / 1024:.0f} MB of "
-          "them for this lecture")  # fmt: skip
+    print(
+        f"{len(lecture.tokens)} tokens, {len(lecture.words)} words, {len(pairs)} pairs: {wall:.1f} s "
+        f"({cpu:.1f} s of CPU), peak {peak / 1024:.0f} MB of the whole process, {(peak - before) / 1024:.0f} MB of "
+        "them for this lecture"
+    )
 
 
 if __name__ == "__main__":

@@ -18,14 +18,16 @@ from pathlib import Path
 
 import torch
 
-from lhotse_prep.stages import run_main
-from ml2021.asr.datamodule import AsrDataModule
-from ml2021.asr.decode_options import suffix_of
-from ml2021.asr.lm.load import load_fusion
-from ml2021.asr.load import load_model
+from lhotse_prep.workflow.entry import run_main
+from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
+from ml2021.asr.decode.options import suffix_of
+from ml2021.asr.fusion.load import load_fusion
+from ml2021.asr.model.load import load_model
+from ml2021.asr.search.config import DECODING_METHODS, FUSION_METHODS
 from ml2021.asr.search.methods import search
-from ml2021.config import DECODING_METHODS, FUSION_METHODS, AsrDataConfig, DecodeConfig, with_lm_dir
-from ml2021.scoring.error_rate import score
+from ml2021.asr.train.config import AsrDataConfig
+from ml2021.asr.train.data import AsrDataModule
+from ml2021.scoring.counts import score
 
 DEFAULTS = tuple(m for m in DECODING_METHODS if not m.startswith(("beam_search", "fast_beam_search")))
 
@@ -41,7 +43,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--max-duration", type=float, default=200.0, help="seconds a batch [%(default)s]")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    model, tokens, _ = load_model(args.exp / "asr")
+    model, tokens = load_model(args.exp / "asr")
     batches = list(AsrDataModule(args.data / "cuts", AsrDataConfig(), 0).eval_batches(args.part, args.max_duration))
     sys.stdout.write("| method | MER % | zh-CER % | en-WER % | RTF |\n|---|---|---|---|---|\n")
     for config in _configs(args):

@@ -25,14 +25,14 @@ import torch
 from lhotse import CutSet
 from numpy.typing import NDArray
 
-from lhotse_prep.features import SAMPLE_RATE, fbank, fbank_extractor
-from lhotse_prep.tokens import TokenTable
-from ml2021.asr.export import export_onnx
-from ml2021.asr.load import load_model
-from ml2021.asr.model import AsrModel, num_parameters
+from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank, fbank_extractor
+from lhotse_prep.tokens.token_table import TokenTable
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.export.offline import export_onnx
+from ml2021.asr.export.sherpa import SherpaConfig, decode_batch, open_recognizer
+from ml2021.asr.model.load import load_model
+from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.search.methods import search
-from ml2021.asr.sherpa import SherpaConfig, decode_batch, open_recognizer
-from ml2021.config import DecodeConfig
 
 Samples = NDArray[np.float32]
 System = Callable[[Sequence[Samples]], list[str]]  # a batch of recordings -> their texts
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.num_threads)
-    model, tokens, _ = load_model(args.exp_dir)
+    model, tokens = load_model(args.exp_dir)
     windows = sorted((c.load_audio()[0] for c in CutSet.from_file(args.cuts).subset(first=args.num_cuts)), key=len)
     duration = sum(map(len, windows)) / SAMPLE_RATE
     size_of_all = f"{len(windows)} windows, {duration:.0f} s, {num_parameters(model)} parameters"

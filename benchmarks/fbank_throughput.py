@@ -14,7 +14,7 @@ import torch
 from lhotse.features import Fbank, FbankConfig, LibrosaFbank, LibrosaFbankConfig, TorchaudioFbank, TorchaudioFbankConfig
 from lhotse.features.base import FeatureExtractor
 
-from lhotse_prep.features import SAMPLE_RATE, fbank_extractor
+from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank_extractor
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     windows = [rng.uniform(-0.3, 0.3, int(args.seconds * SAMPLE_RATE)).astype(np.float32) for _ in range(args.windows)]
     makers: dict[str, Callable[[], FeatureExtractor]] = {
-        "ours (lhotse_prep.features)": fbank_extractor,
+        "ours (lhotse_prep.audio.fbank)": fbank_extractor,
         "Lhotse Fbank": lambda: Fbank(FbankConfig(num_mel_bins=80)),
         "Lhotse TorchaudioFbank": lambda: TorchaudioFbank(TorchaudioFbankConfig(num_mel_bins=80)),
         "Lhotse LibrosaFbank": lambda: LibrosaFbank(LibrosaFbankConfig(sampling_rate=SAMPLE_RATE)),

@@ -28,14 +28,14 @@ import soundfile as sf
 import torch
 
 from benchmarks.memory import megabytes
-from lhotse_prep.config import load_config
-from lhotse_prep.features import SAMPLE_RATE, fbank
-from ml2021.asr.lm.load import load_fusion
-from ml2021.asr.load import load_model
-from ml2021.asr.long_form import recognise
+from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank
+from lhotse_prep.workflow.strict_config import load_config
+from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
+from ml2021.asr.decode.long_form import recognise
+from ml2021.asr.fusion.load import load_fusion
+from ml2021.asr.model.load import load_model
 from ml2021.asr.search.methods import search
-from ml2021.config import DecodeConfig, with_lm_dir
-from ml2021.scoring.error_rate import ErrorRate, score
+from ml2021.scoring.counts import ErrorRate, score
 
 PAUSE = 0.5  # seconds of nothing between two lectures
 
@@ -85,7 +85,7 @@ def decode_config(exp_dir: Path, conf: Path) -> DecodeConfig:
 
 def decode_whole(exp_dir: Path, conf: Path, audio: Path) -> None:
     """In a process of its own: print the words with their begin, seconds, and megabytes as JSON."""
-    model, tokens, _ = load_model(exp_dir)
+    model, tokens = load_model(exp_dir)
     started = time.perf_counter()
     config = decode_config(exp_dir, conf)
     words = recognise(audio, model, tokens, config, load_fusion(config, tokens, torch.device("cpu")))
@@ -97,7 +97,7 @@ def decode_sentences(
     exp_dir: Path, conf: Path, lecture: Path, sentences: Sequence[Sentence], margin: float
 ) -> list[str]:
     """Hypotheses of a lecture's true sentences, cut at their true times."""
-    model, tokens, _ = load_model(exp_dir)
+    model, tokens = load_model(exp_dir)
     config = decode_config(exp_dir, conf)
     fusion = load_fusion(config, tokens, torch.device("cpu"))
     pad = int(margin * SAMPLE_RATE)
@@ -131,8 +131,13 @@ def scores(
     whole, true = [], []
     for turn, (a, b) in enumerate(pairwise(bounds)):
         lecture = turn % len(sentences)
-        whole.append((f"turn{turn}", " ".join(s.text for s in sentences[lecture]),
-                      " ".join(word for word, _ in found["words"][a:b])))  # fmt: skip
+        whole.append(
+            (
+                f"turn{turn}",
+                " ".join(s.text for s in sentences[lecture]),
+                " ".join(word for word, _ in found["words"][a:b]),
+            )
+        )
         rows = zip(sentences[lecture], cut[lecture], strict=True)
         true += [(f"turn{turn}-{k}", sentence.text, text) for k, (sentence, text) in enumerate(rows)]
     return score(whole), score(true)

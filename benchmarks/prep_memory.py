@@ -28,10 +28,14 @@ import soundfile as sf
 PROJECT = Path(__file__).resolve().parents[1]
 RATE = 16_000
 SHARD = 500 << 20  # bytes of a table; the hub makes shards of that size, in row groups of 100 rows
-SCHEMA = pa.schema([
-    ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-    ("transcription", pa.string()), ("translation", pa.string()), ("file", pa.string()),
-])  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("transcription", pa.string()),
+        ("translation", pa.string()),
+        ("file", pa.string()),
+    ]
+)
 
 
 def main() -> None:
@@ -56,8 +60,10 @@ def main() -> None:
         print(
             "| rows | seconds each | GB of tables | jobs | peak MB, all processes | wall s |\n|---|---|---|---|---|---|"
         )
-        print(f"| {args.lectures} | {args.seconds:g} | {num_bytes / 1e9:.2f} | {args.num_jobs} | {peak.mb:.0f} "
-              f"| {time.monotonic() - begin:.0f} |")  # fmt: skip
+        print(
+            f"| {args.lectures} | {args.seconds:g} | {num_bytes / 1e9:.2f} | {args.num_jobs} | {peak.mb:.0f} "
+            f"| {time.monotonic() - begin:.0f} |"
+        )
 
 
 class Peak:
@@ -110,9 +116,11 @@ def _rows(num_rows: int, seconds: float) -> Iterator[dict[str, object]]:
         pcm = rng.integers(-256, 256, int(seconds * RATE), dtype=np.int16)
         sf.write(out, pcm, RATE, format="FLAC", subtype="PCM_16", compression_level=0)
         yield {
-            "audio": {"bytes": out.getvalue(), "path": f"week{i}_1.flac"}, "file": f"week{i}_1.flac",
-            "transcription": " ".join("我們講機器學習" * max(1, int(seconds / 2))), "translation": "We talk about it. ",
-        }  # fmt: skip
+            "audio": {"bytes": out.getvalue(), "path": f"week{i}_1.flac"},
+            "file": f"week{i}_1.flac",
+            "transcription": " ".join("我們講機器學習" * max(1, int(seconds / 2))),
+            "translation": "We talk about it. ",
+        }
 
 
 if __name__ == "__main__":

@@ -86,10 +86,14 @@ def make_table(path: Path, num_rows: int) -> None:
     for i in range(num_rows):
         sf.write(path.with_suffix(".flac"), rng.integers(-256, 256, SECONDS * RATE, dtype=np.int16), RATE)
         content = path.with_suffix(".flac").read_bytes()
-        rows.append({
-            "audio": {"bytes": content, "path": f"w_{i}.flac"}, "file": f"w_{i}.flac",
-            "transcription": "我 們 講 機 器 學 習", "translation": "We talk about it.",
-        })  # fmt: skip
+        rows.append(
+            {
+                "audio": {"bytes": content, "path": f"w_{i}.flac"},
+                "file": f"w_{i}.flac",
+                "transcription": "我 們 講 機 器 學 習",
+                "translation": "We talk about it.",
+            }
+        )
     pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=100)
 
 

@@ -126,7 +126,7 @@ def _step(name: str, am: Any, lm: Any, symbols: Any, boundary: Any, layers: Any,
 
         return full
     sys.path[:0] = [str(PROJECT), str(PROJECT / "egs")]
-    from ml2021.asr.rnnt_loss import rnnt_functions
+    from ml2021.asr.loss.rnnt_loss import rnnt_functions
 
     f = rnnt_functions(name)
 

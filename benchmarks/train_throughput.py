@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lhotse_prep.config import load_config
-from ml2021.asr.model import NUM_FEATURES, AsrModel, num_parameters
-from ml2021.asr.schedule import set_batch_count
-from ml2021.config import TransducerConfig
-from ml2021.optim import ScaledAdam
+from lhotse_prep.workflow.strict_config import load_config
+from ml2021.asr.loss.transducer import losses_of_encoder_out
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.layers.schedule import set_batch_count
+from ml2021.asr.model.recogniser import NUM_FEATURES, AsrModel, num_parameters
+from ml2021.training.scaled_adam import ScaledAdam
 
 LAYOUTS = Path(__file__).parents[1] / "conf" / "zipformer"
 NUM_BATCHES = 4
@@ -67,7 +68,7 @@ def train_step(model: AsrModel, optimizer: ScaledAdam, batch: Batch, step: int, 
         with clock.of("encoder"):
             encoder_out, out_lens = model.forward_encoder(features, lens)
         with clock.of("losses"):
-            losses = model.losses(encoder_out, out_lens, tokens)
+            losses = losses_of_encoder_out(model, encoder_out, out_lens, tokens)
             loss = (0.5 * losses.simple + losses.pruned + 0.2 * losses.ctc) / out_lens.sum()
     with clock.of("backward"):
         optimizer.zero_grad(set_to_none=True)

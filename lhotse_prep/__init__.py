@@ -1,1 +1,4 @@
-"""From a corpus of lectures to Lhotse manifests, alignments, windows and bitext. Knows nothing of models."""
+"""From a corpus of lectures to Lhotse manifests, alignments, windows and sentence pairs, with no model of its own.
+
+ml2021, local/ and users may import any of its rooms; nothing here imports ml2021.
+"""

@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.prep_config import StretchConfig, WindowConfig
-from lhotse_prep.source_config import EXECUTORS, KINDS, SCRIPTS, CheckConfig, CorpusConfig, ExecutorConfig, TextConfig
+from lhotse_prep.alignment.config import StretchConfig
+from lhotse_prep.corpora.source.config import KINDS, CheckConfig, CorpusConfig
+from lhotse_prep.text.config import SCRIPTS, TextConfig
+from lhotse_prep.windows.config import WindowConfig
+from lhotse_prep.workflow.config import EXECUTORS, ExecutorConfig
 
 _ALIGN = """Reads:  MANIFESTS (of `manifests`) and a recogniser's words with times (.ctm, .jsonl, or a folder of them).
 Writes: OUT/ml2021_supervisions_{train,dev,test}.jsonl.gz with times of words, ml2021_PART.ctm, confidence.jsonl.
@@ -29,12 +32,24 @@ def main(argv: list[str]) -> None:
 def add_executor_options(parser: argparse.ArgumentParser, default: ExecutorConfig) -> None:
     """--executor, --num-jobs and --dask-scheduler; what comes out does not depend on them."""
     group = parser.add_argument_group("executor (the files written are the same whatever it is)")
-    group.add_argument("--executor", choices=EXECUTORS, default=default.kind,
-                       help="auto: processes where --num-jobs is more than 1 [%(default)s]")  # fmt: skip
-    group.add_argument("--num-jobs", type=int, default=default.num_jobs,
-                       help="processes, or workers of a local Dask cluster [%(default)s]")  # fmt: skip
-    group.add_argument("--dask-scheduler", default=default.dask_scheduler, metavar="ADDRESS",
-                       help="tcp://HOST:PORT, or local: start a cluster here [%(default)s]")  # fmt: skip
+    group.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default=default.kind,
+        help="auto: processes where --num-jobs is more than 1 [%(default)s]",
+    )
+    group.add_argument(
+        "--num-jobs",
+        type=int,
+        default=default.num_jobs,
+        help="processes, or workers of a local Dask cluster [%(default)s]",
+    )
+    group.add_argument(
+        "--dask-scheduler",
+        default=default.dask_scheduler,
+        metavar="ADDRESS",
+        help="tcp://HOST:PORT, or local: start a cluster here [%(default)s]",
+    )
 
 
 def executor_config(args: argparse.Namespace) -> ExecutorConfig:
@@ -46,27 +61,41 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lhotse_prep", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     corpus = _command(
-        commands, "corpus", _corpus, "bring tables or a folder into one form",
+        commands,
+        "corpus",
+        _corpus,
+        "bring tables or a folder into one form",
         "Reads:  CORPUS: a .parquet table or folder of tables (lectures, utterances, or both), or a folder of\n"
         "        NAME.wav (.flac, .mp3, .m4a, .mp4) with NAME.txt and NAME.en.txt.\n"
         "Writes: OUT: 16 kHz mono recordings, texts, splits.yaml or utterances.jsonl, segments.jsonl of both.",
-    )  # fmt: skip
+    )
     manifests = _command(
-        commands, "manifests", _manifests, "write Lhotse manifests, checked",
+        commands,
+        "manifests",
+        _manifests,
+        "write Lhotse manifests, checked",
         "Reads:  CORPUS, as `corpus` reads it or leaves it.\n"
         "Writes: OUT/ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz, ml2021_segments_PART.jsonl.gz\n"
         "        (exact times), texts.jsonl, characters.jsonl, rejected.jsonl; OUT/source where audio was written.",
-    )  # fmt: skip
+    )
     for command in (corpus, manifests):
         command.add_argument("corpus", type=Path, metavar="CORPUS")
         command.add_argument("out", type=Path, metavar="OUT")
         command.add_argument("--kind", choices=KINDS, default="auto", help="of the tables [%(default)s]")
-        command.add_argument("--utterances", default="", metavar="PATH",
-                             help="tables of the utterances that CORPUS's lectures are made of")  # fmt: skip
+        command.add_argument(
+            "--utterances",
+            default="",
+            metavar="PATH",
+            help="tables of the utterances that CORPUS's lectures are made of",
+        )
         command.add_argument("--keep-dev-in-test", action="store_true", help="keep test utterances that are in dev too")
         _add_check_options(command)
-    manifests.add_argument("--script", choices=SCRIPTS, default="keep",
-                           help="of the transcripts: s2t Traditional, t2s Simplified [%(default)s]")  # fmt: skip
+    manifests.add_argument(
+        "--script",
+        choices=SCRIPTS,
+        default="keep",
+        help="of the transcripts: s2t Traditional, t2s Simplified [%(default)s]",
+    )
     _add_later_commands(commands)
     for command in (corpus, manifests):
         add_executor_options(command, ExecutorConfig())
@@ -79,27 +108,36 @@ def _add_later_commands(commands: Any) -> None:
     align.add_argument("out", type=Path, metavar="OUT")
     align.add_argument("--words", type=Path, help="a recogniser's .ctm or .jsonl, or a folder of them")
     windows = _command(
-        commands, "windows", _windows, "cut lectures at pauses, with features",
+        commands,
+        "windows",
+        _windows,
+        "cut lectures at pauses, with features",
         "Reads:  MANIFESTS (of `manifests`) and ALIGNED (of `align` or stage 3).\n"
         "Writes: OUT/ml2021_cuts_{train,dev,test}.jsonl.gz, 80-bin features, left_out.jsonl; with --shar OUT/shar.",
-    )  # fmt: skip
+    )
     windows.add_argument("manifests", type=Path, metavar="MANIFESTS")
     windows.add_argument("aligned", type=Path, metavar="ALIGNED")
     windows.add_argument("out", type=Path, metavar="OUT")
     windows.add_argument("--max-duration", type=float, default=WindowConfig.max_duration, help="seconds [%(default)s]")
     windows.add_argument("--shar", action="store_true", help="also write Lhotse Shar")
     bitext = _command(
-        commands, "bitext", _bitext, "pair the sentences of transcript and translation",
+        commands,
+        "bitext",
+        _bitext,
+        "pair the sentences of transcript and translation",
         "Reads:  DATA/manifests, and DATA/aligned where it is there.\nWrites: OUT/{train,dev,test,rejected}.jsonl.",
-    )  # fmt: skip
+    )
     bitext.add_argument("data", type=Path, metavar="DATA")
     bitext.add_argument("out", type=Path, metavar="OUT")
     validate = _command(
-        commands, "validate", _validate, "check manifests and read all their audio",
+        commands,
+        "validate",
+        _validate,
+        "check manifests and read all their audio",
         "Reads:  MANIFESTS, of `manifests` or of others: ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz.\n"
         "Writes: nothing; with --skip-bad --out OUT the manifests of what is good, and rejected.jsonl.\n"
         "Exit code 1 where an error is found.",
-    )  # fmt: skip
+    )
     validate.add_argument("manifests", type=Path, metavar="MANIFESTS")
     validate.add_argument("--out", type=Path, help="with --skip-bad: where to write")
     _add_check_options(validate)
@@ -108,22 +146,29 @@ def _add_later_commands(commands: Any) -> None:
 
 
 def _command(
-    commands: Any, name: str,
-    run: Callable[[argparse.Namespace], None], title: str, files: str,
-) -> argparse.ArgumentParser:  # fmt: skip
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], title: str, files: str
+) -> argparse.ArgumentParser:
     command = commands.add_parser(
-        name, help=title, description=f"{title[0].upper()}{title[1:]}.\n\n{files}", allow_abbrev=False,
+        name,
+        help=title,
+        description=f"{title[0].upper()}{title[1:]}.\n\n{files}",
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     command.set_defaults(run=run)
     return command
 
 
 def _add_check_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--skip-bad", action="store_true",
-                         help="leave out what has an error, count it, write rejected.jsonl")  # fmt: skip
-    command.add_argument("--max-rejected", type=float, default=CheckConfig.max_rejected,
-                         help="part of the rows that may be left out [%(default)s]")  # fmt: skip
+    command.add_argument(
+        "--skip-bad", action="store_true", help="leave out what has an error, count it, write rejected.jsonl"
+    )
+    command.add_argument(
+        "--max-rejected",
+        type=float,
+        default=CheckConfig.max_rejected,
+        help="part of the rows that may be left out [%(default)s]",
+    )
 
 
 def _checks(args: argparse.Namespace) -> CheckConfig:
@@ -136,7 +181,7 @@ def _corpus_config(args: argparse.Namespace) -> CorpusConfig:
 
 def _corpus(args: argparse.Namespace) -> None:
     from lhotse_prep.corpora.detect import import_corpus
-    from lhotse_prep.executor import open_executor
+    from lhotse_prep.workflow.executor import open_executor
 
     with open_executor(executor_config(args)) as executor:
         import_corpus(args.corpus, args.out, _corpus_config(args), _checks(args), executor)
@@ -144,28 +189,28 @@ def _corpus(args: argparse.Namespace) -> None:
 
 def _manifests(args: argparse.Namespace) -> None:
     from lhotse_prep.corpora.detect import as_source
-    from lhotse_prep.executor import open_executor
+    from lhotse_prep.workflow.executor import open_executor
 
     text, corpus, checks = TextConfig(args.script), _corpus_config(args), _checks(args)
     with open_executor(executor_config(args)) as executor:
         source = as_source(args.corpus, args.out, corpus, checks, executor)
-        from lhotse_prep.manifests import make_manifests  # only now, see as_source
+        from lhotse_prep.manifests.make import make_manifests  # only now, see as_source
 
         make_manifests(source, args.out, corpus, text, checks, executor)
 
 
 def _align(args: argparse.Namespace) -> None:
-    from lhotse_prep.match_corpus import PATTERNS, match_corpus
-    from lhotse_prep.stages import whole_files
+    from lhotse_prep.alignment.match_corpus import PATTERNS, match_corpus
+    from lhotse_prep.workflow.files import whole_files
 
     with whole_files(args.out, PATTERNS) as work:
         match_corpus(args.manifests, args.words, work, StretchConfig())
 
 
 def _windows(args: argparse.Namespace) -> None:
-    from lhotse_prep.executor import open_executor
-    from lhotse_prep.stages import whole_files
-    from lhotse_prep.window_files import PATTERNS, write_windows
+    from lhotse_prep.windows.write import PATTERNS, write_windows
+    from lhotse_prep.workflow.executor import open_executor
+    from lhotse_prep.workflow.files import whole_files
 
     target = min(WindowConfig.target_duration, args.max_duration)
     config = WindowConfig(target_duration=target, max_duration=args.max_duration, shar=args.shar)
@@ -174,17 +219,17 @@ def _windows(args: argparse.Namespace) -> None:
 
 
 def _bitext(args: argparse.Namespace) -> None:
-    from lhotse_prep.bitext_config import BitextConfig
-    from lhotse_prep.bitext_files import make_bitext
-    from lhotse_prep.stages import whole_files
+    from lhotse_prep.bitext.config import BitextConfig
+    from lhotse_prep.bitext.write import make_bitext
+    from lhotse_prep.workflow.files import whole_files
 
     with whole_files(args.out, ("train.jsonl", "dev.jsonl", "test.jsonl", "rejected.jsonl", "scores.json")) as work:
         make_bitext(args.data, work, BitextConfig())
 
 
 def _validate(args: argparse.Namespace) -> None:
-    from lhotse_prep.executor import open_executor
-    from lhotse_prep.validate import validate_folder
+    from lhotse_prep.manifests.validate import validate_folder
+    from lhotse_prep.workflow.executor import open_executor
 
     with open_executor(executor_config(args)) as executor:
         for part, (recordings, supervisions) in validate_folder(

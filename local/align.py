@@ -11,11 +11,13 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.errors import DataError
-from lhotse_prep.prep_config import StretchConfig
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json
-from ml2021.config import AlignerConfig
+from lhotse_prep.alignment.config import StretchConfig
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_json
+from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from ml2021.asr.aligner.config import AlignerConfig
 
 GIVEN = "given.json"  # in data/C/aligned: what the command line named
 logger = logging.getLogger("align")
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> None:
     stage = Stage("align", args.data / "aligned", inputs, options, resumable=True)
     if stage.is_done():
         return
-    from ml2021.asr.align_corpus import align_corpus
+    from ml2021.asr.aligner.align_corpus import align_corpus
 
     with stage.work() as out:
         if given is not None:

@@ -8,11 +8,13 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.errors import ConfigError
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json
-from ml2021.asr.lm.config import LmConfig
-from ml2021.config import DecodeConfig, with_lm_dir
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.errors import ConfigError
+from lhotse_prep.workflow.files import write_json
+from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
+from ml2021.asr.fusion.config import LmConfig
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +40,8 @@ def main(argv: list[str]) -> None:
     stage = Stage("asr-decode", args.exp / "asr" / config.decoding_method, inputs, to_mapping(config))
     if stage.is_done():
         return
-    from ml2021.asr.decode import decode_part
-    from ml2021.asr.decode_options import suffix_of
+    from ml2021.asr.decode.options import suffix_of
+    from ml2021.asr.decode.windows import decode_part
 
     with stage.work() as out:
         rate = decode_part(
@@ -76,7 +78,7 @@ def _train_lm(args: Namespace, config: LmConfig) -> None:
     stage = Stage("lm-train", args.exp / "lm", inputs, to_mapping(config), resumable=True)
     if stage.is_done():
         return
-    from ml2021.asr.lm.train import train_lm
+    from ml2021.asr.fusion.train import train_lm
 
     with stage.work() as out:
         train_lm(args.data / "cuts", args.data / "manifests" / "texts.jsonl", args.data / "lang", out, config)

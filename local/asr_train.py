@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.errors import ConfigError
-from lhotse_prep.stages import Input, Stage, read_done, run_main, stage_parser
-from ml2021.config import AlignerConfig, AsrConfig
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.errors import ConfigError
+from lhotse_prep.workflow.stage import Input, Stage, read_done
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from ml2021.asr.aligner.config import AlignerConfig
+from ml2021.asr.train.config import AsrConfig
 
 
 def main(argv: list[str]) -> None:
@@ -46,8 +48,8 @@ def main(argv: list[str]) -> None:
     stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config) | trainer, resumable=True)
     if stage.is_done():
         return
-    from ml2021.asr.train import train_recogniser
-    from ml2021.asr.train_options import TrainOptions
+    from ml2021.asr.train.options import TrainOptions
+    from ml2021.asr.train.train import train_recogniser
 
     options = TrainOptions(init_from=aligner, init_modules=("encoder_embed", "encoder") if aligner else ())
     if args.trainer == "icefall":

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.stages import Input, Stage, run_main, stage_files, stage_parser, write_json, write_text
-from ml2021.config import DecodeConfig
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.files import write_json, write_text
+from lhotse_prep.workflow.stage import Input, Stage, stage_files
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from ml2021.asr.decode.config import DecodeConfig
 from ml2021.mt.config import TranslateConfig
 
 NUM_CUTS = 60  # of the test part, decoded with sherpa-onnx
@@ -38,15 +40,15 @@ def main(argv: list[str]) -> None:
 
 
 def _export_recogniser(exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path) -> dict[str, float | None]:
-    from ml2021.asr.export import export_onnx, write_pretrained
-    from ml2021.asr.export_streaming import can_stream, export_streaming
-    from ml2021.asr.load import load_model
-    from ml2021.asr.model_card import model_card
-    from ml2021.asr.sherpa import compare_with_ours
-    from ml2021.scoring.error_rate import score
+    from ml2021.asr.export.model_card import model_card
+    from ml2021.asr.export.offline import export_onnx, write_pretrained
+    from ml2021.asr.export.sherpa import compare_with_ours
+    from ml2021.asr.export.streaming import can_stream, export_streaming
+    from ml2021.asr.model.load import load_model
+    from ml2021.scoring.counts import score
     from ml2021.scoring.texts import read_texts
 
-    model, tokens, _ = load_model(exp_dir)
+    model, tokens = load_model(exp_dir)
     export_onnx(model, tokens, out_dir)
     write_pretrained(model, out_dir)
     recogs = min(stage_files(decoded, "recogs-test-*.txt"), default=decoded / "recogs-test.txt")

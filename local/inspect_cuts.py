@@ -6,8 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lhotse_prep.errors import ConfigError
-from lhotse_prep.stages import run_main
+from lhotse_prep.workflow.entry import run_main
+from lhotse_prep.workflow.errors import ConfigError
 
 
 def main(argv: list[str]) -> None:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from lhotse_prep.bitext_config import BitextConfig
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+from lhotse_prep.bitext.config import BitextConfig
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
 
 
 def main(argv: list[str]) -> None:
@@ -15,8 +16,8 @@ def main(argv: list[str]) -> None:
     stage = Stage("bitext", args.data / "bitext", inputs, to_mapping(config))
     if stage.is_done():
         return
-    from lhotse_prep.bitext_files import make_bitext
-    from lhotse_prep.window_translations import write_translated_windows
+    from lhotse_prep.bitext.window_translations import write_translated_windows
+    from lhotse_prep.bitext.write import make_bitext
 
     with stage.work() as out:
         make_bitext(args.data, out, config)

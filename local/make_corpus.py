@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lhotse_prep.cli import add_executor_options, executor_config
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.corpora.mini import MiniConfig
-from lhotse_prep.errors import DataError
-from lhotse_prep.source_config import CheckConfig, CorpusConfig, ExecutorConfig
-from lhotse_prep.stages import Stage, run_main, stage_parser
+from lhotse_prep.corpora.mini.make import MiniConfig
+from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
+from lhotse_prep.workflow.config import ExecutorConfig
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.stage import Stage
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
 
 logger = logging.getLogger("make_corpus")
 
@@ -27,7 +29,7 @@ def main(argv: list[str]) -> None:
         config = load_config(args.conf / "prep.yaml", "mini", MiniConfig)
         stage = Stage("corpus", args.data / "source", [], {"corpus": "mini", "config": to_mapping(config)})
         if not (stage.is_done() and (args.data / "truth").is_dir()):
-            from lhotse_prep.corpora.mini import make_mini
+            from lhotse_prep.corpora.mini.make import make_mini
 
             with stage.work() as out:
                 shutil.rmtree(args.data / "truth", ignore_errors=True)
@@ -44,7 +46,7 @@ def main(argv: list[str]) -> None:
     if stage.is_done():
         return
     from lhotse_prep.corpora.detect import import_corpus
-    from lhotse_prep.executor import open_executor
+    from lhotse_prep.workflow.executor import open_executor
 
     with stage.work() as out, open_executor(executor_config(args)) as executor:
         import_corpus(path, out, corpus, checks, executor)

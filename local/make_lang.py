@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.prep_config import LangConfig
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+from lhotse_prep.tokens.config import LangConfig
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
 
 
 def main(argv: list[str]) -> None:
@@ -25,8 +26,8 @@ def main(argv: list[str]) -> None:
         return
     from lhotse import load_manifest
 
-    from lhotse_prep.manifest_files import text_only_transcripts
-    from lhotse_prep.tokens import make_lang
+    from lhotse_prep.manifests.files import text_only_transcripts
+    from lhotse_prep.tokens.lang import make_lang
 
     texts = [s.text for s in load_manifest(manifests / "ml2021_supervisions_train.jsonl.gz")]
     with stage.work() as out:

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from lhotse_prep.cli import add_executor_options, executor_config
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.source_config import CheckConfig, CorpusConfig, ExecutorConfig, TextConfig
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
+from lhotse_prep.text.config import TextConfig
+from lhotse_prep.workflow.config import ExecutorConfig
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
 
 
 def main(argv: list[str]) -> None:
@@ -19,8 +22,8 @@ def main(argv: list[str]) -> None:
     stage = Stage("manifests", args.data / "manifests", [Input(args.data / "source", 0)], options)
     if stage.is_done():
         return
-    from lhotse_prep.executor import open_executor
-    from lhotse_prep.manifests import make_manifests
+    from lhotse_prep.manifests.make import make_manifests
+    from lhotse_prep.workflow.executor import open_executor
 
     with stage.work() as out, open_executor(executor_config(args)) as executor:
         make_manifests(args.data / "source", out, CorpusConfig(), text, checks, executor)

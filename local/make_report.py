@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Stage 12: the page of the run, results.json, and the table of figures."""
 
-from lhotse_prep.config import to_mapping
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser, write_json
-from ml2021.report.page_config import PageConfig
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.files import write_json
+from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.strict_config import to_mapping
+from ml2021.report.config import PageConfig
 from ml2021.report.results import collect_results, decode_folders, render_table
 
 

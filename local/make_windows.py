@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from lhotse_prep.cli import add_executor_options, executor_config
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.prep_config import WindowConfig
-from lhotse_prep.source_config import ExecutorConfig
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+from lhotse_prep.windows.config import WindowConfig
+from lhotse_prep.workflow.config import ExecutorConfig
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
 
 
 def main(argv: list[str]) -> None:
@@ -19,8 +20,8 @@ def main(argv: list[str]) -> None:
     stage = Stage("windows", args.data / "cuts", inputs, to_mapping(config))
     if stage.is_done():
         return
-    from lhotse_prep.executor import open_executor
-    from lhotse_prep.window_files import write_windows
+    from lhotse_prep.windows.write import write_windows
+    from lhotse_prep.workflow.executor import open_executor
 
     with stage.work() as out, open_executor(executor_config(args)) as executor:
         write_windows(args.data / "manifests", args.data / "aligned", out, args.data / "cuts", config, executor)

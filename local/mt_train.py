@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.mt.config import MtConfig
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.stages import Input, Stage, run_main, stage_parser
-from ml2021.config import DecodeConfig, with_lm_dir
+from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
 from ml2021.mt.config import TranslateConfig
 from ml2021.st.sentences import SentenceConfig
 from ml2021.st.subtitles import SubtitleConfig

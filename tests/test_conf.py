@@ -10,15 +10,21 @@ import pytest
 import torch
 import yaml
 
-from lhotse_prep.bitext_config import BitextConfig
-from lhotse_prep.config import from_mapping, load_config, to_mapping
-from lhotse_prep.corpora.mini import MiniConfig
-from lhotse_prep.prep_config import LangConfig, StretchConfig, WindowConfig
-from lhotse_prep.source_config import CheckConfig, CorpusConfig, TextConfig
+from lhotse_prep.alignment.config import StretchConfig
+from lhotse_prep.bitext.config import BitextConfig
+from lhotse_prep.corpora.mini.make import MiniConfig
+from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
+from lhotse_prep.text.config import TextConfig
+from lhotse_prep.tokens.config import LangConfig
+from lhotse_prep.windows.config import WindowConfig
+from lhotse_prep.workflow.strict_config import from_mapping, load_config, to_mapping
+from ml2021.asr.aligner.config import AlignerConfig
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.fusion.config import LmConfig
 from ml2021.asr.icefall.checkout import IcefallConfig
-from ml2021.asr.lm.config import LmConfig
-from ml2021.asr.model import AsrModel, CtcModel, num_parameters
-from ml2021.config import AlignerConfig, AsrConfig, DecodeConfig, TransducerConfig
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.recogniser import AsrModel, CtcModel, num_parameters
+from ml2021.asr.train.config import AsrConfig
 from ml2021.mt.config import MtConfig, TranslateConfig
 from ml2021.mt.model import build_model
 from ml2021.st.sentences import SentenceConfig

@@ -14,9 +14,20 @@ from pathlib import Path
 import pytest
 
 STAGES = [
-    "make_corpus", "make_manifests", "make_lang", "align", "make_windows", "asr_train", "asr_decode", "make_bitext",
-    "mt_train", "mt_decode", "st", "export", "make_report",
-]  # fmt: skip
+    "make_corpus",
+    "make_manifests",
+    "make_lang",
+    "align",
+    "make_windows",
+    "asr_train",
+    "asr_decode",
+    "make_bitext",
+    "mt_train",
+    "mt_decode",
+    "st",
+    "export",
+    "make_report",
+]
 STUB = """#!/bin/bash
 # Writes down how it is called, and in which folder; does what FAIL says at the stage of that name.
 [[ $1 == -c ]] && exec REAL_PYTHON "$@"
@@ -50,9 +61,13 @@ class House:
 
     def run(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(self.root / "run.sh"), *arguments], cwd=cwd or self.root, env=self.environment(**variables),
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            [str(self.root / "run.sh"), *arguments],
+            cwd=cwd or self.root,
+            env=self.environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     def calls(self) -> list[tuple[str, dict[str, str]]]:
         """(stage, its options) of each call since the last time; all of them are made in the project's folder."""
@@ -158,11 +173,13 @@ def test_corpus_names_its_folders(house: House) -> None:
         (
             "make_corpus",
             {
-                "--corpus": "downloads/ml2021_long.parquet", "--conf": "conf/ml2021",
-                "--data": "data/ml2021_long", "--exp": "exp/ml2021_long",
+                "--corpus": "downloads/ml2021_long.parquet",
+                "--conf": "conf/ml2021",
+                "--data": "data/ml2021_long",
+                "--exp": "exp/ml2021_long",
             },
         )
-    ]  # fmt: skip
+    ]
 
 
 def test_paths_are_relative_to_where_the_user_is(house: House, tmp_path: Path) -> None:
@@ -178,8 +195,11 @@ def test_paths_are_relative_to_where_the_user_is(house: House, tmp_path: Path) -
 def test_defaults_are_in_the_project_wherever_the_user_is(house: House, tmp_path: Path) -> None:
     house.run("--stop-stage", "0", cwd=tmp_path)
     assert house.calls()[0][1] == {
-        "--corpus": "mini", "--conf": "conf/mini", "--data": "data/mini", "--exp": "exp/mini",
-    }  # fmt: skip
+        "--corpus": "mini",
+        "--conf": "conf/mini",
+        "--data": "data/mini",
+        "--exp": "exp/mini",
+    }
 
 
 def test_failing_stage_ends_the_run_and_says_how_to_go_on(house: House) -> None:
@@ -200,9 +220,13 @@ def test_interrupted_stage_says_so(house: House) -> None:
 
 def test_interrupt_reaches_the_run_and_ends_it(house: House) -> None:
     with subprocess.Popen(
-        [str(house.root / "run.sh")], cwd=house.root, env=house.environment(WAIT="make_lang"),
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
+        [str(house.root / "run.sh")],
+        cwd=house.root,
+        env=house.environment(WAIT="make_lang"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
         started = time.time()
         while not Path(f"{house.calls_file}.waiting").exists():
             assert time.time() - started < 30
@@ -220,9 +244,19 @@ def test_path_that_cannot_be_set_up_stops_the_run(house: House) -> None:
 
 # What each stage asks for first where no stage has run.
 FIRST_MISSING = {
-    "make_manifests": 0, "make_lang": 1, "align": 1, "make_windows": 1, "asr_train": 2, "asr_decode": 4,
-    "make_bitext": 1, "mt_train": 7, "mt_decode": 7, "st": 1, "export": 4, "make_report": 3,
-}  # fmt: skip
+    "make_manifests": 0,
+    "make_lang": 1,
+    "align": 1,
+    "make_windows": 1,
+    "asr_train": 2,
+    "asr_decode": 4,
+    "make_bitext": 1,
+    "mt_train": 7,
+    "mt_decode": 7,
+    "st": 1,
+    "export": 4,
+    "make_report": 3,
+}
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])

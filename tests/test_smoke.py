@@ -15,7 +15,7 @@ import pysubs2
 import pytest
 from lhotse import CutSet, load_manifest
 
-from lhotse_prep.stages import read_jsonl
+from lhotse_prep.workflow.files import read_jsonl
 
 
 @dataclass

@@ -1,1 +1,4 @@
-"""Recogniser, translator and their cascade for long code-switched lectures."""
+"""Recogniser, aligner, translator and their cascade for long code-switched lectures.
+
+local/ and users may import it; it imports lhotse_prep, which does not import it.
+"""

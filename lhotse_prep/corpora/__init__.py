@@ -1,1 +1,4 @@
-"""Sources of lectures, one module each; all end as a folder of audio and text."""
+"""A user's corpus, whatever it is, to a source folder: kinds of corpora told apart, and folders of lectures read.
+
+The command line and stage 0 may import `detect`; later rooms take what they need of a corpus from `source`.
+"""

@@ -6,15 +6,15 @@ import logging
 from pathlib import Path
 
 from lhotse_prep.corpora.folder import import_folder
-from lhotse_prep.corpora.joined import import_joined
-from lhotse_prep.corpora.parquet import import_parquet
-from lhotse_prep.corpora.source import is_source
-from lhotse_prep.corpora.tables import find_tables, part_of, typical_seconds
-from lhotse_prep.corpora.utterances import import_utterances
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.executor import Executor
-from lhotse_prep.findings import REJECTED
-from lhotse_prep.source_config import CheckConfig, CorpusConfig
+from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
+from lhotse_prep.corpora.source.folder import is_source
+from lhotse_prep.corpora.tables.joined import import_joined
+from lhotse_prep.corpora.tables.lectures import import_parquet
+from lhotse_prep.corpora.tables.rows import find_tables, part_of, typical_seconds
+from lhotse_prep.corpora.tables.utterances import import_utterances
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.executor import Executor
+from lhotse_prep.workflow.findings import REJECTED
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def import_corpus(path: Path, source_dir: Path, config: CorpusConfig, limits: Ch
 
 def as_source(
     corpus_dir: Path, output_dir: Path, config: CorpusConfig, limits: CheckConfig, executor: Executor
-) -> Path:  # fmt: skip
+) -> Path:
     """corpus_dir where it is a source folder already, else output_dir/source, made from it.
 
     A shard of 500 MB takes twice that much memory while it is read. This module does not import Lhotse, and so not
@@ -79,6 +79,10 @@ def _kinds(tables: list[Path], config: CorpusConfig) -> dict[Path, str]:
     for own in groups.values():
         seconds = typical_seconds(own)
         kinds |= dict.fromkeys(own, "long" if seconds >= config.long_seconds else "utterances")
-        logger.info("%s: rows of %.1f s (median), taken for %s", own[0], seconds,
-                    "lectures" if kinds[own[0]] == "long" else "utterances")  # fmt: skip
+        logger.info(
+            "%s: rows of %.1f s (median), taken for %s",
+            own[0],
+            seconds,
+            "lectures" if kinds[own[0]] == "long" else "utterances",
+        )
     return kinds

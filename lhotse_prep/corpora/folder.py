@@ -11,25 +11,25 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from lhotse_prep.audio import SUFFIXES, AudioError
-from lhotse_prep.corpora.source import (
+from lhotse_prep.audio.convert import SUFFIXES
+from lhotse_prep.audio.inspect import AudioError
+from lhotse_prep.corpora.source.config import CheckConfig
+from lhotse_prep.corpora.source.folder import add_lecture, find_audio
+from lhotse_prep.corpora.source.splits import (
     ALL_PARTS,
     DECODE,
     PARTS,
     SPLITS,
     TEXT_ONLY,
-    add_lecture,
     check_name,
     default_splits,
-    find_audio,
     read_splits,
     write_splits,
 )
-from lhotse_prep.errors import DataError
-from lhotse_prep.executor import Executor, SerialExecutor
-from lhotse_prep.findings import Finding, settle
-from lhotse_prep.source_config import CheckConfig
-from lhotse_prep.stages import read_text
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.executor import Executor, SerialExecutor
+from lhotse_prep.workflow.files import read_text
+from lhotse_prep.workflow.findings import Finding, settle
 
 logger = logging.getLogger(__name__)
 _TRANSLATION = ".en.txt"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lhotse_prep.bitext import LectureText, Pair
+from lhotse_prep.bitext.pairs import LectureText, Pair
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "bitext_shared.py"
 SPEC = importlib.util.spec_from_file_location("bitext_shared", PATH)

@@ -13,8 +13,8 @@ import soundfile as sf
 from lhotse import CutSet
 
 from lhotse_prep.cli import main
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.manifests import prepare_ml2021
+from lhotse_prep.manifests.make import prepare_ml2021
+from lhotse_prep.workflow.errors import ConfigError, DataError
 
 RATE = 16_000
 COMMANDS = ("corpus", "manifests", "align", "windows", "bitext", "validate")
@@ -55,7 +55,7 @@ def test_a_recognisers_words_are_matched_without_a_model_and_windows_become_shar
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "lhotse_prep.match_corpus.speech_regions", lambda samples, name: np.array([[0, len(samples)]])
+        "lhotse_prep.alignment.match_corpus.speech_regions", lambda samples, name: np.array([[0, len(samples)]])
     )  # what it takes for speech is tested elsewhere, and noise is not
     words = ["我", "們", "講", "bert"] * 2
     ctm = [f"l{i} 1 {0.4 * k + 0.2:.2f} 0.3 {w}\n" for i in range(3) for k, w in enumerate(words)]
@@ -75,7 +75,7 @@ def test_a_recognisers_words_are_matched_without_a_model_and_windows_become_shar
         assert np.array_equal(stored.load_features(), cut.load_features())
         assert np.array_equal(stored.load_audio(), cut.load_audio())
     told = {p.name: p.read_bytes() for p in Path(w).glob("*.gz")}
-    monkeypatch.setattr("lhotse_prep.window_files.write_shar", interrupt)
+    monkeypatch.setattr("lhotse_prep.windows.write.write_shar", interrupt)
     with pytest.raises(KeyboardInterrupt):
         main(["windows", m, a, w, "--shar", "--max-duration", "3"])
     assert {p.name: p.read_bytes() for p in Path(w).glob("*.gz")} == told

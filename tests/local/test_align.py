@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lhotse_prep.errors import DataError
-from ml2021.config import AlignerConfig
+from lhotse_prep.workflow.errors import DataError
+from ml2021.asr.aligner.config import AlignerConfig
 
 
 class Stage3:
@@ -19,7 +19,7 @@ class Stage3:
         (folder / "manifests").mkdir()
         (folder / "manifests" / ".done").write_text('{"key": "", "seconds": 0, "outputs": {}}')
         self.models: list[str] = []
-        monkeypatch.setattr("ml2021.asr.align_corpus.align_corpus", self._align)
+        monkeypatch.setattr("ml2021.asr.aligner.align_corpus.align_corpus", self._align)
 
     def _align(self, manifests: Path, truth: Path, out: Path, config: AlignerConfig, stretches: object) -> None:
         self.models.append(config.model)

@@ -14,24 +14,33 @@ import pytest
 import soundfile
 import torch
 
-from lhotse_prep.config import to_mapping
-from lhotse_prep.prep_config import LangConfig
-from lhotse_prep.stages import Stage, write_json, write_jsonl
-from lhotse_prep.tokens import make_lang
-from ml2021.asr.model import AsrModel
-from ml2021.checkpoint import save_checkpoint
-from ml2021.config import AsrConfig, TransducerConfig, ZipformerConfig
+from lhotse_prep.tokens.config import LangConfig
+from lhotse_prep.tokens.lang import make_lang
+from lhotse_prep.workflow.files import write_json, write_jsonl
+from lhotse_prep.workflow.stage import Stage
+from lhotse_prep.workflow.strict_config import to_mapping
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.zipformer.config import ZipformerConfig
+from ml2021.asr.train.config import AsrConfig
 from ml2021.mt.config import MtModelConfig
 from ml2021.mt.model import build_model
 from ml2021.mt.train import save_marian
 from ml2021.mt.vocabulary import train_vocabulary
-from ml2021.scoring.error_rate import write_icefall_files
+from ml2021.scoring.icefall_files import write_icefall_files
+from ml2021.training.checkpoint import save_checkpoint
 
 TEXT = "我 們 用 attention 來 做 機 器 學 習"
 SMALL = ZipformerConfig(
-    num_encoder_layers=(1, 1), downsampling_factor=(1, 2), encoder_dim=(24, 32), encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,), num_heads=(2,), query_head_dim=(8,), cnn_module_kernel=(7,),
-)  # fmt: skip
+    num_encoder_layers=(1, 1),
+    downsampling_factor=(1, 2),
+    encoder_dim=(24, 32),
+    encoder_unmasked_dim=(16,),
+    feedforward_dim=(32,),
+    num_heads=(2,),
+    query_head_dim=(8,),
+    cnn_module_kernel=(7,),
+)
 
 
 def make_folder(name: str, folder: Path, write) -> None:
@@ -103,9 +112,17 @@ def test_both_exports_are_there_and_checked(project: Path, run_dirs: tuple[Path,
     assert scores["sherpa_mer"] == scores["sherpa_our_mer"] == 100  # blanks only: all tokens deleted
     assert scores["ctranslate2_num_sentences"] == 1
     assert sorted(p.name for p in (out / "sherpa-onnx").iterdir()) == [
-        "README.md", "bpe.vocab", "decoder.int8.onnx", "decoder.onnx", "encoder.int8.onnx", "encoder.onnx",
-        "joiner.int8.onnx", "joiner.onnx", "pretrained.pt", "tokens.txt",
-    ]  # fmt: skip
+        "README.md",
+        "bpe.vocab",
+        "decoder.int8.onnx",
+        "decoder.onnx",
+        "encoder.int8.onnx",
+        "encoder.onnx",
+        "joiner.int8.onnx",
+        "joiner.onnx",
+        "pretrained.pt",
+        "tokens.txt",
+    ]
     card = (out / "sherpa-onnx" / "README.md").read_text(encoding="utf-8")
     assert "| sherpa-onnx, float32, greedy_search | 4 | 100.00 |" in card and "| encoder.int8.onnx |" in card
     assert (out / "ctranslate2" / "model.bin").is_file()

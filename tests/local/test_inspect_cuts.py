@@ -17,7 +17,7 @@ import soundfile
 from lhotse.supervision import AlignmentItem
 from matplotlib import image
 
-from lhotse_prep.errors import Ml2021Error
+from lhotse_prep.workflow.errors import Ml2021Error
 from ml2021.report.cut_plot import draw_cut
 from ml2021.report.cut_summary import summarise
 

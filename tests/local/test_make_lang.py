@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from lhotse import SupervisionSegment
 
-from lhotse_prep.manifest_files import write_manifest
-from lhotse_prep.stages import write_jsonl
-from lhotse_prep.tokens import load_lang
+from lhotse_prep.manifests.files import write_manifest
+from lhotse_prep.tokens.lang import load_lang
+from lhotse_prep.workflow.files import write_jsonl
 
 
 @pytest.mark.parametrize("has_more", [False, True])

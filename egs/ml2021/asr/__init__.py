@@ -1,1 +1,4 @@
-"""Speech recognition: a transducer trained on windows, decoded on windows and on whole lectures."""
+"""Speech recognition: a transducer trained on windows, decoded on windows, streams and whole lectures.
+
+st may import its rooms; mt never does, and it imports nothing of mt, st or report.
+"""

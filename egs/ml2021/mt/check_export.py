@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from lhotse_prep.errors import DataError
+from lhotse_prep.workflow.errors import DataError
 from ml2021.mt.config import TranslateConfig
 from ml2021.mt.data import contexts_of, read_bitext
 from ml2021.mt.translate import load_translator

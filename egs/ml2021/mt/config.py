@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lhotse_prep.errors import ConfigError
-from ml2021.config import TrainConfig
+from lhotse_prep.workflow.strict_config import require
+from ml2021.training.config import TrainConfig
 
 MAX_POSITIONS = 512  # pieces of a sentence, with its end mark, that every translator must take
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True)
@@ -29,14 +24,14 @@ class MtModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("d_model", "num_heads", "feedforward_dim"):
-            _require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
-        _require(
+            require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
+        require(
             self.d_model % (2 * self.num_heads) == 0, f"d_model must be a multiple of 2 * num_heads, got {self.d_model}"
         )
-        _require(0 <= self.dropout < 1, f"dropout must be in 0..1, got {self.dropout}")
+        require(0 <= self.dropout < 1, f"dropout must be in 0..1, got {self.dropout}")
         least = MAX_POSITIONS
-        _require(self.max_positions >= least, f"max_positions must be >= {least}, got {self.max_positions}")
-        _require(min(self.num_encoder_layers, self.num_decoder_layers) > 0, "each side needs at least one layer")
+        require(self.max_positions >= least, f"max_positions must be >= {least}, got {self.max_positions}")
+        require(min(self.num_encoder_layers, self.num_decoder_layers) > 0, "each side needs at least one layer")
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class NoiseConfig:
 
     def __post_init__(self) -> None:
         for name in ("sentence_probability", "token_rate", "burst", "sound_alike", "filler_drop"):
-            _require(0 <= getattr(self, name) <= 1, f"{name} must be in 0..1, got {getattr(self, name)}")
+            require(0 <= getattr(self, name) <= 1, f"{name} must be in 0..1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -72,16 +67,16 @@ class MtDataConfig:
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:
-        _require(self.vocab_size >= 50, f"vocab_size must be >= 50, got {self.vocab_size}")
+        require(self.vocab_size >= 50, f"vocab_size must be >= 50, got {self.vocab_size}")
         most = MAX_POSITIONS
-        _require(0 < self.max_pieces <= most, f"max_pieces must be in 1..{most}, got {self.max_pieces}")
-        _require(self.max_tokens >= self.max_pieces, "max_tokens must be at least max_pieces")
-        _require(0 <= self.bpe_dropout < 1, f"bpe_dropout must be in 0..1, got {self.bpe_dropout}")
-        _require(0 <= self.label_smoothing < 1, f"label_smoothing must be in 0..1, got {self.label_smoothing}")
-        _require(0 <= self.join_probability <= 1, f"join_probability must be in 0..1, got {self.join_probability}")
-        _require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
-        _require(self.clean_epochs >= 0, f"clean_epochs must be >= 0, got {self.clean_epochs}")
-        _require(self.max_join >= 1, f"max_join must be >= 1, got {self.max_join}")
+        require(0 < self.max_pieces <= most, f"max_pieces must be in 1..{most}, got {self.max_pieces}")
+        require(self.max_tokens >= self.max_pieces, "max_tokens must be at least max_pieces")
+        require(0 <= self.bpe_dropout < 1, f"bpe_dropout must be in 0..1, got {self.bpe_dropout}")
+        require(0 <= self.label_smoothing < 1, f"label_smoothing must be in 0..1, got {self.label_smoothing}")
+        require(0 <= self.join_probability <= 1, f"join_probability must be in 0..1, got {self.join_probability}")
+        require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
+        require(self.clean_epochs >= 0, f"clean_epochs must be >= 0, got {self.clean_epochs}")
+        require(self.max_join >= 1, f"max_join must be >= 1, got {self.max_join}")
 
 
 @dataclass(frozen=True)
@@ -111,8 +106,8 @@ class TranslateConfig:
 
     def __post_init__(self) -> None:
         known = ("ctranslate2", "transformers")
-        _require(self.engine in known, f"engine must be one of {', '.join(known)}, got {self.engine!r}")
-        _require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
-        _require(self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}")
-        _require(self.max_batch_tokens >= 1, f"max_batch_tokens must be >= 1, got {self.max_batch_tokens}")
-        _require(0 < self.max_length < MAX_POSITIONS, f"max_length must be in 1..{MAX_POSITIONS - 1}")
+        require(self.engine in known, f"engine must be one of {', '.join(known)}, got {self.engine!r}")
+        require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
+        require(self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}")
+        require(self.max_batch_tokens >= 1, f"max_batch_tokens must be >= 1, got {self.max_batch_tokens}")
+        require(0 < self.max_length < MAX_POSITIONS, f"max_length must be in 1..{MAX_POSITIONS - 1}")

@@ -14,8 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import read_jsonl
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import read_jsonl
 from ml2021.mt.config import MtDataConfig
 from ml2021.mt.noise import RecognitionNoise
 from ml2021.mt.vocabulary import Vocabulary

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import write_json, write_jsonl
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_json, write_jsonl
 from ml2021.mt.config import TranslateConfig
 from ml2021.mt.data import SentencePair, contexts_of, read_bitext
 from ml2021.mt.export import convert

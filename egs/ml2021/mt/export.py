@@ -8,8 +8,8 @@ import shutil
 import warnings
 from pathlib import Path
 
-from lhotse_prep.errors import DataError
-from ml2021.mt.family import open_vocabulary
+from lhotse_prep.workflow.errors import DataError
+from ml2021.mt.open_folder import open_vocabulary
 
 
 def convert(marian_dir: Path, out_dir: Path, quantization: str | None = None) -> None:

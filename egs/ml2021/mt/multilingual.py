@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.stages import write_json
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.files import write_json
 from ml2021.mt.vocabulary import EOS, Vocabulary
 
 LANGUAGES = "languages.json"  # {"source": "zho_Hant", "target": "eng_Latn"}
@@ -34,8 +34,9 @@ class MultilingualVocabulary(Vocabulary):
         for side in ("source", "target"):
             code = languages.get(side)
             if code not in pieces:
-                raise ConfigError(f"mt.{side}_lang must be a language of the model, got {code!r}; "
-                                  f"it has {', '.join(pieces)}")  # fmt: skip
+                raise ConfigError(
+                    f"mt.{side}_lang must be a language of the model, got {code!r}; it has {', '.join(pieces)}"
+                )
         super().__init__(folder, self.tokenizer.get_vocab(), spaced=False)
         self.source_prefix, self.target_prefix = (pieces[languages["source"]],), (pieces[languages["target"]],)
         self.marks = {*self.tokenizer.all_special_tokens, *pieces.values()}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from transformers import GenerationConfig, MarianMTModel, PreTrainedModel
 
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.stages import write_json
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.files import write_json
 from ml2021.mt.config import MAX_POSITIONS
-from ml2021.mt.family import load_model, open_vocabulary
 from ml2021.mt.model import leave_out_padding
 from ml2021.mt.multilingual import LANGUAGES, read_tokenizer
+from ml2021.mt.open_folder import load_model, open_vocabulary
 from ml2021.mt.vocabulary import FILES, SOURCE_STYLE, Vocabulary
 
 MULTILINGUAL = "m2m_100"  # model_type of M2M100 and NLLB
@@ -63,9 +63,11 @@ def load_pretrained(folder: Path, vocabulary: Vocabulary) -> PreTrainedModel:
         leave_out_padding(model)
     else:  # its own values of search would not be those that CTranslate2 is given
         model.generation_config = GenerationConfig(
-            pad_token_id=config.pad_token_id, bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+            bos_token_id=config.bos_token_id,
+            eos_token_id=config.eos_token_id,
             decoder_start_token_id=config.decoder_start_token_id,
-        )  # fmt: skip
+        )
     return model
 
 
@@ -84,8 +86,9 @@ def copy_vocabulary(pretrained: Path, folder: Path, source_lang: str = "", targe
         write_json(folder / LANGUAGES, {"source": source_lang, "target": target_lang})
         return open_vocabulary(folder)
     if source_lang or target_lang:
-        raise ConfigError(f"{pretrained} is a Marian model, of one pair of languages: leave mt.source_lang and "
-                          "mt.target_lang out")  # fmt: skip
+        raise ConfigError(
+            f"{pretrained} is a Marian model, of one pair of languages: leave mt.source_lang and mt.target_lang out"
+        )
     style = pretrained / SOURCE_STYLE  # a model of ours brings its own
     if style.is_file():
         shutil.copyfile(style, folder / SOURCE_STYLE)

@@ -14,17 +14,17 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from lhotse_prep.config import to_mapping
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.stages import write_json
-from ml2021.checkpoint import load_checkpoint
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.files import write_json
+from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.mt.config import MtConfig
 from ml2021.mt.data import IGNORED, MtBatch, SentencePair, TranslationBatches, read_bitext
 from ml2021.mt.model import build_model, num_parameters
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
 from ml2021.mt.vocabulary import FILES, MarianVocabulary, Vocabulary, train_vocabulary
-from ml2021.task import StepLoss, Task
-from ml2021.trainer import Trainer
+from ml2021.training.checkpoint import load_checkpoint
+from ml2021.training.task import StepLoss, Task
+from ml2021.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +89,13 @@ def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: 
         raise DataError(f"{bitext_dir / 'train.jsonl'} has no pairs; look at rejected.jsonl beside it")
     torch.manual_seed(config.train.seed)
     vocabulary, model = _begin(exp_dir / "vocabulary", train, config)
-    logger.info("%d train pairs, %d dev pairs, %d pieces, %d parameters",
-                len(train), len(valid), len(vocabulary), num_parameters(model))  # fmt: skip
+    logger.info(
+        "%d train pairs, %d dev pairs, %d pieces, %d parameters",
+        len(train),
+        len(valid),
+        len(vocabulary),
+        num_parameters(model),
+    )
     write_json(exp_dir / "config.json", to_mapping(config))
     # a published model's pieces are not cut by merges, so that none can be left out
     data = replace(config.data, bpe_dropout=0.0) if config.init_from else config.data

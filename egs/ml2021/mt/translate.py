@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lhotse_prep.errors import DataError
+from lhotse_prep.workflow.errors import DataError
 from ml2021.mt.config import MAX_POSITIONS, TranslateConfig
 from ml2021.mt.data import collate, with_context
-from ml2021.mt.family import load_model, open_vocabulary, wrong_vocabulary
+from ml2021.mt.open_folder import load_model, open_vocabulary, wrong_vocabulary
 from ml2021.mt.vocabulary import EOS, Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -75,10 +75,16 @@ class CTranslate2Translator:
         parts, owners = _fitting(sentences, contexts, self.vocabulary)
         prefix = list(self.vocabulary.target_prefix)
         results = self.engine.translate_batch(
-            parts, target_prefix=[prefix] * len(parts), beam_size=c.beam_size, patience=PATIENCE,
-            max_batch_size=c.max_batch_tokens, batch_type="tokens", max_input_length=0,
-            max_decoding_length=c.max_length + len(prefix), return_scores=True,
-        )  # fmt: skip
+            parts,
+            target_prefix=[prefix] * len(parts),
+            beam_size=c.beam_size,
+            patience=PATIENCE,
+            max_batch_size=c.max_batch_tokens,
+            batch_type="tokens",
+            max_input_length=0,
+            max_decoding_length=c.max_length + len(prefix),
+            return_scores=True,
+        )
         texts = [Translation(self.vocabulary.decode(r.hypotheses[0]), r.scores[0]) for r in results]
         return _joined(texts, owners, len(sentences))
 

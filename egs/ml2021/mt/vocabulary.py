@@ -16,9 +16,9 @@ from typing import Any
 
 import sentencepiece
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.normalize import remove_han_spaces
-from lhotse_prep.stages import write_json
+from lhotse_prep.text.normalize import remove_han_spaces
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_json
 
 FILES = ("source.spm", "target.spm", "vocab.json")
 SOURCE_STYLE = "source_text.json"  # {"spaced": false}: Chinese as it is written, without spaces; absent: with them

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pypinyin import lazy_pinyin
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.features import fbank_extractor
-from lhotse_prep.normalize import is_han
-from lhotse_prep.stages import whole_file
+from lhotse_prep.audio.fbank import fbank_extractor
+from lhotse_prep.text.normalize import is_han
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import whole_file
 
 FONTS = (
     "Noto Sans CJK TC",
@@ -86,10 +86,15 @@ def _draw_words(axes: Axes, cut: Cut, font: str | None) -> None:
             text = w.symbol if font or not chinese else "".join(lazy_pinyin(w.symbol))
             size = 9 if text == w.symbol else 7  # pinyin is wide
             axes.text(
-                start + w.duration / 2, 1.1 if chinese else 1.55, text, ha="center", fontsize=size,
+                start + w.duration / 2,
+                1.1 if chinese else 1.55,
+                text,
+                ha="center",
+                fontsize=size,
                 family=font if chinese and font else None,
-                color="black" if chinese else ORANGE, parse_math=False,
-            )  # fmt: skip
+                color="black" if chinese else ORANGE,
+                parse_math=False,
+            )
     axes.set_ylim(0, 1.95)
     axes.set_yticks([0, 0.5, 1])
     axes.set_ylabel("confidence")

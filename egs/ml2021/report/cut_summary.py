@@ -11,10 +11,10 @@ import numpy as np
 from lhotse import CutSet, load_manifest
 from lhotse.cut import Cut
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.manifest_files import check_cut
-from lhotse_prep.normalize import is_han
-from ml2021.scoring.error_rate import mer_tokens
+from lhotse_prep.manifests.files import check_cut
+from lhotse_prep.text.normalize import is_han
+from lhotse_prep.workflow.errors import DataError
+from ml2021.scoring.counts import mer_tokens
 
 QUANTILES = (0.05, 0.5, 0.95)
 

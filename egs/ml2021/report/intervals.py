@@ -7,8 +7,8 @@ from typing import Any
 
 from sacrebleu.metrics import BLEU
 
-from lhotse_prep.stages import read_jsonl
-from ml2021.scoring.bootstrap import Interval
+from lhotse_prep.workflow.files import read_jsonl
+from ml2021.scoring.significance import Interval
 
 REPLICATIONS = 500
 MIN_SENTENCES = 10

@@ -13,9 +13,9 @@ from typing import Any
 
 from lhotse import CutSet, MonoCut, SupervisionSegment, SupervisionSet
 
-from lhotse_prep.stages import read_jsonl
+from lhotse_prep.workflow.files import read_jsonl
 from ml2021.report.clips import ENVELOPE_RATE, Span, audio_file, envelope, make_clips
-from ml2021.scoring.error_rate import Alignment, ErrorRate
+from ml2021.scoring.counts import Alignment, ErrorRate
 
 PARTS = ("test", "dev", "train")  # in the order of interest
 

@@ -14,17 +14,17 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from lhotse_prep.stages import read_jsonl, write_text
+from lhotse_prep.workflow.files import read_jsonl, write_text
 from ml2021.report.charts import histogram
+from ml2021.report.config import PageConfig
 from ml2021.report.errors import bootstrap_intervals, confusions, count_at_switches, read_recogs
 from ml2021.report.intervals import bleu_interval
 from ml2021.report.lectures import Lectures, collect_lectures
 from ml2021.report.markup import data_script, escape, note, number, table
-from ml2021.report.page_config import PageConfig
 from ml2021.report.provenance import commit, provenance_section
 from ml2021.report.results import decode_folders, table_rows
 from ml2021.report.training import training_section
-from ml2021.scoring.error_rate import EPSILON, Counts, ErrorRate
+from ml2021.scoring.counts import EPSILON, Counts, ErrorRate
 
 NUM_CONFUSIONS = 15  # rows of that table
 NUM_LINKS = 4  # windows named in a row of it

@@ -10,14 +10,25 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.stages import read_done
+from lhotse_prep.workflow.stage import read_done
 from ml2021.report.markup import details, escape, number, table
 from ml2021.report.results import render_table, stage_folders
 
 PACKAGES = (
-    "torch", "torchaudio", "lhotse", "numpy", "numba", "sentencepiece", "transformers", "ctranslate2", "sacrebleu",
-    "kaldialign", "sherpa-onnx", "onnxruntime", "k2",
-)  # fmt: skip
+    "torch",
+    "torchaudio",
+    "lhotse",
+    "numpy",
+    "numba",
+    "sentencepiece",
+    "transformers",
+    "ctranslate2",
+    "sacrebleu",
+    "kaldialign",
+    "sherpa-onnx",
+    "onnxruntime",
+    "k2",
+)
 
 
 def commit(folder: Path) -> str:

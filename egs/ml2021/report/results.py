@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import read_done
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.stage import read_done
 
 # Keys of results.json that are there for every corpus; null where a corpus cannot have them (no truth, say).
 HEADLINE = (

@@ -16,8 +16,9 @@ from typing import Any, cast
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import read_text, run_main
+from lhotse_prep.workflow.entry import run_main
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import read_text
 from ml2021.scoring.comet import comet_score
 
 logger = logging.getLogger(__name__)
@@ -104,9 +105,10 @@ def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
 def main(argv: list[str]) -> None:
     """Entry point: see the module's docstring."""
     parser = argparse.ArgumentParser(
-        prog="python -m ml2021.scoring.bleu", allow_abbrev=False,
+        prog="python -m ml2021.scoring.bleu",
+        allow_abbrev=False,
         description="BLEU and chrF of translations by sacreBLEU, with signatures; --baseline: paired bootstrap.",
-    )  # fmt: skip
+    )
     parser.add_argument("reference", type=Path, help="a sentence a line")
     parser.add_argument("hypothesis", type=Path, help="its translation, on the same line")
     parser.add_argument("--baseline", type=Path, help="translations by another system, to compare with")

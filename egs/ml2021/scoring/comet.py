@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.normalize import remove_han_spaces
+from lhotse_prep.text.normalize import remove_han_spaces
+from lhotse_prep.workflow.errors import DataError
 
 logger = logging.getLogger(__name__)
 COMMAND_VARIABLE = "COMET_SCORE"
@@ -43,8 +43,11 @@ def comet_score(
         )
     command = shutil.which(os.environ.get(COMMAND_VARIABLE, "comet-score"))
     if command is None:
-        logger.info("no COMET: no command comet-score; install unbabel-comet in an environment of its own, and let "
-                    "%s name its comet-score", COMMAND_VARIABLE)  # fmt: skip
+        logger.info(
+            "no COMET: no command comet-score; install unbabel-comet in an environment of its own, and let "
+            "%s name its comet-score",
+            COMMAND_VARIABLE,
+        )
         return None
     if not model.is_file():
         logger.info("no COMET: no checkpoint %s; comet-score --model NAME downloads one", model)

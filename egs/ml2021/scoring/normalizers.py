@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 
-from lhotse_prep.normalize import is_han, normalize_for_scoring
-from lhotse_prep.script import converter
+from lhotse_prep.text.chinese_script import converter
+from lhotse_prep.text.normalize import is_han, normalize_for_scoring
 
 _GREEK_NAMES = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi "

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.normalize import is_han
-from lhotse_prep.stages import read_text
+from lhotse_prep.text.normalize import is_han
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import read_text
 
 FORMATS = ("auto", "kaldi", "bare", "recogs", "ctm")
 _RECOGS_LINE = re.compile(r"(?P<id>.+):\t(?P<side>ref|hyp)=(?P<tokens>\[.*\])")

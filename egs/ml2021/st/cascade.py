@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from lhotse import load_manifest
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import write_json
-from ml2021.asr.lm.load import load_fusion
-from ml2021.asr.load import load_model
-from ml2021.asr.long_form import NoSpeechError, TimedWord, recognise
-from ml2021.config import DecodeConfig
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_json
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.decode.long_form import NoSpeechError, TimedWord, recognise
+from ml2021.asr.fusion.load import load_fusion
+from ml2021.asr.model.load import load_model
 from ml2021.mt.config import TranslateConfig
 from ml2021.mt.decode import open_marian
 from ml2021.mt.translate import Translator, load_translator, previous_sentences
-from ml2021.scoring.error_rate import write_icefall_files
+from ml2021.scoring.icefall_files import write_icefall_files
 from ml2021.st.output import Segment, write_lecture
 from ml2021.st.scores import translation_scores
 from ml2021.st.sentences import SentenceConfig, split_sentences, with_scores
@@ -35,12 +35,7 @@ class Cascade:
     """A recogniser and a translator, one after the other."""
 
     def __init__(
-        self,
-        asr_dir: Path,
-        mt_dir: Path,
-        decode: DecodeConfig,
-        sentences: SentenceConfig,
-        translate: TranslateConfig,
+        self, asr_dir: Path, mt_dir: Path, decode: DecodeConfig, sentences: SentenceConfig, translate: TranslateConfig
     ) -> None:
         """
         Args:
@@ -50,7 +45,7 @@ class Cascade:
           DataError: a model is missing or damaged, or a vocabulary is not its model's.
           ConfigError: decode has an lm_scale and no lm_dir.
         """
-        self.model, self.tokens, _ = load_model(asr_dir)
+        self.model, self.tokens = load_model(asr_dir)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(device)
         self.fusion = load_fusion(decode, self.tokens, device)
@@ -126,8 +121,13 @@ def run_test_lectures(
         hypothesis = " ".join(token for s in segments for token in s.sentence.tokens)
         texts.append((lecture.id, lecture.text, hypothesis))
         translations[lecture.id] = segments
-        logger.info("%s: %.0f s of speech in %.1f s, %d sentences",
-                    lecture.id, recording.duration, time.time() - started, len(segments))  # fmt: skip
+        logger.info(
+            "%s: %.0f s of speech in %.1f s, %d sentences",
+            lecture.id,
+            recording.duration,
+            time.time() - started,
+            len(segments),
+        )
     if len(silent) == len(lectures):
         raise DataError(f"no speech is heard in any of the {len(lectures)} test lectures; is the recogniser trained?")
     rate = write_icefall_files(out_dir, "test", "lectures", cascade.decode.decoding_method, texts)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.normalize import remove_han_spaces
-from lhotse_prep.stages import write_jsonl
+from lhotse_prep.text.normalize import remove_han_spaces
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_jsonl
 from ml2021.st.sentences import Sentence
 from ml2021.st.subtitles import SubtitleConfig, TranslatedSentence, make_cues, write_subtitles
 
@@ -45,12 +45,17 @@ def write_lecture(lecture: str, segments: Sequence[Segment], folder: Path, confi
         ):
             write_subtitles(make_cues(sentences, config), folder, f"{lecture}{language}")
         rows = [
-            {"start": round(t.start, 3), "end": round(t.end, 3), "source": t.source, "target": t.target,
-             "words": [[w[0], round(w[1], 3), round(w[2], 3)] for w in s.sentence.words],
-             "word_scores": [round(score, 4) for score in s.sentence.scores],
-             "translation_score": round(s.score, 4)}
+            {
+                "start": round(t.start, 3),
+                "end": round(t.end, 3),
+                "source": t.source,
+                "target": t.target,
+                "words": [[w[0], round(w[1], 3), round(w[2], 3)] for w in s.sentence.words],
+                "word_scores": [round(score, 4) for score in s.sentence.scores],
+                "translation_score": round(s.score, 4),
+            }
             for t, s in zip(both, segments, strict=True)
-        ]  # fmt: skip
+        ]
         write_jsonl(folder / f"{lecture}.jsonl", rows)
     except OSError as e:
         raise disk_error(e, folder, lecture) from e

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.stages import read_jsonl
+from lhotse_prep.workflow.files import read_jsonl
 from ml2021.mt.translate import Translator, previous_sentences
 from ml2021.scoring.bleu import compare_systems, document_bleu, score_translations
 from ml2021.scoring.resegment import resegment
@@ -57,11 +57,21 @@ def translation_scores(
     for name, hypotheses in (("cascade", cascade), ("oracle", oracle)):
         scores = score_translations(hypotheses, references)
         document = document_bleu(documents[name], documents["reference"])
-        result |= {f"bleu_{name}": round(scores.bleu, 2), f"chrf_{name}": round(scores.chrf, 2),
-                   f"bleu_document_{name}": round(document, 2),
-                   "bleu_signature": scores.bleu_signature, "chrf_signature": scores.chrf_signature}  # fmt: skip
-        logger.info("%s: BLEU %.2f, chrF %.2f on %d sentences; BLEU of whole lectures %.2f",
-                    name, scores.bleu, scores.chrf, len(references), document)  # fmt: skip
+        result |= {
+            f"bleu_{name}": round(scores.bleu, 2),
+            f"chrf_{name}": round(scores.chrf, 2),
+            f"bleu_document_{name}": round(document, 2),
+            "bleu_signature": scores.bleu_signature,
+            "chrf_signature": scores.chrf_signature,
+        }
+        logger.info(
+            "%s: BLEU %.2f, chrF %.2f on %d sentences; BLEU of whole lectures %.2f",
+            name,
+            scores.bleu,
+            scores.chrf,
+            len(references),
+            document,
+        )
     bleu = compare_systems(oracle, cascade, references)[0]
     result["bleu_cascade_against_oracle_p"] = round(bleu.p_value, 4)
     return result

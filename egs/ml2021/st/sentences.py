@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lhotse_prep.errors import ConfigError
+from lhotse_prep.workflow.errors import ConfigError
 
 Word = tuple[str, float, float]  # a token with start and end in seconds
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from lhotse_prep.errors import ConfigError
-from lhotse_prep.stages import write_text
+from lhotse_prep.workflow.errors import ConfigError
+from lhotse_prep.workflow.files import write_text
 
 # Players take < and { in .srt for the beginning of a tag, and --> for a time line.
 _SRT_MARKS = {"-->": "→", "<": "＜", "{": "(", "}": ")"}

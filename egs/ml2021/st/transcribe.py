@@ -27,17 +27,19 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from lhotse_prep.config import load_config, to_mapping
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.source_config import CheckConfig
-from lhotse_prep.stages import held, read_jsonl, run_main, write_jsonl, write_text
-from ml2021.config import DecodeConfig, with_lm_dir
+from lhotse_prep.audio.config import AudioLimits
+from lhotse_prep.workflow.entry import run_main
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.files import read_jsonl, write_jsonl, write_text
+from lhotse_prep.workflow.locks import held
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
 from ml2021.mt.config import TranslateConfig
 from ml2021.st.sentences import SentenceConfig
 from ml2021.st.subtitles import SubtitleConfig
 
 if TYPE_CHECKING:
-    from ml2021.asr.long_form import TimedWord
+    from ml2021.asr.decode.long_form import TimedWord
 
 logger = logging.getLogger(__name__)
 START_METHOD = "spawn"  # of the processes: a forked one cannot use threads of torch that run already
@@ -94,12 +96,12 @@ class Transcriber:
 
     def _words(self, lecture: Path, state: Path, work: Path, key: str) -> list[TimedWord]:
         """What the recogniser hears, or heard before this run was cut short with the same recording and models."""
-        from lhotse_prep.audio import as_16k_mono
+        from lhotse_prep.audio.convert import as_16k_mono
 
         kept = state / f"{lecture.stem}.words.jsonl"
         if (found := _kept_words(kept, key)) is not None:
             return found
-        words = self.cascade.recognise(as_16k_mono(lecture, work, CheckConfig()))
+        words = self.cascade.recognise(as_16k_mono(lecture, work, AudioLimits()))
         rows = [{"text": w.text, "start": w.start, "end": w.end, "score": w.score} for w in words]
         write_jsonl(kept, [{"key": key, "num_words": len(rows)}, *rows])
         return words
@@ -221,7 +223,7 @@ def _kept_words(path: Path, key: str) -> list[TimedWord] | None:
     Raises:
       DataError: the file is damaged.
     """
-    from ml2021.asr.long_form import TimedWord
+    from ml2021.asr.decode.long_form import TimedWord
 
     if not path.is_file():
         return None
@@ -254,9 +256,11 @@ def _digest(content: object) -> str:
 def main(argv: list[str]) -> None:
     """Entry point: see the module's docstring."""
     parser = argparse.ArgumentParser(
-        prog="python -m ml2021.st.transcribe", description=__doc__, allow_abbrev=False,
+        prog="python -m ml2021.st.transcribe",
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("lectures", type=Path, nargs="+", metavar="LECTURE", help="wav, flac, mp3, mp4 ...")
     parser.add_argument("--asr", type=Path, required=True, help="experiment of stage 5, such as exp/mini/asr")
     parser.add_argument("--mt", type=Path, required=True, help="experiment of stage 8, a Marian or CTranslate2 folder")

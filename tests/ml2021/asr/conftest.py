@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from lhotse import CutSet, Features, MonoCut, NumpyFilesWriter, SupervisionSegment
 
-from lhotse_prep.config import load_config
-from lhotse_prep.prep_config import LangConfig
-from lhotse_prep.tokens import load_lang, make_lang
-from ml2021.asr.train import train_recogniser
-from ml2021.config import AsrConfig
+from lhotse_prep.tokens.config import LangConfig
+from lhotse_prep.tokens.lang import load_lang, make_lang
+from lhotse_prep.workflow.strict_config import load_config
+from ml2021.asr.train.config import AsrConfig
+from ml2021.asr.train.train import train_recogniser
 
 TOKENS = "一二三四五六七八"
 FRAMES_PER_TOKEN = 16
@@ -75,10 +75,19 @@ def write_tones(folder: Path, part: str, num_cuts: int, seed: int) -> None:
             duration = num_frames / 100
             cut_id = f"{part}-{i:04d}"
             features = Features(
-                type="fbank", num_frames=num_frames, num_features=80, frame_shift=0.01, sampling_rate=16000, start=0,
-                duration=duration, storage_type="numpy_files", storage_path=str(folder / f"feats_{part}"),
-                storage_key=writer.write(cut_id, values), recording_id=cut_id, channels=0,
-            )  # fmt: skip
+                type="fbank",
+                num_frames=num_frames,
+                num_features=80,
+                frame_shift=0.01,
+                sampling_rate=16000,
+                start=0,
+                duration=duration,
+                storage_type="numpy_files",
+                storage_path=str(folder / f"feats_{part}"),
+                storage_key=writer.write(cut_id, values),
+                recording_id=cut_id,
+                channels=0,
+            )
             text = " ".join(TOKENS[t] for t in ids)
             supervision = SupervisionSegment(cut_id, cut_id, 0.0, duration, text=text)
             cuts.append(MonoCut(cut_id, 0.0, duration, 0, supervisions=[supervision], features=features))

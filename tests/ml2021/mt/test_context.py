@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from lhotse_prep.errors import ConfigError
+from lhotse_prep.workflow.errors import ConfigError
 from ml2021.mt.config import MtDataConfig, NoiseConfig, TranslateConfig
 from ml2021.mt.data import SentencePair, TranslationBatches, contexts_of, with_context
 from ml2021.mt.translate import previous_sentences

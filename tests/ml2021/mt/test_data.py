@@ -7,8 +7,8 @@ import random
 import pytest
 import torch
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import write_jsonl
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_jsonl
 from ml2021.mt.config import MtDataConfig
 from ml2021.mt.data import IGNORED, SentencePair, TranslationBatches, bucketed, joined, read_bitext
 from ml2021.mt.vocabulary import train_vocabulary

@@ -21,18 +21,18 @@ from transformers import (
     NllbTokenizer,
 )
 
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.stages import write_jsonl
-from ml2021.config import TrainConfig
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.files import write_jsonl
 from ml2021.mt.check_export import compare_translations
 from ml2021.mt.config import MAX_POSITIONS, MtConfig, MtDataConfig, NoiseConfig, TranslateConfig
 from ml2021.mt.data import TranslationBatches, read_bitext
 from ml2021.mt.decode import decode_bitext
 from ml2021.mt.export import convert
-from ml2021.mt.family import load_model, open_vocabulary
+from ml2021.mt.open_folder import load_model, open_vocabulary
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
 from ml2021.mt.train import TranslationTask, train_translator
 from ml2021.mt.translate import CTranslate2Translator, TransformersTranslator
+from ml2021.training.config import TrainConfig
 
 NOUNS = {"模型": "model", "資料": "data", "老師": "teacher", "bert": "BERT", "cnn": "CNN"}
 VERBS = {"看到": "sees", "訓練": "trains"}
@@ -50,9 +50,13 @@ def write_tokenizer(kind: str, folder: Path) -> int:
     """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([side for pair in SENTENCES for side in pair]), model_writer=model, model_type="bpe",
-        vocab_size=100, hard_vocab_limit=False, minloglevel=2,
-    )  # fmt: skip
+        sentence_iterator=iter([side for pair in SENTENCES for side in pair]),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=100,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
     spm, file = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()), folder / "sentencepiece.bpe.model"
     file.write_bytes(model.getvalue())
     names = ["<s>", "<pad>", "</s>", "<unk>", *(spm.id_to_piece(i) for i in range(3, len(spm)))]
@@ -81,15 +85,32 @@ def publish(tmp_path_factory: pytest.TempPathFactory) -> Publish:
         folder = tmp_path_factory.mktemp(kind)
         num_pieces = write_tokenizer(kind, folder)
         torch.manual_seed(0)
-        model = M2M100ForConditionalGeneration(M2M100Config(
-            vocab_size=num_pieces + (8 if kind == "m2m" else 2), d_model=32, encoder_layers=1, decoder_layers=1,
-            encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64,
-            encoder_layerdrop=0.5, decoder_layerdrop=0.5, init_std=0.2, dropout=0.02, attention_dropout=0.0,
-        ))  # fmt: skip
+        model = M2M100ForConditionalGeneration(
+            M2M100Config(
+                vocab_size=num_pieces + (8 if kind == "m2m" else 2),
+                d_model=32,
+                encoder_layers=1,
+                decoder_layers=1,
+                encoder_attention_heads=2,
+                decoder_attention_heads=2,
+                encoder_ffn_dim=64,
+                decoder_ffn_dim=64,
+                encoder_layerdrop=0.5,
+                decoder_layerdrop=0.5,
+                init_std=0.2,
+                dropout=0.02,
+                attention_dropout=0.0,
+            )
+        )
         model.generation_config = GenerationConfig(
-            max_length=5, num_beams=5, early_stopping=True, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+            max_length=5,
+            num_beams=5,
+            early_stopping=True,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
             decoder_start_token_id=2,
-        )  # fmt: skip
+        )
         model.to(torch.bfloat16).save_pretrained(folder)
         return folders.setdefault(kind, folder)
 
@@ -116,11 +137,18 @@ def config_of(kind: str, folder: Path, num_epochs: int = 1, base_lr: float = 1e-
             max_tokens=120, max_pieces=100, join_probability=0.0, label_smoothing=0.0, noise=NoiseConfig(0.0)
         ),
         train=TrainConfig(
-            num_epochs=num_epochs, base_lr=base_lr, warmup_steps=5, average_epochs=1, keep_epochs=4, average_period=1,
+            num_epochs=num_epochs,
+            base_lr=base_lr,
+            warmup_steps=5,
+            average_epochs=1,
+            keep_epochs=4,
+            average_period=1,
             save_every_n=2,
         ),
-        init_from=str(folder), source_lang=source, target_lang=target,
-    )  # fmt: skip
+        init_from=str(folder),
+        source_lang=source,
+        target_lang=target,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +207,9 @@ def test_training_begins_with_the_weights_in_float32(publish, tmp_path, kind):
     vocabulary = copy_vocabulary(publish(kind), tmp_path, *LANGUAGES[kind])
     model = load_pretrained(publish(kind), vocabulary)
     before = M2M100ForConditionalGeneration.from_pretrained(publish(kind), dtype=torch.float32).state_dict()
-    assert all(torch.equal(before[name], value) and value.dtype == torch.float32
-               for name, value in model.state_dict().items())  # fmt: skip
+    assert all(
+        torch.equal(before[name], value) and value.dtype == torch.float32 for name, value in model.state_dict().items()
+    )
     model.train()
     model(input_ids=torch.tensor([[5, 2]]), decoder_input_ids=torch.tensor([[2, 5]])).logits.sum().backward()
     assert all(p.grad is not None for p in model.parameters())  # no layer was left out
@@ -235,10 +264,13 @@ def test_decoding_and_the_check_of_the_export(train, bitext, tmp_path, kind):
     assert find_pretrained(str(folder / "marian")) == folder / "marian"  # training can begin with it again
 
 
-@pytest.mark.parametrize(("kind", "source", "target", "names"), [
-    ("m2m", "zh", "eng_Latn", ["target_lang", "eng_Latn", " en,", " zh,", " de,"]),
-    ("nllb", "", "eng_Latn", ["source_lang", "''", "zho_Hant", "eng_Latn", "deu_Latn"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "source", "target", "names"),
+    [
+        ("m2m", "zh", "eng_Latn", ["target_lang", "eng_Latn", " en,", " zh,", " de,"]),
+        ("nllb", "", "eng_Latn", ["source_lang", "''", "zho_Hant", "eng_Latn", "deu_Latn"]),
+    ],
+)
 def test_an_unknown_language_is_told_the_others(publish, bitext, tmp_path, kind, source, target, names):
     config = replace(config_of(kind, publish(kind)), source_lang=source, target_lang=target)
     with pytest.raises(ConfigError) as error:

@@ -13,16 +13,16 @@ import sentencepiece
 import torch
 from transformers import MarianConfig, MarianMTModel
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import write_jsonl
-from ml2021.config import TrainConfig
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_jsonl
 from ml2021.mt.check_export import compare_translations
 from ml2021.mt.config import MtConfig, MtDataConfig, TranslateConfig
 from ml2021.mt.export import convert
-from ml2021.mt.family import open_vocabulary
+from ml2021.mt.open_folder import open_vocabulary
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
 from ml2021.mt.train import train_translator
 from ml2021.mt.vocabulary import FILES
+from ml2021.training.config import TrainConfig
 
 CHINESE = ["我們來講機器學習", "這個模型叫做bert", "你可以訓練它"] * 4
 ENGLISH = ["we talk about machine learning", "this model is called BERT", "you can train it"] * 4
@@ -52,12 +52,27 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "vocab.json").write_text(json.dumps({p: i for i, p in enumerate([*names, "<pad>"])}))
     pad = len(names)
     torch.manual_seed(0)
-    model = MarianMTModel(MarianConfig(
-        vocab_size=pad + 1, decoder_vocab_size=pad + 1, d_model=32, encoder_layers=1, decoder_layers=1,
-        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64,
-        max_position_embeddings=512, activation_function="swish", scale_embedding=True, pad_token_id=pad,
-        decoder_start_token_id=pad, bos_token_id=0, eos_token_id=0, forced_eos_token_id=None,
-    ))  # fmt: skip
+    model = MarianMTModel(
+        MarianConfig(
+            vocab_size=pad + 1,
+            decoder_vocab_size=pad + 1,
+            d_model=32,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            max_position_embeddings=512,
+            activation_function="swish",
+            scale_embedding=True,
+            pad_token_id=pad,
+            decoder_start_token_id=pad,
+            bos_token_id=0,
+            eos_token_id=0,
+            forced_eos_token_id=None,
+        )
+    )
     model.save_pretrained(folder)
     return folder
 

@@ -11,9 +11,8 @@ import torch
 from torch.nn import functional as F
 from transformers import MarianMTModel
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import write_jsonl
-from ml2021.config import TrainConfig
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_jsonl
 from ml2021.mt.check_export import compare_translations
 from ml2021.mt.config import MtConfig, MtDataConfig, MtModelConfig, NoiseConfig, TranslateConfig
 from ml2021.mt.data import IGNORED, MtBatch, TranslationBatches, collate, read_bitext
@@ -24,6 +23,7 @@ from ml2021.mt.train import TranslationTask, train_translator
 from ml2021.mt.translate import CTranslate2Translator, TransformersTranslator
 from ml2021.mt.vocabulary import EOS, train_vocabulary
 from ml2021.scoring.comet import COMMAND_VARIABLE
+from ml2021.training.config import TrainConfig
 
 NOUNS = {"模 型": "model", "資 料": "data", "老 師": "teacher", "bert": "BERT", "self-attention": "self-attention"}
 VERBS = {"看 到": "sees", "訓 練": "trains", "改 變": "changes"}

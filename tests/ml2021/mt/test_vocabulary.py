@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from lhotse_prep.errors import DataError
-from ml2021.mt.family import open_vocabulary
+from lhotse_prep.workflow.errors import DataError
+from ml2021.mt.open_folder import open_vocabulary
 from ml2021.mt.vocabulary import EOS, PAD, UNK, train_vocabulary
 
 SOURCES = ["我 們 訓 練 bert", "那 self-attention 是 什 麼", "準 確 率 是 98% 3×3 => η"] * 4

@@ -14,11 +14,11 @@ import soundfile
 from lhotse.supervision import AlignmentItem
 from torch.utils.tensorboard import SummaryWriter
 
-from lhotse_prep.stages import write_jsonl
+from lhotse_prep.workflow.files import write_jsonl
+from ml2021.report.config import PageConfig
 from ml2021.report.page import write_page
-from ml2021.report.page_config import PageConfig
 from ml2021.report.results import collect_results
-from ml2021.scoring.error_rate import write_icefall_files
+from ml2021.scoring.icefall_files import write_icefall_files
 
 NASTY = "</script><img/src=x/onerror=boom()>"  # a token of the transcript
 WINDOW, NUM_WINDOWS = 4.0, 12  # seconds, of each lecture
@@ -92,10 +92,17 @@ def write_lecture(data: Path, lecture: str, part: str) -> None:
 def write_translations(data: Path, exp: Path) -> None:
     """Bitext, the translator's output, and a lecture that went through the cascade."""
     pairs = [
-        {"id": f"lecture08-{i:04d}", "lecture": "lecture08", "source": " ".join(TOKENS),
-         "target": f"We use <nets> & {i}.", "score": 1.0, "first_token": 6 * i, "num_tokens": 6}
+        {
+            "id": f"lecture08-{i:04d}",
+            "lecture": "lecture08",
+            "source": " ".join(TOKENS),
+            "target": f"We use <nets> & {i}.",
+            "score": 1.0,
+            "first_token": 6 * i,
+            "num_tokens": 6,
+        }
         for i in range(NUM_WINDOWS)
-    ]  # fmt: skip
+    ]
     write_jsonl(data / "bitext" / "test.jsonl", pairs)
     rejected = pairs[0] | {"id": "lecture01-0000", "lecture": "lecture01", "reason": "score below 0"}
     write_jsonl(data / "bitext" / "rejected.jsonl", [rejected])

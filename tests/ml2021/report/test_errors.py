@@ -8,10 +8,12 @@ from pathlib import Path
 import kaldialign
 import pytest
 
-from lhotse_prep.stages import Stage, write_jsonl
+from lhotse_prep.workflow.files import write_jsonl
+from lhotse_prep.workflow.stage import Stage
 from ml2021.report.errors import bootstrap_intervals, confusions, count_at_switches, read_recogs
 from ml2021.report.intervals import bleu_interval
-from ml2021.scoring.error_rate import count_errors, score, write_icefall_files
+from ml2021.scoring.counts import count_errors, score
+from ml2021.scoring.icefall_files import write_icefall_files
 
 
 def test_a_token_beside_the_other_language_is_at_a_switch() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import soundfile
 
-from lhotse_prep.errors import ConfigError
-from ml2021.report.page_config import PageConfig
+from lhotse_prep.workflow.errors import ConfigError
+from ml2021.report.config import PageConfig
 from ml2021.report.provenance import commit
 from tests.ml2021.report.conftest import NASTY, NUM_WINDOWS, WINDOW, Run
 

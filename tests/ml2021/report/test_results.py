@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lhotse_prep.errors import DataError
+from lhotse_prep.workflow.errors import DataError
 from ml2021.report.results import HEADLINE, collect_results, decode_folders, render_table, table_rows
 
 GOOD: dict[str, Any] = {
@@ -46,8 +46,13 @@ def test_scores_and_seconds_of_all_stages_are_merged(tmp_path: Path) -> None:
     finish(exp / "mt" / "decode", 1.0, {"bleu_mt": 70.5})
     results = collect_results(data, exp)
     assert results["wall_seconds"] == {
-        "corpus": 10.0, "align": 20.5, "asr-train": 30.0, "asr-decode": 9.0, "mt-decode": 1.0, "total": 70.5,
-    }  # fmt: skip
+        "corpus": 10.0,
+        "align": 20.5,
+        "asr-train": 30.0,
+        "asr-decode": 9.0,
+        "mt-decode": 1.0,
+        "total": 70.5,
+    }
     assert results["alignment_median_ms"] == 40 and results["bleu_mt"] == 70.5 and results["num_parameters_asr"] == 7
     assert results["mer_windows"] == {"mer": 3}  # greedy search is the headline
     assert results["bleu_cascade"] is None and results["mer_lecture"] is None

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lhotse_prep.errors import DataError
+from lhotse_prep.workflow.errors import DataError
 from ml2021.scoring.bleu import compare_systems, document_bleu, main, score_translations
 
 

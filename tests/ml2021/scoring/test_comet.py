@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lhotse_prep.errors import DataError
+from lhotse_prep.workflow.errors import DataError
 from ml2021.scoring import bleu
 from ml2021.scoring.comet import COMMAND_VARIABLE, comet_score
 

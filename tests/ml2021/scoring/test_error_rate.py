@@ -1,160 +1,105 @@
-"""MER against a plain edit distance and by hand, and files that other tools and we ourselves read."""
+"""The report of `python -m ml2021.scoring.error_rate`: its figures, intervals, and who is better than whom."""
 
 from __future__ import annotations
 
+import os
 import random
-from functools import cache
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lhotse_prep.errors import DataError
-from ml2021.scoring.error_rate import (
-    ErrorRate,
-    by_lecture,
-    mer_tokens,
-    score,
-    write_icefall_files,
-    write_wer_summary,
-)
-from ml2021.scoring.texts import read_texts
+from lhotse_prep.workflow.errors import DataError
+from ml2021.scoring.counts import Counts, by_utterance, score
+from ml2021.scoring.error_rate import cut_lectures, report
+from ml2021.scoring.icefall_files import write_icefall_files
+from ml2021.scoring.significance import chance_of_improvement, interval
 
 
-def edit_distance(a: list[str], b: list[str]) -> int:
-    @cache
-    def d(i: int, j: int) -> int:
-        if i == 0 or j == 0:
-            return i + j
-        return min(d(i - 1, j) + 1, d(i, j - 1) + 1, d(i - 1, j - 1) + (a[i - 1] != b[j - 1]))
+def run_main(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{project}:{project}/egs"}
+    command = [sys.executable, "-m", "ml2021.scoring.error_rate", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
-    return d(len(a), len(b))
+
+def test_command_line_scores_systems_side_by_side(project: Path, tmp_path: Path) -> None:
+    write_icefall_files(tmp_path, "test", "x", "greedy", [("w-1", "我 們 deep", "我 deep"), ("w-2", "好", "好")])
+    recogs = tmp_path / "recogs-test-x.txt"
+    (tmp_path / "other.ctm").write_text("w 1 0 1 我\nw 1 2 1 们\nw 1 3 1 deep\nw 1 4 1 好\n", encoding="utf-8")
+    result = run_main(project, str(recogs), str(recogs), "--hyp2", str(tmp_path / "other.ctm"))
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert [line.split("|")[0] for line in lines if line.startswith("norm:")] == ["norm:ours", "norm:gfd"]
+    assert "MER 25.00% (1 / 4: 0 ins, 1 del, 0 sub)" in lines[1] and "2 utterances" in lines[2]
+    assert lines[3:6] == [
+        "  zh-CER 33.33% (1 / 3: 0 ins, 1 del, 0 sub)",
+        "  en-WER 0.00% (0 / 1: 0 ins, 0 del, 0 sub)",
+        "  at switches 50.00% (1 / 2: 0 ins, 1 del, 0 sub)",
+    ]
+    assert "other.ctm: MER 0.00%" in lines[6] and "whole lectures cut to the references" in lines[7]
+    assert "other.ctm against" in lines[11] and "-1 errors" in lines[11]
+
+
+def counts(refs: list[list[str]], hyps: list[list[str]]) -> list[Counts]:
+    rows = zip(refs, hyps)
+    return [u.total for u in by_utterance(score((str(i), " ".join(r), " ".join(h)) for i, (r, h) in enumerate(rows)))]
 
 
 @pytest.mark.parametrize(
-    ("text", "tokens"),
+    ("refs", "hyps", "said"),
     [
-        ("", []),
-        ("我 們 用 Attention", ["我", "們", "用", "attention"]),
-        ("我們用attention來做", ["我", "們", "用", "attention", "來", "做"]),
-        ("self-supervised  learning 98%", ["self-supervised", "learning", "98%"]),
-        ("l(x) 3×3的 \n t-sne", ["l(x)", "3×3", "的", "t-sne"]),
+        ({"a": ""}, {"a": ""}, "MER no reference tokens (0 / 0: 0 ins, 0 del, 0 sub)"),
+        ({"a": "", "b": ""}, {"a": "嗯", "b": ""}, "MER no reference tokens (1 / 0: 1 ins, 0 del, 0 sub)"),
+        ({"a": "我 們", "b": "好"}, {"a": "", "b": ""}, "en-WER no reference tokens (0 / 0: 0 ins, 0 del, 0 sub)"),
+        ({"a": "deep net"}, {"a": "deep"}, "zh-CER no reference tokens (0 / 0: 0 ins, 0 del, 0 sub)"),
+        ({"a": "deep net"}, {"a": "deep"}, "95% interval not known"),
     ],
 )
-def test_tokens(text: str, tokens: list[str]) -> None:
-    assert mer_tokens(text) == tokens
+def test_empty_sides_and_single_languages_are_defined(refs: dict[str, str], hyps: dict[str, str], said: str) -> None:
+    assert report(refs, {"x": hyps}).count(said) == 2  # by both normalisers
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_errors_are_the_edit_distance_and_its_parts_add_up(seed: int) -> None:
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(DataError, match=r"x differ in .* \(b: 1 in all\)"):
+        report({"a": "我", "b": "好"}, {"x": {"a": "我"}})
+
+
+def test_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
+    rng = random.Random(0)
+    refs = [["a"] * 20 for _ in range(100)]
+    inside = 0
+    for _ in range(100):
+        hyps = [[w if rng.random() > 0.1 else "x" for w in ref] for ref in refs]
+        found = interval(counts(refs, hyps))
+        assert found is not None and found.low < found.high
+        inside += found.low <= 10 <= found.high
+    assert 88 <= inside <= 99
+
+
+def test_better_system_is_found_better_and_equal_ones_are_not() -> None:
+    rng = random.Random(1)
+    refs = [[rng.choice("abcd") for _ in range(15)] for _ in range(60)]
+    worse_texts, better_texts = ([[w if rng.random() > p else "x" for w in ref] for ref in refs] for p in (0.2, 0.1))
+    worse, better = counts(refs, worse_texts), counts(refs, better_texts)
+    assert chance_of_improvement(worse, better) > 0.99  # type: ignore[operator]
+    assert chance_of_improvement(better, worse) < 0.01  # type: ignore[operator]
+    assert chance_of_improvement(better, better) == 0.0
+    assert chance_of_improvement(worse[:1], better[:1]) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cut_lectures_have_the_errors_of_the_whole(seed: int) -> None:
     rng = random.Random(seed)
-
-    def sentence() -> list[str]:
-        return rng.choices(["我", "你", "他", "deep", "net", "x"], k=rng.randint(0, 8))
-
-    pairs = [(f"u{i}", sentence(), sentence()) for i in range(4)]
-    result = score((i, " ".join(ref), " ".join(hyp)) for i, ref, hyp in pairs)
-    assert result.total.errors == sum(edit_distance(ref, hyp) for _, ref, hyp in pairs)
-    for name in ("num_ref", "insertions", "deletions", "substitutions"):
-        assert getattr(result.total, name) == getattr(result.zh, name) + getattr(result.en, name)
-    assert result.zh.num_ref == sum(t in "我你他" for _, ref, _ in pairs for t in ref)
-    for i, ref, hyp in pairs:
-        assert [a for a, _ in result.alignments[i] if a] == ref
-        assert [b for _, b in result.alignments[i] if b] == hyp
-
-
-def test_each_error_counts_for_the_language_it_happens_in() -> None:
-    result = score([("a", "我 們 用 的 net 來 做 好", "我 用 的 nets 來 做 很 好"), ("b", "deep 的", "deep 的 net")])
-    assert str(result.zh) == "25.00% (2 / 8: 1 ins, 1 del, 0 sub)"
-    assert str(result.en) == "100.00% (2 / 2: 1 ins, 0 del, 1 sub)"
-    assert str(result.total) == "40.00% (4 / 10: 2 ins, 1 del, 1 sub)"
-
-
-@pytest.mark.parametrize(
-    ("ref", "hyp", "counts"),
-    [
-        ("我 deep 的", "我 deep 的", (3, 0, 0, 0)),
-        ("我 們 deep net 的 人", "你 他 deep nets 得 人", (4, 0, 0, 3)),  # the first 我 and the last 人 are not at one
-        ("我 deep", "我 很 deep", (2, 1, 0, 0)),
-        ("我 們 deep", "我 很 們 deep", (2, 0, 0, 0)),
-        ("我 deep net", "我 net", (2, 0, 1, 0)),
-        ("我 們", "你 deep", (0, 0, 0, 0)),
-        ("", "我 deep", (0, 0, 0, 0)),
-    ],
-)
-def test_errors_at_switches(ref: str, hyp: str, counts: tuple[int, ...]) -> None:
-    found = score([("a", ref, hyp)]).switches
-    assert (found.num_ref, found.insertions, found.deletions, found.substitutions) == counts
-
-
-def test_lectures_are_scored_apart() -> None:
-    result = score(
-        [("w1_1-0001", "我 們", "我"), ("w1_1-0002", "好", "好"), ("w2-0001a", "net", "nets"), ("w3", "", "")]
-    )
-    parts = by_lecture(result)
-    assert {name: str(r.total).split()[1:4] for name, r in parts.items()} == {
-        "w1_1": ["(1", "/", "3:"],
-        "w2": ["(1", "/", "1:"],
-        "w3": ["reference", "tokens", "(0"],
-    }
-    assert sum(r.total.errors for r in parts.values()) == result.total.errors
-
-
-@pytest.mark.parametrize(
-    ("ref", "hyp", "percents"),
-    [
-        ("我 們", "我 們", {"mer": 0.0, "zh": 0.0, "en": None}),
-        ("deep net", "", {"mer": 100.0, "zh": None, "en": 100.0}),
-        ("", "", {"mer": None, "zh": None, "en": None}),
-        ("", "我", {"mer": None, "zh": None, "en": None}),
-        ("我 DEEP", "我 deep", {"mer": 0.0, "zh": 0.0, "en": 0.0}),
-        ("我 deep", "我 深 deep", {"mer": 50.0, "zh": 100.0, "en": 0.0}),
-    ],
-)
-def test_percents(ref: str, hyp: str, percents: dict[str, float | None]) -> None:
-    assert score([("a", ref, hyp)]).percents() == percents
-
-
-def test_id_that_is_there_twice_is_refused() -> None:
-    with pytest.raises(DataError, match="utterance a is there twice"):
-        score([("a", "我", "我"), ("a", "我", "我")])
-
-
-PAIRS = [
-    ("week1-0002", "我 們 用 deep net", "我 們 用 deep nets"),
-    ("week1-0001", "it's a 'quoted' 機 器", "機 器 學"),
-    ("week1-0003", "", "嗯"),
-    ("week1-0004", "好", ""),
-]
-
-
-def test_recogs_come_back_as_they_were(tmp_path: Path) -> None:
-    write_icefall_files(tmp_path, "test", "epoch-3-avg-2-greedy_search", "greedy_search", PAIRS)
-    path = tmp_path / "recogs-test-epoch-3-avg-2-greedy_search.txt"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "week1-0001:\tref=[\"it's\", 'a', \"'quoted'\", '機', '器']"
-    assert lines[1] == "week1-0001:\thyp=['機', '器', '學']"
-    assert read_texts(path, "ref") == {i: ref for i, ref, _ in PAIRS}
-    assert read_texts(path, "hyp") == {i: hyp for i, _, hyp in PAIRS}
-
-
-def test_errs_has_totals_details_and_tables(tmp_path: Path) -> None:
-    result = write_icefall_files(tmp_path, "test", "x", "greedy_search", PAIRS)
-    text = (tmp_path / "errs-test-x.txt").read_text(encoding="utf-8")
-    assert text.startswith(f"%WER = {result.total.percent:.2f}\n")
-    assert "week1-0002:\t我 們 用 deep (net->nets)\n" in text
-    assert "week1-0003:\t(*->嗯)\n" in text and "week1-0004:\t(好->*)\n" in text
-    assert "SUBSTITUTIONS: count ref -> hyp\n1   net -> nets\n" in text
-    tables = text.split("\n\n")
-    table = next(t for t in tables if t.startswith("PER-WORD STATS")).splitlines()[1:]
-    rows = {row.split()[0]: [int(n) for n in row.split()[1:]] for row in table}
-    assert rows["net"] == [0, 1, 1, 0] and rows["機"] == [1, 0, 1, 1] and rows["嗯"] == [0, 1, 0, 1]
-    assert sum(r[2] for r in rows.values()) == result.total.num_ref
-    assert (
-        tmp_path / "wer-summary-test-x.txt"
-    ).read_text() == f"settings\tWER\ngreedy_search\t{result.total.percent:.2f}\n"
-
-
-def test_summary_is_best_first_and_unknown_last(tmp_path: Path) -> None:
-    results = {"bad": score([("a", "我 們", "你")]), "none": ErrorRate(), "good": score([("a", "我", "我")])}
-    write_wer_summary(tmp_path / "s.txt", results)
-    assert (tmp_path / "s.txt").read_text() == "settings\tWER\ngood\t0.00\nbad\t100.00\nnone\tn/a\n"
+    refs, hyps = {}, {}
+    for lecture in ("w1", "w2"):
+        words = []
+        for i in range(rng.randint(1, 5)):
+            text = rng.choices(["我", "們", "net", "deep"], k=rng.randint(0, 6))
+            refs[f"{lecture}-{i:04d}"] = " ".join(text)
+            words += [w for w in text if rng.random() < 0.8]
+        hyps[lecture] = " ".join(words)
+    texts = cut_lectures(refs, hyps)
+    cut = score((i, ref, texts[i]) for i, ref in refs.items())
+    whole = score((w, " ".join(r for i, r in refs.items() if i.startswith(w)), hyps[w]) for w in hyps)
+    assert cut.total.errors == whole.total.errors and cut.total.num_ref == whole.total.num_ref

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ml2021.scoring.error_rate import score
+from ml2021.scoring.counts import score
 from ml2021.scoring.normalizers import normalizers, published_hypothesis, published_reference, unify_script
 
 

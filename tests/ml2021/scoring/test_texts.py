@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lhotse_prep.errors import DataError
+from lhotse_prep.workflow.errors import DataError
 from ml2021.scoring.texts import read_texts
 
 CTM = ";; made by another system\nw1 1 0.50 0.2 學 0.9\nw1 1 0.10 0.4 機\nw2 A 3 1 deep -0.7\n"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import read_jsonl, write_jsonl
-from ml2021.asr.long_form import TimedWord
-from ml2021.config import DecodeConfig
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import read_jsonl, write_jsonl
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.decode.long_form import TimedWord
 from ml2021.mt.translate import Sentences, Translation
 from ml2021.st import cascade as module
 from ml2021.st.cascade import Cascade, run_test_lectures
@@ -60,8 +60,9 @@ def test_lecture_comes_out_as_subtitles_and_scores(cascade: Cascade, tmp_path: P
     run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
     rows = read_jsonl(tmp_path / "out" / "x.jsonl")
     assert [(r["start"], r["source"], r["target"]) for r in rows] == [
-        (1.0, "我們", "We do."), (2.5, "bert 好", "BERT is good.")
-    ]  # fmt: skip
+        (1.0, "我們", "We do."),
+        (2.5, "bert 好", "BERT is good."),
+    ]
     assert rows[0]["words"] == [["我", 1.0, 1.2], ["們", 1.2, 1.4]]
     assert rows[0]["word_scores"] == [1.0, 1.0] and rows[0]["translation_score"] == -0.25
     assert (
@@ -114,8 +115,10 @@ def test_no_test_lecture_is_said(cascade: Cascade, tmp_path: Path) -> None:
 def test_translation_is_cut_where_its_references_are() -> None:
     references = ["We train it.", "Then, the loss falls.", "Good."]
     assert against_references("we train it then the loss falls good", references) == [
-        "we train it", "then the loss falls", "good"
-    ]  # fmt: skip
+        "we train it",
+        "then the loss falls",
+        "good",
+    ]
     assert " ".join(against_references("something else entirely", references)).strip() == "something else entirely"
     assert against_references("", references) == ["", "", ""]
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from lhotse_prep.errors import ConfigError
+from lhotse_prep.workflow.errors import ConfigError
 from ml2021.st.sentences import SentenceConfig, Word, split_sentences
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pysubs2
 import pytest
 
-from lhotse_prep.errors import ConfigError
+from lhotse_prep.workflow.errors import ConfigError
 from ml2021.st.subtitles import (
     Cue,
     SubtitleConfig,

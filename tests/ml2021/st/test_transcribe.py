@@ -16,11 +16,12 @@ import pytest
 import soundfile as sf
 import torch
 
-from lhotse_prep import stages
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.stages import held, read_jsonl
-from ml2021.asr.long_form import TimedWord
-from ml2021.config import DecodeConfig
+from lhotse_prep.workflow import files
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.files import read_jsonl
+from lhotse_prep.workflow.locks import held
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.decode.long_form import TimedWord
 from ml2021.mt.config import MtModelConfig, TranslateConfig
 from ml2021.mt.model import build_model
 from ml2021.mt.train import save_marian
@@ -69,9 +70,14 @@ def options(tmp_path: Path) -> TranscribeOptions:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
     return TranscribeOptions(
-        tmp_path / "asr", tmp_path / "mt", tmp_path / "out", DecodeConfig(), SentenceConfig(), TranslateConfig(),
+        tmp_path / "asr",
+        tmp_path / "mt",
+        tmp_path / "out",
+        DecodeConfig(),
+        SentenceConfig(),
+        TranslateConfig(),
         SubtitleConfig(),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -162,7 +168,7 @@ def test_a_full_disk_leaves_no_half_written_subtitle(heard, options, record, mon
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.os, "fsync", fsync)
+        patch.setattr(files.os, "fsync", fsync)
         with pytest.raises(DataError, match="no space left for lecture a .*free some space"):
             transcribe.transcribe([lecture], options)
     assert {p.name: p.read_bytes() for p in options.out.iterdir() if p.is_file()} == before
@@ -262,9 +268,15 @@ def test_damaged_words_are_named_and_what_to_do_helps(heard, options, record, ho
     path = interrupted(options, lecture)
     content = path.read_bytes()
     lines = content.splitlines(keepends=True)
-    spoiled = {"whole": content, "empty": b"", "cut short": content[:-20], "a line short": b"".join(lines[:-1]),
-               "not text": content[:-9] + b"\xff" * 9, "a number": b"3\n",
-               "no words": lines[0] + b"{}\n{}\n"}  # fmt: skip
+    spoiled = {
+        "whole": content,
+        "empty": b"",
+        "cut short": content[:-20],
+        "a line short": b"".join(lines[:-1]),
+        "not text": content[:-9] + b"\xff" * 9,
+        "a number": b"3\n",
+        "no words": lines[0] + b"{}\n{}\n",
+    }
     path.write_bytes(spoiled[how])
     if how == "whole":
         transcribe.transcribe([lecture, other], options)

@@ -12,10 +12,9 @@ from typing import Any
 import sentencepiece as spm
 from sentencepiece import sentencepiece_model_pb2
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.normalize import is_han
-from lhotse_prep.token_table import WORD_START
-from lhotse_prep.tokens import BLANK, SOS_EOS, UNK, UNK_ID, TokenTable
+from lhotse_prep.text.normalize import is_han
+from lhotse_prep.tokens.token_table import BLANK, SOS_EOS, UNK, UNK_ID, WORD_START, TokenTable
+from lhotse_prep.workflow.errors import DataError
 
 
 def sentencepiece_model(tokens: TokenTable) -> bytes:

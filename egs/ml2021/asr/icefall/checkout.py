@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lhotse_prep.errors import ConfigError, DataError
+from lhotse_prep.workflow.errors import ConfigError, DataError
 
 PROJECT = Path(__file__).resolve().parents[4]
 SCRIPTS = Path(__file__).resolve().parent / "scripts"

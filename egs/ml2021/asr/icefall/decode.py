@@ -7,12 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.icefall.bpe_model import sentencepiece_model
 from ml2021.asr.icefall.checkout import Checkout
 from ml2021.asr.icefall.options import decode_options
-from ml2021.asr.load import load_model
-from ml2021.config import DecodeConfig
-from ml2021.scoring.error_rate import ErrorRate, score
+from ml2021.asr.model.load import load_model
+from ml2021.asr.train.options import read_asr_config
+from ml2021.scoring.counts import ErrorRate, score
 from ml2021.scoring.texts import read_texts
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ def decode_with_icefall(
     Returns:
       {part: error rate}.
     """
-    _, tokens, trained = load_model(exp_dir)
+    _, tokens = load_model(exp_dir)
+    trained = read_asr_config(exp_dir)
     with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=".icefall-") as folder:
         work = Path(folder).resolve()
         (work / "epoch-1.pt").symlink_to((exp_dir / "pretrained.pt").resolve())

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.config import to_mapping
-from ml2021.config import AsrConfig, DecodeConfig
+from lhotse_prep.workflow.strict_config import to_mapping
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.train.config import AsrConfig
 
 STACK_OPTIONS = {  # icefall's option: our name of a stack's value
     "num-encoder-layers": "num_layers",
@@ -33,9 +34,14 @@ def as_icefall_trains(config: AsrConfig) -> AsrConfig:
     encoder = replace(config.model.encoder, mask_padding=False, warmup_batches=4000.0)
     model = replace(config.model, encoder=encoder, rnnt_type="regular", loss_backend="k2")
     train = replace(
-        config.train, optimizer="scaled_adam", schedule="eden", warmup_steps=500, warmup_start=0.1, accum_grad=1,
+        config.train,
+        optimizer="scaled_adam",
+        schedule="eden",
+        warmup_steps=500,
+        warmup_start=0.1,
+        accum_grad=1,
         save_every_n=max(config.train.save_every_n, config.train.average_period),
-    )  # fmt: skip
+    )
     return replace(config, model=model, train=train, weigh_batches=True, frozen_encoder_steps=0)
 
 

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import torch
 
-from lhotse_prep.config import to_mapping
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import whole_file, write_json
-from lhotse_prep.tokens import TokenTable, load_lang
-from ml2021.asr.datamodule import AsrDataModule
-from ml2021.asr.fine_tune import init_from
+from lhotse_prep.tokens.lang import load_lang
+from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import whole_file, write_json
+from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.icefall.bpe_model import num_with_other_ids, require_same_ids, sentencepiece_model
 from ml2021.asr.icefall.checkout import Checkout
 from ml2021.asr.icefall.options import as_icefall_trains, differences, train_options
-from ml2021.asr.model import AsrModel, num_parameters
-from ml2021.asr.train_options import TrainOptions
-from ml2021.checkpoint import epoch_numbers, load_averaged, save_checkpoint
-from ml2021.config import AsrConfig
+from ml2021.asr.model.recogniser import AsrModel, num_parameters
+from ml2021.asr.train.config import AsrConfig
+from ml2021.asr.train.data import AsrDataModule
+from ml2021.asr.train.init import init_from
+from ml2021.asr.train.options import TrainOptions
+from ml2021.training.checkpoint import epoch_numbers, load_averaged, save_checkpoint
 
 logger = logging.getLogger(__name__)
 START = "checkpoint-1.pt"  # how icefall is given first weights: a checkpoint that says no step was made
@@ -68,8 +69,9 @@ def write_bpe_model(path: Path, tokens: TokenTable, cuts: Path, config: AsrConfi
     if others := num_with_other_ids(model, tokens, (c.supervisions[0].text for c in data.cuts("dev"))):
         logger.warning(
             "%d windows of dev have characters that training has not; for icefall each of them is two tokens, so its "
-            "loss of dev is higher than that of this recipe's trainer", others,
-        )  # fmt: skip
+            "loss of dev is higher than that of this recipe's trainer",
+            others,
+        )
     with whole_file(path, "wb") as f:
         f.write(model)
 

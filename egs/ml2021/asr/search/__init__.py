@@ -1,1 +1,4 @@
-"""Searches over a trained transducer, one a file."""
+"""Searches for the best token sequence, one a file, and streams.
+
+train, decode, export and st may import all of it, `methods` above all; it imports model and fusion.
+"""

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ml2021.asr.model import BLANK_ID, AsrModel
+from ml2021.asr.fusion.scorer import Scorer, States
+from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
 from ml2021.asr.search.context import project
-from ml2021.asr.search.fusion import Scorer, States
 from ml2021.asr.search.hypothesis import Hypothesis
 
 
@@ -100,9 +100,14 @@ class _Utterance:
 
 @torch.no_grad()
 def beam_search(
-    model: AsrModel, encoder_out: Tensor, encoder_out_lens: Tensor, beam: int = 4, blank_penalty: float = 0.0,
-    max_symbols: int = 5, fusion: Scorer | None = None,
-) -> list[Hypothesis]:  # fmt: skip
+    model: AsrModel,
+    encoder_out: Tensor,
+    encoder_out_lens: Tensor,
+    beam: int = 4,
+    blank_penalty: float = 0.0,
+    max_symbols: int = 5,
+    fusion: Scorer | None = None,
+) -> list[Hypothesis]:
     """
     Args:
       model: in evaluation mode; one trained with the regular loss gives several tokens a frame.

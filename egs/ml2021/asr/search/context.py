@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ml2021.asr.model import BLANK_ID, AsrModel
+from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
 
 
 def start_context(model: AsrModel, num: int, device: torch.device) -> Tensor:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ml2021.asr.model import BLANK_ID
+from ml2021.asr.fusion.scorer import Scorer, select
+from ml2021.asr.model.recogniser import BLANK_ID
 from ml2021.asr.search.ctc_greedy import penalised
-from ml2021.asr.search.fusion import Scorer, select
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.trellis import Trellis, extended, start_hashes
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lhotse_prep.errors import ConfigError
-from ml2021.asr.model import BLANK_ID, AsrModel
+from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
 from ml2021.asr.search.context import project
 from ml2021.asr.search.hypothesis import Hypothesis
 
@@ -129,9 +129,12 @@ def decoding_lattice(
     if graph is None:
         graph = k2.trivial_graph(vocab_size - 1, device=encoder_out.device)
     config = k2.RnntDecodingConfig(
-        vocab_size=vocab_size, decoder_history_len=model.decoder.context_size, beam=options.beam,
-        max_contexts=options.max_contexts, max_states=options.max_states,
-    )  # fmt: skip
+        vocab_size=vocab_size,
+        decoder_history_len=model.decoder.context_size,
+        beam=options.beam,
+        max_contexts=options.max_contexts,
+        max_states=options.max_states,
+    )
     streams = k2.RnntDecodingStreams([k2.RnntDecodingStream(graph) for _ in range(len(encoder_out))], config)
     am = model.joiner.encoder_proj(encoder_out)
     for t in range(am.shape[1]):

@@ -2,7 +2,7 @@
 
 python -m ml2021.asr.search.lg_graph --lang-dir data/mini/lang --arpa words.arpa --out LG.pt
 
-The words may be units of normalised text (Han characters, English words) or, as of ml2021.asr.lm.train, tokens.
+The words may be units of normalised text (Han characters, English words) or, as of ml2021.asr.fusion.train, tokens.
 What one spells the other reads back, so the graph needs no word labels: its labels are tokens, its scores natural
 logarithms. k2's search counts no score of a final state, so the end of a sentence is on the arc of its last token; an
 empty sentence costs nothing. A sentence that backs off where it need not has a path too (as in icefall's LG), and the
@@ -22,11 +22,12 @@ from typing import Any
 
 import torch
 
-from lhotse_prep.errors import DataError
-from lhotse_prep.stages import run_main, whole_file
-from lhotse_prep.token_table import WORD_START
-from lhotse_prep.tokens import UNK_ID, TokenTable, load_lang
-from ml2021.asr.lm.arpa import BOS, EOS, NEVER, ArpaModel, Ngram, read_arpa
+from lhotse_prep.tokens.lang import load_lang
+from lhotse_prep.tokens.token_table import UNK_ID, WORD_START, TokenTable
+from lhotse_prep.workflow.entry import run_main
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import whole_file
+from ml2021.asr.fusion.arpa import BOS, EOS, NEVER, ArpaModel, Ngram, read_arpa
 from ml2021.asr.search.fast_beam_search import import_k2
 
 logger = logging.getLogger(__name__)

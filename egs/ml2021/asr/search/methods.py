@@ -5,28 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lhotse_prep.errors import ConfigError
-from ml2021.asr.model import AsrModel
+from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.fusion.scorer import Scorer
+from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.beam_search import beam_search
+from ml2021.asr.search.config import SearchConfig
 from ml2021.asr.search.ctc_greedy import ctc_greedy_search
 from ml2021.asr.search.ctc_prefix_beam import ctc_prefix_beam_search
 from ml2021.asr.search.fast_beam_search import FastBeam, fast_beam_search, fast_beam_search_nbest
-from ml2021.asr.search.fusion import Scorer
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.lg_graph import load_lg
 from ml2021.asr.search.modified_beam_search import modified_beam_search
-from ml2021.config import DecodeConfig
 
 
 @torch.no_grad()
 def search(
-    model: AsrModel, features: Tensor, feature_lens: Tensor, config: DecodeConfig, fusion: Scorer | None = None
+    model: AsrModel, features: Tensor, feature_lens: Tensor, config: SearchConfig, fusion: Scorer | None = None
 ) -> list[Hypothesis]:
     """Hypotheses of a batch: features (N, T, F), feature_lens (N,), by the method that the configuration names.
 
     Args:
-      fusion: the language model and hotwords of the configuration, from ml2021.asr.lm.load.load_fusion.
+      fusion: the language model and hotwords of the configuration, from ml2021.asr.fusion.load.load_fusion.
     """
     device = next(model.parameters()).device
     with torch.inference_mode():  # a tenth faster than no_grad alone
@@ -37,7 +37,7 @@ def search(
 @torch.inference_mode(False)  # k2 wants to count the versions of its tensors
 @torch.no_grad()
 def search_encoder_out(
-    model: AsrModel, encoder_out: Tensor, lens: Tensor, config: DecodeConfig, fusion: Scorer | None = None
+    model: AsrModel, encoder_out: Tensor, lens: Tensor, config: SearchConfig, fusion: Scorer | None = None
 ) -> list[Hypothesis]:
     """Hypotheses for encoder_out (N, T', D), lens (N,).
 
@@ -75,5 +75,5 @@ def search_encoder_out(
     return ctc_prefix_beam_search(log_probs, lens, c.beam_size, c.blank_penalty, fusion)
 
 
-def _fast_beam(c: DecodeConfig) -> FastBeam:
+def _fast_beam(c: SearchConfig) -> FastBeam:
     return FastBeam(c.beam, c.max_contexts, c.max_states, c.blank_penalty, c.num_paths, c.nbest_scale)

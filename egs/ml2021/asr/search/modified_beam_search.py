@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ml2021.asr.model import BLANK_ID, AsrModel
+from ml2021.asr.fusion.scorer import Scorer, select
+from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
 from ml2021.asr.search.context import project, start_context
-from ml2021.asr.search.fusion import Scorer, select
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.trellis import Trellis, extended, start_hashes
 
@@ -88,9 +88,13 @@ class ModifiedBeam:
 
 
 def modified_beam_search(
-    model: AsrModel, encoder_out: Tensor, encoder_out_lens: Tensor, beam: int = 4, blank_penalty: float = 0.0,
+    model: AsrModel,
+    encoder_out: Tensor,
+    encoder_out_lens: Tensor,
+    beam: int = 4,
+    blank_penalty: float = 0.0,
     fusion: Scorer | None = None,
-) -> list[Hypothesis]:  # fmt: skip
+) -> list[Hypothesis]:
     """
     Args:
       model: in evaluation mode.

@@ -11,21 +11,23 @@ import pytest
 import torch
 from torch import nn
 
-from lhotse_prep.config import load_config
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.tokens import load_lang
-from ml2021.asr.decode import decode_cuts
+from lhotse_prep.tokens.lang import load_lang
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.strict_config import load_config
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.decode.windows import decode_cuts
 from ml2021.asr.icefall.bpe_model import num_with_other_ids, require_same_ids, sentencepiece_model
 from ml2021.asr.icefall.checkout import RECIPE, IcefallConfig, find_checkout
 from ml2021.asr.icefall.decode import decode_with_icefall
 from ml2021.asr.icefall.options import NEEDED, as_icefall_trains, differences
 from ml2021.asr.icefall.train import train_with_icefall
-from ml2021.asr.load import load_model
-from ml2021.asr.train_options import TrainOptions
-from ml2021.checkpoint import load_checkpoint
-from ml2021.config import AsrConfig, DecodeConfig, TrainConfig
-from ml2021.optimizers import learning_rate
+from ml2021.asr.model.load import load_model
+from ml2021.asr.train.config import AsrConfig
+from ml2021.asr.train.options import TrainOptions
 from ml2021.scoring.texts import read_texts
+from ml2021.training.checkpoint import load_checkpoint
+from ml2021.training.config import TrainConfig
+from ml2021.training.optimizers import learning_rate
 
 needs_icefall = pytest.mark.skipif("ICEFALL_ROOT" not in os.environ, reason="ICEFALL_ROOT is not set")
 
@@ -125,7 +127,7 @@ def test_what_either_trained_both_decode_alike(tone_corpus, trained, one_epoch, 
         config = DecodeConfig(max_duration=0.1)  # one window a batch: no padding, which our model alone knows of
         decode_with_icefall(checkout, exp_dir, tone_corpus.cuts, out, config)
         theirs = read_texts(next(out.glob("recogs-test-*.txt")), "hyp")
-        model, tokens, _ = load_model(exp_dir)
+        model, tokens = load_model(exp_dir)
         ours = {cut: text for cut, _, text in decode_cuts(model, tokens, tone_corpus.cuts, "test", config)}
         assert any(ours.values())
         for cut, text in ours.items():  # sentencepiece writes <unk> and spaces between scripts in its own way

@@ -10,20 +10,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from ml2021.asr.model import AsrModel
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.fusion.scorer import Fusion, Scorer, States
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search.beam_search import beam_search, search_frames
+from ml2021.asr.search.config import FUSION_METHODS
 from ml2021.asr.search.ctc_greedy import ctc_greedy_search, penalised
 from ml2021.asr.search.ctc_prefix_beam import PrefixBeam, ctc_prefix_beam_search
-from ml2021.asr.search.fusion import Fusion, Scorer, States
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.methods import search_encoder_out
 from ml2021.asr.search.modified_beam_search import ModifiedBeam, modified_beam_search
-from ml2021.config import FUSION_METHODS, DecodeConfig, TransducerConfig, ZipformerConfig
 
 SMALL = ZipformerConfig(
-    num_encoder_layers=(1, 1), downsampling_factor=(1, 2), encoder_dim=(24, 32), encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,), num_heads=(2,), query_head_dim=(8,), cnn_module_kernel=(7,),
-)  # fmt: skip
+    num_encoder_layers=(1, 1),
+    downsampling_factor=(1, 2),
+    encoder_dim=(24, 32),
+    encoder_unmasked_dim=(16,),
+    feedforward_dim=(32,),
+    num_heads=(2,),
+    query_head_dim=(8,),
+    cnn_module_kernel=(7,),
+)
 DIM = 32  # of encoder_out
 
 

@@ -11,20 +11,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from lhotse_prep.errors import ConfigError, DataError
-from lhotse_prep.prep_config import LangConfig
-from lhotse_prep.tokens import TokenTable, make_lang
-from ml2021.asr.lm.arpa import BOS, EOS, ArpaModel, write_arpa
-from ml2021.asr.lm.ngram import train_ngram
-from ml2021.asr.model import AsrModel
+from lhotse_prep.tokens.config import LangConfig
+from lhotse_prep.tokens.lang import make_lang
+from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.fusion.arpa import BOS, EOS, ArpaModel, write_arpa
+from ml2021.asr.fusion.ngram import train_ngram
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search.fast_beam_search import FastBeam, fast_beam_search, fast_beam_search_nbest
 from ml2021.asr.search.lg_graph import build_lg, load_lg, main, spell
-from ml2021.config import DecodeConfig, TransducerConfig, ZipformerConfig
 
 SMALL = ZipformerConfig(
-    num_encoder_layers=(1,), downsampling_factor=(1,), encoder_dim=(16,), encoder_unmasked_dim=(16,),
-    feedforward_dim=(16,), num_heads=(1,), query_head_dim=(8,), cnn_module_kernel=(7,),
-)  # fmt: skip
+    num_encoder_layers=(1,),
+    downsampling_factor=(1,),
+    encoder_dim=(16,),
+    encoder_unmasked_dim=(16,),
+    feedforward_dim=(16,),
+    num_heads=(1,),
+    query_head_dim=(8,),
+    cnn_module_kernel=(7,),
+)
 EVERYTHING = FastBeam(beam=100.0, max_contexts=500, max_states=5000, num_paths=3000)
 TEXTS = ["一 二 一 二 三", "一 二 三", "三 一 二", "ab 一", "abc 二", "一 abc ab"]
 

@@ -16,11 +16,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from lhotse_prep.prep_config import LangConfig
-from lhotse_prep.tokens import make_lang
+from lhotse_prep.tokens.config import LangConfig
+from lhotse_prep.tokens.lang import make_lang
+from ml2021.asr.fusion.ngram import train_ngram
 from ml2021.asr.icefall.checkout import RECIPE
-from ml2021.asr.lm.ngram import train_ngram
-from ml2021.asr.model import AsrModel
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search.fast_beam_search import (
     FastBeam,
     decoding_lattice,
@@ -29,16 +31,21 @@ from ml2021.asr.search.fast_beam_search import (
     import_k2,
 )
 from ml2021.asr.search.lg_graph import build_lg
-from ml2021.config import TransducerConfig, ZipformerConfig
 
 pytestmark = [
     pytest.mark.needs_k2,
     pytest.mark.skipif("ICEFALL_ROOT" not in os.environ, reason="ICEFALL_ROOT is not set"),
 ]
 SMALL = ZipformerConfig(
-    num_encoder_layers=(1,), downsampling_factor=(1,), encoder_dim=(16,), encoder_unmasked_dim=(16,),
-    feedforward_dim=(16,), num_heads=(1,), query_head_dim=(8,), cnn_module_kernel=(7,),
-)  # fmt: skip
+    num_encoder_layers=(1,),
+    downsampling_factor=(1,),
+    encoder_dim=(16,),
+    encoder_unmasked_dim=(16,),
+    feedforward_dim=(16,),
+    num_heads=(1,),
+    query_head_dim=(8,),
+    cnn_module_kernel=(7,),
+)
 TEXTS = ["一 二 一 二 三", "一 二 三", "三 一 二", "ab 一", "abc 二", "一 abc ab"]
 LENS = torch.tensor([9, 5, 7])
 BEAM = FastBeam(beam=20.0, max_contexts=16, max_states=64, num_paths=3000)

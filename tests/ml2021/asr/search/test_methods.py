@@ -5,14 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ml2021.asr.model import AsrModel
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.zipformer.config import ZipformerConfig
+from ml2021.asr.search.config import DECODING_METHODS
 from ml2021.asr.search.methods import search
-from ml2021.config import DECODING_METHODS, DecodeConfig, TransducerConfig, ZipformerConfig
 
 SMALL = ZipformerConfig(
-    num_encoder_layers=(1, 1), downsampling_factor=(1, 2), encoder_dim=(24, 32), encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,), num_heads=(2,), query_head_dim=(8,), cnn_module_kernel=(7,),
-)  # fmt: skip
+    num_encoder_layers=(1, 1),
+    downsampling_factor=(1, 2),
+    encoder_dim=(24, 32),
+    encoder_unmasked_dim=(16,),
+    feedforward_dim=(32,),
+    num_heads=(2,),
+    query_head_dim=(8,),
+    cnn_module_kernel=(7,),
+)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from lhotse import CutSet
 
-from ml2021.asr.datamodule import AsrDataModule, Batch
-from ml2021.config import AsrDataConfig, SpecAugmentConfig
+from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
+from ml2021.asr.train.data import AsrDataModule, Batch
 
 
 def _icefalls_own() -> Any:

@@ -1,0 +1,160 @@
+"""Models that align lectures without being trained on them: ours with a CTC head, and Hugging Face's wav2vec2 kind.
+
+Legend: T frames, F mel bins, V symbols with blank (0).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank
+from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.strict_config import from_mapping
+from ml2021.asr.model.layers.frame_mask import FRAME, SUBSAMPLING_FACTOR
+from ml2021.asr.model.load import load_model
+from ml2021.asr.model.recogniser import CtcModel
+from ml2021.asr.model.zipformer.config import ZipformerConfig
+from ml2021.training.checkpoint import load_checkpoint
+
+LogProbs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # features (N, T, F), lengths -> (N, T', V), lengths
+
+
+class Acoustic(Protocol):
+    """A CTC model and how it writes words."""
+
+    frame: int  # samples
+
+    def encode(self, words: Sequence[str]) -> list[list[int]]:
+        """Ids of each word, 1..V - 1; none for a word that the vocabulary cannot write."""
+
+    def blocks(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """Log-probs (T, V) of a recording, some frames at a time."""
+
+
+def load_acoustic(path: Path, device: torch.device) -> Acoustic:
+    """Read a model from its folder, or from a pretrained.pt in it.
+
+    Args:
+      path: stage 3's aligner/, stage 5's folder, or a Hugging Face folder of a CTC model that hears raw audio.
+      device: where it runs.
+    Raises:
+      DataError: it is none of these, or damaged.
+    """
+    folder = path.parent if path.is_file() else path
+    if not (folder / "config.json").is_file():
+        raise DataError(f"{path} is no model: expected a folder with config.json, a .ctm or a .jsonl file")
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise DataError(f"{folder / 'config.json'} is not JSON ({e})") from e
+    if "model_type" in content:
+        return HuggingFaceAcoustic(folder, device)
+    if (folder / "units.txt").is_file():
+        units = PronunciationUnits.load(folder)
+        model = CtcModel(from_mapping(content.get("encoder"), ZipformerConfig, f"{folder}: encoder"), len(units))
+        try:
+            model.load_state_dict(load_checkpoint(folder / "pretrained.pt")["model"])
+        except RuntimeError as e:
+            raise DataError(f"{folder}: pretrained.pt does not fit config.json and units.txt") from e
+        return FeatureAcoustic(model.eval().to(device), units.encode_words, device)
+    recogniser, tokens = load_model(folder)
+    recogniser.to(device)
+
+    return FeatureAcoustic(recogniser.ctc_log_probs, lambda words: tokens.encode_words(" ".join(words)), device)
+
+
+class FeatureAcoustic:
+    """A model of ours, on log-mels."""
+
+    frame = FRAME
+
+    def __init__(
+        self, model: LogProbs, encode: Callable[[Sequence[str]], list[list[int]]], device: torch.device
+    ) -> None:
+        self.model, self.encode, self.device = model, encode, device
+
+    def blocks(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """Log-probs of a recording."""
+        return log_prob_blocks(self.model, fbank(samples), self.device)
+
+
+@torch.no_grad()
+def log_prob_blocks(
+    model: LogProbs, features: NDArray[np.float32], device: torch.device, chunk: int = 2000, context: int = 200
+) -> Iterator[NDArray[np.float32]]:
+    """(T, F) -> (T', V) log-probs of a whole lecture, chunk frames at a time with context frames on both sides."""
+    for begin in range(0, len(features), chunk):
+        left = min(context, begin)
+        piece = torch.from_numpy(features[begin - left : begin + chunk + context])[None].to(device)
+        log_probs, _ = model(piece, torch.tensor([piece.shape[1]], device=device))
+        count = -(-min(chunk, len(features) - begin) // SUBSAMPLING_FACTOR)
+        first = left // SUBSAMPLING_FACTOR
+        yield log_probs[0, first : first + count].float().cpu().numpy()
+
+
+class HuggingFaceAcoustic:
+    """A CTC model of transformers whose input is raw audio: wav2vec2, HuBERT, WavLM and the like."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        from transformers import AutoModelForCTC
+
+        vocabulary = folder / "vocab.json"
+        if not vocabulary.is_file():
+            raise DataError(f"no {vocabulary}: the model's vocabulary is needed")
+        try:
+            self.model = AutoModelForCTC.from_pretrained(folder, local_files_only=True).eval().to(device)
+        except (OSError, ValueError, KeyError) as e:
+            raise DataError(f"{folder} cannot be read as a CTC model: {str(e).splitlines()[0]}") from e
+        if self.model.main_input_name != "input_values":
+            raise DataError(
+                f"{folder}: the model hears {self.model.main_input_name}; one that hears raw audio is needed"
+            )
+        self.device = device
+        self.frame = int(np.prod(self.model.config.conv_stride))
+        self.blank = int(self.model.config.pad_token_id)
+        self.ids: dict[str, int] = json.loads(vocabulary.read_text(encoding="utf-8"))
+        self.delimiter = self.ids.get("|")
+
+    def encode(self, words: Sequence[str]) -> list[list[int]]:
+        """A word as one symbol where there is such a one, else its letters, in either case; others are left out."""
+        return [self._encode_word(word) for word in words]
+
+    def _encode_word(self, word: str) -> list[int]:
+        for whole in (word, word.upper()):
+            if whole in self.ids:
+                return [self._column(self.ids[whole])]
+        letters = [next((self.ids[c] for c in (x, x.upper()) if c in self.ids), None) for x in word]
+        return [self._column(i) for i in letters if i is not None]
+
+    def _column(self, token_id: int) -> int:
+        """Blank and column 0 change places."""
+        return {self.blank: 0, 0: self.blank}.get(token_id, token_id)
+
+    @torch.no_grad()
+    def blocks(
+        self, samples: NDArray[np.float32], chunk: float = 30.0, context: float = 2.0
+    ) -> Iterator[NDArray[np.float32]]:
+        """Log-probs of a recording, `chunk` seconds at a time heard with `context` seconds on both sides."""
+        mean, deviation = float(samples.mean()), float(samples.std()) + 1e-7
+        size, margin = (int(x * SAMPLE_RATE) // self.frame * self.frame for x in (chunk, context))
+        for begin in range(0, len(samples), size):
+            left = min(margin, begin)
+            piece = (samples[begin - left : begin + size + margin] - mean) / deviation
+            piece = np.pad(piece, (0, 2 * self.frame))  # the last frames need what they look at
+            logits = self.model(torch.from_numpy(piece)[None].to(self.device)).logits[0].float()
+            log_probs = logits.log_softmax(1).cpu().numpy()
+            if self.delimiter is not None:  # the space between words is no speech either
+                log_probs[:, self.blank] = np.logaddexp(log_probs[:, self.blank], log_probs[:, self.delimiter])
+            log_probs[:, [0, self.blank]] = log_probs[:, [self.blank, 0]]
+            first = left // self.frame
+            count = -(-min(size, len(samples) - begin) // self.frame)
+            yield log_probs[first : first + count]

@@ -1,0 +1,205 @@
+"""A whole lecture recognised in overlapping windows whose tokens are merged by time.
+
+Each window hears `context` seconds on both sides of its chunk. Long silences are left out. The recording is read in
+pieces, and features are computed window by window: memory does not grow with the lecture, but for its words.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank, fbank_extractor
+from lhotse_prep.audio.vad import speech_stretches
+from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.windows.cut import Chunk, decoding_chunks
+from lhotse_prep.workflow.errors import DataError
+from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
+from ml2021.asr.decode.merge_windows import TimedToken, merge
+from ml2021.asr.fusion.scorer import Scorer
+from ml2021.asr.model.layers.frame_mask import FRAME
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.search.methods import search
+from ml2021.training.memory import give_back_freed_memory
+
+_BLOCK = 30 * SAMPLE_RATE  # samples read at a time to look for speech
+
+
+class NoSpeechError(DataError):
+    """A recording in which nothing is said, or nothing that the recogniser knows."""
+
+
+@dataclass(frozen=True, slots=True)  # a lecture has many
+class TimedWord:
+    """A unit of normalised text with its time in seconds and the tokens that it was made of."""
+
+    text: str
+    start: float
+    end: float
+    score: float
+    tokens: tuple[TimedToken, ...] = ()
+
+
+def recognise(
+    audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeConfig, fusion: Scorer | None = None
+) -> list[TimedWord]:
+    """All words of a recording (16 kHz, mono) of any length; pauses between them are those that a VAD finds.
+
+    Args:
+      audio: the recording.
+      model, tokens: the recogniser and its symbols.
+      config: method, windows and batches.
+      fusion: the language model and hotwords of config, from ml2021.asr.fusion.load.load_fusion.
+    Raises:
+      DataError: the recording cannot be read, or has another sampling rate.
+      NoSpeechError: there is no speech in it.
+    """
+    with _opened(audio) as f:
+        regions = speech_stretches(_blocks(f))
+        if not len(regions):
+            raise NoSpeechError(f"{audio}: no speech is heard in it; is it the right recording, and not silent?")
+        chunks = windows_over_speech(regions, f.frames, config.long_form)
+        decoded = list(_decode_chunks(f, chunks, model, config, fusion))
+    return words_of(merge(decoded), tokens, regions)
+
+
+def windows_over_speech(regions: NDArray[np.int64], num_samples: int, config: LongFormConfig) -> list[Chunk]:
+    """Overlapping windows over all speech, in order; silences longer than max_silence are not decoded.
+
+    Args:
+      regions: (R, 2) stretches of speech in samples, ascending.
+      num_samples: of the recording.
+      config: sizes.
+    Returns:
+      Windows in samples that begin at whole encoder frames; the kept parts are disjoint and hold every stretch.
+    """
+    chunk, context, max_silence = (
+        int(seconds * SAMPLE_RATE) // FRAME * FRAME for seconds in (config.chunk, config.context, config.max_silence)
+    )
+    spans: list[list[int]] = []
+    for begin, end in regions.tolist():
+        begin, end = max(0, begin - context) // FRAME * FRAME, min(num_samples, end + context)
+        if spans and (max_silence == 0 or begin - spans[-1][1] <= max_silence - 2 * context):
+            spans[-1][1] = end
+        else:
+            spans.append([begin, end])
+    if max_silence == 0:
+        spans = [[0, num_samples]]
+    return [
+        Chunk(*(begin + x for x in (c.begin, c.end, c.keep_begin, c.keep_end)))
+        for begin, end in spans
+        for c in decoding_chunks(end - begin, chunk, context)
+    ]
+
+
+def words_of(tokens: Sequence[TimedToken], table: TokenTable, regions: NDArray[np.int64]) -> list[TimedWord]:
+    """Words with times: a token tells only a moment within its word, the stretches of speech tell where words end.
+
+    Args:
+      tokens: of a lecture, in order.
+      table: their symbols.
+      regions: (R, 2) stretches of speech, samples. The first word that is emitted in one begins with it; each word
+        lasts until the next begins or its stretch ends. Words that begin with one token share its time evenly.
+    """
+    spans = table.words([t.id for t in tokens])
+    groups = [list(same) for _, same in groupby(spans, key=lambda s: s.begin)]  # words of one token share its time
+    firsts, lasts = (
+        np.array([tokens[i].frame * FRAME for i in at], dtype=np.int64)
+        for at in ([g[0].begin for g in groups], [g[-1].end - 1 for g in groups])
+    )
+    starts = _drawn_to_onset(firsts, lasts, regions)
+    words = []
+    for i, group in enumerate(groups):
+        region = max(0, int(np.searchsorted(regions[:, 0], lasts[i], side="right")) - 1)
+        end = max(int(regions[region, 1]), int(lasts[i]) + FRAME)
+        begin = int(starts[i])
+        end = max(begin, min(end, int(starts[i + 1])) if i + 1 < len(groups) else end)
+        for (start, stop), word in zip(pairwise(np.linspace(begin, end, len(group) + 1).tolist()), group):
+            own = tuple(tokens[word.begin : word.end])
+            score = float(np.mean([t.score for t in own]))
+            words.append(TimedWord(word.text, start / SAMPLE_RATE, stop / SAMPLE_RATE, score, own))
+    return words
+
+
+def _drawn_to_onset(
+    firsts: NDArray[np.int64], lasts: NDArray[np.int64], regions: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Where words start, in samples: that of the first word emitted in a stretch of speech is the stretch's begin."""
+    starts = firsts.copy()
+    region = np.searchsorted(regions[:, 0], firsts, side="right") - 1
+    for i, r in enumerate(region.tolist()):
+        if r >= 0 and (i == 0 or lasts[i - 1] < regions[r, 0]):
+            starts[i] = regions[r, 0]
+    return starts
+
+
+def batches_by_duration(chunks: Sequence[Chunk], max_duration: float) -> list[list[Chunk]]:
+    """Neighbours together while their number times the longest is at most max_duration seconds; at least one."""
+    batches: list[list[Chunk]] = []
+    longest = 0
+    for chunk in chunks:
+        longest = max(longest, chunk.end - chunk.begin)
+        if batches and (len(batches[-1]) + 1) * longest <= max_duration * SAMPLE_RATE:
+            batches[-1].append(chunk)
+        else:
+            batches.append([chunk])
+            longest = chunk.end - chunk.begin
+    return batches
+
+
+def _decode_chunks(
+    f: sf.SoundFile, chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig, fusion: Scorer | None
+) -> Iterator[tuple[Chunk, list[TimedToken]]]:
+    """Windows in order with their tokens, in batches of at most config.max_duration seconds."""
+    extractor = fbank_extractor()
+    with tqdm(total=len(chunks), desc="recognising", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for batch in batches_by_duration(chunks, config.max_duration):
+            features = [torch.from_numpy(fbank(_samples(f, c.begin, c.end), extractor)) for c in batch]
+            lens = torch.tensor([len(x) for x in features])
+            padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
+            hypotheses = search(model, padded, lens, config, fusion)
+            for chunk, hypothesis in zip(batch, hypotheses, strict=True):
+                offset = chunk.begin // FRAME
+                rows = zip(hypothesis.tokens, hypothesis.frames, hypothesis.scores)
+                yield chunk, [TimedToken(i, offset + frame, score) for i, frame, score in rows]
+            give_back_freed_memory()
+            bar.update(len(batch))
+
+
+@contextmanager
+def _opened(audio: Path) -> Iterator[sf.SoundFile]:
+    if not audio.is_file():
+        raise DataError(f"no such recording: {audio}")
+    try:
+        with sf.SoundFile(str(audio)) as f:
+            if f.samplerate != SAMPLE_RATE or f.channels != 1 or f.frames == 0:
+                raise DataError(
+                    f"{audio}: {f.samplerate} Hz, {f.channels} channels, {f.frames} samples; expected {SAMPLE_RATE} "
+                    "Hz, mono, not empty (stage 0 converts a folder of lectures)"
+                )
+            yield f
+    except sf.LibsndfileError as e:
+        raise DataError(f"{audio} cannot be read as audio ({e})") from e
+
+
+def _blocks(f: sf.SoundFile) -> Iterator[NDArray[np.float32]]:
+    for begin in range(0, f.frames, _BLOCK):
+        yield _samples(f, begin, min(begin + _BLOCK, f.frames))
+
+
+def _samples(f: sf.SoundFile, begin: int, end: int) -> NDArray[np.float32]:
+    f.seek(begin)
+    samples = f.read(end - begin, dtype="float32")
+    if len(samples) != end - begin:
+        raise DataError(f"{f.name} ends before sample {end} of the {f.frames} that its header names: copy it again")
+    return samples

@@ -1,0 +1,232 @@
+"""Windows of a part decoded as streams, chunk by chunk, and scored; the model must be causal.
+
+    python -m ml2021.asr.decode.streaming --exp-dir exp/mini/asr_streaming --cuts data/mini/cuts --epoch 12 --avg 4
+
+It writes what ml2021.asr.decode writes, to EXP_DIR/streaming/METHOD, and how long computing took. Decoding the same
+model with ml2021.asr.decode simulates this in one pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lhotse.cut import Cut
+from tqdm import tqdm
+
+from lhotse_prep.audio.fbank import FRAME_SHIFT, SAMPLE_RATE
+from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.workflow.entry import run_main
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.files import write_json
+from ml2021.asr.decode.options import add_cuts_options, add_model_options, weights_of
+from ml2021.asr.model.load import load_model
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.zipformer.config import ZipformerConfig
+from ml2021.asr.search.streaming import LOOK_AHEAD, StreamingRecogniser, decode_chunk
+from ml2021.asr.train.config import AsrDataConfig
+from ml2021.asr.train.data import AsrDataModule
+from ml2021.scoring.icefall_files import write_icefall_files
+
+METHODS = ("greedy_search", "modified_beam_search")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StreamingConfig:
+    """How streams are decoded."""
+
+    decoding_method: str = "greedy_search"
+    num_active_paths: int = 4  # hypotheses of modified_beam_search
+    blank_penalty: float = 0.0  # taken from the blank's logit
+    num_decode_streams: int = 100  # decoded together, a chunk of each at a time
+
+    def __post_init__(self) -> None:
+        for name in ("num_active_paths", "num_decode_streams"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
+
+    @property
+    def beam(self) -> int | None:
+        """What StreamingRecogniser takes."""
+        return self.num_active_paths if self.decoding_method == "modified_beam_search" else None
+
+
+@dataclass
+class Timing:
+    """What decoding took."""
+
+    audio: float = 0.0  # seconds that were decoded
+    steps: list[float] = field(default_factory=list)  # seconds for a chunk of each stream that was ready
+
+    def summary(self, chunk: int) -> dict[str, float]:
+        """RTF, seconds that computing a step took, and for how long frames wait for their chunk and its look-ahead.
+
+        Args:
+          chunk: input frames.
+        """
+        frame = FRAME_SHIFT / SAMPLE_RATE
+        return {
+            "rtf": round(sum(self.steps) / self.audio, 5),
+            "step_seconds_median": round(float(np.median(self.steps)), 5),
+            "step_seconds_95": round(float(np.percentile(self.steps, 95)), 5),
+            "wait_seconds_least": round(LOOK_AHEAD * frame, 3),
+            "wait_seconds_most": round((chunk + LOOK_AHEAD) * frame, 3),
+        }
+
+
+def with_chunk(
+    config: ZipformerConfig, chunk_size: int | None, left_context_frames: int | None, where: Path
+) -> ZipformerConfig:
+    """The encoder's configuration with the chunk to decode with first; None: the first that is not -1.
+
+    Raises:
+      ConfigError: the model is not causal, or was not trained with such chunks.
+    """
+    if not config.causal:
+        raise ConfigError(
+            f"the model in {where} is not causal, it needs the whole utterance: decode it with ml2021.asr.decode, or "
+            "train one that can stream (ml2021.asr.train --causal 1)"
+        )
+    return replace(
+        config,
+        chunk_size=(_one_of("chunk_size", config.chunk_size, chunk_size, where),),
+        left_context_frames=(_one_of("left_context_frames", config.left_context_frames, left_context_frames, where),),
+    )
+
+
+def _one_of(name: str, trained: Sequence[int], asked: int | None, where: Path) -> int:
+    bounded = [n for n in trained if n > 0]
+    if not bounded:
+        raise ConfigError(f"the model in {where} was trained with {name} -1 alone: a stream needs a bounded one")
+    if asked is not None and asked not in bounded:
+        raise ConfigError(
+            f"--{name.replace('_', '-')} {asked}: the model in {where} was trained with "
+            f"{', '.join(map(str, bounded))}; take one"
+        )
+    return bounded[0] if asked is None else asked
+
+
+def decode_streams(
+    model: AsrModel, tokens: TokenTable, cuts: Sequence[Cut], config: StreamingConfig
+) -> tuple[list[tuple[str, str, str]], Timing]:
+    """Decode cuts, each as a stream, num_decode_streams of them together; one that ends makes room for the next.
+
+    Args:
+      model: in evaluation mode, causal; its first chunk_size and left_context_frames count.
+      cuts: with features.
+    Returns:
+      (cut id, reference, hypothesis) of each cut, by id, and what it took.
+    """
+    results, timing = [], Timing(audio=sum(c.duration for c in cuts))
+    with tqdm(total=len(cuts), desc="streaming", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for cut, stream in _ended(model, cuts, config, timing):
+            text = cut.supervisions[0].text or ""
+            results.append((cut.id, text, tokens.decode(stream.result.tokens)))
+            bar.update()
+    return sorted(results), timing
+
+
+def _ended(
+    model: AsrModel, cuts: Sequence[Cut], config: StreamingConfig, timing: Timing
+) -> Iterator[tuple[Cut, StreamingRecogniser]]:
+    """Each cut with its stream, once it has been decoded."""
+    waiting = list(cuts)[::-1]
+    running: list[tuple[Cut, StreamingRecogniser]] = []
+    while waiting or running:
+        while waiting and len(running) < config.num_decode_streams:
+            cut = waiting.pop()
+            stream = StreamingRecogniser(model, config.blank_penalty, config.beam)
+            stream.queue(torch.from_numpy(cut.load_features()))
+            stream.queue_end()
+            running.append((cut, stream))
+        started = time.perf_counter()
+        decode_chunk([stream for _, stream in running])
+        timing.steps.append(time.perf_counter() - started)
+        yield from ((cut, stream) for cut, stream in running if not stream.is_ready)
+        running = [(cut, stream) for cut, stream in running if stream.is_ready]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of python -m ml2021.asr.decode.streaming: icefall's flags."""
+    p = argparse.ArgumentParser(
+        prog="python -m ml2021.asr.decode.streaming",
+        allow_abbrev=False,
+        description="Decode windows as streams, chunk by chunk, with a causal model, and score them. --a_b is --a-b.",
+    )
+    default = StreamingConfig()
+    add_cuts_options(p)
+    add_model_options(p)
+    p.add_argument("--chunk-size", type=int, help="frames of 20 ms, one that the model was trained with [its first]")
+    p.add_argument("--left-context-frames", type=int, help="frames of 20 ms before a chunk, likewise")
+    p.add_argument("--decoding-method", choices=METHODS, default=default.decoding_method, help="[%(default)s]")
+    for name, kind, text in (
+        ("num-active-paths", int, "hypotheses of modified_beam_search"),
+        ("blank-penalty", float, "taken from the blank's logit, for fewer deletions"),
+        ("num-decode-streams", int, "streams decoded together"),
+    ):
+        value = getattr(default, name.replace("-", "_"))
+        p.add_argument(f"--{name}", type=kind, default=value, help=f"{text} [%(default)s]")
+    p.add_argument("--out-dir", type=Path, help="where the files go [EXP_DIR/streaming/METHOD]")
+    return p
+
+
+def suffix_of(config: StreamingConfig, encoder: ZipformerConfig, weights_name: str, use_averaged_model: bool) -> str:
+    """What tells the files of a decoding from others: weights, method, chunk and left context; as icefall's."""
+    parts = [weights_name] if weights_name else []
+    parts += ["streaming", config.decoding_method]
+    if config.beam is not None:
+        parts.append(f"num-active-paths-{config.beam}")
+    parts.append(f"chunk-size-{encoder.chunk_size[0]}-left-context-frames-{encoder.left_context_frames[0]}")
+    if config.blank_penalty:
+        parts.append(f"blank-penalty-{config.blank_penalty:g}")
+    if weights_name and use_averaged_model:
+        parts.append("use-averaged-model")
+    return "-".join(parts)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Decode a part as streams, write icefall's files and scores-PART-SUFFIX.json."""
+    args = parser().parse_args(argv)
+    config = StreamingConfig(args.decoding_method, args.num_active_paths, args.blank_penalty, args.num_decode_streams)
+    weights, name = weights_of(args)
+    trained, tokens = load_model(args.exp_dir, weights)
+    encoder = with_chunk(trained.config.encoder, args.chunk_size, args.left_context_frames, args.exp_dir)
+    model = AsrModel(replace(trained.config, encoder=encoder), len(tokens)).eval()
+    model.load_state_dict(trained.state_dict())
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    cuts = list(AsrDataModule(args.cuts, AsrDataConfig(), seed=0).cuts(args.part))
+    if not cuts:
+        raise DataError(f"the {args.part} part has no windows to decode in {args.cuts}")
+    results, timing = decode_streams(model, tokens, cuts, config)
+    suffix = suffix_of(config, encoder, name, args.use_averaged_model)
+    out_dir = args.out_dir or args.exp_dir / "streaming" / config.decoding_method
+    rate = write_icefall_files(out_dir, args.part, suffix, config.decoding_method, results)
+    took: dict[str, Any] = timing.summary(2 * encoder.chunk_size[0])
+    write_json(out_dir / f"scores-{args.part}-{suffix}.json", {"mer_windows": rate.percents(), "streaming": took})
+    logger.info(
+        "%s: %d windows in chunks of %d frames, MER %s, RTF %.4f; a frame waits %.2f to %.2f s, and %.0f ms "
+        "(95%%: %.0f) until %d streams are computed",
+        args.part,
+        len(results),
+        encoder.chunk_size[0],
+        rate.total,
+        took["rtf"],
+        took["wait_seconds_least"],
+        took["wait_seconds_most"],
+        1000 * took["step_seconds_median"],
+        1000 * took["step_seconds_95"],
+        min(len(cuts), config.num_decode_streams),
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,87 @@
+"""Stage 6: windows of a part decoded and scored.
+
+python -m ml2021.asr.decode --exp-dir exp/mini/asr --cuts data/mini/cuts --part test --epoch 20 --avg 5
+python -m ml2021.asr.decode --long --help     # whole lectures
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_json
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.decode.options import config_of, parser, suffix_of, weights_of
+from ml2021.asr.fusion.load import load_fusion
+from ml2021.asr.model.load import load_model
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.search.methods import search
+from ml2021.asr.train.config import AsrDataConfig
+from ml2021.asr.train.data import AsrDataModule
+from ml2021.scoring.counts import ErrorRate
+from ml2021.scoring.icefall_files import write_icefall_files
+
+logger = logging.getLogger(__name__)
+
+
+def decode_cuts(
+    model: AsrModel, tokens: TokenTable, cuts_dir: Path, part: str, config: DecodeConfig
+) -> list[tuple[str, str, str]]:
+    """(cut id, reference, hypothesis) of each window of a part, by id."""
+    results = []
+    fusion = load_fusion(config, tokens, next(model.parameters()).device)
+    data = AsrDataModule(cuts_dir, AsrDataConfig(), seed=0)
+    batches = data.eval_batches(part, config.max_duration)
+    for batch in tqdm(batches, desc=f"decoding {part}", disable=not sys.stderr.isatty(), leave=False):
+        supervisions = batch["supervisions"]
+        order = torch.argsort(supervisions["sequence_idx"]).tolist()
+        hypotheses = search(model, batch["inputs"], supervisions["num_frames"][order], config, fusion)
+        for index, hypothesis in zip(order, hypotheses):
+            cut = supervisions["cut"][index]
+            results.append((cut.id, supervisions["text"][index], tokens.decode(hypothesis.tokens)))
+    return sorted(results)
+
+
+def decode_part(
+    exp_dir: Path,
+    cuts_dir: Path,
+    part: str,
+    out_dir: Path,
+    config: DecodeConfig,
+    weights: dict[str, Tensor] | None,
+    suffix: str,
+) -> ErrorRate:
+    """Decode the windows of a part and write recogs-, errs-, wer-summary- files to out_dir."""
+    model, tokens = load_model(exp_dir, weights)
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    started = time.time()
+    results = decode_cuts(model, tokens, cuts_dir, part, config)
+    if not results:
+        raise DataError(f"the {part} part has no windows to decode in {cuts_dir}")
+    rate = write_icefall_files(out_dir, part, suffix, config.decoding_method, results)
+    logger.info("%s: %d windows in %.1f s, MER %s", part, len(results), time.time() - started, rate.total)
+    return rate
+
+
+def main(argv: list[str]) -> None:
+    """Decode windows with the model of an experiment folder and score them; --long: whole lectures (--long --help)."""
+    if "--long" in argv:
+        from ml2021.asr.decode import lectures as decode_long  # the windows need none of it
+
+        decode_long.main([a for a in argv if a != "--long"])
+        return
+    args = parser().parse_args(argv)
+    config = config_of(args)
+    weights, name = weights_of(args)
+    suffix = suffix_of(config, name, args.use_averaged_model)
+    out_dir = args.out_dir or args.exp_dir / config.decoding_method
+    rate = decode_part(args.exp_dir, args.cuts, args.part, out_dir, config, weights, suffix)
+    write_json(out_dir / f"scores-{args.part}-{suffix}.json", {"mer_windows": rate.percents()})

@@ -1,0 +1,96 @@
+"""N-gram models in the ARPA format: base-10 log-probabilities and back-off weights, by order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import whole_file
+
+BOS, EOS = "<s>", "</s>"
+Ngram = tuple[str, ...]
+NEVER = -99.0  # how ARPA files write the logarithm of 0
+
+
+@dataclass(frozen=True)
+class ArpaModel:
+    """tables[n - 1]: {n-gram: (log10 probability of its last token after the others, log10 back-off weight)}."""
+
+    tables: tuple[dict[Ngram, tuple[float, float]], ...]
+
+    @property
+    def order(self) -> int:
+        """Tokens of the longest n-grams."""
+        return len(self.tables)
+
+    def log10_prob(self, context: Ngram, token: str) -> float:
+        """Of a token after a context, by the longest n-gram that is there (Katz, 1987)."""
+        context = context[max(0, len(context) - self.order + 1) :]
+        backoff = 0.0
+        while True:
+            entry = self.tables[len(context)].get((*context, token))
+            if entry is not None:
+                return backoff + entry[0]
+            if not context:
+                return backoff + NEVER
+            backoff += self.tables[len(context) - 1].get(context, (0.0, 0.0))[1]
+            context = context[1:]
+
+
+def write_arpa(path: Path, model: ArpaModel) -> None:
+    """Write a model as text."""
+    with whole_file(path) as f:
+        f.write("\\data\\\n" + "".join(f"ngram {n}={len(t)}\n" for n, t in enumerate(model.tables, 1)))
+        for n, table in enumerate(model.tables, 1):
+            f.write(f"\n\\{n}-grams:\n")
+            for ngram, (log_prob, backoff) in sorted(table.items()):
+                weight = f"\t{backoff:.6f}" if n < model.order else ""
+                f.write(f"{log_prob:.6f}\t{' '.join(ngram)}{weight}\n")
+        f.write("\n\\end\\\n")
+
+
+def read_arpa(path: Path) -> ArpaModel:
+    """Read a model, ours or another tool's.
+
+    Raises:
+      DataError: no such file, a damaged line, or other numbers of n-grams than its head says.
+    """
+    if not path.is_file():
+        raise DataError(f"no language model {path}; make one with python -m ml2021.asr.fusion.train")
+    try:
+        return _read(path)
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path} is not UTF-8 (byte {e.start} of a block); convert it, or make it again") from e
+
+
+def _read(path: Path) -> ArpaModel:
+    sizes: list[int] = []
+    tables: list[dict[Ngram, tuple[float, float]]] = []
+    ended = False
+    with open(path, encoding="utf-8") as f:
+        for number, line in enumerate(f, 1):
+            line = line.strip()
+            try:
+                if line.startswith("ngram "):
+                    sizes.append(int(line.split("=")[1]))
+                elif line == "\\end\\":
+                    ended = True
+                    break
+                elif line.endswith("-grams:") and line.startswith("\\"):
+                    tables.append({})
+                elif line and tables:
+                    _add_line(tables, line.split())
+            except (ValueError, IndexError) as e:
+                raise DataError(f"{path}, line {number}: not a line of an ARPA file: {line[:80]!r}") from e
+    if not ended or not sizes or [len(t) for t in tables] != sizes:
+        raise DataError(f"{path} is not whole: it promises {sizes} n-grams and has {[len(t) for t in tables]}")
+    return ArpaModel(tuple(tables))
+
+
+def _add_line(tables: list[dict[Ngram, tuple[float, float]]], fields: list[str]) -> None:
+    n = len(tables)
+    if len(fields) not in (n + 1, n + 2):
+        raise ValueError(f"{len(fields)} fields")
+    backoff = float(fields[n + 1]) if len(fields) == n + 2 else 0.0
+    tables[-1][tuple(fields[1 : n + 1])] = (float(fields[0]), backoff)

@@ -1,0 +1,112 @@
+"""Hotwords: terms whose tokens get a bonus in the search, found by an Aho-Corasick automaton (Aho and Corasick, 1975).
+
+A file has a term a line, in the text's own writing, and after it `:2.5` where a term has a score of its own. A token of
+a term gets the score at once, as a loan that is taken back where the term is not finished.
+
+Legend: S states, B hypotheses, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lhotse_prep.text.normalize import normalize_transcript
+from lhotse_prep.tokens.token_table import BLANK_ID, UNK_ID, TokenTable
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import read_text
+from ml2021.asr.fusion.scorer import Scorer, States
+
+MAX_NUMBERS = 100_000_000  # in the table of states and tokens
+_LINE = re.compile(r"(?P<term>.*?)(?:\s+:(?P<score>\S+))?\s*")
+
+
+def read_hotwords(path: Path, tokens: TokenTable, default_score: float) -> dict[tuple[int, ...], float]:
+    """Read terms: {token ids: bonus a token}.
+
+    Raises:
+      DataError: no such file, a score that is no number, or a term with characters that the recogniser cannot emit.
+    """
+    content = read_text(path)
+    if content is None:
+        raise DataError(f"no hotwords file {path}: it has a term a line")
+    terms = {}
+    for number, line in enumerate(content.split("\n"), 1):
+        match = _LINE.fullmatch(line)
+        assert match is not None
+        text = normalize_transcript(match["term"])
+        if not text:
+            continue
+        try:
+            score = default_score if match["score"] is None else float(match["score"])
+        except ValueError as e:
+            raise DataError(f"{path}, line {number}: the score {match['score']!r} is not a number") from e
+        ids = tuple(tokens.encode(text))
+        if UNK_ID in ids:
+            raise DataError(f"{path}, line {number}: {text!r} has characters that tokens.txt has not; leave it out")
+        terms[ids] = score
+    return terms
+
+
+class Hotwords(Scorer):
+    """The bonus of terms."""
+
+    def __init__(self, terms: Mapping[tuple[int, ...], float], vocab_size: int, device: torch.device) -> None:
+        """
+        Args:
+          terms: {token ids: bonus a token}.
+        Raises:
+          DataError: more terms than the table has room for.
+        """
+        children: list[dict[int, int]] = [{}]
+        lent, won = [0.0], [0.0]  # by state: what is taken back if nothing follows, what its terms have for good
+        for ids, score in terms.items():
+            state = 0
+            for depth, token in enumerate(ids, 1):
+                if token not in children[state]:
+                    children.append({})
+                    lent.append(score * depth)
+                    won.append(0.0)
+                    children[state][token] = len(children) - 1
+                state = children[state][token]
+                lent[state] = max(lent[state], score * depth)
+            won[state] = score * len(ids)
+        if len(children) * vocab_size > MAX_NUMBERS:
+            raise DataError(
+                f"hotwords have {len(children)} states; {MAX_NUMBERS // vocab_size} are the most: fewer terms"
+            )
+        following = torch.zeros(len(children), vocab_size, dtype=torch.int64)
+        is_end = [w > 0 for w in won]
+        fallback = [0] * len(children)
+        waiting = deque([0])
+        while waiting:  # states in the order of their depth
+            state = waiting.popleft()
+            if state:
+                following[state] = following[fallback[state]]
+                won[state] += won[fallback[state]]
+            for token, child in children[state].items():
+                fallback[child] = int(following[fallback[state], token]) if state else 0
+                following[state, token] = child
+                waiting.append(child)
+        loan = torch.tensor([0.0 if end else x for x, end in zip(lent, is_end)])
+        gain = loan + torch.tensor(won)
+        table = gain[following] - loan[:, None]
+        table[:, BLANK_ID] = 0.0
+        self._following, self._scores, self._loan = following.to(device), table.to(device), loan.to(device)
+
+    def start(self, num: int) -> States:
+        return (torch.zeros(num, dtype=torch.int64, device=self._loan.device),)
+
+    def scores(self, states: States) -> Tensor:
+        return self._scores[states[0]]
+
+    def advance(self, states: States, tokens: Tensor) -> States:
+        return (torch.where(tokens == BLANK_ID, states[0], self._following[states[0], tokens]),)
+
+    def final(self, states: States) -> Tensor:
+        return -self._loan[states[0]]

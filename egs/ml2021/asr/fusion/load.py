@@ -1,0 +1,65 @@
+"""A trained language model of a folder, and what a decoding configuration adds to hypotheses' scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.strict_config import from_mapping
+from ml2021.asr.fusion.arpa import read_arpa
+from ml2021.asr.fusion.config import FusionSettings, LmConfig
+from ml2021.asr.fusion.hotwords import Hotwords, read_hotwords
+from ml2021.asr.fusion.ngram_scorer import NgramScorer
+from ml2021.asr.fusion.rnn import RnnLm, RnnScorer
+from ml2021.asr.fusion.scorer import Fusion, Scorer
+from ml2021.training.checkpoint import load_checkpoint
+
+
+def load_fusion(config: FusionSettings, tokens: TokenTable, device: torch.device) -> Scorer | None:
+    """The language model and the hotwords that a configuration names; None where it names none.
+
+    Raises:
+      ConfigError: lm_scale is given and lm_dir is not.
+      DataError: a file is missing or damaged, or the language model has other tokens than the recogniser.
+    """
+    scorers: list[Scorer] = []
+    if config.lm_scale > 0:
+        if config.lm_dir is None:
+            raise ConfigError("lm_scale needs a language model: name its folder with lm_dir (--lm-dir)")
+        scorers.append(load_lm(Path(config.lm_dir), tokens, config.lm_scale, device))
+    if config.hotwords_file is not None:
+        terms = read_hotwords(Path(config.hotwords_file), tokens, config.hotwords_score)
+        scorers.append(Hotwords(terms, len(tokens), device))
+    return Fusion(scorers) if scorers else None
+
+
+def load_lm(lm_dir: Path, tokens: TokenTable, scale: float, device: torch.device) -> Scorer:
+    """A language model that ml2021.asr.fusion.train left in a folder, or a folder with an ARPA file lm.arpa alone."""
+    config_path = lm_dir / "config.json"
+    if not (config_path.is_file() or (lm_dir / "lm.arpa").is_file()):
+        raise DataError(
+            f"no language model in {lm_dir}, and lm_scale is {scale:g}: stage 6 of run.sh trains one, and so does "
+            "python -m ml2021.asr.fusion.train; to decode without one give --lm-scale 0 (lm_scale: 0 in decode.yaml)"
+        )
+    if not config_path.is_file():
+        return NgramScorer(read_arpa(lm_dir / "lm.arpa"), tokens.symbols, scale, device)
+    try:
+        content = json.loads(config_path.read_text(encoding="utf-8"))
+        symbols = (lm_dir / "tokens.txt").read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as e:
+        raise DataError(f"{lm_dir} is not a whole language model ({e}); train it again") from e
+    if [s.rpartition(" ")[0] for s in symbols if s] != tokens.symbols:
+        raise DataError(
+            f"the language model in {lm_dir} has {len(symbols) - 1} tokens, not the {len(tokens)} of the recogniser, "
+            "or others of them; train it with the recogniser's lang folder"
+        )
+    config = from_mapping(content, LmConfig, str(config_path))
+    if config.kind == "ngram":
+        return NgramScorer(read_arpa(lm_dir / "lm.arpa"), tokens.symbols, scale, device)
+    model = RnnLm(config.rnn, len(tokens))
+    model.load_state_dict(load_checkpoint(lm_dir / "pretrained.pt")["model"])
+    return RnnScorer(model.to(device), scale)

@@ -1,0 +1,124 @@
+"""A language model for shallow fusion, from the transcripts of the train part and of text-only lectures.
+
+python -m ml2021.asr.fusion.train --kind ngram --lang-dir data/mini/lang --manifest-dir data/mini/cuts \\
+    --texts data/mini/manifests/texts.jsonl --lm-dir exp/mini/lm
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lhotse_prep.manifests.files import UNTRANSLATED
+from lhotse_prep.tokens.lang import lang_hash, load_lang
+from lhotse_prep.tokens.token_table import BLANK, SOS_EOS, TokenTable
+from lhotse_prep.windows.read import read_windows
+from lhotse_prep.workflow.entry import run_main
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.files import read_jsonl, write_json, write_text
+from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from ml2021.asr.fusion.arpa import write_arpa
+from ml2021.asr.fusion.config import KINDS, LmConfig
+from ml2021.asr.fusion.ngram import perplexity, train_ngram
+from ml2021.asr.fusion.rnn import RnnLm
+from ml2021.asr.fusion.task import LmTask
+from ml2021.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: LmConfig) -> None:
+    """Train a language model and write it to lm_dir: config.json, tokens.txt, and lm.arpa or pretrained.pt.
+
+    Args:
+      cuts: stage 4's folder; the texts of the train windows are trained on, those of dev measured.
+      texts: {"text"} lines, more texts: manifests/texts.jsonl, with untranslated.jsonl where that lies beside it.
+      lang: stage 2's folder.
+    Raises:
+      DataError: there are no texts to train on, or the files are not there.
+    """
+    if config.kind == "none":
+        raise ConfigError("the language model to train has kind none: choose ngram or rnn (lm in decode.yaml)")
+    tokens = load_lang(lang)
+    train = _window_texts(cuts, "train", tokens)
+    if texts is not None:
+        files = [texts, *(p for p in [texts.with_name(UNTRANSLATED)] if p.is_file())]
+        train += [tokens.encode(text) for path in files for text in _texts(path)]
+    train = [t for t in train if t]
+    if not train:
+        raise DataError(f"no texts to train a language model on: {cuts} has no train windows with text")
+    valid = _window_texts(cuts, "dev", tokens)
+    write_json(lm_dir / "config.json", to_mapping(config))
+    write_text(lm_dir / "tokens.txt", "".join(f"{s} {i}\n" for i, s in enumerate(tokens.symbols)))
+    if config.kind == "ngram":
+        shown = _train_ngram(train, valid, tokens, lm_dir, config)
+    else:
+        shown = _train_rnn(train, valid, len(tokens), lang_hash(lang), lm_dir, config)
+    num_tokens = sum(map(len, train))
+    logger.info("%s: %d texts, %d tokens, perplexity of dev %.1f", config.kind, len(train), num_tokens, shown)
+    write_json(lm_dir / "scores.json", {"lm_perplexity_dev": round(shown, 2), "lm_num_tokens": num_tokens})
+
+
+def _train_ngram(
+    train: list[list[int]], valid: list[list[int]], tokens: TokenTable, lm_dir: Path, config: LmConfig
+) -> float:
+    """Writes lm.arpa; returns the perplexity of dev."""
+    symbols = tokens.symbols
+    vocabulary = [s for s in symbols if s not in (BLANK, SOS_EOS)]
+    model = train_ngram([[symbols[i] for i in t] for t in train], vocabulary, config.order)
+    write_arpa(lm_dir / "lm.arpa", model)
+    return perplexity(model, ([symbols[i] for i in t] for t in valid))
+
+
+def _train_rnn(
+    train: list[list[int]], valid: list[list[int]], vocab_size: int, vocabulary: str, lm_dir: Path, config: LmConfig
+) -> float:
+    """Leaves pretrained.pt; returns the perplexity of dev."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(config.train.seed)
+    model = RnnLm(config.rnn, vocab_size)
+    task = LmTask(train, valid, config.rnn, config.train.seed, vocabulary)
+    trainer = Trainer(model, task, config.train, lm_dir, device)
+    trainer.run()
+    model.eval()
+    with torch.no_grad():
+        results = [task.compute_loss(model, batch, 0) for batch in task.valid_batches()]
+    return math.exp(sum(r.sums["nll"] for r in results) / max(1.0, sum(r.weight for r in results)))
+
+
+def _texts(path: Path) -> list[str]:
+    try:
+        return [str(row["text"]) for row in read_jsonl(path)]
+    except (KeyError, TypeError) as e:
+        raise DataError(f'{path}: each line must be {{"text": ...}}, as in manifests/texts.jsonl ({e!r})') from e
+
+
+def _window_texts(cuts: Path, part: str, tokens: TokenTable) -> list[list[int]]:
+    return [tokens.encode(c.supervisions[0].text) for c in read_windows(cuts, part)]
+
+
+def main(argv: list[str]) -> None:
+    """Train a language model over the recogniser's tokens."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ml2021.asr.fusion.train", description=main.__doc__, allow_abbrev=False
+    )
+    parser.add_argument("--manifest-dir", type=Path, required=True, help="stage 4's folder, such as data/mini/cuts")
+    parser.add_argument("--texts", type=Path, help='more texts: lines of {"text": ...}, as manifests/texts.jsonl has')
+    parser.add_argument("--lang-dir", type=Path, required=True, help="stage 2's folder, such as data/mini/lang")
+    parser.add_argument("--lm-dir", type=Path, required=True, help="where the model goes")
+    parser.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder with decode.yaml [%(default)s]")
+    parser.add_argument("--kind", choices=KINDS[1:], help="n-gram or LSTM [that of decode.yaml]")
+    parser.add_argument("--order", type=int, help="tokens of an n-gram [that of decode.yaml]")
+    args = parser.parse_args(argv)
+    config = load_config(args.conf / "decode.yaml", "lm", LmConfig)
+    config = replace(config, kind=args.kind or config.kind, order=args.order or config.order)
+    train_lm(args.manifest_dir, args.texts, args.lang_dir, args.lm_dir, config)
+
+
+if __name__ == "__main__":
+    run_main(main)

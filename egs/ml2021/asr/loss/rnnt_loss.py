@@ -1,0 +1,300 @@
+"""Pruned RNN-T loss (Kuang et al., 2022, arXiv 2206.13236), with the arguments and the numbers of k2.
+
+A first, simple joiner adds token scores of encoder and decoder; its loss is cheap over the whole (symbol, frame)
+lattice, and its occupation counts say which s_range symbol positions of each frame the real joiner must see.
+
+Legend: B batch, T frames, S symbols, V vocabulary, R s_range. px (B, S, T or T + 1) is the log-prob of emitting
+symbol s at frame t, py (B, S + 1, T) of blank. boundary (B, 4) int64 is [0, 0, S_b, T_b].
+rnnt_type: "regular" symbols take no frame; "modified" each takes one; "constrained" the blank after it is paid besides.
+
+Where k2 is installed its own functions can be used. Imports on CPython 3.9 with torch 1.13.1, where a k2 can be had.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.loss.rnnt_lattice import MutualInformation
+
+RNNT_TYPES = ("regular", "modified", "constrained")
+LOSS_BACKENDS = ("auto", "k2", "native")
+_TINY = torch.finfo(torch.float32).tiny
+_NUMBERS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 25}  # logits of a piece: one that stays in the cache, or 128 MB
+
+
+class RnntFunctions(NamedTuple):
+    """The four steps of the loss, with the arguments of the functions of this module."""
+
+    smoothed: Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
+    prune_ranges: Callable[[Tensor, Tensor, Tensor, int], Tensor]
+    prune: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    pruned: Callable[..., Tensor]
+
+
+@functools.cache
+def rnnt_functions(loss_backend: str) -> RnntFunctions:
+    """The steps by k2 or by this module.
+
+    Args:
+      loss_backend: k2, native, or auto: k2 where it is installed.
+    Raises:
+      ConfigError: there is no such backend, or k2 is asked for and not installed.
+    """
+    if loss_backend not in LOSS_BACKENDS:
+        raise ConfigError(f"loss_backend must be one of {', '.join(LOSS_BACKENDS)}, got {loss_backend!r}")
+    has_k2 = importlib.util.find_spec("k2") is not None
+    if loss_backend == "k2" and not has_k2:
+        raise ConfigError("loss_backend is k2, which is not installed: install it for this torch, or take native")
+    if loss_backend == "native" or not has_k2:
+        return RnntFunctions(rnnt_loss_smoothed, get_rnnt_prune_ranges, do_rnnt_pruning, rnnt_loss_pruned)
+    import k2
+
+    def smoothed(
+        lm: Tensor,
+        am: Tensor,
+        symbols: Tensor,
+        blank: int,
+        boundary: Tensor,
+        lm_only_scale: float = 0.1,
+        am_only_scale: float = 0.1,
+        rnnt_type: str = "regular",
+        delay_penalty: float = 0.0,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return k2.rnnt_loss_smoothed(
+            lm,
+            am,
+            symbols,
+            blank,
+            lm_only_scale,
+            am_only_scale,
+            boundary,
+            rnnt_type,
+            delay_penalty,
+            reduction="none",
+            return_grad=True,
+        )
+
+    def pruned(
+        logits: Tensor,
+        symbols: Tensor,
+        ranges: Tensor,
+        blank: int,
+        boundary: Tensor,
+        rnnt_type: str = "regular",
+        delay_penalty: float = 0.0,
+    ) -> Tensor:
+        return k2.rnnt_loss_pruned(logits, symbols, ranges, blank, boundary, rnnt_type, delay_penalty, reduction="none")
+
+    return RnntFunctions(smoothed, k2.get_rnnt_prune_ranges, k2.do_rnnt_pruning, pruned)
+
+
+def rnnt_loss_smoothed(
+    lm: Tensor,
+    am: Tensor,
+    symbols: Tensor,
+    blank: int,
+    boundary: Tensor,
+    lm_only_scale: float = 0.1,
+    am_only_scale: float = 0.1,
+    rnnt_type: str = "regular",
+    delay_penalty: float = 0.0,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """The simple loss, interpolated with one from the decoder alone and one from the encoder alone.
+
+    Args:
+      lm: unnormalised token scores of the decoder, (B, S + 1, V).
+      am: the same of the encoder, (B, T, V).
+      symbols: (B, S) int64, padded with any valid id.
+      blank: id of blank.
+      boundary: (B, 4).
+      delay_penalty: scale of a reward for symbols that come before the middle frame.
+    Returns:
+      The loss of each utterance, (B,), and (px_grad, py_grad), the occupation counts.
+    """
+    px, py = _smoothed_log_probs(lm, am, symbols, blank, lm_only_scale, am_only_scale, rnnt_type)
+    px = _penalise_delay(px, boundary, delay_penalty, am.shape[1])
+    scores, px_grad, py_grad = MutualInformation.apply(px, py, boundary, rnnt_type == "regular")
+    return -scores, (px_grad, py_grad)
+
+
+def get_rnnt_prune_ranges(px_grad: Tensor, py_grad: Tensor, boundary: Tensor, s_range: int) -> Tensor:
+    """Choose the symbol positions that the pruned loss sees.
+
+    Args:
+      px_grad, py_grad: occupation counts of the simple loss.
+      s_range: positions a frame; at most S + 1 are used.
+    Returns:
+      (B, T, R) int64: R consecutive positions a frame, whose begin never falls, and rises in a frame by
+      at most R - 1 (regular) or 1.
+    """
+    batch, num_symbols, width = px_grad.shape
+    num_frames = py_grad.shape[2]
+    s_range = min(s_range, num_symbols + 1)
+    if width != num_frames and s_range < 2:
+        raise ValueError(f"s_range must be at least 2 for rnnt_type regular, got {s_range}")
+    # mass that a band beginning at s holds: blanks of its R rows, less the symbols that would enter it from below
+    mass = py_grad.unfold(1, s_range, 1).sum(dim=3)  # (B, S + 2 - R, T)
+    entering = torch.nn.functional.pad(px_grad[:, :, :num_frames], (0, 0, 1, 0))
+    begin = (mass - entering[:, : mass.shape[1]]).argmax(dim=1)  # (B, T)
+    last = (boundary[:, 2] - s_range + 1).clamp(min=0)[:, None]
+    frames = torch.arange(num_frames, device=begin.device)
+    begin = torch.where(frames[None] < boundary[:, 3:4] - 1, begin, last)
+    begin = _suffix_minimum(begin)
+    rise = s_range - 1 if width != num_frames else 1  # in one frame: regular, or one symbol a frame
+    begin = rise * frames - _suffix_minimum(rise * frames - begin).clamp(min=0)
+    return begin[..., None] + torch.arange(s_range, device=begin.device)
+
+
+def do_rnnt_pruning(am: Tensor, lm: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
+    """Encoder and decoder vectors at the chosen positions.
+
+    Args:
+      am: (B, T, J). lm: (B, S + 1, J). ranges: (B, T, R).
+    Returns:
+      Both (B, T, R, J).
+    """
+    batch, num_frames, s_range = ranges.shape
+    index = ranges.reshape(batch, num_frames * s_range, 1).expand(-1, -1, lm.shape[2])
+    lm_pruned = lm.gather(1, index).reshape(batch, num_frames, s_range, lm.shape[2])
+    return am[:, :, None].expand(-1, -1, s_range, -1), lm_pruned
+
+
+def rnnt_loss_pruned(
+    logits: Tensor,
+    symbols: Tensor,
+    ranges: Tensor,
+    blank: int,
+    boundary: Tensor,
+    rnnt_type: str = "regular",
+    delay_penalty: float = 0.0,
+) -> Tensor:
+    """The loss of the real joiner on the pruned lattice.
+
+    Args:
+      logits: (B, T, R, V), unnormalised.
+      symbols: (B, S) int64. ranges: (B, T, R) from get_rnnt_prune_ranges. boundary: (B, 4).
+    Returns:
+      (B,).
+    """
+    num_symbols, num_frames = symbols.shape[1], logits.shape[1]
+    padded = torch.nn.functional.pad(symbols, (0, 1), value=blank)  # position S has no symbol
+    chosen = padded[:, None].expand(-1, num_frames, -1).gather(2, ranges)
+    px, py = _LogProbs.apply(logits, chosen, blank)  # (B, T, R) each
+    px = _scatter(px, ranges, num_symbols + 1)[:, :num_symbols]
+    py = _scatter(py, ranges, num_symbols + 1)
+    px = _finish_px(px, py, rnnt_type)
+    px = _penalise_delay(px, boundary, delay_penalty, num_frames)
+    return -MutualInformation.apply(px, py, boundary, rnnt_type == "regular")[0]
+
+
+def rnnt_loss_full(
+    logits: Tensor,
+    symbols: Tensor,
+    blank: int,
+    boundary: Tensor,
+    rnnt_type: str = "regular",
+    delay_penalty: float = 0.0,
+) -> Tensor:
+    """The unpruned loss: logits (B, T, S + 1, V) -> (B,). For tests and small problems."""
+    ranges = torch.arange(symbols.shape[1] + 1, device=logits.device).expand(*logits.shape[:2], -1)
+    return rnnt_loss_pruned(logits, symbols, ranges, blank, boundary, rnnt_type, delay_penalty)
+
+
+def _smoothed_log_probs(
+    lm: Tensor, am: Tensor, symbols: Tensor, blank: int, lm_scale: float, am_scale: float, rnnt_type: str
+) -> tuple[Tensor, Tensor]:
+    """px and py of the simple joiner lm + am, by exp, a matrix product and log, so that no (B, S, T, V) is made."""
+    num_frames = am.shape[1]
+    am_max, lm_max = am.amax(dim=2, keepdim=True), lm.amax(dim=2, keepdim=True)  # (B, T, 1), (B, S + 1, 1)
+    am_exp, lm_exp = (am - am_max).exp(), (lm - lm_max).exp()
+    both = (torch.matmul(lm_exp, am_exp.transpose(1, 2)) + _TINY).log() + lm_max + am_max.transpose(1, 2)
+    am_symbol = am.transpose(1, 2).gather(1, symbols[..., None].expand(-1, -1, num_frames))  # (B, S, T)
+    lm_symbol = lm[:, :-1].gather(2, symbols[..., None])  # (B, S, 1)
+    am_blank, lm_blank = am[:, None, :, blank], lm[:, :, blank, None]  # (B, 1, T), (B, S + 1, 1)
+    px = am_symbol + lm_symbol - both[:, :-1]
+    py = am_blank + lm_blank - both
+    rest = 1.0 - lm_scale - am_scale
+    if lm_scale == 0.0 and am_scale == 0.0:
+        return _finish_px(px, py, rnnt_type), py
+    lm_norm = lm_exp.sum(dim=2, keepdim=True).log() + lm_max
+    unigram = (lm_exp / lm_exp.sum(dim=2, keepdim=True)).mean(dim=(0, 1), keepdim=True) + _TINY  # (1, 1, V)
+    am_norm = torch.matmul(am_exp, unigram.transpose(1, 2)).log().transpose(1, 2) + am_max.transpose(1, 2)  # (B, 1, T)
+    log_unigram = unigram.log()[0, 0]
+    px_lm, py_lm = lm_symbol - lm_norm[:, :-1], lm_blank - lm_norm
+    px_am = am_symbol + log_unigram[symbols][..., None] - am_norm
+    py_am = am_blank + log_unigram[blank] - am_norm
+    px = rest * px + lm_scale * px_lm + am_scale * px_am
+    py = rest * py + lm_scale * py_lm + am_scale * py_am
+    return _finish_px(px, py, rnnt_type), py
+
+
+def _finish_px(px: Tensor, py: Tensor, rnnt_type: str) -> Tensor:
+    """Bring px (B, S, T) into the form of rnnt_type."""
+    if rnnt_type == "regular":  # symbols may follow the last frame's blank nowhere
+        return torch.nn.functional.pad(px, (0, 1), value=-float("inf"))
+    if rnnt_type == "constrained":
+        return px + py[:, 1:]
+    if rnnt_type != "modified":
+        raise ValueError(f"rnnt_type must be one of {', '.join(RNNT_TYPES)}, got {rnnt_type}")
+    return px
+
+
+def _penalise_delay(px: Tensor, boundary: Tensor, delay_penalty: float, num_frames: int) -> Tensor:
+    if delay_penalty == 0.0:
+        return px
+    frames = torch.arange(px.shape[2], device=px.device)
+    middle = (boundary[:, 3] - 1).to(px.dtype) / 2
+    return px + (middle[:, None, None] - frames) * delay_penalty
+
+
+def _scatter(values: Tensor, ranges: Tensor, num_positions: int) -> Tensor:
+    """(B, T, R) at positions ranges -> (B, num_positions, T), -inf elsewhere."""
+    full = values.new_full((*values.shape[:2], num_positions), -float("inf"))
+    return full.scatter(2, ranges, values).transpose(1, 2)
+
+
+def _suffix_minimum(x: Tensor) -> Tensor:
+    """y[b, t] = min over t' >= t of x[b, t']."""
+    return x.flip(1).cummin(dim=1).values.flip(1)
+
+
+class _LogProbs(torch.autograd.Function):
+    """Log-probs of a chosen symbol and of blank, piece by piece: no array of the logits' size but their gradient."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, chosen: Tensor, blank: int):  # type: ignore[override]
+        rows, index = logits.detach().reshape(-1, logits.shape[-1]), chosen.reshape(-1, 1)
+        px, py = rows.new_empty(len(rows), 1), rows.new_empty(len(rows))
+        for piece in _pieces(rows):
+            log_probs = rows[piece].log_softmax(dim=1)
+            torch.gather(log_probs, 1, index[piece], out=px[piece])
+            py[piece] = log_probs[:, blank]
+        ctx.blank = blank
+        ctx.save_for_backward(logits, chosen, rows[:, blank] - py)
+        return px.view(chosen.shape), py.view(chosen.shape)
+
+    @staticmethod
+    def backward(ctx, px_grad: Tensor, py_grad: Tensor):  # type: ignore[override]
+        logits, chosen, normalisers = ctx.saved_tensors
+        rows, index = logits.reshape(-1, logits.shape[-1]), chosen.reshape(-1, 1)
+        px_grad, py_grad = px_grad.reshape(-1, 1), py_grad.reshape(-1)
+        minus_both = -(px_grad.squeeze(1) + py_grad)[:, None]
+        grad = torch.empty_like(rows)
+        for piece in _pieces(rows):
+            part = torch.sub(rows[piece], normalisers[piece, None], out=grad[piece])
+            part.exp_().mul_(minus_both[piece]).scatter_add_(1, index[piece], px_grad[piece])
+            part[:, ctx.blank] += py_grad[piece]
+        return grad.view(logits.shape), None, None
+
+
+def _pieces(rows: Tensor) -> list[slice]:
+    """Rows (M, V) that are done at once."""
+    size = max(1, _NUMBERS_AT_ONCE[rows.device.type] // rows.shape[1])
+    return [slice(i, i + size) for i in range(0, len(rows), size)]

@@ -1,0 +1,85 @@
+"""The losses of a batch: simple and pruned transducer loss, and CTC.
+
+Legend: N batch, T input frames, T' encoder frames, F mel bins, D encoder dimension, S tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ml2021.asr.loss.rnnt_loss import rnnt_functions
+from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
+
+
+@dataclass(frozen=True)
+class TransducerLosses:
+    """Sums over the utterances that have a path; the others are counted."""
+
+    simple: Tensor
+    pruned: Tensor
+    ctc: Tensor
+    num_left_out: int
+
+
+def transducer_losses(
+    model: AsrModel, features: Tensor, feature_lens: Tensor, tokens: list[list[int]]
+) -> TransducerLosses:
+    """The losses of a batch: features (N, T, F), lengths (N,), token ids of each utterance."""
+    return losses_of_encoder_out(model, *model.forward_encoder(features, feature_lens), tokens)
+
+
+def losses_of_encoder_out(
+    model: AsrModel, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]]
+) -> TransducerLosses:
+    """The losses of encoder_out (N, T', D), its lengths (N,), token ids of each utterance."""
+    token_lens = torch.tensor([len(t) for t in tokens], device=lens.device)
+    padded = [torch.tensor(t or [BLANK_ID], dtype=torch.int64) for t in tokens]  # at least one column
+    symbols = nn.utils.rnn.pad_sequence(padded, batch_first=True).to(lens.device)
+    ctc = nn.functional.ctc_loss(
+        model.ctc_output(encoder_out).float().transpose(0, 1),
+        symbols,
+        lens,
+        token_lens,
+        reduction="none",
+        zero_infinity=True,  # else the gradient is NaN for the whole batch
+    )
+    zeros = torch.zeros_like(lens)
+    boundary = torch.stack([zeros, zeros, token_lens, lens], dim=1)
+    simple, pruned = _transducer_losses(model, encoder_out, symbols, boundary)
+    good = ~torch.isinf(simple) & ~torch.isinf(pruned) & _has_ctc_path(symbols, token_lens, lens)  # NaN stays NaN
+    simple, pruned, ctc = (torch.where(good, x, torch.zeros_like(x)).sum() for x in (simple, pruned, ctc))
+    return TransducerLosses(simple, pruned, ctc, num_left_out=int((~good).sum()))
+
+
+def _transducer_losses(
+    model: AsrModel, encoder_out: Tensor, symbols: Tensor, boundary: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Simple and pruned loss of each utterance, (N,) each."""
+    c = model.config
+    rnnt = rnnt_functions(c.loss_backend)
+    start = torch.full_like(symbols[:, :1], BLANK_ID)
+    decoder_out = model.decoder(torch.cat([start, symbols], dim=1))  # (N, S + 1, decoder_dim)
+    simple, (px_grad, py_grad) = rnnt.smoothed(
+        model.simple_lm_proj(decoder_out).float(),
+        model.simple_am_proj(encoder_out).float(),
+        symbols,
+        BLANK_ID,
+        boundary,
+        c.lm_scale,
+        c.am_scale,
+        c.rnnt_type,
+    )
+    ranges = rnnt.prune_ranges(px_grad, py_grad, boundary, c.prune_range)
+    am, lm = rnnt.prune(model.joiner.encoder_proj(encoder_out), model.joiner.decoder_proj(decoder_out), ranges)
+    pruned = rnnt.pruned(model.joiner(am, lm).float(), symbols, ranges, BLANK_ID, boundary, c.rnnt_type)
+    return simple, pruned
+
+
+def _has_ctc_path(symbols: Tensor, token_lens: Tensor, frame_lens: Tensor) -> Tensor:
+    """(N,) bool: is there a frame for each token, and for a blank between equal ones?"""
+    pairs = torch.arange(1, symbols.shape[1], device=symbols.device) < token_lens[:, None]
+    repeats = ((symbols[:, 1:] == symbols[:, :-1]) & pairs).sum(dim=1)
+    return token_lens + repeats <= frame_lens

@@ -1,0 +1,37 @@
+"""Stateless prediction network (Ghodsi et al., 2020): the last few tokens, embedded and convolved."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ml2021.asr.model.layers.regularisers import Balancer
+
+
+class Decoder(nn.Module):
+    """Sees the last `context_size` tokens; the start context is blanks."""
+
+    def __init__(self, vocab_size: int, decoder_dim: int, blank_id: int, context_size: int) -> None:
+        super().__init__()
+        self.blank_id, self.context_size, self.vocab_size = blank_id, context_size, vocab_size
+        self.embedding = nn.Embedding(vocab_size, decoder_dim)
+        # against a drift of the embeddings' size, which would spoil averages of checkpoints
+        self.balancer = Balancer(0.0, 1.0, 0.5, 1.0, probability=0.05)
+        self.balancer2 = Balancer(0.0, 1.0, 0.5, 1.0, probability=0.05)
+        if context_size > 1:
+            self.conv = nn.Conv1d(decoder_dim, decoder_dim, context_size, groups=decoder_dim // 4, bias=False)
+
+    def forward(self, y: Tensor, need_pad: bool = True) -> Tensor:
+        """
+        Args:
+          y: token ids (N, U), or just one context (N, context_size) with need_pad False; negative ids embed as zero.
+          need_pad: put context_size - 1 blanks in front, so that as many vectors come out as ids went in.
+        Returns:
+          (N, U, decoder_dim), or (N, 1, decoder_dim).
+        """
+        embedded = self.balancer(self.embedding(y.clamp(min=0)) * (y >= 0).unsqueeze(2))
+        if self.context_size == 1:
+            return embedded
+        embedded = embedded.transpose(1, 2)
+        if need_pad:
+            embedded = nn.functional.pad(embedded, (self.context_size - 1, 0))
+        return self.balancer2(nn.functional.relu(self.conv(embedded).transpose(1, 2)))

@@ -1,0 +1,80 @@
+"""The trained recogniser of an experiment folder, ready to decode with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lhotse_prep.tokens.lang import lang_hash, load_lang
+from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.strict_config import from_mapping
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.training.checkpoint import load_checkpoint
+
+
+def load_model(exp_dir: Path, weights: Mapping[str, Tensor] | None = None) -> tuple[AsrModel, TokenTable]:
+    """Read what training left in exp_dir: config.json, lang/ and pretrained.pt.
+
+    Args:
+      exp_dir: for example exp/mini/asr.
+      weights: a state_dict to use in the place of pretrained.pt's, such as checkpoint.load_averaged gives.
+    Returns:
+      The model in evaluation mode on the CPU, and its tokens.
+    Raises:
+      DataError: a file is missing or damaged, the weights do not fit the configuration and tokens, or pretrained.pt
+        was trained with other tokens than those in exp_dir/lang.
+    """
+    path = exp_dir / "config.json"
+    config = from_mapping(read_config(path).get("model", {}), TransducerConfig, f"{path}: model")
+    tokens = load_lang(exp_dir / "lang")
+    model = AsrModel(config, len(tokens))
+    if weights is None:
+        content = load_checkpoint(exp_dir / "pretrained.pt")
+        require_same_vocabulary(exp_dir / "pretrained.pt", content, exp_dir / "lang")
+        weights = content["model"]
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as e:
+        raise DataError(
+            f"the weights do not fit {exp_dir}/config.json and its {len(tokens)} tokens: "
+            f"{str(e).splitlines()[-1].strip()}; take all three from one training"
+        ) from e
+    return model.eval(), tokens
+
+
+def vocabulary_name(lang_dir: Path) -> str:
+    """What a checkpoint calls the tokens that it was trained with."""
+    return f"{len(load_lang(lang_dir))} tokens, sha256 {lang_hash(lang_dir)[:16]}"
+
+
+def require_same_vocabulary(checkpoint: Path, content: Mapping[str, Any], lang_dir: Path) -> None:
+    """Raise DataError where a checkpoint's content names other tokens than lang_dir has; icefall's names none."""
+    name = content.get("fingerprint", {}).get("vocabulary")
+    if name is not None and name != vocabulary_name(lang_dir):
+        raise DataError(
+            f"{checkpoint} was trained with {name}, but {lang_dir} has {vocabulary_name(lang_dir)}: its words would "
+            "come out wrong; put back the lang folder of that training, or train again"
+        )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config.json of an experiment folder: what the recogniser was trained with, by sections.
+
+    Raises:
+      DataError: it is missing, or not JSON.
+    """
+    if not path.is_file():
+        raise DataError(f"no {path}: train the recogniser first (stage 5), or name another folder")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise DataError(f"{path} is not JSON ({e}); train again, or take the file of the same training") from e
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no configuration; train again, or take the file of the same training")
+    return content

@@ -1,0 +1,151 @@
+"""Features at 100 frames a second -> embeddings at 50: icefall's Conv2dSubsampling with a ConvNeXt layer.
+
+Legend: N batch, T input frames, T' = (T - 7) // 2 embedding frames, F mel bins or what convolution leaves of them,
+C channels, D dimension of the first stack. Images are (N, C, T, F), stored with channels last.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ml2021.asr.model.layers.activations import (
+    SWOOSH_L,
+    SWOOSH_R,
+    BiasNorm,
+    ScaleGrad,
+    Swoosh,
+    drop_utterances,
+    shared_dropout,
+    swoosh,
+)
+from ml2021.asr.model.layers.cpu_batches import only_decodes
+from ml2021.asr.model.layers.depthwise import depthwise_2d
+from ml2021.asr.model.layers.frame_mask import frame_mask
+from ml2021.asr.model.layers.regularisers import Balancer, Whiten
+from ml2021.asr.model.layers.schedule import FloatLike, Schedule, ScheduledModule
+
+RIGHT_CONTEXT = 3  # embedding frames that ConvNeXt sees to the right (and to the left)
+DECODED_ROWS = 512  # that ConvNeXt widens at a time on each core of a CPU: with 384 channels they stay in its cache
+
+
+def embedded_lens(feature_lens: Tensor) -> Tensor:
+    """Embedding frames of feature_lens input frames, (T - 7) // 2."""
+    return (feature_lens - 7) // 2
+
+
+class ConvNeXt(ScheduledModule):
+    """Depthwise 7x7 convolution, widen, SwooshL, narrow; residual (Liu et al., 2022)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = 3 * channels
+        self.depthwise_conv = nn.Conv2d(channels, channels, 7, padding=RIGHT_CONTEXT, groups=channels)
+        self.pointwise_conv1 = nn.Conv2d(channels, hidden, 1)
+        self.hidden_balancer = Balancer(0.3, 1.0, 0.75, 5.0)
+        self.pointwise_conv2 = nn.Conv2d(hidden, channels, 1)
+        with torch.no_grad():
+            for p in self.pointwise_conv2.parameters():
+                p.mul_(0.01)
+        self.out_balancer = Balancer(0.4, 0.6, 1.0, 6.0)
+        self.out_whiten = Whiten(limit=5.0, grad_scale=0.01)
+        self.layerdrop = Schedule(((0.0, 0.2), (20000.0, 0.015)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Image (N, C, T', F) -> the same as rows (N, T', F, C)."""
+        update = self._pointwise(depthwise_2d(x, self.depthwise_conv))
+        update = drop_utterances(update, self.value(self.layerdrop))
+        return self.out_whiten(self.out_balancer(x.permute(0, 2, 3, 1) + update))
+
+    def streaming_forward(self, x: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+          x: (N, C, T', F) with RIGHT_CONTEXT frames more than come out.
+          left: (N, C, RIGHT_CONTEXT, F), what came before.
+        Returns:
+          Rows (N, T' - RIGHT_CONTEXT, F, C), and what the next chunk needs as `left`.
+        """
+        num_frames = x.shape[2] - RIGHT_CONTEXT
+        padded = torch.cat([left, x], dim=2)
+        conv = self.depthwise_conv
+        update = nn.functional.conv2d(padded, conv.weight, conv.bias, padding=(0, RIGHT_CONTEXT), groups=conv.groups)
+        rows = x[:, :, :num_frames].permute(0, 2, 3, 1) + self._pointwise(update)
+        return rows, padded[:, :, num_frames : num_frames + RIGHT_CONTEXT]
+
+    def _pointwise(self, x: Tensor) -> Tensor:
+        """(N, C, T', F) -> rows (N, T', F, C). Convolutions of size 1 are matrix products where channels come last."""
+        rows = x.permute(0, 2, 3, 1)
+        if not only_decodes(x):
+            return self._widen_and_narrow(rows)
+        parts = rows.flatten(0, 2).split(DECODED_ROWS * torch.get_num_threads())
+        return torch.cat([self._widen_and_narrow(part) for part in parts]).view(rows.shape)
+
+    def _widen_and_narrow(self, rows: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
+        wide, narrow = self.pointwise_conv1, self.pointwise_conv2
+        rows = nn.functional.linear(rows, wide.weight.flatten(1), wide.bias)
+        rows = swoosh(self.hidden_balancer(rows), SWOOSH_L)
+        return nn.functional.linear(rows, narrow.weight.flatten(1), narrow.bias)
+
+
+class Conv2dSubsampling(ScheduledModule):
+    """Three convolutions, ConvNeXt, projection, BiasNorm."""
+
+    channels = (8, 32, 128)
+
+    def __init__(self, num_features: int, dim: int, dropout: FloatLike) -> None:
+        super().__init__()
+        c1, c2, c3 = self.channels
+        self.conv = nn.Sequential(
+            nn.Conv2d(1, c1, 3, padding=(0, 1)),
+            ScaleGrad(0.2),  # else the gradient of the first weights could leave the range of fp16
+            Balancer(max_abs=1.0, channel_dim=1),
+            Swoosh(SWOOSH_R),
+            nn.Conv2d(c1, c2, 3, stride=2),
+            Balancer(max_abs=4.0, channel_dim=1),
+            Swoosh(SWOOSH_R),
+            nn.Conv2d(c2, c3, 3, stride=(1, 2)),
+            Balancer(max_abs=4.0, channel_dim=1),
+            Swoosh(SWOOSH_R),
+        )
+        self.convnext = ConvNeXt(c3)
+        self.out_width = ((num_features - 1) // 2 - 1) // 2
+        self.out = nn.Linear(self.out_width * c3, dim)
+        self.out_whiten = Whiten(Schedule(((0.0, 4.0), (20000.0, 8.0)), default=4.0), grad_scale=0.02)
+        self.out_norm = BiasNorm(dim)
+        self.dropout = dropout
+
+    def forward(self, features: Tensor, feature_lens: Tensor, mask_padding: bool) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+          features: (N, T, F), T at least 9.
+          feature_lens: (N,).
+          mask_padding: hide from ConvNeXt what lies behind the end of an utterance; icefall shows it.
+        Returns:
+          (N, T', D), (N,).
+        """
+        x = self._convolve(features)
+        lens = embedded_lens(feature_lens)
+        if mask_padding:
+            x = x * frame_mask(lens, x.shape[2])[:, None, :, None]
+        x = self.out_norm(self.out_whiten(self._project(self.convnext(x))))
+        return shared_dropout(x, self.value(self.dropout) if self.training else 0.0), lens
+
+    def streaming_forward(self, features: Tensor, feature_lens: Tensor, left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A chunk: features (N, T, F), lengths (N,), left (N, 128, 3, F') -> (N, T' - 3, D), (N,), next left."""
+        x, left = self.convnext.streaming_forward(self._convolve(features), left)
+        return self.out_norm(self._project(x)), embedded_lens(feature_lens) - RIGHT_CONTEXT, left
+
+    def initial_left(self, batch_size: int, device: torch.device) -> Tensor:
+        """What comes before the first chunk."""
+        return torch.zeros(batch_size, self.channels[-1], RIGHT_CONTEXT, self.out_width, device=device)
+
+    def _convolve(self, features: Tensor) -> Tensor:
+        """(N, T, F) -> image (N, 128, T', F')."""
+        x = self.conv[0](features[:, None])  # one channel has no order: that of the rest is chosen here
+        return self.conv[1:](x.contiguous(memory_format=torch.channels_last))
+
+    def _project(self, rows: Tensor) -> Tensor:
+        """(N, T', F, C) -> (N, T', D). The weight's columns count channel by channel."""
+        weight = self.out.weight.unflatten(1, (-1, self.out_width)).transpose(1, 2).flatten(1)
+        return nn.functional.linear(rows.flatten(2), weight, self.out.bias)

@@ -1,0 +1,4 @@
+"""Training of the recogniser: configuration, command line, data, augmentation, first weights, task.
+
+decode, aligner, export and icefall may import all of it; it imports model, loss, search and training.
+"""

@@ -1,0 +1,126 @@
+"""The recogniser as the training loop sees it: batches of windows, the weighted losses, an example to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from lhotse import CutSet
+from torch import nn
+
+from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.workflow.strict_config import to_mapping
+from ml2021.asr.loss.transducer import transducer_losses
+from ml2021.asr.model.layers.frame_mask import SUBSAMPLING_FACTOR
+from ml2021.asr.model.layers.schedule import set_batch_count
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.search.config import SearchConfig
+from ml2021.asr.search.methods import search
+from ml2021.asr.train.config import AsrConfig
+from ml2021.asr.train.data import AsrDataModule, Batch
+from ml2021.training.task import Example, StepLoss, Task
+
+VALID_MAX_DURATION = 200.0  # seconds of audio a batch, where no gradients are kept
+FRAMES_PER_SECOND = 100
+
+
+class TransducerTask(Task):
+    """Simple and pruned transducer loss and CTC, weighted as icefall weights them."""
+
+    def __init__(self, data: AsrDataModule, tokens: TokenTable, lang_hash: str, config: AsrConfig) -> None:
+        self.data, self.tokens, self.lang_hash, self.config = data, tokens, lang_hash, config
+        self.batch_limit = f"--max-duration (data.max_duration in asr.yaml), now {config.data.max_duration:g} s"
+
+    def train_batches(self, epoch: int) -> Iterator[CutSet]:
+        """The cuts of each batch of an epoch."""
+        return self.data.train_plan(epoch)
+
+    def load_train(self, batches: Iterator[tuple[int, CutSet]], epoch: int) -> Iterator[Batch]:
+        """Features and texts, augmented."""
+        return self.data.load_train(batches, epoch)
+
+    def valid_batches(self) -> Iterator[CutSet]:
+        """All of dev."""
+        return self.data.eval_plan("dev", VALID_MAX_DURATION)
+
+    def load_valid(self, batches: Iterator[CutSet]) -> Iterator[Batch]:
+        """Features and texts as they are."""
+        return self.data.load_eval(batches)
+
+    def worst_batches(self) -> Iterator[CutSet]:
+        """Of the first epoch: the batch with most padded audio, the longest cut, the most cuts, the most text."""
+        sizes = (
+            lambda cuts: len(cuts) * max(c.duration for c in cuts),
+            lambda cuts: max(c.duration for c in cuts),
+            len,
+            lambda cuts: len(cuts) * max(len(c.supervisions[0].text) for c in cuts),
+        )
+        worst: list[CutSet | None] = [None] * len(sizes)
+        largest = [0.0] * len(sizes)
+        for cuts in self.train_batches(1):
+            for i, size in enumerate(sizes):
+                if size(cuts) > largest[i]:
+                    largest[i], worst[i] = size(cuts), cuts
+        for i, cuts in enumerate(worst):
+            if cuts is not None and not any(cuts is other for other in worst[:i]):
+                yield cuts
+
+    def batch_ids(self, batch: Any) -> Sequence[str]:
+        """Ids of the cuts."""
+        return batch["ids"]
+
+    def fingerprint(self) -> dict[str, str]:
+        """Cuts, vocabulary and the layout of the encoder."""
+        model = self.config.model
+        encoder = {f"encoder.{k}": str(v) for k, v in to_mapping(model.encoder).items()}
+        vocabulary = f"{len(self.tokens)} tokens, sha256 {self.lang_hash[:16]}"
+        return self.data.describe() | {"vocabulary": vocabulary} | encoder
+
+    def batching(self) -> str:
+        """What decides which cuts are together."""
+        d = self.data
+        return f"max_duration {d.config.max_duration:g}, num_buckets {d.config.num_buckets}, seed {d.seed}"
+
+    def compute_loss(self, model: nn.Module, batch: Batch, step: int) -> StepLoss:
+        """The weighted loss an encoder frame (weigh_batches: of a full batch); its parts are reported a frame too."""
+        assert isinstance(model, AsrModel)
+        for encoder in (model.encoder_embed, model.encoder):
+            encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
+        set_batch_count(model, self.config.data.batch_count(step))
+        device = next(model.parameters()).device
+        supervisions = batch["supervisions"]
+        order = torch.argsort(supervisions["sequence_idx"])
+        lens = supervisions["num_frames"][order]
+        tokens = [self.tokens.encode(supervisions["text"][int(i)]) for i in order]
+        losses = transducer_losses(model, batch["inputs"].to(device), lens.to(device), tokens)
+        num_frames = float(lens.sum()) / SUBSAMPLING_FACTOR
+        simple_scale, pruned_scale = _scales(self.config, step)
+        loss = simple_scale * losses.simple + pruned_scale * losses.pruned
+        full = self.config.data.max_duration * FRAMES_PER_SECOND / SUBSAMPLING_FACTOR
+        loss = loss + self.config.model.ctc_loss_scale * losses.ctc
+        loss = loss / (full if self.config.weigh_batches else num_frames)
+        sums = {
+            "simple_loss": float(losses.simple.detach()),
+            "pruned_loss": float(losses.pruned.detach()),
+            "ctc_loss": float(losses.ctc.detach()),
+        }
+        return StepLoss(loss, sums, num_frames, float(lens.sum()) / FRAMES_PER_SECOND, losses.num_left_out)
+
+    def example(self, model: nn.Module) -> Example | None:
+        """The shortest window of dev, by greedy search."""
+        assert isinstance(model, AsrModel)
+        cuts = next(self.valid_batches(), None)
+        if cuts is None:
+            return None
+        batch = next(iter(self.load_valid(iter([cuts.subset(first=1)]))))
+        supervisions = batch["supervisions"]
+        hypotheses = search(model, batch["inputs"], supervisions["num_frames"], SearchConfig())
+        return Example(batch["ids"][0], supervisions["text"][0], self.tokens.decode(hypotheses[0].tokens))
+
+
+def _scales(config: AsrConfig, step: int) -> tuple[float, float]:
+    """Scales of the simple and the pruned loss: over warm_step steps 1 -> simple_loss_scale and 0.1 -> 1."""
+    c = config.model
+    part = min(1.0, step / max(1, c.warm_step))
+    return 1.0 - part * (1.0 - c.simple_loss_scale), 0.1 + 0.9 * part

@@ -1,0 +1,102 @@
+"""Stage 5: the recogniser's training: model, task, loop, and what decoding needs beside the checkpoints.
+
+python -m ml2021.asr.train --exp-dir exp/mini/asr --manifest-dir data/mini/cuts --lang-dir data/mini/lang
+torchrun --nproc-per-node 2 -m ml2021.asr.train ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+
+from lhotse_prep.tokens.lang import lang_hash, load_lang
+from lhotse_prep.workflow.files import write_json, write_text
+from lhotse_prep.workflow.locks import held
+from lhotse_prep.workflow.strict_config import to_mapping
+from ml2021.asr.model.recogniser import AsrModel, num_parameters
+from ml2021.asr.train.config import AsrConfig
+from ml2021.asr.train.data import AsrDataModule
+from ml2021.asr.train.init import init_from
+from ml2021.asr.train.options import TrainOptions, config_of, options_of, parser
+from ml2021.asr.train.task import TransducerTask
+from ml2021.training.diagnostics import inf_check
+from ml2021.training.distributed import World, join_world, leave_world
+from ml2021.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def train_recogniser(
+    cuts: Path,
+    lang: Path,
+    exp_dir: Path,
+    config: AsrConfig,
+    options: TrainOptions | None = None,
+    world: World | None = None,
+    device: torch.device | None = None,
+) -> None:
+    """Train to the end, going on from the newest checkpoint in exp_dir.
+
+    Args:
+      cuts: stage 4's folder.
+      lang: stage 2's folder; a copy goes to exp_dir/lang.
+      exp_dir: gets epoch-N.pt, pretrained.pt, tensorboard/, config.json, lang/, scores.json.
+      config: model, data, training.
+      options: of this start.
+      world: this process among all; None: it is alone.
+      device: where to compute; None: a GPU if there is one.
+    """
+    options, world = options or TrainOptions(), world or World()
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokens = load_lang(lang)
+    torch.manual_seed(config.train.seed)
+    model = AsrModel(config.model, len(tokens))
+    if options.init_from is not None:
+        other = _is_other_vocabulary(options.init_from, lang)
+        init_from(model, options.init_from, options.init_modules, other)
+    data = AsrDataModule(cuts, config.data, config.train.seed)
+    task = TransducerTask(data, tokens, lang_hash(lang), config)
+    trainer = Trainer(model, task, config.train, exp_dir, device, world)
+    trainer.resume(options.start)  # before anything is written: it may refuse
+    logger.info("%d tokens, %d parameters", len(tokens), num_parameters(model))
+    with inf_check(model) if options.inf_check else contextlib.nullcontext():
+        if options.print_diagnostics:
+            table = trainer.diagnose()
+            if world.is_main:
+                write_text(exp_dir / "diagnostics.txt", table)
+                logger.info("statistics of the modules, also in %s:\n%s", exp_dir / "diagnostics.txt", table)
+            return
+        if world.is_main:
+            shutil.copytree(lang, exp_dir / "lang", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".done"))
+            write_json(exp_dir / "config.json", to_mapping(config))
+        trainer.fit()
+    if world.is_main:
+        write_json(exp_dir / "scores.json", {"num_parameters_asr": num_parameters(model)})
+
+
+def main(argv: list[str]) -> None:
+    """Train on the command line's options."""
+    args = parser().parse_args(argv)
+    config = config_of(args)
+    world, device = join_world()
+    try:
+        options = options_of(args, world.size)
+        if not world.is_main:
+            logging.getLogger().setLevel(logging.ERROR)  # the main process says it
+        with held(args.exp_dir) if world.is_main else contextlib.nullcontext():
+            train_recogniser(args.manifest_dir, args.lang_dir, args.exp_dir, config, options, world, device)
+    finally:
+        leave_world()
+
+
+def _is_other_vocabulary(checkpoint: Path, lang: Path) -> bool:
+    """Has the training that a checkpoint is of left another vocabulary beside it? False where it left none."""
+    beside = checkpoint.parent / "lang"
+    if not (beside / "tokens.txt").is_file():
+        return False
+    load_lang(beside)
+    return lang_hash(beside) != lang_hash(lang)

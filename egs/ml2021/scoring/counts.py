@@ -1,0 +1,140 @@
+"""Mixed error rate (MER) of code-switched text: a Chinese character is a token, an English word is a token.
+
+MER = (insertions + deletions + substitutions) / reference tokens, over a minimum edit alignment. Its zh part counts the
+errors at Chinese reference tokens and the Chinese insertions, over the Chinese reference tokens; the en part likewise.
+A reference token is at a switch where its neighbour in the utterance is of the other language; an insertion is where it
+stands between two such.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import kaldialign
+
+from lhotse_prep.text.normalize import is_han
+from lhotse_prep.workflow.errors import DataError
+
+EPSILON = ""  # one side of an insertion or deletion in an alignment; no token is empty
+
+Alignment = list[tuple[str, str]]  # (reference token, hypothesis token), EPSILON where there is none
+
+_WINDOW_NUMBER = re.compile(r"-\d+[a-z]*$")  # what the id of an utterance has more than that of its lecture
+
+
+@dataclass
+class Counts:
+    """Errors over reference tokens."""
+
+    num_ref: int = 0
+    insertions: int = 0
+    deletions: int = 0
+    substitutions: int = 0
+
+    @property
+    def errors(self) -> int:
+        """All errors."""
+        return self.insertions + self.deletions + self.substitutions
+
+    @property
+    def percent(self) -> float | None:
+        """Errors in percent of reference tokens; None where there is no reference token."""
+        return round(100 * self.errors / self.num_ref, 3) if self.num_ref else None
+
+    def add(self, ref: str, hyp: str) -> None:
+        """Count a pair of an alignment."""
+        self.num_ref += ref != EPSILON
+        self.insertions += ref == EPSILON
+        self.deletions += hyp == EPSILON
+        self.substitutions += EPSILON not in (ref, hyp) and ref != hyp
+
+    def __str__(self) -> str:
+        rate = "no reference tokens" if self.percent is None else f"{self.percent:.2f}%"
+        return (
+            f"{rate} ({self.errors} / {self.num_ref}: {self.insertions} ins, "
+            f"{self.deletions} del, {self.substitutions} sub)"
+        )
+
+
+@dataclass
+class ErrorRate:
+    """The score of a set of utterances."""
+
+    total: Counts = field(default_factory=Counts)
+    zh: Counts = field(default_factory=Counts)
+    en: Counts = field(default_factory=Counts)
+    switches: Counts = field(default_factory=Counts)  # at the tokens beside a change of language
+    alignments: dict[str, Alignment] = field(default_factory=dict)  # by utterance id
+
+    def percents(self) -> dict[str, float | None]:
+        """{"mer", "zh", "en"} in percent; None where the reference has no token of the kind."""
+        return {"mer": self.total.percent, "zh": self.zh.percent, "en": self.en.percent}
+
+
+def mer_tokens(text: str) -> list[str]:
+    """Lower-case tokens of text: each Han character alone, everything else as it is between spaces and Han."""
+    tokens: list[str] = []
+    for word in text.lower().split():
+        for han, group in groupby(word, key=is_han):
+            characters = list(group)
+            tokens += characters if han else ["".join(characters)]
+    return tokens
+
+
+def score(pairs: Iterable[tuple[str, str, str]]) -> ErrorRate:
+    """Score hypotheses against references.
+
+    Args:
+      pairs: (utterance id, reference text, hypothesis text); either text may be empty.
+    Raises:
+      DataError: an id occurs twice.
+    """
+    alignments: dict[str, Alignment] = {}
+    for utterance_id, ref, hyp in pairs:
+        if utterance_id in alignments:
+            raise DataError(f"utterance {utterance_id} is there twice: ids must be unique to be scored")
+        alignments[utterance_id] = kaldialign.align(mer_tokens(ref), mer_tokens(hyp), EPSILON)
+    return count_errors(alignments)
+
+
+def count_errors(alignments: Mapping[str, Alignment]) -> ErrorRate:
+    """The score of utterances that are aligned."""
+    result = ErrorRate(alignments=dict(alignments))
+    for alignment in alignments.values():
+        for pair, at_switch in zip(alignment, at_switches(alignment)):
+            counts = [result.total, result.zh if is_han((pair[0] or pair[1])[0]) else result.en]
+            for c in [*counts, result.switches] if at_switch else counts:
+                c.add(*pair)
+    return result
+
+
+def by_utterance(result: ErrorRate) -> list[ErrorRate]:
+    """The score of each utterance by itself."""
+    return [count_errors({i: alignment}) for i, alignment in result.alignments.items()]
+
+
+def by_lecture(result: ErrorRate) -> dict[str, ErrorRate]:
+    """The score of each lecture, by its id: that of an utterance (`week10_1-0003`) without its number."""
+    groups: dict[str, dict[str, Alignment]] = {}
+    for utterance_id, alignment in result.alignments.items():
+        groups.setdefault(lecture_of(utterance_id), {})[utterance_id] = alignment
+    return {lecture: count_errors(alignments) for lecture, alignments in sorted(groups.items())}
+
+
+def lecture_of(utterance_id: str) -> str:
+    """`week10_1-0003` -> `week10_1`; an id without a number is a lecture's own."""
+    return _WINDOW_NUMBER.sub("", utterance_id)
+
+
+def at_switches(alignment: Alignment) -> list[bool]:
+    """Whether each pair touches a change of language in the reference."""
+    languages = [is_han(ref[0]) for ref, _ in alignment if ref]
+    flags, i = [], 0  # i: reference tokens before the pair
+    for ref, _ in alignment:
+        here = languages[max(0, i - 1) : i + (2 if ref else 1)]
+        flags.append(len(set(here)) == 2)
+        i += ref != EPSILON
+    return flags

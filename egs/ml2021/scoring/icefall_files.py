@@ -1,0 +1,111 @@
+"""icefall's files of a decoding: recogs-, errs- and wer-summary-."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
+
+from lhotse_prep.workflow.files import write_text
+from ml2021.scoring.counts import EPSILON, Alignment, ErrorRate, score
+
+
+def write_recogs(path: Path, result: ErrorRate) -> None:
+    """Write `id:<tab>ref=[...]` and `id:<tab>hyp=[...]` lines, sorted by id."""
+    lines = []
+    for utterance_id, alignment in sorted(result.alignments.items()):
+        for side, name in enumerate(("ref", "hyp")):
+            lines.append(f"{utterance_id}:\t{name}={[pair[side] for pair in alignment if pair[side]]}\n")
+    write_text(path, "".join(lines))
+
+
+def write_errs(path: Path, result: ErrorRate) -> None:
+    """Write the totals, each utterance's alignment, the errors by count, and a table of tokens."""
+    total = result.total
+    correct = total.num_ref - total.substitutions - total.deletions
+    lines = [
+        "%WER = " + ("n/a" if total.percent is None else f"{total.percent:.2f}"),
+        f"Errors: {total.insertions} insertions, {total.deletions} deletions, {total.substitutions} substitutions, "
+        f"over {total.num_ref} reference words ({correct} correct)",
+        f"Chinese characters: {result.zh}",
+        f"English words: {result.en}",
+        "",
+        "PER-UTT DETAILS: corr or (ref->hyp)",
+    ]
+    lines += [f"{i}:\t{_show_alignment(alignment)}" for i, alignment in sorted(result.alignments.items())]
+    pairs = Counter(pair for alignment in result.alignments.values() for pair in alignment)
+    substitutions = {p: n for p, n in pairs.items() if EPSILON not in p and p[0] != p[1]}
+    lines += ["", "SUBSTITUTIONS: count ref -> hyp"]
+    lines += [f"{n}   {ref} -> {hyp}" for (ref, hyp), n in _by_count(substitutions)]
+    lines += ["", "DELETIONS: count ref"]
+    lines += [f"{n}   {ref}" for (ref, hyp), n in _by_count(pairs) if hyp == EPSILON]
+    lines += ["", "INSERTIONS: count hyp"]
+    lines += [f"{n}   {hyp}" for (ref, hyp), n in _by_count(pairs) if ref == EPSILON]
+    lines += ["", "PER-WORD STATS: word  corr tot_errs count_in_ref count_in_hyp"]
+    lines += _word_table(pairs)
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def write_wer_summary(path: Path, results: Mapping[str, ErrorRate]) -> None:
+    """Write `settings<tab>WER` and a line for each setting, best first."""
+    rates = sorted((r.total.percent is None, r.total.percent, setting) for setting, r in results.items())
+    rows = [f"{setting}\t{'n/a' if rate is None else f'{rate:.2f}'}\n" for _, rate, setting in rates]
+    write_text(path, "settings\tWER\n" + "".join(rows))
+
+
+def write_icefall_files(
+    out_dir: Path, set_name: str, suffix: str, setting: str, pairs: Iterable[tuple[str, str, str]]
+) -> ErrorRate:
+    """Score, write recogs-, errs- and wer-summary-SET-SUFFIX.txt as icefall does, and mer-SET-SUFFIX.txt beside them.
+
+    The figures of icefall's files are of the texts as they are; mer- has those by both normalisers, with intervals.
+
+    Args:
+      out_dir: where the files go.
+      set_name: for example test.
+      suffix: tells one decoding from another, for example epoch-30-avg-5-greedy_search.
+      setting: the name of the decoding in the summary, for example greedy_search.
+      pairs: as for score().
+    """
+    from ml2021.scoring.error_rate import report  # which imports this module
+
+    rows = list(pairs)
+    result = score(rows)
+    systems = {setting: {i: hyp for i, _, hyp in rows}}
+    write_text(out_dir / f"mer-{set_name}-{suffix}.txt", report({i: ref for i, ref, _ in rows}, systems))
+    write_recogs(out_dir / f"recogs-{set_name}-{suffix}.txt", result)
+    write_errs(out_dir / f"errs-{set_name}-{suffix}.txt", result)
+    write_wer_summary(out_dir / f"wer-summary-{set_name}-{suffix}.txt", {setting: result})
+    return result
+
+
+def _show_alignment(alignment: Alignment) -> str:
+    """Correct tokens as they are, runs of errors as (ref->hyp) with * for nothing."""
+    shown = []
+    for correct, group in groupby(alignment, key=lambda pair: pair[0] == pair[1]):
+        pairs = list(group)
+        if correct:
+            shown += [ref for ref, _ in pairs]
+        else:
+            ref, hyp = (" ".join(pair[side] for pair in pairs if pair[side]) or "*" for side in (0, 1))
+            shown.append(f"({ref}->{hyp})")
+    return " ".join(shown)
+
+
+def _by_count(pairs: Mapping[tuple[str, str], int]) -> list[tuple[tuple[str, str], int]]:
+    return sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _word_table(pairs: Mapping[tuple[str, str], int]) -> list[str]:
+    """Lines of `token correct errors in-ref in-hyp`, most errors first."""
+    correct: Counter[str] = Counter()
+    in_ref: Counter[str] = Counter()
+    in_hyp: Counter[str] = Counter()
+    for (ref, hyp), n in pairs.items():
+        in_ref[ref] += n
+        in_hyp[hyp] += n
+        correct[ref] += n * (ref == hyp)
+    tokens = (in_ref | in_hyp).keys() - {EPSILON}
+    rows = [(t, correct[t], in_ref[t] + in_hyp[t] - 2 * correct[t], in_ref[t], in_hyp[t]) for t in tokens]
+    return ["   ".join(map(str, row)) for row in sorted(rows, key=lambda row: (-row[2], row[0]))]

@@ -1,0 +1,68 @@
+"""Memory that runs out: found before training on the batches that need most, and told in terms of the batch size."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from lhotse_prep.workflow.errors import DataError
+from ml2021.training.task import Task
+
+logger = logging.getLogger(__name__)
+
+
+def give_back_freed_memory() -> None:
+    """Let the system have the pages that the C library keeps after they were freed; nothing where it is not glibc.
+
+    Small tensors that stay (rows of a language model) among large ones that go leave holes in the heap, by which a
+    process that decodes for hours grows, though it uses no more.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+@contextlib.contextmanager
+def memory_errors(task: Task, batch: Any) -> Iterator[None]:
+    """Turn torch's out-of-memory errors, of a GPU or of the CPU's allocator, into one that names the batch size."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as e:
+        if not isinstance(e, torch.OutOfMemoryError) and "can't allocate memory" not in str(e):
+            raise
+        ids = list(task.batch_ids(batch))
+        shown = f" with {', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}" if ids else ""
+        raise DataError(f"out of memory on a batch of {len(ids)} utterances{shown}; lower {task.batch_limit}") from e
+
+
+def try_worst_batches(task: Task, model: nn.Module, forward_backward: Callable[[Any], None]) -> None:
+    """Run the task's worst batches, and leave the model as it was.
+
+    Args:
+      task: its worst_batches() are loaded as batches of epoch 1.
+      model: gets gradients, which are dropped; its buffers are put back.
+      forward_backward: computes the loss of a batch and its gradients.
+    Raises:
+      DataError: memory ran out; the message names the batch size.
+    """
+    started, count = time.monotonic(), 0
+    buffers = [(b, b.clone()) for b in model.buffers()]
+    model.train()
+    for batch in task.load_train(enumerate(task.worst_batches()), 1):
+        forward_backward(batch)
+        model.zero_grad(set_to_none=True)
+        count += 1
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    if count:
+        peak = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else ""
+        logger.info("the %d largest batches fit into memory%s (%.1f s)", count, peak, time.monotonic() - started)

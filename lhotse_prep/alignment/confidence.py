@@ -1,0 +1,56 @@
+"""What an alignment is worth, lecture by lecture: how much of the text is timed, how surely, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lhotse_prep.alignment.word_times import WordTimes
+
+
+def confidence_report(lecture: str, words: Sequence[str], times: WordTimes) -> dict[str, Any]:
+    """
+    Args:
+      lecture: its id.
+      words: (W,) of its transcript.
+      times: of the words.
+    Returns:
+      Counts, the timed part of the words, the mean score of the timed ones (0..1), and every run of untimed words with
+      the times between which it lies (seconds; None at an end of the lecture).
+    """
+    timed = np.isfinite(times.start)
+    untimed = np.flatnonzero(~timed)
+    runs = np.split(untimed, np.flatnonzero(np.diff(untimed) > 1) + 1) if len(untimed) else []
+    return {
+        "id": lecture,
+        "words": len(words),
+        "timed": int(timed.sum()),
+        "timed_part": round(float(timed.mean()), 4),
+        "score_mean": round(float(times.score[timed].mean()), 4) if timed.any() else 0.0,
+        "untimed_runs": [
+            {
+                "first_token": int(run[0]),
+                "num_tokens": len(run),
+                "after": round(float(times.end[run[0] - 1]), 3) if run[0] > 0 else None,
+                "before": round(float(times.start[run[-1] + 1]), 3) if run[-1] + 1 < len(words) else None,
+                "text": " ".join(words[w] for w in run),
+            }
+            for run in runs
+        ],
+    }
+
+
+def report_line(report: dict[str, Any], longest: int = 40) -> str:
+    """One line of it to print."""
+    line = (
+        f"{report['id']}: {report['timed_part']:.2%} of {report['words']} words timed, "
+        f"mean score {report['score_mean']:.3f}"
+    )
+    runs = report["untimed_runs"]
+    if runs:
+        worst = max(runs, key=lambda r: r["num_tokens"])
+        text = worst["text"] if len(worst["text"]) <= longest else worst["text"][:longest] + " ..."
+        line += f"; {len(runs)} runs untimed, the longest {worst['num_tokens']} words: {text}"
+    return line

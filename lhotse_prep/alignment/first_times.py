@@ -1,0 +1,167 @@
+"""First times with no model: the transcript spoken by a synthesiser, warped onto it.
+
+The synthesiser's voice need not be like the lecturer's: cepstra are normalised on both sides, pauses are taken out of
+both, and the path only has to be right to a word or two. Training windows are cut by it, then the aligner takes over.
+(The idea is that of aeneas; dynamic time warping is Sakoe and Chiba's, 1978.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from lhotse_prep.audio.fbank import FRAME_SHIFT, SAMPLE_RATE
+from lhotse_prep.audio.synthesis import Speaker, Voice
+from lhotse_prep.text.normalize import is_han
+
+_COARSE, _FINE = 16, 4  # feature frames of 10 ms joined in each pass
+_FIRST_BAND = 0.06  # of the speech, searched on both sides of the diagonal
+_MIN_BAND, _FINE_BAND = 20.0, 4.0  # seconds on both sides, first and second pass
+_RATE_PENALTY = 0.3  # cost of a step that is not diagonal, in mean distances
+
+
+def synthetic_times(
+    words: Sequence[str], features: NDArray[np.float32], regions: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """When each word begins, in samples, by warping synthetic speech of the words onto the recording.
+
+    Args:
+      words: the transcript's space-separated units.
+      features: (T, F) log-mel features of the recording, 10 ms a frame.
+      regions: (R, 2) stretches of speech in samples.
+    Returns:
+      (len(words),) ascending.
+    """
+    spoken = np.concatenate([np.arange(b // FRAME_SHIFT, min(e // FRAME_SHIFT, len(features))) for b, e in regions])
+    synthetic, starts = _synthesise(words, features.shape[1])
+    path = _warp(_cepstra(features[spoken]), _cepstra(synthetic))  # (frames of speech,) -> frame of the synthetic
+    frame = np.searchsorted(path, starts / FRAME_SHIFT)
+    return spoken[np.minimum(frame, len(spoken) - 1)].astype(np.float64) * FRAME_SHIFT
+
+
+def group_regions(regions: NDArray[np.int64], max_samples: int) -> NDArray[np.int64]:
+    """Join neighbouring stretches into windows of at most max_samples (one that is longer stays as it is)."""
+    windows: list[list[int]] = []
+    for begin, end in regions.tolist():
+        if windows and end - windows[-1][0] <= max_samples:
+            windows[-1][1] = end
+        else:
+            windows.append([begin, end])
+    return np.array(windows, dtype=np.int64)
+
+
+def _synthesise(words: Sequence[str], num_features: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Log-mel features (T, F) of the words spoken without pauses, and the sample at which each begins."""
+    import torch
+    from lhotse import Fbank, FbankConfig
+    from torchaudio.functional import resample
+
+    speaker, voice = Speaker(), Voice()
+    extractor = Fbank(FbankConfig(num_mel_bins=num_features, dither=0.0, snip_edges=False, high_freq=-400.0))
+    parts, starts = [], []
+    num_frames = 0
+    for han, group in groupby(words, key=lambda w: len(w) == 1 and is_han(w)):
+        run = list(group)
+        for begin in range(0, len(run), 40):
+            text = run[begin : begin + 40]
+            speaker.choose("cmn-latn-pinyin" if han else "en-us", voice)
+            speech = speaker.speak(_pinyin(text) if han else text)
+            samples = resample(torch.from_numpy(speech.samples), speaker.sample_rate, SAMPLE_RATE).numpy()
+            loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max(initial=0.0))
+            first, last = (loud[0], loud[-1] + 1) if len(loud) else (0, len(samples))
+            part = samples[first:last]
+            if len(part) < 10 * FRAME_SHIFT:
+                part = np.pad(part, (0, 10 * FRAME_SHIFT - len(part)))
+            own = speech.word_starts * (SAMPLE_RATE / speaker.sample_rate) - first
+            starts.append(num_frames * FRAME_SHIFT + np.clip(own, 0, len(part)))
+            parts.append(np.asarray(extractor.extract(part, SAMPLE_RATE)))
+            num_frames += len(parts[-1])
+    return np.concatenate(parts), np.concatenate(starts)
+
+
+def _pinyin(characters: Sequence[str]) -> list[str]:
+    from pypinyin import Style, lazy_pinyin
+
+    return lazy_pinyin("".join(characters), style=Style.TONE3, neutral_tone_with_five=True)
+
+
+def _cepstra(features: NDArray[np.float32], num_cepstra: int = 16) -> NDArray[np.float32]:
+    """(T, F) log-mels -> (T, C) cepstra, mean 0 and variance 1 over the recording."""
+    num_mels = features.shape[1]
+    angles = np.pi * (np.arange(num_mels) + 0.5)[:, None] * np.arange(num_cepstra) / num_mels
+    cepstra = features @ np.cos(angles)
+    return ((cepstra - cepstra.mean(0)) / (cepstra.std(0) + 1e-6)).astype(np.float32)
+
+
+def _warp(real: NDArray[np.float32], synthetic: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The synthetic frame that belongs to each real frame, (T,), both in 10 ms: a coarse pass, then a fine one."""
+    scale = len(synthetic) / len(real)
+    path = np.arange(len(real)) * scale  # the diagonal
+    band = max(_MIN_BAND, _FIRST_BAND * len(real) / 100)
+    for factor, seconds in ((_COARSE, band), (_FINE, _FINE_BAND)):
+        x, y = _pooled(real, factor), _pooled(synthetic, factor)
+        resampled = y[np.minimum((np.arange(len(x)) * len(y) / len(x)).astype(np.int64), len(y) - 1)]
+        centre = path[::factor][: len(x)] / scale / factor
+        width = int(seconds * 100 / factor)
+        fine = _dtw(x, resampled, centre.astype(np.int64), width)
+        at = (np.arange(len(fine)) + 0.5) * factor
+        path = np.interp(np.arange(len(real)), at, (fine + 0.5) * factor * scale)
+    return np.maximum.accumulate(path)
+
+
+def _pooled(frames: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    usable = len(frames) // factor * factor
+    return frames[:usable].reshape(-1, factor, frames.shape[1]).mean(1)
+
+
+@numba.njit(cache=True)
+def _dtw(x, y, centre, width):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Path (T,) of x (T, C) through y (U, C), 0, 1 or 2 frames of y a frame of x, within `width` of centre (T,)."""
+    num_x, num_y = len(x), len(y)
+    span = 2 * width + 1
+    pointers = np.zeros((num_x, span), np.int8)
+    penalty = np.float32(_RATE_PENALTY * np.sqrt(2.0 * x.shape[1]))
+    never = np.float32(1e30)
+    before = np.full(span, never, np.float32)
+    row = np.empty(span, np.float32)
+    for t in range(num_x):
+        shift = centre[t] - centre[t - 1] if t > 0 else 0
+        for k in range(span):
+            j = centre[t] - width + k
+            row[k] = never
+            if j < 0 or j >= num_y:
+                continue
+            best, pointer = never, 0
+            if t == 0:
+                best = np.float32(penalty * j)  # the text may begin a little before the speech
+            else:
+                for step in range(3):
+                    i = k + shift - step
+                    if 0 <= i < span:
+                        value = before[i] + (np.float32(0) if step == 1 else penalty)
+                        if value < best:
+                            best, pointer = value, step
+            total = np.float32(0)
+            for c in range(x.shape[1]):
+                difference = x[t, c] - y[j, c]
+                total += difference * difference
+            row[k] = best + np.sqrt(total)
+            pointers[t, k] = pointer
+        before[:] = row
+    path = np.empty(num_x, np.int64)
+    k = 0
+    for i in range(span):  # ends anywhere, at a price for each frame of y that is left
+        j = centre[num_x - 1] - width + i
+        if 0 <= j < num_y and before[i] + penalty * (num_y - 1 - j) < before[k] + penalty * max(
+            0, num_y - 1 - (centre[num_x - 1] - width + k)
+        ):
+            k = i
+    for t in range(num_x - 1, -1, -1):
+        path[t] = centre[t] - width + k
+        if t > 0:
+            k += centre[t] - centre[t - 1] - pointers[t, k]
+    return path

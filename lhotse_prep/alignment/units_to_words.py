@@ -1,0 +1,105 @@
+"""From a model's log-probs over a lecture to the times of its words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lhotse_prep.alignment.config import FaultConfig
+from lhotse_prep.alignment.search.align import Alignment, align
+from lhotse_prep.alignment.search.strays import drop_strays
+from lhotse_prep.alignment.word_times import WordTimes, complete
+from lhotse_prep.audio.fbank import SAMPLE_RATE
+from lhotse_prep.workflow.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_MIN_KNOWN = 0.5  # part of a transcript's words that a model's vocabulary must be able to write
+
+
+def align_words(
+    log_probs: NDArray[np.float32] | Iterable[NDArray[np.float32]],
+    word_units: Sequence[Sequence[int]],
+    lecture_id: str,
+    frame: int,
+    faults: FaultConfig | None,
+) -> WordTimes:
+    """Word times as the model fires.
+
+    Args:
+      log_probs: (T, V) or blocks of it.
+      word_units: ids of each word's units; words without any are not timed.
+      lecture_id: named in errors.
+      frame: samples of one.
+      faults: what speech without text, text without speech and wrong text cost; None: there are none.
+    Raises:
+      DataError: see `align`; or the vocabulary cannot write most words.
+    """
+    known = sum(1 for units in word_units if units)
+    if word_units and known < _MIN_KNOWN * len(word_units):
+        raise DataError(
+            f"lecture {lecture_id}: the model's vocabulary can write {known} of its {len(word_units)} words; "
+            "is the model of another language or script?"
+        )
+    flat = np.array([u for units in word_units for u in units], dtype=np.int64)
+    if faults is None:
+        path = align(log_probs, flat, lecture_id)
+    else:
+        path = align(log_probs, flat, lecture_id, **faults.costs, distance=SAMPLE_RATE // frame)
+        path = drop_strays(path, faults.min_island, isolation=5 * SAMPLE_RATE // frame)
+    return words_of_units(path, [len(w) for w in word_units], frame)
+
+
+def words_of_units(path: Alignment, sizes: Sequence[int], frame: int) -> WordTimes:
+    """A word lasts from its first spoken unit to its last; one with fewer than half its units spoken is not spoken."""
+    start, end = (np.full(len(sizes), np.nan) for _ in range(2))
+    score = np.zeros(len(sizes))
+    begin = 0
+    for w, size in enumerate(sizes):
+        unit = np.arange(begin, begin + size)
+        spoken = unit[path.start[unit] >= 0]
+        begin += size
+        if len(spoken) and 2 * len(spoken) >= size:
+            start[w], end[w] = path.start[spoken[0]] * frame / SAMPLE_RATE, path.end[spoken[-1]] * frame / SAMPLE_RATE
+        score[w] = float(np.exp(path.score[spoken]).sum() / max(1, size))
+    return WordTimes(start, end, score)
+
+
+def finish_times(
+    times: Mapping[str, WordTimes],
+    word_units: Mapping[str, Sequence[Sequence[int]]],
+    regions: Mapping[str, NDArray[np.int64]],
+) -> dict[str, WordTimes]:
+    """Take off what words fire late, and let voice activity help with words that were missed.
+
+    Args:
+      times: of each lecture's words, as they fire.
+      word_units: of each lecture; how many there are tells how long a word is.
+      regions: of each lecture, (R, 2) stretches of speech in samples.
+    """
+    lag = onset_lag(times, regions)
+    logger.info("first words of stretches fire %.0f ms after speech begins; taken off", 1000 * lag)
+    finished = {}
+    for name, t in times.items():
+        early = WordTimes(np.maximum(t.start - lag, 0), t.end - lag, t.score)
+        sizes = np.array([max(1, len(units)) for units in word_units[name]])
+        finished[name] = complete(early, sizes, regions[name] / SAMPLE_RATE)
+    return finished
+
+
+def onset_lag(times: Mapping[str, WordTimes], regions: Mapping[str, NDArray[np.int64]]) -> float:
+    """Median seconds from the beginning of a stretch of speech to the word that fires first in it."""
+    lags = []
+    for name, own in regions.items():
+        starts = times[name].start
+        starts = starts[np.isfinite(starts)]
+        onsets = own[1:, 0] / SAMPLE_RATE
+        quiet = (own[1:, 0] - own[:-1, 1]) >= 0.3 * SAMPLE_RATE
+        for onset in onsets[quiet]:
+            index = np.searchsorted(starts, onset - 0.1)
+            if index < len(starts) and starts[index] - onset < 0.5:
+                lags.append(starts[index] - onset)
+    return float(np.median(lags)) if lags else 0.0

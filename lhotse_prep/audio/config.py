@@ -1,0 +1,22 @@
+"""What passes for a good recording: part of section `checks` of prep.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lhotse_prep.workflow.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class AudioLimits:
+    """Limits of one recording."""
+
+    max_hours: float = 10.0  # of one recording, by its header or once decoded: a small file can hold gigabytes
+    min_peak: float = 1e-4  # of full scale (-80 dB); a recording that never reaches it is silent
+    max_clipped: float = 1e-3  # part of the samples that lie flat at full scale, above which a warning is given
+
+    def __post_init__(self) -> None:
+        if self.max_hours <= 0:
+            raise ConfigError(f"max_hours must be > 0, got {self.max_hours}")
+        if not (0 <= self.min_peak < 1 and 0 <= self.max_clipped <= 1):
+            raise ConfigError("min_peak and max_clipped must be in 0..1")

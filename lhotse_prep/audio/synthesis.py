@@ -1,0 +1,112 @@
+"""Speech synthesis by espeak-ng (library and data come in the wheel espeakng-loader), with the time of each word.
+
+espeak-ng keeps one global state a process: one Speaker at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import espeakng_loader
+import numpy as np
+from numpy.typing import NDArray
+
+from lhotse_prep.workflow.errors import DataError
+
+_AUDIO_OUTPUT_SYNCHRONOUS = 2
+_CHARS_UTF8 = 1
+_EVENT_WORD = 1
+_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    ]
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How a speaker sounds."""
+
+    variant: str = ""  # such as m3, f2; empty for espeak's own
+    rate: int = 175  # words a minute
+    pitch: int = 50  # 0..100
+    pitch_range: int = 50  # 0 monotone .. 100
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What was spoken."""
+
+    samples: NDArray[np.float32]  # (num_samples,) in [-1, 1]
+    word_starts: NDArray[np.int64]  # (len(words),) sample at which each word begins
+
+
+class Speaker:
+    """Speaks phrases, each in one language."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(str(espeakng_loader.get_library_path()))
+        path = str(espeakng_loader.get_data_path()).encode()
+        self.sample_rate: int = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0)
+        if self.sample_rate <= 0:
+            raise DataError(f"espeak-ng does not start with its data in {path.decode()}; install espeakng-loader anew")
+        self._chunks: list[NDArray[np.int16]] = []
+        self._words: list[tuple[int, int]] = []  # (character of the text, sample)
+        self._callback = _CALLBACK(self._take)  # kept: the library holds only a pointer
+        self._library.espeak_SetSynthCallback(self._callback)
+        self._name = ""
+
+    def choose(self, language: str, voice: Voice) -> None:
+        """Speak like this from now on; `language` is "cmn-latn-pinyin" (pinyin with tone numbers) or "en-us"."""
+        name = f"{language}+{voice.variant}" if voice.variant else language
+        if name != self._name and self._library.espeak_SetVoiceByName(name.encode()) != 0:
+            raise DataError(f"espeak-ng has no voice {name}; install espeakng-loader anew")
+        self._name = name
+        values = {_RATE: voice.rate, _VOLUME: 100, _PITCH: voice.pitch, _RANGE: voice.pitch_range}
+        for parameter, value in values.items():
+            self._library.espeak_SetParameter(parameter, value, 0)
+
+    def speak(self, words: Sequence[str]) -> Speech:
+        """Speak words in the language that was chosen."""
+        self._chunks, self._words = [], []
+        joined = " ".join(words)
+        text = joined.encode() + b"\0"
+        if self._library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 1, 0, _CHARS_UTF8, None, None) != 0:
+            raise DataError(f"espeak-ng cannot speak {joined!r}")
+        samples = (np.concatenate(self._chunks or [np.zeros(0, np.int16)]) / 32768).astype(np.float32)
+        return Speech(samples, self._word_starts(words, len(samples)))
+
+    def _word_starts(self, words: Sequence[str], num_samples: int) -> NDArray[np.int64]:
+        """espeak-ng reports what it takes for words, perhaps more or fewer; one unreported starts with the next."""
+        ends = np.cumsum([len(w) + 1 for w in words])  # in characters, with the space
+        starts = np.full(len(words), num_samples, np.int64)
+        for character, sample in reversed(self._words):
+            index = int(np.searchsorted(ends, character - 1, side="right"))
+            if index < len(words):
+                starts[index] = sample
+        return np.minimum.accumulate(starts[::-1])[::-1]
+
+    def _take(self, samples: ctypes._Pointer, num_samples: int, events: ctypes._Pointer) -> int:  # type: ignore[type-arg]
+        if num_samples > 0 and samples:
+            self._chunks.append(np.ctypeslib.as_array(samples, (num_samples,)).copy())
+        index = 0
+        while events and events[index].type != 0:
+            if events[index].type == _EVENT_WORD:
+                event = events[index]
+                self._words.append((event.text_position, event.audio_position * self.sample_rate // 1000))
+            index += 1
+        return 0

@@ -1,0 +1,69 @@
+"""Where a recording of any length has speech, by silero-vad, without holding the recording in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.workflow.errors import DataError
+
+STEP = 512  # samples that the network takes at a time
+
+
+def speech_stretches(blocks: Iterable[NDArray[np.float32]], min_pause: float = 0.15) -> NDArray[np.int64]:
+    """Stretches of speech, with 30 ms on both sides.
+
+    Args:
+      blocks: the recording's samples in order, 16 kHz, in [-1, 1], in pieces of any length.
+      min_pause: seconds; shorter pauses do not end a stretch.
+    Returns:
+      (R, 2) begin and end in samples, ascending, disjoint; R may be 0.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    from silero_vad import load_silero_vad
+    from silero_vad.utils_vad import get_speech_timestamps_from_probs
+
+    try:
+        model = load_silero_vad(onnx=True)
+    finally:
+        torch.set_num_threads(threads)  # importing and loading silero-vad sets one for the whole process
+    num_samples = 0
+    probabilities = []
+    for samples in _steps(blocks):
+        num_samples += len(samples)
+        step = np.pad(samples, (0, STEP - len(samples)))
+        probabilities.append(float(model(torch.from_numpy(step), SAMPLE_RATE)))
+    stamps = get_speech_timestamps_from_probs(
+        probabilities,
+        sampling_rate=SAMPLE_RATE,
+        min_silence_duration_ms=int(1000 * min_pause),
+        min_speech_duration_ms=100,
+        speech_pad_ms=30,
+        audio_length_samples=num_samples,
+    )
+    return np.array([[s["start"], s["end"]] for s in stamps], dtype=np.int64).reshape(-1, 2)
+
+
+def speech_regions(samples: NDArray[np.float32], lecture: str) -> NDArray[np.int64]:
+    """speech_stretches of a lecture that is in memory; raises DataError, naming the lecture, where there is none."""
+    regions = speech_stretches([samples])
+    if not len(regions):
+        raise DataError(f"lecture {lecture}: no speech is heard in it; is it the right recording, and not silent?")
+    return regions
+
+
+def _steps(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """The samples in pieces of STEP; the last may be shorter."""
+    rest = np.zeros(0, dtype=np.float32)
+    for block in blocks:
+        samples = np.concatenate([rest, block])
+        whole = len(samples) // STEP * STEP
+        yield from samples[:whole].reshape(-1, STEP)
+        rest = samples[whole:]
+    if len(rest):
+        yield rest

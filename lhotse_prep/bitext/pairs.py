@@ -1,0 +1,210 @@
+"""Transcript and translation of a lecture, neither with boundaries but in the same order -> sentence pairs.
+
+The English is cut at possible sentence starts, and a monotone search (bitext_search) gives each piece its stretch of
+the transcript. What it goes by (word translations, lengths, how likely a sentence ends at a place) is learned from the
+pairs that it found the round before, over all lectures; shared English terms and pauses give it its first hold.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lhotse_prep.bitext.boundaries import BoundaryModel, cohesion, transcript_features, translation_features
+from lhotse_prep.bitext.config import BitextConfig
+from lhotse_prep.bitext.search import LengthPrior, search
+from lhotse_prep.bitext.sentence_starts import first_segment_odds, segment_starts, starter_odds
+from lhotse_prep.bitext.word_table import WordTable
+from lhotse_prep.workflow.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LectureText:
+    """A lecture as it comes: tokens of the transcript, words of the translation, pauses before tokens where known."""
+
+    id: str
+    tokens: list[str]
+    words: list[str]
+    pauses: list[float | None] | None = None  # seconds
+
+    def __post_init__(self) -> None:
+        if not self.tokens or not self.words:
+            what = "transcript" if not self.tokens else "translation"
+            raise DataError(f"lecture {self.id}: its {what} is empty; give it one or leave the lecture out")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A stretch of tokens and the words that translate it."""
+
+    first_token: int
+    num_tokens: int
+    first_word: int
+    num_words: int
+    score: float  # mean log-likelihood ratio a token over chance; -inf where one side is empty
+
+
+@dataclass
+class _State:
+    """A lecture during the search."""
+
+    text: LectureText
+    starts: np.ndarray  # (K + 1,), first word of each segment, then the number of words
+    source: tuple[np.ndarray, np.ndarray]
+    target: tuple[np.ndarray, np.ndarray]
+    token_odds: np.ndarray  # (T + 1,)
+    segment_odds: np.ndarray  # (K + 1,)
+    beads: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    def unit_pair(self, bead: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        k0, k1, i, j = bead
+        source, source_starts = self.source
+        target, target_starts = self.target
+        words = target_starts[self.starts[k0]], target_starts[self.starts[k1]]
+        return source[source_starts[i] : source_starts[j]], target[words[0] : words[1]]
+
+
+def make_pairs(lectures: Sequence[LectureText], config: BitextConfig) -> dict[str, list[Pair]]:
+    """Sentence pairs of each lecture, in order, each token and each word in exactly one (one side may be empty)."""
+    table = WordTable((x.tokens for x in lectures), (x.words for x in lectures))
+    coherences = cohesion([x.tokens for x in lectures])
+    starters = starter_odds([x.words for x in lectures])
+    states = [_first_state(x, table, coherence, starters) for x, coherence in zip(lectures, coherences)]
+    total_tokens = sum(len(x.tokens) for x in lectures)
+    prior = LengthPrior(total_tokens / sum(len(x.words) for x in lectures), 3.0)
+    token_model = BoundaryModel(
+        [row for x, c in zip(lectures, coherences) for row in transcript_features(x.tokens, x.pauses, c)]
+    )
+    word_model = BoundaryModel([r for s in states for r in translation_features(s.text.words, s.starts[:-1].tolist())])
+    table.train(_proportional_pairs(states), 3, config.discount)
+    for number in range(config.num_rounds):
+        for state in states:
+            _search(state, table, prior, _band(state, config))
+        if number + 1 < config.num_rounds:
+            prior = _fit_lengths(states, prior)
+            _fit_boundaries(states, token_model, word_model)
+            table.train([s.unit_pair(b) for s in states for b in s.beads], 2, config.discount)
+    return {s.text.id: [_scored(s, b, table) for b in s.beads] for s in states}
+
+
+def _first_state(text: LectureText, table: WordTable, coherence: np.ndarray, starters: dict[str, float]) -> _State:
+    starts = np.array([*segment_starts(text.words), len(text.words)])
+    segment_odds = first_segment_odds(text.words, starts, starters)
+    token_odds = _first_token_odds(text, coherence, num_sentences=1 + int((segment_odds > 0).sum()))
+    source, target = table.encode_source(text.tokens), table.encode_target(text.words)
+    return _State(text, starts, source, target, token_odds, segment_odds)
+
+
+def _first_token_odds(text: LectureText, coherence: np.ndarray, num_sentences: int) -> np.ndarray:
+    """Log-odds of a boundary before each token: the longest pauses are likely, the inside of a word is not."""
+    rate = min(0.5, num_sentences / len(text.tokens))
+    odds = np.append(np.log(rate / (1 - rate)) - 0.25 * coherence, 0.0)
+    known = [(pause, i) for i, pause in enumerate(text.pauses or []) if pause is not None]
+    for rank, (_, i) in enumerate(sorted(known, reverse=True)):
+        odds[i] += 4.0 if rank < 0.8 * num_sentences else 1.5 if rank < 1.3 * num_sentences else -1.0
+    odds[0] = 0.0
+    return odds
+
+
+def _proportional_pairs(states: Sequence[_State], block: int = 30) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of words with the tokens at the same part of the lecture: the first training data."""
+    pairs = []
+    for state in states:
+        source, source_starts = state.source
+        target, target_starts = state.target
+        num_tokens, num_words = len(state.text.tokens), len(state.text.words)
+        for w in range(0, num_words, block):
+            i = w * num_tokens // num_words
+            j = min(num_tokens, (w + block) * num_tokens // num_words)
+            end = min(num_words, w + block)
+            pairs.append((source[source_starts[i] : source_starts[j]], target[target_starts[w] : target_starts[end]]))
+    return pairs
+
+
+def _band(state: _State, config: BitextConfig) -> tuple[np.ndarray, np.ndarray]:
+    """First and last column of each row: around the last path, or around the proportional line at first."""
+    num_tokens = len(state.text.tokens)
+    if state.beads:
+        rows = np.arange(len(state.starts))
+        leaves = {k0: i for k0, _, i, _ in reversed(state.beads)}  # first column of the path in a row
+        enters = {k1: j for _, k1, _, j in state.beads}  # last column
+        first = np.interp(rows, list(leaves)[::-1], list(leaves.values())[::-1])
+        last = np.interp(rows, list(enters), list(enters.values()))
+        margin: float = config.band
+    else:
+        first = last = state.starts / state.starts[-1] * num_tokens
+        margin = max(config.band, config.first_band * num_tokens)
+    low = np.clip(first - margin, 0, num_tokens).astype(np.int64)
+    high = np.clip(last + margin, 0, num_tokens).astype(np.int64)
+    low[0], high[-1] = 0, num_tokens
+    low, high = np.minimum.accumulate(low[::-1])[::-1], np.maximum.accumulate(high)
+    low[1:] = np.minimum(low[1:], high[:-1])  # a path goes from each row to the next
+    return low, high
+
+
+def _search(state: _State, table: WordTable, prior: LengthPrior, band: tuple[np.ndarray, np.ndarray]) -> None:
+    target, target_starts = state.target
+    state.beads = search(
+        *state.source,
+        target,
+        target_starts[state.starts],
+        np.diff(state.starts),
+        table.probs,
+        table.unigram,
+        prior,
+        state.token_odds,
+        state.segment_odds,
+        band,
+    )
+
+
+def _fit_lengths(states: Sequence[_State], prior: LengthPrior) -> LengthPrior:
+    """Ratio and spread of lengths over the pairs; the spread from the median, against outliers."""
+    sizes = np.array(
+        [(s.starts[b[1]] - s.starts[b[0]], b[3] - b[2]) for s in states for b in s.beads if b[0] < b[1] and b[2] < b[3]]
+    )
+    if len(sizes) < 10:
+        return prior
+    ratio = sizes[:, 1].sum() / sizes[:, 0].sum()
+    mean = ratio * sizes[:, 0]
+    spread = np.median((sizes[:, 1] - mean) ** 2 / mean) / 0.455
+    return LengthPrior(float(ratio), float(np.clip(spread, 0.3, 5.0)))
+
+
+def _fit_boundaries(states: Sequence[_State], token_model: BoundaryModel, word_model: BoundaryModel) -> None:
+    """Learn from the present pairs where sentences end, and set the log-odds of both sides."""
+    token_labels, word_labels = [], []
+    for state in states:
+        tokens = np.zeros(len(state.text.tokens))
+        words = np.zeros(len(state.starts) - 1)
+        tokens[[b[2] for b in state.beads if b[2] < len(tokens)]] = 1
+        words[[b[0] for b in state.beads if b[0] < len(words)]] = 1
+        tokens[0] = words[0] = np.nan
+        token_labels.append(tokens)
+        word_labels.append(words)
+    token_odds = token_model.fit(np.concatenate(token_labels))
+    word_odds = word_model.fit(np.concatenate(word_labels))
+    at_token = at_word = 0
+    for state in states:
+        num_tokens, num_segments = len(state.text.tokens), len(state.starts) - 1
+        state.token_odds = np.append(np.clip(token_odds[at_token : at_token + num_tokens], -8, 8), 0.0)
+        state.segment_odds = np.append(np.clip(word_odds[at_word : at_word + num_segments], -8, 8), 0.0)
+        state.token_odds[0] = state.segment_odds[0] = 0.0
+        at_token, at_word = at_token + num_tokens, at_word + num_segments
+
+
+def _scored(state: _State, bead: tuple[int, int, int, int], table: WordTable) -> Pair:
+    """A pair with its score: the mean over units of log(sum_e t(unit|e) / n + background) - log background."""
+    k0, k1, i, j = bead
+    source, target = state.unit_pair(bead)
+    score = -np.inf
+    if len(source) and len(target):
+        translated = table.probs[source][:, target].mean(axis=1) / table.unigram[source]
+        score = float(np.log(0.3 + 0.7 * translated).mean())
+    first_word, end_word = int(state.starts[k0]), int(state.starts[k1])
+    return Pair(i, j - i, first_word, end_word - first_word, score)

@@ -1,0 +1,195 @@
+"""Stage 7's files: manifests and aligned supervisions in, sentence pairs of each part and the rejected ones out."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from lhotse_prep.bitext.config import BitextConfig
+from lhotse_prep.bitext.pairs import LectureText, Pair, make_pairs
+from lhotse_prep.corpora.source.splits import PARTS
+from lhotse_prep.manifests.exact_times import read_given
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import read_jsonl, write_json, write_jsonl
+
+logger = logging.getLogger(__name__)
+GIVEN_SCORE = 10.0  # nats a token over chance, of pairs that need no search: better than any that is found
+
+
+def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
+    """Pair all lectures of data_dir; write {train,dev,test,rejected}.jsonl and scores.json to out_dir.
+
+    Text-only lectures go to train. All lectures are paired together: they share what is learned of word translations,
+    which uses no reference but the lecture-level translation that each lecture comes with. Utterances whose times and
+    translations stage 1 knows are pairs as they are, and lectures without a translation are left out.
+
+    Raises:
+      DataError: no lecture has a translation.
+    """
+    given = {part: _given_pairs(data_dir / "manifests", part) for part in PARTS}
+    lectures: dict[str, list[LectureText]] = {
+        part: read_lectures(data_dir, part, exact={row["lecture"] for row in given[part]}) for part in PARTS
+    }
+    lectures["train"] = lectures["train"] + read_text_lectures(data_dir / "manifests" / "texts.jsonl")
+    everything = [x for part in PARTS for x in lectures[part]]
+    if not everything and not any(given.values()):
+        raise DataError(
+            f"{data_dir / 'manifests'} has no lecture with a translation; give them NAME.en.txt, or stop after stage 6"
+        )
+    pairs = make_pairs(everything, config) if everything else {}
+    rejected: list[dict[str, Any]] = []
+    for part in PARTS:
+        rows = [row for lecture in lectures[part] for row in _rows(lecture, pairs[lecture.id])]
+        rows += given[part]
+        reasons = [_reason_to_reject(row, config) for row in rows]
+        kept = [row for row, reason in zip(rows, reasons) if reason is None]
+        rejected += [row | {"reason": reason} for row, reason in zip(rows, reasons) if reason is not None]
+        write_jsonl(out_dir / f"{part}.jsonl", kept)
+        num_rejected = len(rows) - len(kept)
+        logger.info("%s: %d lectures, %d pairs, %d rejected", part, len(lectures[part]), len(kept), num_rejected)
+    write_jsonl(out_dir / "rejected.jsonl", rejected)
+    write_json(out_dir / "scores.json", _scores(everything, pairs, data_dir / "truth"))
+
+
+def read_lectures(data_dir: Path, part: str, exact: Collection[str] = ()) -> list[LectureText]:
+    """The recorded lectures of a part that have a translation, with the pauses that the alignment found.
+
+    Args:
+      exact: ids of lectures whose pairs are known; they are left out.
+    """
+    from lhotse import load_manifest
+
+    supervisions = data_dir / "manifests" / f"ml2021_supervisions_{part}.jsonl.gz"
+    if not supervisions.is_file():
+        return []
+    aligned = data_dir / "aligned" / f"ml2021_supervisions_{part}.jsonl.gz"
+    stretches: dict[str, list[Any]] = {}
+    for stretch in load_manifest(aligned) if aligned.is_file() else []:
+        stretches.setdefault(stretch.recording_id, []).append(stretch)
+    lectures, untranslated = [], []
+    for lecture in load_manifest(supervisions):
+        if lecture.id in exact:
+            continue
+        translation = ((lecture.custom or {}).get("translated_text") or {}).get("eng", "")
+        if not translation.split():
+            untranslated.append(lecture.id)
+            continue
+        tokens = lecture.text.split()
+        pauses = token_pauses(len(tokens), stretches.get(lecture.recording_id, []))
+        lectures.append(LectureText(lecture.id, tokens, translation.split(), pauses))
+    if untranslated:
+        logger.warning("%s: %d lectures have no translation: %s", part, len(untranslated), ", ".join(untranslated[:10]))
+    return lectures
+
+
+def _given_pairs(manifests: Path, part: str) -> list[dict[str, Any]]:
+    """Rows of the utterances of a part that have exact times and a translation."""
+    rows: list[dict[str, Any]] = []
+    for lecture, segments in read_given(manifests, part).items():
+        for number, s in enumerate(segments):
+            translation = ((s.custom or {}).get("translated_text") or {}).get("eng", "")
+            source = (s.text or "").split()
+            if source and translation.split():
+                place = {"first_token": (s.custom or {})["first_token"], "num_tokens": len(source)}
+                row = {"id": f"{lecture}-{number:04d}", "lecture": lecture, "source": " ".join(source)}
+                rows.append(row | {"target": translation, "score": GIVEN_SCORE} | place)
+    return rows
+
+
+def token_pauses(num_tokens: int, stretches: Sequence[Any]) -> list[float | None] | None:
+    """Seconds of silence before each token from aligned supervisions; None where a neighbour has no time.
+
+    At the edges of a stretch its own times stand in for those of an untimed token.
+    """
+    starts: dict[int, float] = {}
+    ends: dict[int, float] = {}
+    for stretch in stretches:
+        first, tokens = int(stretch.custom["first_token"]), stretch.text.split()
+        for index, item in _positions(tokens, (stretch.alignment or {}).get("word", []), first):
+            starts[index], ends[index] = item.start, item.start + item.duration
+        starts.setdefault(first, stretch.start)
+        ends.setdefault(first + len(tokens) - 1, stretch.end)
+    if not starts:
+        return None
+    return [starts[i] - ends[i - 1] if i in starts and i - 1 in ends else None for i in range(num_tokens)]
+
+
+def read_text_lectures(path: Path) -> list[LectureText]:
+    """Lectures without a recording; none where the file is absent."""
+    if not path.is_file():
+        return []
+    return [LectureText(row["id"], row["text"].split(), row["translation"].split()) for row in read_jsonl(path)]
+
+
+def _positions(tokens: Sequence[str], items: Sequence[Any], first: int) -> list[tuple[int, Any]]:
+    """The lecture's index of each aligned item; items are the stretch's tokens in order, some missing."""
+    result = []
+    at = 0
+    for item in items:
+        while at < len(tokens) and tokens[at] != item.symbol:
+            at += 1
+        if at == len(tokens):
+            raise DataError(f"aligned token {item.symbol!r} at {item.start:.2f} s is not in its text; redo stage 3")
+        result.append((first + at, item))
+        at += 1
+    return result
+
+
+def _rows(lecture: LectureText, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"{lecture.id}-{number:04d}",
+            "lecture": lecture.id,
+            "source": " ".join(lecture.tokens[p.first_token : p.first_token + p.num_tokens]),
+            "target": " ".join(lecture.words[p.first_word : p.first_word + p.num_words]),
+            "score": round(p.score, 4) if p.num_tokens and p.num_words else None,
+            "first_token": p.first_token,
+            "num_tokens": p.num_tokens,
+        }
+        for number, p in enumerate(pairs)
+    ]
+
+
+def _reason_to_reject(row: dict[str, Any], config: BitextConfig) -> str | None:
+    """Why a pair is no good for training or scoring; None where it is good."""
+    num_tokens, num_words = row["num_tokens"], len(row["target"].split())
+    if row["score"] is None:
+        return "no translation" if num_tokens else "no transcript"
+    if row["score"] < config.min_score:
+        return f"score below {config.min_score}"
+    ratio = max(num_tokens / num_words, num_words / num_tokens)
+    if ratio > config.max_length_ratio and max(num_tokens, num_words) > 8:
+        return f"lengths differ by more than {config.max_length_ratio} times"
+    return None
+
+
+def _scores(lectures: Sequence[LectureText], pairs: dict[str, list[Pair]], truth_dir: Path) -> dict[str, float]:
+    """Percent of the true sentence pairs found exactly, over recorded and over text-only lectures, where truth is."""
+    found: dict[str, list[int]] = {"bitext_exact_percent": [], "bitext_exact_percent_text_only": []}
+    for lecture in lectures:
+        truth = truth_dir / f"{lecture.id}.tsv"
+        if truth.is_file():
+            recorded = lecture.pauses is not None or (truth_dir / f"{lecture.id}.json").is_file()
+            key = "bitext_exact_percent" if recorded else "bitext_exact_percent_text_only"
+            found[key] += exact_pairs(lecture, pairs[lecture.id], truth)
+    scores = {key: round(100 * sum(hits) / len(hits), 2) for key, hits in found.items() if hits}
+    if scores:
+        logger.info("sentence pairs exact, percent: %s", json.dumps(scores))
+    return scores
+
+
+def exact_pairs(lecture: LectureText, pairs: Sequence[Pair], truth: Path) -> list[int]:
+    """1 for each true pair that was found with the same tokens and the same words at the same place, else 0."""
+    found = {(p.first_token, p.num_tokens, p.first_word, p.num_words) for p in pairs}
+    hits = []
+    at_token = at_word = 0
+    for line in truth.read_text(encoding="utf-8").splitlines():
+        source, target = (side.split() for side in line.split("\t"))
+        hits.append(int((at_token, len(source), at_word, len(target)) in found))
+        at_token, at_word = at_token + len(source), at_word + len(target)
+    if (at_token, at_word) != (len(lecture.tokens), len(lecture.words)):
+        logger.warning("%s does not spell the texts of lecture %s; its exactness means little", truth, lecture.id)
+    return hits

@@ -1,0 +1,165 @@
+"""A small bilingual grammar: each rule writes a Mandarin phrase and its English translation at the same time.
+
+A rule is one line of text, `SYMBOL WEIGHT | Mandarin | English | head`. Both sides hold slots `{SYMBOL}`; the same slot
+on both sides is the same phrase, `{SYMBOL2}` is another phrase of the same symbol. A slot may ask for a form:
+
+  {thing:m}      Mandarin side: the measure word of the noun
+  {thing:pl}     the plural (a mass noun stays as it is)      {thing:a}   with `a` or `an`
+  {thing:the}    with `the` (a mass noun stays as it is)
+  {ADJ:er}       comparative                                  {ADJ:est}   superlative
+  {VP:ing}       gerund                                       {VP:NP}     the verb agrees with the phrase of slot NP
+  {=be:NP}       a verb written here that agrees with NP
+
+The head gives the phrase its number: `sg`, `pl`, `I`, the name of a slot, or `SLOT.pl` (plural unless a mass noun).
+A comma on the Mandarin side is a short pause of the speaker; it is not in the transcript.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lhotse_prep.corpora.mini.english import comparative, plural, superlative, verb_form, with_article
+
+_SLOT = re.compile(r"\{(=?)([A-Za-z+]+)(\d?)(?::(\w+))?\}")
+# How much rarer a phrase gets each time it was used: keeps a few rules from filling a lecture.
+_USE_DISCOUNT = 0.6
+_MAX_DEPTH = 9
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A phrase in both languages.
+
+    Args:
+      mandarin: characters and terms, with "," at pauses.
+      english: a noun in the singular, a verb phrase in its base form, anything else as it is written.
+      number: "count" or "mass" for a noun, "sg", "pl" or "I" for a noun phrase, "" for the rest.
+      measure: a noun's measure word.
+      names: the rules that made it, as (symbol, Mandarin side).
+    """
+
+    mandarin: str
+    english: str
+    number: str = ""
+    measure: str = ""
+    names: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of the grammar."""
+
+    symbol: str
+    weight: float
+    mandarin: str
+    english: str
+    head: str = ""
+    measure: str = ""
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What it is counted by."""
+        return self.symbol, self.mandarin
+
+    def slots(self) -> list[str]:
+        """Names of the slots, each once, in the order of the Mandarin side."""
+        found = [m[2] + m[3] for m in _SLOT.finditer(self.mandarin) if not m[1]]
+        return list(dict.fromkeys(found))
+
+
+def parse_rules(text: str) -> list[Rule]:
+    """Read rules, one a line; empty lines and lines that begin with # are skipped."""
+    rules = []
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        head, mandarin, english, *number = [part.strip() for part in line.split("|")]
+        symbol, weight = head.split()
+        rules.append(Rule(symbol, float(weight), mandarin, english, number[0] if number else ""))
+    return rules
+
+
+@dataclass
+class Grammar:
+    """Rules by symbol, and how often each was used."""
+
+    rules: Mapping[str, list[Rule]]
+    used: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, rules: Iterable[Rule]) -> Grammar:
+        """Group the rules by symbol."""
+        grouped: dict[str, list[Rule]] = {}
+        for rule in rules:
+            grouped.setdefault(rule.symbol, []).append(rule)
+        return cls(grouped)
+
+    def draw(
+        self, symbol: str, rng: random.Random, given: Mapping[str, Phrase] | None = None, depth: int = 0
+    ) -> Phrase:
+        """Draw a phrase at random; rules that were used much are drawn less. Slots of `given` are filled already."""
+        rules = self.rules[symbol]
+        if depth >= _MAX_DEPTH:  # end the recursion: the rules with the fewest slots
+            fewest = min(len(r.slots()) for r in rules)
+            rules = [r for r in rules if len(r.slots()) == fewest]
+        weights = [r.weight / (1 + self.used[r.name] / r.weight) ** _USE_DISCOUNT for r in rules]
+        rule = rng.choices(rules, weights)[0]
+        parts = dict(given or {})
+        for slot in rule.slots():
+            if slot not in parts:
+                parts[slot] = self.draw(slot.rstrip("0123456789"), rng, None, depth + 1)
+        return write_phrase(rule, parts)
+
+    def count(self, phrase: Phrase) -> None:
+        """Say that a drawn phrase was used."""
+        self.used.update(phrase.names)
+
+
+def write_phrase(rule: Rule, parts: Mapping[str, Phrase]) -> Phrase:
+    """Fill a rule's slots."""
+    number, measure = rule.head, rule.measure
+    slot, _, as_plural = rule.head.partition(".")
+    if slot in parts:
+        part = parts[slot]
+        measure = part.measure
+        number = part.number
+        if as_plural:
+            number = "sg" if part.number == "mass" else "pl"
+        elif rule.symbol.isupper() and number in ("count", "mass"):  # a determiner was put before the noun
+            number = "sg"
+    return Phrase(
+        mandarin=_SLOT.sub(lambda m: _mandarin_slot(m, parts), rule.mandarin),
+        english=_SLOT.sub(lambda m: _english_slot(m, parts), rule.english),
+        number=number,
+        measure=measure,
+        names=(rule.name, *(name for part in parts.values() for name in part.names)),
+    )
+
+
+def _mandarin_slot(match: re.Match[str], parts: Mapping[str, Phrase]) -> str:
+    part = parts[match[2] + match[3]]
+    return part.measure if match[4] == "m" else f" {part.mandarin} "
+
+
+def _english_slot(match: re.Match[str], parts: Mapping[str, Phrase]) -> str:
+    literal, name, index, form = match.groups()
+    text, number = (name, "") if literal else (parts[name + index].english, parts[name + index].number)
+    if not form:
+        return text
+    if form == "pl":
+        return text if number == "mass" else plural(text)
+    if form == "the":
+        return text if number == "mass" else f"the {text}"
+    if form == "a":
+        return with_article(text)
+    if form == "er":
+        return comparative(text)
+    if form == "est":
+        return superlative(text)
+    if form == "ing":
+        return verb_form(text, "ing")
+    return verb_form(text, parts[form].number)

@@ -1,0 +1,195 @@
+"""Parquet tables as the Hugging Face hub has them: which rows there are, and one row at a time.
+
+Columns: `audio` ({bytes, path}; or a string, a path), `transcription`, `translation`, `file`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lhotse_prep.audio.inspect import declared_seconds
+from lhotse_prep.corpora.source.splits import PARTS
+from lhotse_prep.workflow.errors import DataError
+
+COLUMNS = ("audio", "transcription", "translation", "file")
+_PART_NAMES = {"validation": "dev", "valid": "dev"}
+_LOOKED_AT = 8  # rows whose lengths tell lectures from utterances
+
+
+@dataclass(frozen=True)
+class RowPlace:
+    """A row of a table, before its audio is read."""
+
+    table: Path
+    group: int  # row group
+    number: int  # row within the table
+    part: str
+    file: str  # the column `file`, or the path of the audio
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"{self.table.name}, row {self.number}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table. `audio` is a view into Arrow's memory where it is not a file."""
+
+    place: RowPlace
+    audio: memoryview | Path
+    transcription: str
+    translation: str
+
+
+class RowError(DataError):
+    """A row that has no audio."""
+
+    def __init__(self, place: RowPlace, message: str) -> None:
+        super().__init__(f"{place.where} ({place.file}): {message}")
+        self.place, self.message = place, message
+
+
+def find_tables(path: Path) -> list[Path]:
+    """The .parquet files of a folder (also in its subfolders), or the file itself."""
+    return [path] if path.suffix == ".parquet" else sorted(path.rglob("*.parquet"))
+
+
+def part_of(table: Path) -> str:
+    """train, dev or test by the file's name, as the hub writes it; anything else counts as train."""
+    name = table.name.split("-")[0].split(".")[0].lower()
+    return _PART_NAMES.get(name, name if name in PARTS else "train")
+
+
+def row_places(table: Path) -> list[RowPlace]:
+    """All rows of a table; no audio is read.
+
+    Raises:
+      DataError: not a table, a column is missing, a row has no name.
+    """
+    file = _open(table)
+    places: list[RowPlace] = []
+    is_struct = _is_struct(file)
+    for group in range(file.num_row_groups):
+        names = file.read_row_group(group, columns=["file", "audio.path" if is_struct else "audio"]).to_pylist()
+        for content in names:
+            audio = content["audio"]
+            name = content["file"] or (audio.get("path") if isinstance(audio, dict) else audio) or ""
+            place = RowPlace(table, group, len(places), part_of(table), str(name))
+            if not PurePosixPath(place.file).stem:
+                raise DataError(f"{place.where}: neither `file` nor audio.path names the row")
+            places.append(place)
+    return places
+
+
+def read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row | RowError]:
+    """The rows of a row group, one in memory at a time; a row without audio comes as an error."""
+    import pyarrow as pa
+
+    yield from _read_rows(table, group, places)
+    pa.default_memory_pool().release_unused()  # else what a shard took stays with this process
+
+
+def _read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row | RowError]:
+    file = _open(table)
+    is_struct = _is_struct(file)
+    at = 0
+    for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=list(COLUMNS)):
+        audio = batch.column("audio")
+        for i in range(batch.num_rows):
+            place = places[at]
+            at += 1
+            try:
+                sound = (
+                    _audio(audio.field("bytes")[i], audio.field("path")[i].as_py(), place)
+                    if is_struct
+                    else (_file_beside(place, audio[i].as_py()))
+                )
+            except RowError as e:
+                yield e
+                continue
+            text, translation = (batch.column(c)[i].as_py() or "" for c in ("transcription", "translation"))
+            yield Row(place, sound, text, translation)
+
+
+def typical_seconds(tables: list[Path]) -> float:
+    """The median length in seconds of the first few rows by their headers; 0 where none can be read."""
+    lengths = []
+    for table in tables:
+        places = row_places(table)
+        for row in read_rows(table, 0, [p for p in places if p.group == 0]) if places else ():
+            if not isinstance(row, Row):
+                continue
+            seconds = declared_seconds(row.audio if isinstance(row.audio, Path) else _reader(row.audio))
+            if seconds is not None:
+                lengths.append(seconds)
+            if len(lengths) >= _LOOKED_AT:
+                break
+        if len(lengths) >= _LOOKED_AT:
+            break
+    return sorted(lengths)[len(lengths) // 2] if lengths else 0.0
+
+
+def _reader(content: memoryview) -> Any:
+    import pyarrow as pa
+
+    return pa.BufferReader(pa.py_buffer(content))
+
+
+def _open(table: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # read through a small buffer: without it a column of a whole row group, gigabytes of audio, is read at once
+        file = pq.ParquetFile(table, buffer_size=1 << 20, pre_buffer=False)
+    except (pa.ArrowInvalid, OSError) as e:
+        raise DataError(f"{table} is not a parquet file, or damaged: {str(e).splitlines()[0]}") from e
+    missing = [c for c in COLUMNS if c not in file.schema_arrow.names]
+    if missing:
+        raise DataError(f"{table}: no column {', '.join(missing)}; its columns: {', '.join(file.schema_arrow.names)}")
+    _check_types(table, file.schema_arrow)
+    return file
+
+
+def _check_types(table: Path, schema: Any) -> None:
+    """Raise DataError where a column is neither what the hub writes nor a path."""
+    import pyarrow as pa
+
+    def is_text(kind: Any) -> bool:
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
+
+    audio = schema.field("audio").type
+    fields = {audio.field(i).name for i in range(audio.num_fields)} if pa.types.is_struct(audio) else set()
+    if not (is_text(audio) or {"bytes", "path"} <= fields):
+        raise DataError(f"{table}: column audio must be a path, or {{bytes, path}}, and is {audio}")
+    for column in COLUMNS[1:]:
+        if not is_text(schema.field(column).type):
+            raise DataError(f"{table}: column {column} must be text, and is {schema.field(column).type}")
+
+
+def _is_struct(file: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_struct(file.schema_arrow.field("audio").type))
+
+
+def _audio(content: Any, path: str | None, place: RowPlace) -> memoryview | Path:
+    """The bytes, or the file beside the table that `path` names."""
+    buffer = content.as_buffer() if content.is_valid else None
+    if buffer is not None and buffer.size:
+        return memoryview(buffer)
+    return _file_beside(place, path)
+
+
+def _file_beside(place: RowPlace, path: str | None) -> Path:
+    if not path:
+        raise RowError(place, "its audio is empty")
+    folder = place.table.parent
+    file = (folder / path).resolve()
+    if file.is_file() and file.is_relative_to(folder.resolve()):
+        return file
+    raise RowError(place, f"its audio has no bytes, and {path} is not a file beside the table")

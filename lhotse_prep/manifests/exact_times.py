@@ -1,0 +1,87 @@
+"""Times that need no alignment: a lecture made of known utterances, and an utterance in a recording of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lhotse import SupervisionSegment, SupervisionSet, load_manifest
+from lhotse.utils import fastcopy
+
+from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.text.normalize import is_han, normalize_transcript, normalize_translation
+
+logger = logging.getLogger(__name__)
+
+
+def make_segments(lecture: SupervisionSegment, segments: Sequence[Mapping[str, Any]]) -> list[SupervisionSegment]:
+    """Supervisions of a lecture's utterances; none where together they are not its transcript, with a warning.
+
+    Args:
+      lecture: the supervision of the whole lecture.
+      segments: its utterances in order: "id", "begin" and "end" in samples, "text", "translation", "in_dev".
+    """
+    words = (lecture.text or "").split()
+    lengths = [len(normalize_transcript(s["text"]).split()) for s in segments]
+    spoken = normalize_transcript(" ".join(s["text"] for s in segments)).split()
+    if len(spoken) != sum(lengths) or not _agree(spoken, words):
+        logger.warning(
+            "lecture %s: its %d utterances have %d tokens, its transcript %d, or others; it is aligned instead",
+            lecture.id,
+            len(segments),
+            len(spoken),
+            len(words),
+        )
+        return []
+    made: list[SupervisionSegment] = []
+    first = 0
+    for segment, length in zip(segments, lengths):
+        if not length:
+            continue
+        custom: dict[str, Any] = {"first_token": first, "confidence": 1.0, "utterance": segment["id"]}
+        if translation := normalize_translation(segment["translation"]):
+            custom["translated_text"] = {"eng": translation}
+        if segment["in_dev"]:
+            custom["in_dev"] = True
+        made.append(
+            SupervisionSegment(
+                id=f"{lecture.id}-{len(made):05d}",
+                recording_id=lecture.recording_id,
+                start=segment["begin"] / SAMPLE_RATE,
+                duration=(segment["end"] - segment["begin"]) / SAMPLE_RATE,
+                channel=0,
+                language=lecture.language,
+                text=" ".join(words[first : first + length]),
+                custom=custom,
+            )
+        )
+        first += length
+    return made
+
+
+def as_segment(utterance: SupervisionSegment) -> SupervisionSegment:
+    """The supervision of an utterance's recording, as stage 3 gives stretches: all its tokens, from the first."""
+    return fastcopy(utterance, custom=(utterance.custom or {}) | {"first_token": 0, "confidence": 1.0})
+
+
+def read_given(manifests: Path, part: str) -> dict[str, list[SupervisionSegment]]:
+    """{recording: its supervisions with exact times}, from stage 1's folder; empty where there are none."""
+    path = manifests / f"ml2021_segments_{part}.jsonl.gz"
+    given: dict[str, list[SupervisionSegment]] = {}
+    for s in load_manifest(path, SupervisionSet) if path.is_file() else []:
+        given.setdefault(s.recording_id, []).append(s)
+    return given
+
+
+def given_report(recording: str, segments: Sequence[SupervisionSegment]) -> dict[str, Any]:
+    """The confidence report of a recording whose times are exact, in the form of lhotse_prep.alignment.confidence."""
+    num_words = sum(len((s.text or "").split()) for s in segments)
+    counts = {"words": num_words, "timed": num_words, "timed_part": 1.0, "score_mean": 1.0}
+    return {"id": recording, **counts, "untimed_runs": [], "exact": True}
+
+
+def _agree(spoken: Sequence[str], words: Sequence[str]) -> bool:
+    """The same tokens; Han characters may differ where the transcript's script was converted."""
+    return len(spoken) == len(words) and all(a == b or (is_han(a) and is_han(b)) for a, b in zip(spoken, words))

@@ -1,0 +1,206 @@
+"""A corpus -> Lhotse manifests: a recording and a supervision a lecture or utterance, for each part, all checked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+
+from lhotse_prep.audio.inspect import SAMPLE_RATE, AudioReport
+from lhotse_prep.corpora.detect import as_source
+from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
+from lhotse_prep.corpora.source.folder import SourceLecture, read_segments, read_source
+from lhotse_prep.corpora.source.splits import DECODE, PARTS, TEXT_ONLY
+from lhotse_prep.manifests.checks import (
+    AudioJob,
+    check_clipping,
+    check_overlap,
+    check_same_audio,
+    check_text,
+    check_unique,
+    inspect,
+)
+from lhotse_prep.manifests.exact_times import as_segment, make_segments
+from lhotse_prep.manifests.files import TEXTS, UNTRANSLATED, write_manifest
+from lhotse_prep.text.chinese_script import convert_script
+from lhotse_prep.text.config import TextConfig
+from lhotse_prep.text.normalize import normalize_transcript, normalize_translation
+from lhotse_prep.text.odd_characters import odd_characters
+from lhotse_prep.workflow.config import ExecutorConfig
+from lhotse_prep.workflow.executor import Executor, open_executor
+from lhotse_prep.workflow.files import write_jsonl
+from lhotse_prep.workflow.findings import REJECTED, Finding, settle
+
+logger = logging.getLogger(__name__)
+_Key = tuple[str, str]  # part and id
+Manifests = dict[str, dict[str, RecordingSet | SupervisionSet]]
+
+
+def prepare_ml2021(corpus_dir: Path | str, output_dir: Path | str, num_jobs: int = 1) -> Manifests:
+    """Lhotse's recipe: write ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz to output_dir.
+
+    Args:
+      corpus_dir: a table of lectures or utterances, a folder of recordings with texts, or what stage 0 made of them.
+        Audio that is inside a table, or not 16 kHz mono, goes to output_dir/source.
+      output_dir: where the manifests go.
+      num_jobs: processes.
+    Returns:
+      {part: {"recordings": ..., "supervisions": ...}}
+    Raises:
+      DataError: everything that is wrong, with the ids.
+    """
+    corpus_dir, output_dir = Path(corpus_dir), Path(output_dir)
+    with open_executor(ExecutorConfig(num_jobs=num_jobs)) as executor:
+        return make_manifests(corpus_dir, output_dir, CorpusConfig(), TextConfig(), CheckConfig(), executor)
+
+
+def make_manifests(
+    corpus_dir: Path, output_dir: Path, corpus: CorpusConfig, text: TextConfig, limits: CheckConfig, executor: Executor
+) -> Manifests:
+    """prepare_ml2021 with everything that can be chosen; the bytes written do not depend on the executor.
+
+    Besides: ml2021_segments_{part}.jsonl.gz where utterances have exact times, ml2021_recordings_decode.jsonl.gz,
+    texts.jsonl (transcripts with translations, without recordings), untranslated.jsonl (transcripts alone),
+    characters.jsonl (odd characters), rejected.jsonl (with limits.skip_bad).
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / REJECTED).unlink(missing_ok=True)  # of an earlier run
+    source_dir = as_source(corpus_dir, output_dir, corpus, limits, executor)
+    lectures = read_source(source_dir)
+    recorded = [x for x in lectures if x.part != TEXT_ONLY]
+    texts = {(x.part, x.id): convert_script(normalize_transcript(x.transcript), text.script) for x in lectures}
+    reports, findings = _inspect(recorded, limits, executor)
+    findings += _text_findings(recorded, reports, texts, limits)
+    bad = settle(findings, len(recorded), limits.policy(), output_dir)
+    good = [x for x in recorded if (x.part, x.id) not in bad]
+    manifests = _write_parts(good, reports, texts, output_dir)
+    _write_segments(source_dir, manifests, output_dir)
+    decode = [_recording(x, reports[x.part, x.id]) for x in good if x.part == DECODE]
+    if decode:
+        write_manifest(output_dir / "ml2021_recordings_decode.jsonl.gz", decode)
+        logger.info("%d recordings without text, for decoding only", len(decode))
+    _write_texts([x for x in lectures if x.part == TEXT_ONLY], texts, output_dir)
+    _write_characters([x for x in lectures if (x.part, x.id) not in bad], texts, output_dir)
+    return manifests
+
+
+def _inspect(
+    lectures: Sequence[SourceLecture], limits: CheckConfig, executor: Executor
+) -> tuple[dict[_Key, AudioReport], list[Finding]]:
+    """Read every recording to its end: what it holds, and what is wrong with it or with all of them together."""
+    jobs = [AudioJob(x.id, x.part, x.audio, limits) for x in lectures if x.audio is not None]
+    reports: dict[_Key, AudioReport] = {}
+    findings: list[Finding] = []
+    for job, report in zip(jobs, executor.map(inspect, jobs, "reading")):
+        if isinstance(report, Finding):
+            findings.append(report)
+        else:
+            reports[job.part, job.id] = report
+            findings += check_clipping(job.id, job.part, report, limits)
+    for part in PARTS:
+        findings += check_unique("recording", part, (x.id for x in lectures if x.part == part))
+    digests = {part: {i: r.digest for (p, i), r in reports.items() if p == part} for part in PARTS}
+    for part in PARTS:
+        findings += check_same_audio(part, digests[part])
+    return reports, findings + check_overlap(digests)
+
+
+def _text_findings(
+    lectures: Sequence[SourceLecture], reports: dict[_Key, AudioReport], texts: dict[_Key, str], limits: CheckConfig
+) -> list[Finding]:
+    findings: list[Finding] = []
+    for x in lectures:
+        report = reports.get((x.part, x.id))
+        if x.part != DECODE and report is not None:
+            seconds = report.num_samples / SAMPLE_RATE
+            findings += check_text(
+                x.id, x.part, texts[x.part, x.id], normalize_translation(x.translation), seconds, limits
+            )
+    return findings
+
+
+def _write_parts(
+    lectures: Sequence[SourceLecture], reports: dict[_Key, AudioReport], texts: dict[_Key, str], output_dir: Path
+) -> Manifests:
+    manifests: Manifests = {}
+    for part in PARTS:
+        own = [x for x in lectures if x.part == part]
+        recordings = RecordingSet.from_recordings(_recording(x, reports[part, x.id]) for x in own)
+        supervisions = SupervisionSet.from_segments(
+            _supervision(x, texts[part, x.id], reports[part, x.id].num_samples / SAMPLE_RATE) for x in own
+        )
+        write_manifest(output_dir / f"ml2021_recordings_{part}.jsonl.gz", recordings)
+        write_manifest(output_dir / f"ml2021_supervisions_{part}.jsonl.gz", supervisions)
+        manifests[part] = {"recordings": recordings, "supervisions": supervisions}
+        kinds = f"{sum(not x.is_utterance for x in own)} lectures, {sum(x.is_utterance for x in own)} utterances"
+        logger.info("%s: %s, %.2f h", part, kinds, sum(r.duration for r in recordings) / 3600)
+    return manifests
+
+
+def _write_segments(source_dir: Path, manifests: Manifests, output_dir: Path) -> None:
+    """The supervisions whose times are known exactly: of lectures found in utterances, and utterances themselves."""
+    known = read_segments(source_dir)
+    utterances = {(x.part, x.id) for x in read_source(source_dir) if x.is_utterance}
+    for part, own in manifests.items():
+        segments: list[SupervisionSegment] = []
+        for s in own["supervisions"]:
+            if (part, s.id) in utterances:
+                segments.append(as_segment(s))
+            elif s.recording_id in known:
+                segments += make_segments(s, known[s.recording_id])
+        if segments:
+            write_manifest(output_dir / f"ml2021_segments_{part}.jsonl.gz", segments)
+            logger.info("%s: %d supervisions have exact times and are not aligned", part, len(segments))
+
+
+def _write_texts(lectures: Sequence[SourceLecture], texts: dict[_Key, str], output_dir: Path) -> None:
+    rows = [
+        {"id": x.id, "text": texts[x.part, x.id], "translation": normalize_translation(x.translation)} for x in lectures
+    ]
+    translated = [r for r in rows if r["translation"]]
+    untranslated = [{"id": r["id"], "text": r["text"]} for r in rows if not r["translation"]]
+    write_jsonl(output_dir / TEXTS, translated)
+    if untranslated:
+        write_jsonl(output_dir / UNTRANSLATED, untranslated)
+    logger.info("text only: %d lectures, %d more without translation", len(translated), len(untranslated))
+
+
+def _write_characters(lectures: Sequence[SourceLecture], texts: dict[_Key, str], output_dir: Path) -> None:
+    transcripts = ((x.id, texts[x.part, x.id]) for x in lectures)
+    translations = ((f"{x.id}.en", normalize_translation(x.translation)) for x in lectures)
+    odd = [*odd_characters(transcripts), *odd_characters(translations)]
+    write_jsonl(output_dir / "characters.jsonl", [asdict(o) for o in odd])
+    if odd:
+        shown = ", ".join(f"{o.char} ({o.code}, {o.count} times, {o.id})" for o in odd[:5])
+        logger.info("%d characters are outside the expected classes: %s; all in characters.jsonl", len(odd), shown)
+
+
+def _recording(x: SourceLecture, report: AudioReport) -> Recording:
+    source = AudioSource(type="file", channels=[0], source=str(x.audio))
+    return Recording(
+        id=x.id,
+        sources=[source],
+        sampling_rate=report.sampling_rate,
+        num_samples=report.num_samples,
+        duration=report.num_samples / report.sampling_rate,
+    )
+
+
+def _supervision(x: SourceLecture, text: str, duration: float) -> SupervisionSegment:
+    translation = normalize_translation(x.translation)
+    custom: dict[str, object] = {"translated_text": {"eng": translation}} if translation else {}
+    if x.lecture is not None:
+        custom |= {"lecture": x.lecture, "number": x.number}
+    return SupervisionSegment(
+        id=x.id,
+        recording_id=x.id,
+        start=0.0,
+        duration=duration,
+        channel=0,
+        language="zh-en",
+        text=text,
+        custom=custom or None,
+    )

@@ -1,0 +1,159 @@
+"""Normalised text <-> token ids by two kinds of tables: characters and an English BPE, or a sentencepiece model alone.
+
+A table gives the words of a hypothesis with the tokens that each was made of, from which words get their times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import sentencepiece as spm
+
+from lhotse_prep.text.normalize import is_han
+from lhotse_prep.tokens.byte_bpe import from_byte_chars, to_byte_chars, valid_characters
+
+BLANK, SOS_EOS, UNK = "<blk>", "<sos/eos>", "<unk>"
+SPECIAL = (BLANK, SOS_EOS, UNK)
+BLANK_ID, UNK_ID = 0, 2
+WORD_START = "▁"
+
+
+@dataclass(frozen=True)
+class WordSpan:
+    """A unit of normalised text (a Han character, an English word, <unk>) and where it is among the tokens."""
+
+    text: str
+    begin: int  # index of its first token
+    end: int  # index behind its last; the last may also have the begin of the next word
+
+
+class TokenTable:
+    """Each Han character is a token, everything else is split by a BPE."""
+
+    kind = "char+bpe"
+
+    def __init__(self, symbols: Sequence[str], bpe: spm.SentencePieceProcessor, upper_case: bool = False) -> None:
+        """
+        Args:
+          symbols: of the ids 0, 1, ...
+          bpe: of what is not Han, or of everything.
+          upper_case: the tokens have capitals, as icefall's often do: text is encoded in capitals and decoded in small
+            letters. Letters whose capital does not come back as they are (ß, ς) stay as they are.
+        """
+        self.symbols = list(symbols)
+        self.ids = {symbol: i for i, symbol in enumerate(self.symbols)}
+        self.bpe = bpe
+        self.upper_case = upper_case
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def encode_words(self, text: str) -> list[list[int]]:
+        """Ids of each space-separated unit of normalised text (a Han character or an English word)."""
+        return [self._encode_word(word) for word in (to_capitals(text) if self.upper_case else text).split()]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of normalised text."""
+        return [i for ids in self.encode_words(text) for i in ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Normalised text of ids: a space around each Han character and between English words."""
+        return " ".join(word.text for word in self.words(list(ids)))
+
+    def words(self, ids: Sequence[int]) -> list[WordSpan]:
+        """The units of the text of ids; a token that gives no text belongs to none."""
+        spans = [s for s in self._spans(ids) if s.text]
+        return [WordSpan(from_capitals(s.text), s.begin, s.end) for s in spans] if self.upper_case else spans
+
+    def _spans(self, ids: Sequence[int]) -> Iterator[WordSpan]:
+        open_word: WordSpan | None = None  # the next piece may go on with it
+        for index, i in enumerate(ids):
+            symbol = self.symbols[i]
+            if symbol in (BLANK, SOS_EOS):
+                continue
+            if open_word is not None and not (is_han(symbol) or symbol == UNK or symbol.startswith(WORD_START)):
+                open_word = WordSpan(open_word.text + symbol, open_word.begin, index + 1)
+                continue
+            if open_word is not None:
+                yield open_word
+            open_word = WordSpan(symbol.lstrip(WORD_START), index, index + 1)
+            if is_han(symbol) or symbol == UNK:
+                yield open_word
+                open_word = None
+        if open_word is not None:
+            yield open_word
+
+    def _encode_word(self, word: str) -> list[int]:
+        if len(word) == 1 and is_han(word):
+            return [self.ids.get(word, UNK_ID)]
+        return [self.ids.get(piece, UNK_ID) for piece in self.bpe.encode(word, out_type=str)]
+
+
+class PieceTable(TokenTable):
+    """The pieces of a sentencepiece model are the tokens, of text (kind bpe) or of byte characters (kind bbpe).
+
+    Text is prepared as icefall's multi_zh_en prepares it: a space around each Chinese character, as normalised text
+    has it, and capitals where the table has them; then, for bbpe, bytes as characters. No piece goes over a space, so
+    that words can be encoded one by one. In a hypothesis a piece may still hold the end of one character and the begin
+    of the next, or, of an unspaced model, several characters: words then share that token.
+    """
+
+    def __init__(
+        self, symbols: Sequence[str], bpe: spm.SentencePieceProcessor, upper_case: bool, of_bytes: bool
+    ) -> None:
+        """
+        Args:
+          symbols, bpe, upper_case: as TokenTable's; symbols are the pieces of the model.
+          of_bytes: the model is of byte characters.
+        """
+        super().__init__(symbols, bpe, upper_case)
+        self.kind = "bbpe" if of_bytes else "bpe"
+        self._of_bytes = of_bytes
+        self._bytes = [self._bytes_of(i) for i in range(len(self.symbols))]
+
+    def _bytes_of(self, token_id: int) -> bytes:
+        """What a token adds to the UTF-8 of the text."""
+        symbol = self.symbols[token_id]
+        if symbol in (BLANK, SOS_EOS):
+            return b""
+        if symbol == UNK:
+            return f" {UNK} ".encode()
+        if self.bpe.is_byte(token_id):  # <0xE6>, of a model with byte fallback
+            return bytes([int(symbol[3:-1], 16)])
+        parts = symbol.split(WORD_START)
+        return b" ".join(from_byte_chars(p) if self._of_bytes else p.encode("utf-8") for p in parts)
+
+    def _spans(self, ids: Sequence[int]) -> Iterator[WordSpan]:
+        data = b"".join(self._bytes[i] for i in ids)
+        token_of = [index for index, i in enumerate(ids) for _ in self._bytes[i]]
+        word: WordSpan | None = None  # the next character may go on with it
+        space: int | None = None  # token of the space before the next character: the word begins with it
+        for char, first, last in valid_characters(data):
+            goes_on = word is not None and space is None and not is_han(char) and not is_han(word.text)
+            if word is not None and not goes_on:
+                yield word
+                word = None
+            if char.isspace():
+                space = token_of[first]
+            elif word is not None:
+                word = WordSpan(word.text + char, word.begin, token_of[last - 1] + 1)
+            else:
+                word = WordSpan(char, token_of[first] if space is None else space, token_of[last - 1] + 1)
+                space = None
+        if word is not None:
+            yield word
+
+    def _encode_word(self, word: str) -> list[int]:
+        ids = self.bpe.encode(to_byte_chars(word) if self._of_bytes else word, out_type=int)
+        return [i if self.symbols[i] not in (BLANK, SOS_EOS) else UNK_ID for i in ids]  # a word that is spelt <blk>
+
+
+def to_capitals(text: str) -> str:
+    """Capitals for the letters that `from_capitals` gives back."""
+    return "".join(u if len(u := c.upper()) == 1 and u.lower() == c else c for c in text)
+
+
+def from_capitals(text: str) -> str:
+    """Small letters for capitals."""
+    return "".join(w if len(w := c.lower()) == 1 and w.upper() == c else c for c in text)

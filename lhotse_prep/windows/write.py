@@ -1,0 +1,124 @@
+"""Stage 4's files: manifests and timed supervisions in, cuts with features out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lhotse import CutSet, RecordingSet, SupervisionSegment, SupervisionSet
+
+from lhotse_prep.corpora.source.splits import PARTS
+from lhotse_prep.manifests.files import load_safely, write_manifest
+from lhotse_prep.windows.config import WindowConfig
+from lhotse_prep.windows.cut import make_windows
+from lhotse_prep.windows.features import store_features, with_storage_in
+from lhotse_prep.windows.shar import write_shar
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.executor import Executor, SerialExecutor
+from lhotse_prep.workflow.files import write_json, write_jsonl
+
+logger = logging.getLogger(__name__)
+PATTERNS = ("ml2021_cuts_*.jsonl.gz", "scores.json", "left_out.jsonl", "feats_*", "shar")  # what write_windows writes
+
+
+def write_windows(
+    manifests: Path,
+    aligned: Path,
+    out_dir: Path,
+    final_dir: Path,
+    config: WindowConfig,
+    executor: Executor | None = None,
+) -> None:
+    """Write ml2021_cuts_{part}.jsonl.gz with features, left_out.jsonl, scores.json and, if asked for, shar/.
+
+    Training windows at other speeds go to files of their own, ml2021_cuts_train_sp0.9.jsonl.gz.
+
+    Args:
+      manifests: stage 1's folder.
+      aligned: stage 3's folder.
+      out_dir: where to write.
+      final_dir: where out_dir will be once the stage is done: the paths in the cuts are those.
+      config: sizes and thresholds.
+      executor: where features are computed; here where None.
+    """
+    executor = executor or SerialExecutor()
+    left_out: list[dict[str, object]] = []
+    scores: dict[str, object] = {}
+    for part in PARTS:
+        recordings = load_safely(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
+        lectures = load_safely(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
+        timed = load_safely(aligned / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
+        cuts, dropped = _cut_part(recordings, timed, config, for_training=part == "train")
+        if part == "train" and not len(cuts):
+            raise DataError(
+                "no training windows: the alignment found no words; look at the aligned supervisions (stage 3)"
+            )
+        speeds = config.speed_factors if part == "train" else ()
+        for name, copy in [(part, cuts), *((f"{part}_sp{x:g}", cuts.perturb_speed(x)) for x in speeds)]:
+            stored = store_features(copy, out_dir / f"feats_{name}", executor)
+            placed = with_storage_in(stored, final_dir / f"feats_{name}")
+            write_manifest(out_dir / f"ml2021_cuts_{name}.jsonl.gz", placed)
+            if config.shar:
+                write_shar(stored, out_dir / "shar" / name, config.shard_size)
+        left_out += [
+            {
+                "id": s.id,
+                "part": part,
+                "start": s.start,
+                "duration": s.duration,
+                "confidence": (s.custom or {}).get("confidence"),
+                "text": s.text,
+            }
+            for s in dropped
+        ]
+        scores[f"windows_{part}"] = summary = _summary(cuts, dropped, recordings, lectures)
+        logger.info(
+            "%s: %d windows, %.2f h of %.2f h, %d of %d tokens; %d left out, %d without audio",
+            part,
+            summary["windows"],
+            summary["hours"],
+            summary["hours_recorded"],
+            summary["tokens"],
+            summary["tokens_transcribed"],
+            summary["tokens_left_out"],
+            summary["tokens_without_audio"],
+        )
+    write_jsonl(out_dir / "left_out.jsonl", left_out)
+    write_json(out_dir / "scores.json", scores)
+
+
+def _cut_part(
+    recordings: RecordingSet, timed: SupervisionSet, config: WindowConfig, for_training: bool
+) -> tuple[CutSet, list[SupervisionSegment]]:
+    by_lecture: dict[str, list[SupervisionSegment]] = {}
+    for s in timed:
+        by_lecture.setdefault(s.recording_id, []).append(s)
+    cuts, dropped = [], []
+    for recording in recordings:
+        made, left_out = make_windows(recording, by_lecture.get(recording.id, []), config, for_training)
+        cuts += list(made)
+        dropped += left_out
+    return CutSet.from_cuts(cuts), dropped
+
+
+def _summary(
+    cuts: CutSet, left_out: Sequence[SupervisionSegment], recordings: RecordingSet, lectures: SupervisionSet
+) -> dict[str, float]:
+    """Every token is in a window, left out, or without audio; every second is in a window, or without text."""
+    kept, hours = _num_tokens(s for c in cuts for s in c.supervisions), sum(c.duration for c in cuts) / 3600
+    transcribed, recorded = _num_tokens(lectures), sum(r.duration for r in recordings) / 3600
+    return {
+        "windows": len(cuts),
+        "hours": round(hours, 4),
+        "hours_recorded": round(recorded, 4),
+        "hours_without_window": round(recorded - hours, 4),
+        "tokens": kept,
+        "tokens_transcribed": transcribed,
+        "tokens_left_out": _num_tokens(left_out),
+        "tokens_without_audio": transcribed - kept - _num_tokens(left_out),
+    }
+
+
+def _num_tokens(supervisions: Iterable[SupervisionSegment]) -> int:
+    return sum(len((s.text or "").split()) for s in supervisions)

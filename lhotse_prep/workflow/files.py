@@ -1,0 +1,97 @@
+"""Files that appear whole or not at all, and text, JSON and JSON lines read with errors that name the line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import IO, Any
+
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.locks import held
+
+
+@contextlib.contextmanager
+def whole_files(out_dir: Path, patterns: Sequence[str]) -> Iterator[Path]:
+    """Give a folder to write into, whose files and folders come to out_dir on a clean exit, in the place of those
+    there that match the patterns; nothing else there is touched.
+
+    The patterns are in the order in which things go and their successors come: what is matched by the first goes first
+    and comes last, so that whoever finds it finds all.
+
+    Raises:
+      DataError: another process is writing the same folder.
+    """
+
+    def rank(path: Path) -> int:
+        return next((i for i, pattern in enumerate(patterns) if fnmatch(path.name, pattern)), len(patterns))
+
+    with held(out_dir):
+        work_dir = out_dir.with_name(f".{out_dir.name}.tmp")
+        shutil.rmtree(work_dir, ignore_errors=True)
+        work_dir.mkdir()
+        yield work_dir
+        out_dir.mkdir(exist_ok=True)
+        for path in sorted((p for p in out_dir.iterdir() if rank(p) < len(patterns)), key=rank):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in sorted(work_dir.iterdir(), key=rank, reverse=True):
+            path.rename(out_dir / path.name)
+        work_dir.rmdir()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file for writing that appears under its name only once it is written, flushed and on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_text(path: Path) -> str | None:
+    """A text file's content; None where there is no such file. Raises DataError where it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path} is not UTF-8 (byte {e.start}); convert it") from e
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file whole."""
+    with whole_file(path) as f:
+        f.write(text)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole, readable and with its characters as they are."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, whole."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read one JSON object a line; raises DataError with the line's number where one is damaged."""
+    if not path.is_file():
+        raise DataError(f"no file {path}")
+    rows: list[dict[str, Any]] = []
+    try:
+        with open(path, encoding="utf-8-sig") as f:  # str.splitlines would also cut where JSON leaves characters alone
+            rows.extend(json.loads(line) for line in f)
+    except ValueError as e:  # of JSON, or of UTF-8
+        raise DataError(f"{path}, line {len(rows) + 1}: not JSON ({e}); make the file again") from e
+    return rows

@@ -1,0 +1,109 @@
+"""First times with no model, on speech of another voice and rate than the one that is warped onto it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torchaudio.functional import resample
+
+from lhotse_prep.alignment.first_times import _dtw, group_regions, synthetic_times
+from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank
+from lhotse_prep.audio.synthesis import Speaker, Voice
+from lhotse_prep.audio.vad import speech_regions
+from lhotse_prep.workflow.errors import DataError
+
+PHRASES = [
+    ("我 們 今 天 要 講 的 是 機 器 學 習", "wo3 men5 jin1 tian1 yao4 jiang3 de5 shi4 ji1 qi4 xue2 xi2"),
+    ("neural network", None),
+    ("它 可 以 做 很 多 不 同 的 事 情", "ta1 ke3 yi3 zuo4 hen3 duo1 bu4 tong2 de5 shi4 qing2"),
+    ("gradient descent", None),
+    ("所 以 這 個 方 法 比 較 好", "suo3 yi3 zhe4 ge5 fang1 fa3 bi3 jiao4 hao3"),
+]
+
+
+@pytest.fixture(scope="module")
+def lecture() -> tuple[list[str], np.ndarray, list[float]]:
+    """Words, samples, and the true start of each phrase in seconds."""
+    rng = np.random.default_rng(0)
+    speaker, voice = Speaker(), Voice("f2", rate=140, pitch=70)
+    parts, starts, words, at = [], [], [], 0
+    for text, pinyin in PHRASES * 3:
+        gap = rng.normal(0, 1e-3, int(rng.uniform(0.3, 1.0) * SAMPLE_RATE)).astype(np.float32)
+        language, spoken = ("cmn-latn-pinyin", pinyin.split()) if pinyin else ("en-us", text.split())
+        speaker.choose(language, voice)
+        speech = speaker.speak(spoken)
+        samples = resample(torch.from_numpy(speech.samples), speaker.sample_rate, SAMPLE_RATE).numpy()
+        loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max())
+        starts.append((at + len(gap) + loud[0]) / SAMPLE_RATE)
+        parts += [gap, samples]
+        at += len(gap) + len(samples)
+        words += text.split()
+    samples = np.concatenate(parts)
+    return words, (samples + rng.normal(0, 2e-3, len(samples))).astype(np.float32), starts
+
+
+def test_words_land_near_their_true_times(lecture: tuple[list[str], np.ndarray, list[float]]) -> None:
+    words, samples, starts = lecture
+    regions = speech_regions(samples, "x")
+    times = synthetic_times(words, fbank(samples), regions) / SAMPLE_RATE
+    assert len(times) == len(words) and (np.diff(times) >= 0).all()
+    firsts = np.cumsum([0] + [len(text.split()) for text, _ in PHRASES * 3])[:-1]
+    second_words = times[firsts + 1]  # past the pause before the phrase, which belongs to neither side
+    errors = np.abs(second_words - np.array(starts) - 0.2)
+    assert np.median(errors) < 0.3 and errors.max() < 1.0
+
+
+def test_voice_activity_leaves_torch_its_threads(lecture: tuple[list[str], np.ndarray, list[float]]) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        speech_regions(lecture[1], "x")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_silence_is_refused_with_the_lecture() -> None:
+    with pytest.raises(DataError, match="lecture quiet: no speech"):
+        speech_regions(np.zeros(SAMPLE_RATE, np.float32), "quiet")
+
+
+def pink(rng: np.random.Generator, num_samples: int) -> np.ndarray:
+    spectrum = np.fft.rfft(rng.normal(size=num_samples))
+    noise = np.fft.irfft(spectrum / np.sqrt(np.arange(len(spectrum)) + 1), num_samples)
+    return noise / noise.std()
+
+
+@pytest.mark.parametrize("noise", ["white", "pink"])
+@pytest.mark.parametrize("rate", [0.8, 1.25])
+def test_other_throats_rates_and_noise(
+    lecture: tuple[list[str], np.ndarray, list[float]], rate: float, noise: str
+) -> None:
+    """Played faster or slower, formants and pitch move with the rate: no voice of the synthesiser; noise at 15 dB."""
+    words, samples, starts = lecture
+    other = resample(torch.from_numpy(samples), round(100 * rate), 100).numpy()
+    rng = np.random.default_rng(1)
+    added = pink(rng, len(other)) if noise == "pink" else rng.normal(size=len(other))
+    level = other[np.abs(other) > 0.02].std() * 10 ** (-15 / 20)
+    other = (other + level * added).astype(np.float32)
+    times = synthetic_times(words, fbank(other), speech_regions(other, "x")) / SAMPLE_RATE
+    firsts = np.cumsum([0] + [len(text.split()) for text, _ in PHRASES * 3])[:-1]
+    errors = np.abs(times[firsts + 1] - np.array(starts) / rate - 0.2)
+    assert np.median(errors) < 0.4 and errors.max() < 1.5
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_warping_follows_a_known_path(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=(60, 8)).astype(np.float32)
+    steps = rng.choice([0, 1, 1, 1, 2], size=50)
+    truth = np.minimum(np.cumsum(steps), 59)
+    x = (y[truth] + 0.1 * rng.normal(size=(50, 8))).astype(np.float32)
+    path = _dtw(x, y, truth + rng.integers(-3, 4, 50), 20)
+    assert (path == truth)[1:].mean() > 0.9 and np.abs(path - truth).max() <= 2
+
+
+def test_regions_are_grouped_up_to_the_limit() -> None:
+    regions = np.array([[0, 10], [12, 20], [30, 70], [71, 75]])
+    assert group_regions(regions, 25).tolist() == [[0, 20], [30, 70], [71, 75]]

@@ -1,0 +1,61 @@
+"""Units to words, the lag of a model, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lhotse_prep.alignment.search.align import Alignment
+from lhotse_prep.alignment.units_to_words import align_words, finish_times, onset_lag, words_of_units
+from lhotse_prep.workflow.errors import DataError
+from ml2021.asr.aligner.config import AlignerConfig
+
+FRAME = 640
+
+
+def test_word_with_fewer_than_half_its_units_is_not_spoken() -> None:
+    start = np.array([3, -1, -1, 8, 9], dtype=np.int64)
+    path = Alignment(
+        start,
+        np.where(start < 0, -1, start + 1),
+        np.where(start < 0, 0.0, np.log(0.5)),
+        0.0,
+        np.zeros(0, bool),
+        np.zeros(5, bool),
+    )
+    times = words_of_units(path, [3, 0, 2], FRAME)
+    assert np.isnan(times.start[:2]).all()
+    assert times.start[2] == 8 * FRAME / 16_000 and times.end[2] == 10 * FRAME / 16_000
+    assert times.score == pytest.approx([0.5 / 3, 0.0, 0.5])
+
+
+def lagging() -> tuple[dict, dict]:
+    regions = np.array([[0, 10], [20, 30], [40, 50]]) * 16_000
+    path = Alignment(
+        np.array([0, 502, 1004]), np.array([1, 503, 1005]), np.zeros(3), 0.0, np.zeros(0, bool), np.zeros(3, bool)
+    )
+    return {"l": words_of_units(path, [1, 1, 1], FRAME)}, {"l": regions}
+
+
+def test_lag_is_the_median_from_onset_to_first_word_and_is_taken_off() -> None:
+    times, regions = lagging()
+    assert onset_lag(times, regions) == pytest.approx((0.08 + 0.16) / 2)
+    finished = finish_times(times, {"l": [[1], [1], [1]]}, regions)["l"]
+    assert finished.start == pytest.approx([0.0, 20.08 - 0.12, 40.16 - 0.12])
+
+
+def test_vocabulary_that_cannot_write_the_transcript_is_refused() -> None:
+    log_probs = np.full((50, 5), -np.log(5), np.float32)
+    with pytest.raises(DataError, match="lecture week10_1: .* can write 1 of its 3 words"):
+        align_words(log_probs, [[1], [], []], "week10_1", FRAME, AlignerConfig())
+    with pytest.raises(DataError, match="lecture week10_1: unit 9 is outside"):
+        align_words(log_probs, [[1], [9], []], "week10_1", FRAME, AlignerConfig())
+
+
+def test_word_that_the_vocabulary_cannot_write_is_not_timed() -> None:
+    log_probs = np.full((40, 5), -9.0, np.float32)
+    log_probs[:, 0] = -0.01
+    for frame, unit in ((5, 1), (15, 2), (25, 3)):
+        log_probs[frame, [0, unit]] = log_probs[frame, [unit, 0]]
+    times = align_words(log_probs, [[1], [], [2], [3]], "l", FRAME, AlignerConfig())
+    assert times.start == pytest.approx([0.2, np.nan, 0.6, 1.0], nan_ok=True)

@@ -1,0 +1,81 @@
+"""Words that the model missed get a time where speech is left for them, and only there; late onsets are drawn back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lhotse_prep.alignment.word_times import WordTimes, complete
+
+
+def completed(
+    starts: list[float | None], regions: list[tuple[float, float]], units: list[int] | None = None
+) -> tuple[list[float], list[float]]:
+    """Words of two units that take 0.1 s each where nothing else is said; the model's ends are 0.05 s after starts."""
+    start = np.array([np.nan if s is None else s for s in starts])
+    lead = np.arange(5) * 0.2 - 100  # words in a row far before, from which the length of a unit is known
+    times = WordTimes(np.concatenate([lead, start]), np.concatenate([lead, start]) + 0.05, np.ones(len(start) + 5))
+    sizes = np.array([2] * 5 + (units or [2] * len(starts)))
+    found = complete(times, sizes, np.array([(-101.0, -90.0), *regions]))
+    assert np.array_equal(found.score, times.score)
+    return found.start[5:].tolist(), found.end[5:].tolist()
+
+
+def test_word_after_a_pause_begins_with_the_speech_that_nobody_else_claims() -> None:
+    starts, ends = completed([0.0, 0.2, None, 1.5, 1.7], [(0.0, 0.4), (1.0, 3.0)])
+    assert starts == pytest.approx([0.0, 0.2, 1.0, 1.5, 1.7]) and ends[2] == pytest.approx(1.5)
+
+
+def test_word_within_speech_follows_the_one_before() -> None:
+    starts, _ = completed([0.0, 0.2, None, None, 0.9, 1.1], [(0.0, 3.0)])
+    assert starts == pytest.approx([0.0, 0.2, 0.4, 0.65, 0.9, 1.1])
+
+
+def test_word_is_not_spoken_where_no_speech_is_left() -> None:
+    starts, _ = completed([0.0, 0.2, None, 0.4, 0.6], [(0.0, 3.0)])
+    assert np.isnan(starts[2])
+    starts, _ = completed([0.0, 0.2, None, 2.0, 2.2], [(0.0, 0.4), (2.0, 3.0)])  # a pause is not speech
+    assert np.isnan(starts[2])
+
+
+def test_many_words_do_not_fit_into_little_speech_nor_few_into_much() -> None:
+    starts, _ = completed([0.0, *[None] * 180, 1.0, 1.2], [(0.0, 3.0)])
+    assert np.isnan(starts[1:181]).all()
+    starts, _ = completed([0.0, None, 30.0, 30.2], [(0.0, 31.0)])  # half a minute without text
+    assert np.isnan(starts[1])
+
+
+def test_words_on_both_sides_of_a_pause() -> None:
+    starts, _ = completed([0.0, None, None, 1.4], [(0.0, 0.4), (1.2, 3.0)])
+    assert starts == pytest.approx([0.0, 0.2, 1.2, 1.4])
+
+
+def test_late_first_word_is_drawn_to_where_speech_begins() -> None:
+    starts, _ = completed([0.0, 0.2, 1.4, 1.8], [(0.0, 0.4), (1.0, 3.0)])
+    assert starts == pytest.approx([0.0, 0.2, 1.0, 1.8])
+    starts, _ = completed([0.0, 0.2, 1.6, 1.8], [(0.0, 0.4), (1.0, 3.0)])  # so much may be speech without text
+    assert starts == pytest.approx([0.0, 0.2, 1.6, 1.8])
+    starts, _ = completed([0.0, 0.2, 1.1, 1.3], [(0.0, 0.4), (1.0, 3.0)])  # the model hears better than voice activity
+    assert starts == pytest.approx([0.0, 0.2, 1.1, 1.3])
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_words_stay_in_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    edges = np.cumsum(rng.uniform(0.1, 3, 24))
+    regions = edges.reshape(-1, 2)
+    start = np.sort(rng.uniform(0, edges[-1], 60))
+    start[rng.random(60) < 0.2] = np.nan
+    times = WordTimes(start, start + 0.04, rng.random(60))
+    found = complete(times, rng.integers(1, 5, 60), regions)
+    timed = np.isfinite(found.start)
+    assert (timed | np.isnan(start)).all()
+    assert (np.diff(found.start[timed]) >= -1e-9).all()
+    filled = timed & np.isnan(start)
+    inside = [((regions[:, 0] <= s + 1e-9) & (s < regions[:, 1] + 1e-9)).any() for s in found.start[filled]]
+    assert all(inside) and (found.end[filled] > found.start[filled]).all()
+
+
+def test_nothing_is_guessed_without_any_timed_words() -> None:
+    times = WordTimes(np.full(3, np.nan), np.full(3, np.nan), np.zeros(3))
+    assert np.isnan(complete(times, np.array([1, 1, 1]), np.array([[0.0, 9.0]])).start).all()

@@ -1,0 +1,48 @@
+"""Speech found piece by piece is the speech found in the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from silero_vad import get_speech_timestamps, load_silero_vad
+from torch import from_numpy
+
+from lhotse_prep.audio.synthesis import Speaker, Voice
+from lhotse_prep.audio.vad import SAMPLE_RATE, speech_stretches
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    """About 20 s: sentences with pauses of 0.1 to 3 s, faint noise throughout."""
+    from torchaudio.functional import resample
+
+    speaker = Speaker()
+    speaker.choose("en-us", Voice())
+    rng = np.random.default_rng(0)
+    parts = []
+    for pause, text in zip(
+        (0.1, 0.4, 3.0, 1.0), ("the deep network learns", "a loss", "we train it again", "so it works")
+    ):
+        parts += [np.zeros(int(pause * SAMPLE_RATE), dtype=np.float32)]
+        parts += [resample(from_numpy(speaker.speak(text.split()).samples), speaker.sample_rate, SAMPLE_RATE).numpy()]
+    samples = np.concatenate([*parts, *parts, *parts])
+    return (0.5 * samples + 0.001 * rng.standard_normal(len(samples))).astype(np.float32)
+
+
+def test_stretches_are_those_of_the_whole_recording(speech: np.ndarray) -> None:
+    whole = get_speech_timestamps(
+        from_numpy(speech), load_silero_vad(onnx=True), min_silence_duration_ms=150, min_speech_duration_ms=100
+    )
+    found = speech_stretches(np.array_split(speech, 7))
+    assert len(whole) > 5 and found.tolist() == [[s["start"], s["end"]] for s in whole]
+
+
+def test_size_of_the_pieces_does_not_matter(speech: np.ndarray) -> None:
+    one = speech_stretches([speech])
+    assert one.tolist() == speech_stretches(speech[i : i + 1000] for i in range(0, len(speech), 1000)).tolist()
+    assert (one[1:, 0] >= one[:-1, 1]).all() and one[0, 0] >= 0 and one[-1, 1] <= len(speech)
+
+
+def test_no_speech_is_no_stretch() -> None:
+    assert speech_stretches([np.zeros(SAMPLE_RATE, dtype=np.float32)]).shape == (0, 2)
+    assert speech_stretches([]).shape == (0, 2)

@@ -1,0 +1,17 @@
+"""The report of odd characters: counts over all texts, an example of each."""
+
+from __future__ import annotations
+
+from lhotse_prep.text.odd_characters import is_expected, odd_characters
+
+
+def test_expected_classes() -> None:
+    assert all(map(is_expected, "我〇aZ9 %()=>-+×ηεσŷδ≤'\""))
+    assert not any(map(is_expected, "Жあ\u200b☃\ue000"))
+
+
+def test_counts_and_examples() -> None:
+    odd = odd_characters([("a", "我 們 講 的 是 神 經 網 路 Ж 好"), ("b", "ЖЖ ☃"), ("c", "bert")])
+    assert [(o.char, o.count, o.id) for o in odd] == [("Ж", 3, "a"), ("☃", 1, "b")]
+    assert (odd[0].code, odd[0].name) == ("U+0416", "CYRILLIC CAPITAL LETTER ZHE")
+    assert odd[0].example == "是 神 經 網 路 Ж 好"[-13:] and odd[1].example == "ЖЖ ☃"

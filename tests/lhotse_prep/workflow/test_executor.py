@@ -1,0 +1,203 @@
+"""Whatever does the work, the results are the same, in the same order, down to the bytes of what is written."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile as sf
+from lhotse import CutSet, SupervisionSet, load_manifest
+
+from lhotse_prep.corpora.detect import import_corpus
+from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
+from lhotse_prep.manifests.exact_times import as_segment
+from lhotse_prep.manifests.files import write_manifest
+from lhotse_prep.manifests.make import make_manifests
+from lhotse_prep.text.config import TextConfig
+from lhotse_prep.windows.config import WindowConfig
+from lhotse_prep.windows.write import write_windows
+from lhotse_prep.workflow.config import ExecutorConfig
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.executor import open_executor
+
+RATE = 16_000
+PARTS = ("train", "dev", "test")
+
+
+def power(x: int) -> int:
+    time.sleep(0.01 * (x % 3))  # so that they end in another order
+    if x == 99:
+        raise DataError("99 is bad")
+    return x**2
+
+
+EXECUTORS = [
+    ExecutorConfig("serial"),
+    ExecutorConfig("processes", num_jobs=2),
+    pytest.param(ExecutorConfig("dask", num_jobs=2), marks=pytest.mark.slow),  # it starts a cluster
+]
+SERIAL, PROCESSES = EXECUTORS[:2]
+
+
+@pytest.mark.parametrize("config", EXECUTORS, ids=["serial", "processes", "dask"])
+def test_results_in_order_and_errors(config: ExecutorConfig) -> None:
+    with open_executor(config) as executor:
+        assert list(executor.map(power, iter(range(30)), "powers")) == [x**2 for x in range(30)]
+        assert list(executor.map(power, [], "nothing")) == []
+        with pytest.raises(DataError, match="99 is bad"):
+            list(executor.map(power, range(90, 100), "powers"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"kind": "threads"}, {"num_jobs": 0}, {"dask_scheduler": "somewhere"}], ids=lambda c: next(iter(c))
+)
+def test_wrong_values(change: dict) -> None:
+    with pytest.raises(ConfigError):
+        ExecutorConfig(**change)
+
+
+def test_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    import distributed
+
+    def refuse(address: str, timeout: float) -> None:
+        raise OSError(f"Timed out trying to connect to {address}")
+
+    monkeypatch.setattr(distributed, "Client", refuse)
+    config = ExecutorConfig("dask", dask_scheduler="tcp://127.0.0.1:1")
+    with pytest.raises(DataError, match="no Dask scheduler answers at tcp://127.0.0.1:1"), open_executor(config):
+        pass
+
+
+def test_scheduler_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    import distributed
+
+    class Lonely(contextlib.nullcontext):  # type: ignore[type-arg]
+        def wait_for_workers(self, num: int, timeout: float) -> None:
+            raise TimeoutError(f"{num} workers did not come in {timeout} s")
+
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout: Lonely())
+    config = ExecutorConfig("dask", dask_scheduler="tcp://127.0.0.1:1")
+    with pytest.raises(DataError, match="127.0.0.1:1 has had no worker for 120 s; start some"), open_executor(config):
+        pass
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a scheduler with two workers, started as a user starts them on a cluster."""
+    folder = tmp_path_factory.mktemp("dask")
+    address_file, python = folder / "scheduler.json", [sys.executable, "-m", "distributed.cli"]
+    commands = [
+        [
+            *python[:2],
+            "distributed.cli.dask_scheduler",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--host",
+            "127.0.0.1",
+            "--scheduler-file",
+            str(address_file),
+        ],
+        [
+            *python[:2],
+            "distributed.cli.dask_worker",
+            "--scheduler-file",
+            str(address_file),
+            "--nworkers",
+            "2",
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--local-directory",
+            str(folder),
+        ],
+    ]
+    with open(folder / "log", "w") as log:
+        running = [subprocess.Popen(c, stdout=log, stderr=log) for c in commands]
+        try:
+            from distributed import Client
+
+            deadline = time.monotonic() + 60
+            while not address_file.exists():
+                assert time.monotonic() < deadline and all(p.poll() is None for p in running), (
+                    folder / "log"
+                ).read_text()
+                time.sleep(0.1)
+            with Client(scheduler_file=str(address_file)) as client:
+                client.wait_for_workers(2, timeout=60)
+                address = client.scheduler.address
+            yield address
+        finally:
+            for process in reversed(running):
+                process.terminate()
+            for process in running:
+                process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve short lectures at 44.1 kHz, and beside them a table of nine utterances in `table`."""
+    folder = tmp_path_factory.mktemp("corpus") / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(9):
+        sf.write(folder.parent / "x.flac", rng.uniform(-0.3, 0.3, RATE), RATE)
+        rows.append(
+            {
+                "audio": {"bytes": (folder.parent / "x.flac").read_bytes(), "path": f"u_{i}.flac"},
+                "file": f"u_{i}.flac",
+                "transcription": "我 們",
+                "translation": "We.",
+            }
+        )
+    (folder.parent / "table").mkdir()
+    for part, own in (("train", rows[:4]), ("dev", rows[4:6]), ("test", rows[4:])):
+        table = pa.Table.from_pylist(own)
+        pq.write_table(table, folder.parent / "table" / f"{part}-0.parquet", row_group_size=2)
+    for i in range(12):
+        sf.write(folder / f"l{i:02d}.wav", rng.uniform(-0.3, 0.3, (44_100 * 2, 2)), 44_100)
+        (folder / f"l{i:02d}.txt").write_text("我 們 講 bert")
+        (folder / f"l{i:02d}.en.txt").write_text("We talk about BERT.")
+    return folder
+
+
+def everything(corpus: Path, out: Path, config: ExecutorConfig) -> dict[str, str]:
+    """Digests of all files of stages 0, 1 and 4; paths in them are made to be the same."""
+    with open_executor(config) as executor:
+        table = corpus.parent / "table"
+        made = make_manifests(table, out / "u", CorpusConfig(), TextConfig(), CheckConfig(), executor)
+        assert [len(made[part]["supervisions"]) for part in PARTS] == [4, 2, 3]
+        import_corpus(corpus, out / "source", CorpusConfig(), CheckConfig(), executor)
+        make_manifests(out / "source", out / "m", CorpusConfig(), TextConfig(), CheckConfig(), executor)
+        (out / "a").mkdir()
+        for part in PARTS:
+            whole = load_manifest(out / f"m/ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
+            write_manifest(out / f"a/ml2021_supervisions_{part}.jsonl.gz", map(as_segment, whole))
+        (out / "w").mkdir()
+        write_windows(out / "m", out / "a", out / "w", out / "w", WindowConfig(), executor)
+    digests = {}
+    for path in sorted(p for p in out.rglob("*") if p.is_file()):
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        digests[str(path.relative_to(out))] = hashlib.sha256(content.replace(str(out).encode(), b"OUT")).hexdigest()
+    return digests
+
+
+def test_same_bytes_from_processes_and_from_dask(corpus: Path, scheduler: str, tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001
+    monkeypatch.setattr("lhotse_prep.windows.features.CUTS_PER_FILE", 3)
+    serial = everything(corpus, tmp_path / "serial", SERIAL)
+    assert sum(name.endswith(".lca") for name in serial) >= 5 and sum(n.endswith(".flac") for n in serial) == 21
+    assert everything(corpus, tmp_path / "processes", PROCESSES) == serial
+    assert everything(corpus, tmp_path / "dask", ExecutorConfig("dask", dask_scheduler=scheduler)) == serial
+    cuts = load_manifest(tmp_path / "dask/w/ml2021_cuts_train.jsonl.gz", CutSet)
+    assert all(c.load_features().shape == (c.num_frames, 80) for c in cuts)

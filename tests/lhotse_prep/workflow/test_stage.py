@@ -1,0 +1,349 @@
+"""Stages: done or not, whole or absent, after kills, changes and mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lhotse_prep.workflow.entry import hyphenated, stage_parser
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import read_jsonl, whole_file, whole_files, write_jsonl
+from lhotse_prep.workflow.locks import held
+from lhotse_prep.workflow.stage import Input, Stage, read_done
+
+
+class Place:
+    """A stage that reads `source` and writes `out`, and counts how often it had to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.out = folder / "source.txt", folder / "made" / "out"
+        self.source.write_text("one")
+        self.times_made = 0
+
+    def stage(self, resumable: bool = False, **options: object) -> Stage:
+        return Stage("cook", self.out, [Input(self.source)], options, resumable)
+
+    def run(self, resumable: bool = False, **options: object) -> bool:
+        """True where there was something to do."""
+        stage = self.stage(resumable, **options)
+        if stage.is_done():
+            return False
+        with stage.work() as out:
+            (out / "deep").mkdir(exist_ok=True)
+            (out / "deep" / "result.txt").write_text(self.source.read_text() + str(options))
+            self.times_made += 1
+        return True
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_second_run_has_nothing_to_do(place: Place, resumable: bool) -> None:
+    assert place.run(resumable) and not place.run(resumable)
+    assert (place.out / "deep" / "result.txt").read_text() == "one{}"
+    done = read_done(place.out)
+    assert done is not None and done["stage"] == "cook" and list(done["outputs"]) == ["deep/result.txt"]
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_changed_option_or_input_runs_again(place: Place, resumable: bool) -> None:
+    place.run(resumable, rate=1)
+    assert place.run(resumable, rate=2) and not place.run(resumable, rate=2)
+    place.source.write_text("two")
+    assert place.run(resumable, rate=2)
+    assert (place.out / "deep" / "result.txt").read_text() == "two{'rate': 2}"
+
+
+def test_same_content_written_again_does_not(place: Place) -> None:
+    place.run()
+    place.source.write_text("one")
+    os.utime(place.source, (1, 1))
+    assert not place.run()
+
+
+def test_missing_output_or_damaged_mark_runs_again(place: Place) -> None:
+    place.run()
+    (place.out / "deep" / "result.txt").unlink()
+    assert place.run()
+    for damaged in ("", "{", "[]", "{}"):
+        (place.out / ".done").write_text(damaged)
+        assert place.run()
+
+
+def test_files_of_an_older_run_do_not_linger(place: Place) -> None:
+    place.run()
+    (place.out / "stray.txt").touch()
+    place.run(rate=2)
+    assert [p.name for p in place.out.rglob("*.txt")] == ["result.txt"]
+    assert [p.name for p in place.out.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("had_output", [False, True])
+def test_error_in_the_middle_leaves_what_was_there(place: Place, had_output: bool) -> None:
+    if had_output:
+        place.run()
+    stage = place.stage(rate=2)
+    assert not stage.is_done()
+    with pytest.raises(RuntimeError), stage.work() as out:
+        (out / "half.txt").write_text("half")
+        raise RuntimeError
+    assert place.out.exists() == had_output
+    assert not (place.out / "half.txt").exists()
+    assert place.run() is not had_output
+    assert place.run(rate=2) and not (place.out / "half.txt").exists()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from lhotse_prep.workflow.stage import Input, Stage
+out, resumable = Path(sys.argv[1]), sys.argv[2] == "True"
+stage = Stage("cook", out, [Input(Path(sys.argv[3]))], {}, resumable)
+assert not stage.is_done()
+with stage.work() as work:
+    (work / "half.txt").write_text("half")
+    print("written", flush=True)
+    time.sleep(60)
+"""
+
+
+def start_and_wait(place: Place, project: Path, resumable: bool) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", KILLED, str(place.out), str(resumable), str(place.source)]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def kill_in_the_middle(place: Place, project: Path, resumable: bool) -> None:
+    with start_and_wait(place, project, resumable) as process:
+        assert process.stdout is not None and process.stdout.readline() == "written\n"
+        process.send_signal(signal.SIGKILL)
+
+
+def test_kill_in_the_middle_leaves_nothing_half_made(place: Place, project: Path) -> None:
+    kill_in_the_middle(place, project, resumable=False)
+    assert not place.out.exists()
+    with pytest.raises(DataError, match="--stage 3"):
+        _ = Stage("eat", place.out / "x", [Input(place.out, 3)], {}).key
+    assert place.run() and not (place.out / "half.txt").exists()
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_two_runs_at_once_do_not_write_the_same_folder(place: Place, project: Path, resumable: bool) -> None:
+    with start_and_wait(place, project, resumable) as process:
+        assert process.stdout is not None and process.stdout.readline() == "written\n"
+        with pytest.raises(DataError, match=rf"out is being written by another run \(process {process.pid}\)"):
+            place.run(resumable)
+        (half,) = place.out.parent.glob("*out*/half.txt")
+        assert half.read_text() == "half"
+        process.kill()
+    assert place.run(resumable) and not place.run(resumable)
+
+
+FORKED = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+from lhotse_prep.workflow.locks import held
+context = multiprocessing.get_context("fork")
+started = context.Event()
+def work():
+    started.set()
+    time.sleep(60)
+with held(Path(sys.argv[1])):
+    worker = context.Process(target=work)
+    worker.start()
+    started.wait()  # a fork closes the lock before it does anything else
+    print(worker.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_worker_that_outlives_its_killed_parent_keeps_no_folder(project: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKED, str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        process.wait(timeout=30)
+        try:
+            os.kill(worker, 0)  # it is there still
+            with held(tmp_path / "out"):
+                pass
+        finally:
+            os.kill(worker, signal.SIGKILL)
+
+
+def test_whole_files_take_the_place_of_theirs_and_of_no_other(tmp_path: Path) -> None:
+    out, patterns = tmp_path / "out", ("*.jsonl", "feats_*")
+    with whole_files(out, patterns) as work:
+        (work / "feats_a").mkdir()
+        (work / "cuts.jsonl").write_text("old")
+        assert not out.exists()
+    (out / "notes.md").write_text("the user's")
+    with pytest.raises(RuntimeError), whole_files(out, patterns) as work:
+        (work / "cuts.jsonl").write_text("half")
+        raise RuntimeError
+    assert (out / "cuts.jsonl").read_text() == "old"
+    with whole_files(out, patterns) as work:
+        (work / "feats_b").mkdir()
+        (work / "cuts.jsonl").write_text("new")
+    assert sorted(p.name for p in out.iterdir()) == ["cuts.jsonl", "feats_b", "notes.md"]
+    assert (out / "cuts.jsonl").read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_killed_training_goes_on_where_it_was(place: Place, project: Path) -> None:
+    kill_in_the_middle(place, project, resumable=True)
+    assert read_done(place.out) is None
+    with place.stage(resumable=True).work() as out:
+        assert (out / "half.txt").read_text() == "half"
+    assert place.stage(resumable=True).is_done()
+
+
+def test_work_begun_from_other_inputs_is_set_aside_not_resumed(place: Place, project: Path) -> None:
+    kill_in_the_middle(place, project, resumable=True)
+    place.source.write_text("two")
+    with place.stage(resumable=True).work() as out:
+        assert not (out / "half.txt").exists()
+    (aside,) = place.out.parent.glob("out.before-*")
+    assert (aside / "half.txt").exists()
+
+
+def test_input_that_a_stage_makes_counts_by_its_outputs(place: Place, tmp_path: Path) -> None:
+    place.run()
+
+    def eat() -> Stage:
+        return Stage("eat", tmp_path / "eaten", [Input(place.out, 3)], {})
+
+    with eat().work():
+        pass
+    (place.out / "later.txt").touch()  # such as a decoding inside a training folder
+    assert eat().is_done()
+    place.run(rate=2)
+    assert not eat().is_done()
+
+
+def test_missing_input_is_said_before_any_work_with_the_stage_that_makes_it(place: Place) -> None:
+    with pytest.raises(DataError, match=r"made/out is missing or unfinished: stage 3 .*\./run\.sh --stage 3"):
+        Stage("eat", place.out.parent / "eaten", [Input(place.out, 3)], {}).is_done()
+    place.out.mkdir(parents=True)  # made, but not finished
+    with pytest.raises(DataError, match="stage 3"):
+        Stage("eat", place.out.parent / "eaten", [Input(place.out, 3)], {}).is_done()
+    place.source.unlink()
+    with pytest.raises(DataError, match=r"no such file or folder: .*source\.txt"):
+        place.run()
+
+
+def test_key_has_names_contents_and_options_apart(tmp_path: Path) -> None:
+    for name, content in (("a", "x"), ("b", "x"), ("c", "y")):
+        (tmp_path / name).write_text(content)
+    keys = {Stage("s", tmp_path / "o", [Input(tmp_path / n)], {"v": v}).key for n in "abc" for v in (1, 2)}
+    assert len(keys) == 6
+
+
+def test_whole_file_is_the_old_or_the_new(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    with whole_file(path) as f:
+        f.write("old")
+    with pytest.raises(RuntimeError), whole_file(path) as f:
+        f.write("new")
+        f.flush()
+        assert path.read_text() == "old"
+        raise RuntimeError
+    assert path.read_text() == "old" and [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_jsonl_round_trip_and_damage(tmp_path: Path) -> None:
+    rows = [{"id": "week1", "text": "機 器 a\u2028b"}, {}, {"x": [1.5, None]}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    assert read_jsonl(tmp_path / "rows.jsonl") == rows
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n{"a": \n')
+    with pytest.raises(DataError, match="line 2: not JSON"):
+        read_jsonl(tmp_path / "rows.jsonl")
+    with pytest.raises(DataError, match="no file"):
+        read_jsonl(tmp_path / "none.jsonl")
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n{"b": "\xe6\x88\x91"}\r\n')  # as Windows writes it
+    assert read_jsonl(tmp_path / "rows.jsonl") == [{"a": 1}, {"b": "我"}]
+    (tmp_path / "rows.jsonl").write_bytes('{"a": 1}\n{"b": "我"}\n'.encode("big5"))
+    with pytest.raises(DataError, match=r"rows\.jsonl, line \d: not JSON"):
+        read_jsonl(tmp_path / "rows.jsonl")
+
+
+def test_hyphens_and_underscores_are_the_same_and_values_stay() -> None:
+    assert hyphenated(["--stop_stage", "a_b", "--exp_dir=x_y=z", "-h", "c_d"]) == [
+        "--stop-stage",
+        "a_b",
+        "--exp-dir=x_y=z",
+        "-h",
+        "c_d",
+    ]
+
+
+@pytest.mark.parametrize("argv", [["--dat", "x"], ["--nonsense", "1"], ["stray"]])
+def test_undeclared_option_is_an_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        stage_parser("A stage.").parse_args(argv)
+    assert error.value.code == 2 and "unrecognized arguments" in capsys.readouterr().err
+
+
+MAIN = """
+import sys
+from lhotse_prep.errors import ConfigError
+from lhotse_prep.workflow.entry import run_main
+def main(argv):
+    if argv == ["user"]:
+        raise ConfigError("rate must be > 0, got -1")
+    if argv == ["file"]:
+        open("/nonexistent/x")
+    if argv == ["wait"]:
+        print("waiting", flush=True)
+        import time
+        time.sleep(60)
+    raise ValueError("a bug")
+run_main(main)
+"""
+
+
+def start_main(project: Path, argument: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", MAIN, argument]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"), [("user", "rate must be > 0, got -1"), ("file", "No such file or directory: /nonexistent/x")]
+)
+def test_mistakes_of_the_user_are_one_line(project: Path, argument: str, said: str) -> None:
+    with start_main(project, argument) as process:
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert stderr.count("\n") == 1 and stderr.rstrip().endswith(f"error: {said}")
+
+
+def test_our_own_mistakes_keep_their_traceback(project: Path) -> None:
+    with start_main(project, "bug") as process:
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1 and "Traceback" in stderr and "a bug" in stderr
+
+
+def test_interrupt_is_130_and_silent(project: Path) -> None:
+    with start_main(project, "wait") as process:
+        assert process.stdout is not None and process.stdout.readline() == "waiting\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130 and stderr == ""
+
+
+def test_done_says_what_was_made_and_how_long_it_took(place: Place) -> None:
+    place.run()
+    done = json.loads((place.out / ".done").read_text())
+    assert done["seconds"] >= 0 and done["finished"][:2] == "20"

@@ -1,0 +1,80 @@
+"""The aligner learns a made-up language from first times that are off, and finds where its words are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ml2021.asr.aligner.config import AlignerConfig
+from ml2021.asr.aligner.rounds import Lecture, align_lectures, training_windows
+from ml2021.asr.model.zipformer.config import ZipformerConfig
+from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
+from ml2021.training.config import TrainConfig
+
+WORDS = ["我", "的", "機", "器", "學", "習", "很", "好", "bert", "loss"]
+SHIFT = 160  # samples a feature frame
+CONFIG = AlignerConfig(
+    encoder=ZipformerConfig(
+        num_encoder_layers=(1,),
+        downsampling_factor=(1, 2),
+        encoder_dim=(32,),
+        encoder_unmasked_dim=(32,),
+        feedforward_dim=(64,),
+        num_heads=(2,),
+        cnn_module_kernel=(7,),
+    ),
+    data=AsrDataConfig(max_duration=12.0, ref_duration=0.5, spec_augment=SpecAugmentConfig(num_frame_masks=0)),
+    train=TrainConfig(base_lr=5e-3, warmup_steps=20, average_period=5, average_epochs=1, keep_epochs=2),
+    first_epochs=8,
+    max_rounds=3,
+    min_steps=250,
+    num_english_pieces=10,
+    window_duration=4.0,
+)
+
+
+def made_up_lecture(name: str, seed: int, num_words: int = 150) -> tuple[Lecture, np.ndarray]:
+    """Each word has a spectrum of its own for 0.2 to 0.3 s; pauses now and then. Gives the true starts in samples."""
+    rng = np.random.default_rng(seed)
+    spectra = np.random.default_rng(99).normal(0, 3, (len(WORDS), 2, 80))  # a word is two sounds
+    frames, starts, regions, words = [np.zeros((30, 80))], [], [], []
+    at, begin = 30, 30
+    for i in range(num_words):
+        w = int(rng.integers(len(WORDS)))
+        length = int(rng.integers(20, 31))
+        sound = np.repeat(spectra[w], [length // 2, length - length // 2], axis=0)
+        frames.append(sound)
+        starts.append(at)
+        words.append(WORDS[w])
+        at += length
+        if i % 6 == 5 or i == num_words - 1:
+            regions.append((begin * SHIFT, at * SHIFT))
+            frames.append(np.zeros((40, 80)))
+            at += 40
+            begin = at
+    features = np.concatenate(frames) + rng.normal(0, 0.5, (at, 80))
+    times = (np.array(starts) + 12 + rng.uniform(-15, 15, num_words)) * SHIFT  # first times, off by up to 0.15 s
+    times = np.sort(times)
+    return Lecture(name, words, features.astype(np.float32), np.array(regions), times), np.array(starts) * SHIFT
+
+
+def test_words_are_found_where_they_are(tmp_path: Path) -> None:
+    made = [made_up_lecture(f"l{i}", i) for i in range(3)]
+    lectures = [x for x, _ in made]
+    before = [lecture.times.copy() for lecture in lectures]
+    found = align_lectures(lectures, {"l0", "l1"}, CONFIG, tmp_path, torch.device("cpu"))
+    for (lecture, truth), first in zip(made, before):
+        errors = np.abs(found[lecture.id].start * 16_000 - truth) / 16_000
+        assert np.nanmedian(errors) < 0.08 < np.median(np.abs(first - truth)) / 16_000 * 1.5
+        assert np.isfinite(errors).mean() > 0.97 and np.median(found[lecture.id].score) > 0.5
+    again = align_lectures(lectures, {"l0", "l1"}, CONFIG, tmp_path, torch.device("cpu"))  # finished rounds are kept
+    assert all(np.array_equal(found[k].start, again[k].start, equal_nan=True) for k in found)
+
+
+def test_windows_hold_each_word_once() -> None:
+    lecture, _ = made_up_lecture("l", 5)
+    windows = training_windows(lecture, [[1 + i % 7] for i in range(len(lecture.words))], CONFIG)
+    assert [u for _, ids in windows for u in ids] == [1 + i % 7 for i in range(len(lecture.words))]
+    assert all(len(f) <= 4.0 * 100 + 1 for f, _ in windows)

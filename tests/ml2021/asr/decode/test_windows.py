@@ -1,0 +1,191 @@
+"""Decoding as a user starts it: every method, short audio, the names of files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lhotse_prep.tokens.lang import lang_hash
+from lhotse_prep.workflow.entry import hyphenated
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.decode.options import config_of, parser, suffix_of, weights_of
+from ml2021.asr.decode.windows import main
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.load import load_model
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.zipformer.config import ZipformerConfig
+from ml2021.asr.search.config import DECODING_METHODS
+from ml2021.asr.search.methods import search
+from ml2021.training.checkpoint import save_checkpoint
+
+ZIPFORMER = ZipformerConfig(
+    num_encoder_layers=(1, 1),
+    downsampling_factor=(1, 2),
+    encoder_dim=(24, 32),
+    encoder_unmasked_dim=(16,),
+    feedforward_dim=(32,),
+    num_heads=(2,),
+    query_head_dim=(8,),
+    cnn_module_kernel=(7,),
+)
+METHODS_HERE = [m for m in DECODING_METHODS if not m.startswith("fast_beam_search")]
+
+
+@pytest.mark.parametrize("method", METHODS_HERE)
+def test_audio_shorter_than_the_receptive_field_is_decoded(method: str) -> None:
+    """One frame to twelve, in a batch: a hypothesis each, the same as alone, its frames among the encoder's."""
+    torch.manual_seed(0)
+    config = TransducerConfig(ZIPFORMER, decoder_dim=16, joiner_dim=16, rnnt_type="regular")
+    model = AsrModel(config, vocab_size=6).eval()
+    lens = torch.tensor([1, 2, 5, 8, 9, 12])
+    features = torch.randn(6, 12, 80)
+    decode_config = DecodeConfig(method, beam_size=2, blank_penalty=4.0, max_sym_per_frame=2)
+    with torch.no_grad():
+        _, encoder_lens = model.forward_encoder(features, lens)
+    found = search(model, features, lens, decode_config)
+    assert len(found) == 6 and any(h.tokens for h in found)
+    for hypothesis, n in zip(found, encoder_lens.tolist()):
+        assert len(hypothesis.tokens) == len(hypothesis.frames) == len(hypothesis.scores)
+        assert all(0 <= f < n for f in hypothesis.frames) and all(0 < s <= 1 for s in hypothesis.scores)
+        assert all(0 < t < 6 for t in hypothesis.tokens)
+    alone = search(model, features[:1, :1], lens[:1], decode_config)[0]
+    assert alone.tokens == found[0].tokens
+
+
+def test_without_k2_fast_beam_search_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "k2", None)
+    model = AsrModel(TransducerConfig(ZIPFORMER, decoder_dim=16, joiner_dim=16), vocab_size=6).eval()
+    with pytest.raises(ConfigError, match="needs k2.*wheel.*modified_beam_search"):
+        search(model, torch.randn(1, 20, 80), torch.tensor([20]), DecodeConfig("fast_beam_search"))
+
+
+def test_ctc_search_needs_a_trained_head() -> None:
+    config = TransducerConfig(ZIPFORMER, decoder_dim=16, joiner_dim=16, ctc_loss_scale=0.0)
+    model = AsrModel(config, vocab_size=6).eval()
+    with pytest.raises(ConfigError, match="ctc_loss_scale 0"):
+        search(model, torch.randn(1, 20, 80), torch.tensor([20]), DecodeConfig("ctc_greedy_search"))
+
+
+@pytest.mark.parametrize("rnnt_type", ["modified", "constrained"])
+def test_beam_search_is_for_models_that_learned_several_tokens_a_frame(rnnt_type: str) -> None:
+    config = TransducerConfig(ZIPFORMER, decoder_dim=16, joiner_dim=16, rnnt_type=rnnt_type)
+    model = AsrModel(config, vocab_size=6).eval()
+    with pytest.raises(ConfigError, match=f"regular.*{rnnt_type}.*modified_beam_search"):
+        search(model, torch.randn(1, 20, 80), torch.tensor([20]), DecodeConfig("beam_search"))
+
+
+def decode(trained: Path, corpus: object, conf: Path, *options: str) -> None:
+    """Dev, with decode.yaml's defaults."""
+    (conf / "decode.yaml").write_text("")
+    folders = ["--exp-dir", str(trained), "--cuts", str(corpus.cuts), "--conf", str(conf)]  # type: ignore[attr-defined]
+    main(hyphenated([*folders, "--part", "dev", *options]))
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--decoding_method", "greedy-search"], "greedy_search"),
+        (
+            ["--epoch", "1", "--decoding-method", "modified_beam_search", "--beam_size", "3", "--blank-penalty=0.5"],
+            "epoch-1-avg-1-modified_beam_search-beam-size-3-blank-penalty-0.5-use-averaged-model",
+        ),
+        (
+            ["--epoch=1", "--use-averaged-model", "False", "--decoding-method", "ctc-prefix-beam-search"],
+            "epoch-1-avg-1-ctc_prefix_beam_search-beam-size-4",
+        ),
+    ],
+)
+def test_files_have_the_names_of_their_options(
+    trained, tone_corpus, tmp_path: Path, options: list[str], name: str
+) -> None:  # type: ignore[no-untyped-def]
+    decode(trained, tone_corpus, tmp_path, "--out-dir", str(tmp_path / "out"), *options)
+    made = {p.name for p in (tmp_path / "out").iterdir()}
+    assert made == {f"{kind}-dev-{name}.txt" for kind in ("recogs", "errs", "wer-summary", "mer")} | {
+        f"scores-dev-{name}.json"
+    }
+    recogs = (tmp_path / "out" / f"recogs-dev-{name}.txt").read_text().splitlines()
+    assert len(recogs) == 8 and all("\tref=[" in a and "\thyp=[" in b for a, b in zip(recogs[::2], recogs[1::2]))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        (["--epoch", "7"], DataError, r"no checkpoint.*epoch-7\.pt"),
+        (["--iter", "9"], DataError, r"no checkpoint.*checkpoint-9\.pt"),
+        (["--avg", "2"], ConfigError, "needs --epoch"),
+        (["--epoch", "1", "--iter", "3"], ConfigError, "not both"),
+        (["--epoch", "1", "--avg", "0"], ConfigError, "--avg"),
+        (["--lm-scale", "0.3"], ConfigError, "lm_scale.*modified_beam_search"),
+        (["--decoding-method", "modified_beam_search", "--lm-scale", "0.3"], DataError, "no language model"),
+        (["--beam-size", "0"], ConfigError, "beam_size"),
+    ],
+)
+def test_what_cannot_be_decoded_is_said(trained, tone_corpus, tmp_path: Path, options, error, said) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error, match=said):
+        decode(trained, tone_corpus, tmp_path, *options)
+
+
+def test_damaged_checkpoint_is_refused(trained, tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    exp = shutil.copytree(trained, tmp_path / "exp")
+    for name, options in (("pretrained.pt", []), ("epoch-1.pt", ["--epoch", "1"])):
+        content = bytearray((exp / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (exp / name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name} is damaged"):
+            decode(exp, tone_corpus, tmp_path, *options)
+
+
+def test_tokens_of_another_training_are_refused(trained, other_lang, tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """As many tokens in another order, which fit the weights; and more tokens, which do not."""
+    exp = shutil.copytree(trained, tmp_path / "exp")
+    lines = (exp / "lang" / "tokens.txt").read_text().splitlines()
+    symbols = [line.rpartition(" ")[0] for line in lines]
+    symbols[3], symbols[4] = symbols[4], symbols[3]
+    (exp / "lang" / "tokens.txt").write_text("".join(f"{s} {i}\n" for i, s in enumerate(symbols)))
+    info = json.loads((exp / "lang" / "lang.json").read_text()) | {"hash": lang_hash(exp / "lang")}
+    (exp / "lang" / "lang.json").write_text(json.dumps(info))
+    for options in ([], ["--epoch", "1"]):
+        with pytest.raises(DataError, match="was trained with.*words would come out wrong"):
+            decode(exp, tone_corpus, tmp_path, *options)
+    shutil.copytree(other_lang, exp / "lang", dirs_exist_ok=True)
+    with pytest.raises(DataError, match="was trained with"):
+        load_model(exp)
+    weights = torch.load(exp / "pretrained.pt", weights_only=True)["model"]
+    with pytest.raises(DataError, match="do not fit"):
+        load_model(exp, weights)
+
+
+def test_iter_averages_over_the_checkpoints_up_to_it(tmp_path: Path) -> None:
+    """model_avg of step n is the mean over the first n steps, so that of 10..30 is (30 * 4 - 10 * 1) / 20 = 5.5."""
+    for step, value, mean in ((10, 1.0, 1.0), (20, 2.0, 3.0), (30, 6.0, 4.0), (40, 9.0, 9.0)):
+        content = {"model": {"w": torch.tensor(value)}, "model_avg": {"w": torch.tensor(mean)}, "batch_idx_train": step}
+        save_checkpoint(tmp_path / f"checkpoint-{step}.pt", content)
+    options = ["--exp-dir", str(tmp_path), "--cuts", "x", "--iter", "30"]
+    for more, wanted in (
+        (["--avg", "2", "--use-averaged-model", "true"], 5.5),
+        (["--avg", "2", "--use-averaged-model", "false"], 4.0),
+        (["--avg", "1", "--use-averaged-model", "0"], 6.0),
+    ):
+        weights, name = weights_of(parser().parse_args([*options, *more]))
+        assert weights is not None and float(weights["w"]) == pytest.approx(wanted)
+        assert name == f"iter-30-avg-{more[1]}"
+    with pytest.raises(DataError, match="needs 4 checkpoints"):
+        weights_of(parser().parse_args([*options, "--avg", "3"]))
+
+
+def test_language_model_of_the_file_is_not_for_a_method_that_takes_none(tmp_path: Path) -> None:
+    values = "decode: {decoding_method: modified_beam_search, lm_scale: 0.3, hotwords_file: a.txt}"
+    (tmp_path / "decode.yaml").write_text(values)
+    options = ["--exp-dir", "exp/c/asr", "--cuts", "x", "--conf", str(tmp_path)]
+    config = config_of(parser().parse_args(options))
+    assert config.lm_dir == "exp/c/lm"
+    name = "modified_beam_search-beam-size-4-lm-scale-0.3-hotwords-score-1.5"
+    assert suffix_of(config, "", True) == name
+    config = config_of(parser().parse_args([*options, "--decoding-method", "greedy_search"]))
+    assert not config.has_fusion and suffix_of(config, "epoch-2-avg-1", False) == "epoch-2-avg-1-greedy_search"

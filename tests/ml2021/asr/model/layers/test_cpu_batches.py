@@ -1,0 +1,100 @@
+"""Parts of a batch: each utterance in one of them, none too large, and the same outputs as of the whole."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from ml2021.asr.model import recogniser as model_module
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.layers.cpu_batches import only_decodes, parts_by_length
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.zipformer import embedding as zipformer_embed
+from ml2021.asr.model.zipformer.config import ZipformerConfig
+from ml2021.asr.model.zipformer.embedding import ConvNeXt
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_every_utterance_is_in_one_part_of_limited_size(seed: int) -> None:
+    rng = random.Random(seed)
+    lens, limit = [rng.randint(1, 40) for _ in range(rng.randint(0, 12))], rng.randint(1, 100)
+    parts = parts_by_length(lens, limit)
+    assert sorted(i for part in parts for i in part) == list(range(len(lens)))
+    assert [lens[i] for part in parts for i in part] == sorted(lens)
+    for part, following in zip(parts, [*parts[1:], []]):
+        assert len(part) == 1 or len(part) * max(lens[i] for i in part) <= limit
+        assert not following or (len(part) + 1) * lens[following[0]] > limit  # no part is smaller than it must be
+
+
+def small_model(mask_padding: bool) -> AsrModel:
+    """In evaluation mode."""
+    torch.manual_seed(0)
+    encoder = ZipformerConfig(
+        num_encoder_layers=(1, 1),
+        downsampling_factor=(1, 2),
+        encoder_dim=(24, 32),
+        encoder_unmasked_dim=(16,),
+        feedforward_dim=(32,),
+        num_heads=(2,),
+        query_head_dim=(8,),
+        cnn_module_kernel=(7,),
+        mask_padding=mask_padding,
+    )
+    return AsrModel(TransducerConfig(encoder, decoder_dim=16, joiner_dim=16), vocab_size=7).eval()
+
+
+@pytest.mark.parametrize("mask_padding", [True, False])
+def test_encoder_gives_in_parts_what_it_gives_at_once(mask_padding: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, lens = small_model(mask_padding), torch.tensor([80, 200, 3, 150, 90, 85])
+    features = 4 * torch.randn(6, 210, 80) - 8
+    sizes = []
+    embed = model.encoder_embed.forward
+
+    def counted(x: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+        sizes.append(tuple(x.shape[:2]))
+        return embed(x, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model.encoder_embed, "forward", counted)
+    whole, whole_lens = model.forward_encoder(features, lens)  # gradients are wanted: one part
+    monkeypatch.setattr(model_module, "DECODED_FRAMES", 270)
+    with torch.no_grad():
+        found, found_lens = model.forward_encoder(features, lens)
+    widths = (85, 90, 150, 200) if mask_padding else (200, 200, 200, 200)
+    assert sizes == [(6, 200), *zip((3, 1, 1, 1), widths)]
+    assert found.shape == whole.shape and torch.equal(found_lens, whole_lens)
+    for a, b, n in zip(found, whole.detach(), whole_lens.tolist()):
+        torch.testing.assert_close(a[:n], b[:n], atol=3e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 512])
+def test_convnext_gives_row_by_row_what_it_gives_at_once(num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipformer_embed, "DECODED_ROWS", num_rows)
+    convnext, sizes = ConvNeXt(16).eval(), []
+    convnext.hidden_balancer.register_forward_hook(lambda _module, _inputs, hidden: sizes.append(hidden.shape[:-1]))
+    x = torch.randn(2, 16, 9, 5).contiguous(memory_format=torch.channels_last)
+    whole = convnext(x)
+    with torch.no_grad():
+        torch.testing.assert_close(convnext(x), whole.detach(), atol=1e-6, rtol=1e-5)
+    first, *others = sizes
+    assert first == (2, 9, 5) and sum(rows for (rows,) in others) == 2 * 9 * 5
+    assert max(others) == (min(num_rows * torch.get_num_threads(), 90),)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
+def test_what_needs_a_gradient_or_is_exported_stays_whole() -> None:
+    x, asked = torch.zeros(2), []
+
+    def ask(y: Tensor) -> Tensor:
+        asked.append(only_decodes(y))
+        return y + 1
+
+    ask(x)
+    with torch.inference_mode():
+        ask(x)
+    with torch.no_grad():
+        ask(x)
+        torch.jit.trace(ask, x, check_trace=False)
+    assert asked == [False, True, True, False]

@@ -1,0 +1,82 @@
+"""A stream gives, chunk by chunk, the tokens of the causal model that hears the whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.recogniser import SILENCE, AsrModel
+from ml2021.asr.model.zipformer.config import ZipformerConfig
+from ml2021.asr.search.greedy import greedy_search
+from ml2021.asr.search.streaming import LOOK_AHEAD, StreamingRecogniser
+
+ENCODER = ZipformerConfig(
+    num_encoder_layers=(1, 2),
+    downsampling_factor=(1, 2),
+    encoder_dim=(24, 32),
+    encoder_unmasked_dim=(16,),
+    feedforward_dim=(32,),
+    num_heads=(2,),
+    query_head_dim=(8,),
+    cnn_module_kernel=(7,),
+    causal=True,
+    chunk_size=(16, -1),
+    left_context_frames=(32, -1),
+)
+CONFIG = TransducerConfig(encoder=ENCODER, decoder_dim=24, joiner_dim=20)
+
+
+def random_model(seed: int) -> AsrModel:
+    """Weights that emit tokens of many kinds."""
+    torch.manual_seed(seed)
+    model = AsrModel(CONFIG, 30)
+    with torch.no_grad():
+        for layer in (model.joiner.output_linear, model.joiner.encoder_proj, model.joiner.decoder_proj):
+            layer.weight.mul_(20)
+    return model.eval()
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("num_frames", [1, 40, 57, 333, 500])
+@pytest.mark.parametrize("fed", [1, 32, 1000])
+def test_stream_gives_the_tokens_of_its_offline_simulation(num_frames: int, fed: int, seed: int) -> None:
+    model = random_model(seed)
+    x = 4 * torch.randn(num_frames, 80, generator=torch.Generator().manual_seed(0)) - 8
+    stream = StreamingRecogniser(model)
+    for begin in range(0, num_frames, fed):
+        before = stream.result.tokens
+        assert stream.accept(x[begin : begin + fed]).tokens[: len(before)] == before
+    found = stream.finish()
+    tail = torch.full((stream.shift + LOOK_AHEAD + 10, 80), SILENCE)
+    with torch.no_grad():
+        whole = torch.cat([x, tail])
+        hypothesis = greedy_search(model, *model.forward_encoder(whole[None], torch.tensor([len(whole)])))[0]
+    num_streamed = -(-num_frames // stream.shift) * stream.shift // 4
+    expected = [(t, f) for t, f in zip(hypothesis.tokens, hypothesis.frames) if f < num_streamed]
+    assert list(zip(found.tokens, found.frames)) == expected
+    assert num_frames < 300 or len(set(found.tokens)) > 2
+
+
+def test_blank_penalty() -> None:
+    model = random_model(0)
+    x = 4 * torch.randn(100, 80, generator=torch.Generator().manual_seed(0)) - 8
+    streams = [StreamingRecogniser(model, penalty) for penalty in (-1e4, 1e4)]
+    for stream in streams:
+        stream.accept(x)
+    assert streams[0].result.tokens == () and len(streams[1].result.tokens) == 2 * 8  # every frame of two chunks
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(CONFIG, encoder=replace(ENCODER, causal=False)),
+        replace(CONFIG, encoder=replace(ENCODER, chunk_size=(-1,))),
+    ],
+)
+def test_what_cannot_stream_says_so(config: TransducerConfig) -> None:
+    with pytest.raises(ConfigError, match="stream"):
+        StreamingRecogniser(AsrModel(config, 30).eval())

@@ -1,0 +1,42 @@
+"""Values that cannot be trained or decoded with are refused before any work, with their names."""
+
+from __future__ import annotations
+
+import pytest
+
+from lhotse_prep.workflow.errors import ConfigError
+from lhotse_prep.workflow.strict_config import from_mapping
+from ml2021.asr.aligner.config import AlignerConfig
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.train.config import AsrConfig, AsrDataConfig, SpecAugmentConfig
+from ml2021.mt.config import MtModelConfig
+from ml2021.training.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("cls", "key", "value"),
+    [
+        (TrainConfig, "warmup_steps", -1),
+        (TrainConfig, "weight_decay", -0.1),
+        (TrainConfig, "grad_clip", 0.0),
+        (TransducerConfig, "decoder_dim", 0),
+        (TransducerConfig, "joiner_dim", -512),
+        (TransducerConfig, "ctc_loss_scale", -0.2),
+        (TransducerConfig, "warm_step", -1),
+        (SpecAugmentConfig, "num_frame_masks", -1),
+        (SpecAugmentConfig, "max_frames_fraction", 1.5),
+        (AsrDataConfig, "num_buckets", 0),
+        (AsrDataConfig, "num_workers", -1),
+        (AsrConfig, "frozen_encoder_steps", -1),
+        (AlignerConfig, "window_duration", 0.0),
+        (AlignerConfig, "min_steps", -1),
+        (AlignerConfig, "settled", 0.0),
+        (DecodeConfig, "beam_size", 0),
+        (MtModelConfig, "num_heads", 0),
+        (MtModelConfig, "d_model", 0),
+    ],
+)
+def test_value_out_of_range_is_named(cls: type, key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"^asr\.yaml: x: {key} must be .*{value:g}"):
+        from_mapping({key: value}, cls, "asr.yaml: x")

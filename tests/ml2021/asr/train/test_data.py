@@ -1,0 +1,192 @@
+"""Batches: each cut once an epoch, a function of seed and epoch, text and features of the same cut together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
+
+from lhotse_prep.audio.fbank import fbank_extractor
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
+from ml2021.asr.train.data import AsrDataModule
+
+NUM_CUTS = 12
+
+
+@pytest.fixture(scope="module")
+def cuts_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cuts of two supervisions each, 0.5 to 1.6 s long; the text says which cut it is."""
+    folder = tmp_path_factory.mktemp("cuts")
+    rng = np.random.default_rng(0)
+    sf.write(folder / "x.wav", rng.uniform(-0.1, 0.1, 20 * 16000), 16000)
+    recording = Recording("x", [AudioSource("file", [0], str(folder / "x.wav"))], 16000, 20 * 16000, 20.0)
+    cuts = []
+    for i in range(NUM_CUTS):
+        duration = round(0.5 + 0.1 * i, 2)
+        halves = [
+            SupervisionSegment(f"{i}{k}", "x", s, round(duration / 2 - 0.1, 3), text=f"{k} {i}")
+            for k, s in (("a", 0.1), ("b", duration / 2))
+        ]
+        cuts.append(MonoCut(f"x-{i:04d}", 1.5 * i, duration, 0, supervisions=halves, recording=recording))
+    stored = CutSet.from_cuts(cuts).compute_and_store_features(fbank_extractor(), str(folder / "feats"))
+    for part in ("train", "test"):
+        stored.to_file(folder / f"ml2021_cuts_{part}.jsonl.gz")
+    return folder
+
+
+def texts(batches: list[dict]) -> list[str]:
+    return [text for b in batches for text in b["supervisions"]["text"]]
+
+
+def train_batches(data: AsrDataModule, epoch: int, first: int = 0) -> list[dict]:
+    """The batches of an epoch from number `first` on, loaded."""
+    return list(data.load_train(islice(enumerate(data.train_plan(epoch)), first, None), epoch))
+
+
+def test_command_in_a_manifest_is_not_executed(cuts_dir: Path, tmp_path: Path) -> None:
+    sources = [AudioSource("command", [0], f"touch {tmp_path}/ran; cat {cuts_dir}/x.wav")]
+    recording = Recording("x", sources, 16000, 20 * 16000, 20.0)
+    supervision = SupervisionSegment("s", "x", 0.0, 1.0, text="a")
+    cuts = CutSet.from_cuts([MonoCut("x-0", 0.0, 1.0, 0, supervisions=[supervision], recording=recording)])
+    cuts.to_file(tmp_path / "ml2021_cuts_test.jsonl.gz")
+    data = AsrDataModule(tmp_path, AsrDataConfig(on_the_fly_feats=True), seed=1)
+    with pytest.raises(DataError, match="cut x-0: its audio source is of type 'command'"):
+        list(data.eval_batches("test", 10.0))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_each_cut_once_an_epoch_in_an_order_of_its_own(cuts_dir: Path) -> None:
+    data = AsrDataModule(cuts_dir, AsrDataConfig(max_duration=3.0, num_buckets=2), seed=1)
+    first, again, second = (train_batches(data, epoch) for epoch in (1, 1, 2))
+    assert sorted(texts(first)) == sorted(f"a {i} b {i}" for i in range(NUM_CUTS)) == sorted(texts(second))
+    assert texts(first) == texts(again) and texts(first) != texts(second)
+    assert all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(first, again))  # masks too
+    assert len(first) > 1
+    assert all(b["ids"] == [f"x-{int(t.split()[1]):04d}" for t in b["supervisions"]["text"]] for b in first)
+
+
+def test_cuts_of_other_speeds_are_trained_on_too(cuts_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "ml2021_cuts_train.jsonl.gz").write_bytes((cuts_dir / "ml2021_cuts_train.jsonl.gz").read_bytes())
+    faster = CutSet.from_file(cuts_dir / "ml2021_cuts_train.jsonl.gz").drop_features().perturb_speed(1.1)
+    faster = faster.compute_and_store_features(fbank_extractor(), str(tmp_path / "feats"))
+    faster.to_file(tmp_path / "ml2021_cuts_train_sp1.1.jsonl.gz")
+    batches = train_batches(AsrDataModule(tmp_path, AsrDataConfig(max_duration=3.0), seed=1), 1)
+    assert sorted(texts(batches)) == sorted(f"a {i} b {i}" for i in range(NUM_CUTS) for _ in range(2))
+
+
+def test_text_belongs_to_its_features_and_spans_the_cut(cuts_dir: Path) -> None:
+    data = AsrDataModule(cuts_dir, AsrDataConfig(), seed=1)
+    for batch in data.eval_batches("test", max_duration=4.0):
+        supervisions = batch["supervisions"]
+        for row, index in enumerate(supervisions["sequence_idx"].tolist()):
+            cut = supervisions["cut"][row]
+            assert supervisions["text"][row] == " ".join(f"{k} {int(cut.id[2:])}" for k in "ab")
+            num_frames = int(supervisions["num_frames"][row])
+            assert int(supervisions["start_frame"][row]) == 0 and num_frames == cut.num_frames
+            assert torch.allclose(batch["inputs"][index, :num_frames], torch.from_numpy(cut.load_features()))
+
+
+def test_missing_cuts_name_their_stage(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="stage 4"):
+        list(AsrDataModule(tmp_path, AsrDataConfig(), seed=1).eval_batches("dev", 10.0))
+
+
+def unmasked(**values: object) -> AsrDataConfig:
+    """Small batches, features as they are."""
+    plain = SpecAugmentConfig(num_frame_masks=0, num_feature_masks=0)
+    return AsrDataConfig(max_duration=3.0, num_buckets=2, spec_augment=plain, **values)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def noise(cuts_dir: Path) -> str:
+    """A CutSet of two noises with features."""
+    rng = np.random.default_rng(1)
+    cuts = []
+    for i in range(2):
+        path = cuts_dir / f"noise{i}.wav"
+        sf.write(path, rng.uniform(-0.5, 0.5, 16000), 16000)
+        cuts.append(Recording(f"n{i}", [AudioSource("file", [0], str(path))], 16000, 16000, 1.0).to_cut())
+    stored = CutSet.from_cuts(cuts).compute_and_store_features(fbank_extractor(), str(cuts_dir / "noise_feats"))
+    stored.to_file(cuts_dir / "noise.jsonl.gz")
+    return str(cuts_dir / "noise.jsonl.gz")
+
+
+@pytest.mark.parametrize("on_the_fly", [False, True])
+def test_workers_and_a_later_start_change_nothing_in_a_batch(cuts_dir: Path, noise: str, on_the_fly: bool) -> None:
+    """Noise, masks, warp and speed of a batch follow from seed, epoch and its number."""
+    values: dict = {"noise_cuts": noise, "on_the_fly_feats": on_the_fly}
+    if on_the_fly:
+        values["speed_factors"] = (0.9, 1.1)
+    augment = SpecAugmentConfig(time_warp_factor=10)
+    config = AsrDataConfig(max_duration=4.0, num_buckets=2, spec_augment=augment, **values)
+    whole = train_batches(AsrDataModule(cuts_dir, config, seed=1), 2)
+    later = train_batches(AsrDataModule(cuts_dir, replace(config, num_workers=2), seed=1), 2, first=2)
+    assert len(later) == len(whole) - 2 > 1
+    for a, b in zip(whole[2:], later, strict=True):
+        assert a["ids"] == b["ids"] and torch.equal(a["inputs"], b["inputs"])
+
+
+def test_features_on_the_fly_are_those_that_were_stored(cuts_dir: Path) -> None:
+    stored = train_batches(AsrDataModule(cuts_dir, unmasked(), seed=1), 1)
+    computed = train_batches(AsrDataModule(cuts_dir, unmasked(on_the_fly_feats=True), seed=1), 1)
+    for a, b in zip(stored, computed, strict=True):
+        assert a["ids"] == b["ids"]
+        for row, n in enumerate(a["supervisions"]["num_frames"].tolist()):
+            n -= 2  # at its end a cut is mirrored where it is alone, and followed by silence in a batch
+            torch.testing.assert_close(a["inputs"][row, :n], b["inputs"][row, :n], atol=0.1, rtol=0.01)
+
+
+def test_speeds_on_the_fly_give_every_cut_three_times(cuts_dir: Path) -> None:
+    config = unmasked(on_the_fly_feats=True, speed_factors=(0.9, 1.1))
+    batches = train_batches(AsrDataModule(cuts_dir, config, seed=1), 1)
+    assert sorted(texts(batches)) == sorted(f"a {i} b {i}" for i in range(NUM_CUTS) for _ in range(3))
+    lens = {i: n for b in batches for i, n in zip(b["ids"], b["supervisions"]["num_frames"].tolist())}
+    assert lens["x-0011"] == 160 and abs(lens["x-0011_sp0.9"] - 178) <= 1 and abs(lens["x-0011_sp1.1"] - 145) <= 1
+    with pytest.raises(ConfigError, match="on_the_fly_feats"):
+        unmasked(speed_factors=(0.9,))
+
+
+def test_noise_raises_the_energy_of_about_the_part_asked_for(cuts_dir: Path, noise: str) -> None:
+    def energies(config: AsrDataConfig) -> dict[str, float]:
+        data = AsrDataModule(cuts_dir, config, seed=1)
+        return {
+            cut_id: float(b["inputs"][row, : int(b["supervisions"]["num_frames"][row])].mean())
+            for epoch in (1, 2, 3)
+            for b in train_batches(data, epoch)
+            for row, cut_id in enumerate(f"{epoch} {i}" for i in b["ids"])
+        }
+
+    plain = energies(unmasked())
+    for probability, at_least, at_most in ((1.0, 1.0, 1.0), (0.5, 0.25, 0.75), (0.0, 0.0, 0.0)):
+        loud = energies(unmasked(noise_cuts=noise, noise_snr=(0.0, 3.0), noise_probability=probability))
+        louder = sum(loud[k] > plain[k] + 0.1 for k in plain)
+        assert at_least * len(plain) <= louder <= at_most * len(plain), (probability, louder)
+        assert all(loud[k] > plain[k] - 1e-3 for k in plain)
+
+
+def test_missing_noise_is_named(cuts_dir: Path) -> None:
+    with pytest.raises(DataError, match="no noise .*nowhere"):
+        train_batches(AsrDataModule(cuts_dir, unmasked(noise_cuts="/nowhere.jsonl.gz"), seed=1), 1)
+
+
+def test_description_changes_with_text_and_times(cuts_dir: Path, tmp_path: Path) -> None:
+    cuts = CutSet.from_file(cuts_dir / "ml2021_cuts_train.jsonl.gz").to_eager()
+
+    def described(changed: CutSet) -> str:
+        changed.to_file(tmp_path / "ml2021_cuts_train.jsonl.gz")
+        return AsrDataModule(tmp_path, AsrDataConfig(), seed=1).describe()["train cuts"]
+
+    def with_text(text: str) -> CutSet:
+        first = cuts[0].map_supervisions(lambda s: replace(s, text=text))
+        return CutSet.from_cuts([first, *list(cuts)[1:]])
+
+    same, again = described(cuts), described(cuts)
+    assert same == again and same.startswith("12 cuts, 0.00 h, sha256 ")
+    assert len({same, described(with_text("other")), described(cuts.subset(first=11))}) == 3

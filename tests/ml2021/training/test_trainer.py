@@ -1,0 +1,290 @@
+"""The training loop: it learns, goes on after a kill as if nothing had happened, and stops where it cannot learn."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from ml2021.report.training import read_scalars
+from ml2021.training.checkpoint import load_checkpoint
+from ml2021.training.config import TrainConfig
+from ml2021.training.task import StepLoss, Task
+from ml2021.training.trainer import Trainer
+
+CONFIG = TrainConfig(
+    num_epochs=4,
+    base_lr=0.02,
+    warmup_steps=5,
+    average_period=4,
+    average_epochs=2,
+    keep_epochs=3,
+    save_every_n=5,
+    log_interval=5,
+    seed=1,
+    max_bad_steps=3,
+)
+BATCHES_PER_EPOCH = 13
+
+
+class Killed(BaseException):
+    """What a kill is to the process: nothing after it runs."""
+
+
+class ToyTask(Task):
+    """A linear function with noise in the input; `kill_at` and `nan_at` are steps at which something happens."""
+
+    def __init__(self, kill_at: int | None = None, nan_at: tuple[int, ...] = ()) -> None:
+        self.kill_at, self.nan_at = kill_at, nan_at
+        self.seen: list[int] = []  # steps
+        self.weights: dict[int, Tensor] = {}  # by steps done
+        self.rates: list[float] = []
+        self.trainer: Trainer | None = None
+
+    def num_train_batches(self, epoch: int) -> int:
+        return BATCHES_PER_EPOCH
+
+    def train_batches(self, epoch: int) -> Iterator[Tensor]:
+        g = torch.Generator().manual_seed(epoch)
+        return iter(torch.randn(BATCHES_PER_EPOCH, 16, 3, generator=g))
+
+    def batch_ids(self, batch: Tensor) -> list[str]:
+        return [f"{float(row[0]):.4f}" for row in batch]
+
+    def valid_batches(self) -> Iterator[Tensor]:
+        return iter(torch.randn(2, 16, 3, generator=torch.Generator().manual_seed(99)))
+
+    def compute_loss(self, model: nn.Module, batch: Tensor, step: int) -> StepLoss:
+        if model.training:
+            if len(self.seen) == self.kill_at:
+                raise Killed
+            self.seen.append(step)
+            self.weights[step] = flat(model.state_dict())
+            if self.trainer is not None:
+                self.rates.append(self.trainer.optimizer.param_groups[0]["lr"])
+        target = batch @ torch.tensor([[1.0], [-2.0], [0.5]]) + 3
+        loss = (model(batch) - target).square().mean()
+        if step in self.nan_at and model.training:
+            loss = loss * float("nan")
+        return StepLoss(loss, {"square": 16 * float(loss.detach())}, 16.0)
+
+
+def flat(weights: dict[str, Tensor]) -> Tensor:
+    return torch.cat([w.detach().double().flatten() for w in weights.values()])
+
+
+def new_trainer(folder: Path, task: ToyTask, config: TrainConfig = CONFIG) -> Trainer:
+    torch.manual_seed(7)
+    model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 1))
+    trainer = Trainer(model, task, config, folder, torch.device("cpu"))
+    task.trainer = trainer
+    return trainer
+
+
+def pretrained(folder: Path) -> dict[str, Tensor]:
+    return load_checkpoint(folder / "pretrained.pt")["model"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ToyTask]:
+    folder, task = tmp_path_factory.mktemp("whole"), ToyTask()
+    new_trainer(folder, task).run()
+    return folder, task
+
+
+def test_loss_falls_and_is_written_down(uninterrupted: tuple[Path, ToyTask]) -> None:
+    scalars = read_scalars(uninterrupted[0] / "tensorboard")
+    train = [value for _, value in scalars["train/epoch_square"]]
+    valid = [value for _, value in scalars["valid/square"]]
+    assert len(train) == len(valid) == CONFIG.num_epochs
+    assert train[-1] < train[0] / 2 and valid[-1] < valid[0] / 2
+    assert [step for step, _ in scalars["valid/square"]] == [13, 26, 39, 52]
+
+
+def test_newest_epochs_are_kept_and_nothing_half_way(uninterrupted: tuple[Path, ToyTask]) -> None:
+    names = {p.name for p in uninterrupted[0].glob("*.pt*")}
+    wanted = {"epoch-2.pt", "epoch-3.pt", "epoch-4.pt", "pretrained.pt"}
+    assert names == wanted | {f"{n}.sha256" for n in wanted}
+
+
+def test_checkpoint_has_the_keys_that_icefall_reads(uninterrupted: tuple[Path, ToyTask]) -> None:
+    content = load_checkpoint(uninterrupted[0] / "epoch-4.pt")
+    wanted = {"model", "model_avg", "optimizer", "scheduler", "grad_scaler", "sampler", "batch_idx_train"}
+    assert wanted <= content.keys() and content["batch_idx_train"] == 52
+
+
+def test_pretrained_is_the_mean_over_the_last_epochs(uninterrupted: tuple[Path, ToyTask]) -> None:
+    """Of the last 26 steps: the weights at every 4th step and every save count for the steps since the one before."""
+    folder, task = uninterrupted
+    task.weights[52] = flat(load_checkpoint(folder / "epoch-4.pt")["model"])
+    total = torch.zeros_like(task.weights[0])
+    before = 26
+    for step in range(27, 53):
+        if step % CONFIG.average_period == 0 or step % CONFIG.save_every_n == 0 or step % BATCHES_PER_EPOCH == 0:
+            total += task.weights[step] * (step - before)
+            before = step
+    names = [name for name, w in pretrained(folder).items() if w.is_floating_point()]
+    like = load_checkpoint(folder / "epoch-4.pt")["model"]
+    is_float = torch.cat([torch.full((w.numel(),), w.is_floating_point()) for w in like.values()])
+    found = flat({name: pretrained(folder)[name] for name in names})
+    torch.testing.assert_close(found, (total / 26)[is_float], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kill_at", [0, 3, 5, 12, 13, 14, 30, 51])
+def test_killed_run_ends_as_the_uninterrupted_one(
+    uninterrupted: tuple[Path, ToyTask], tmp_path: Path, kill_at: int
+) -> None:
+    with pytest.raises(Killed):
+        new_trainer(tmp_path, ToyTask(kill_at)).run()
+    again = ToyTask()
+    new_trainer(tmp_path, again).run()
+    last_save = max(n for n in range(kill_at + 1) if n % CONFIG.save_every_n == 0 or n % BATCHES_PER_EPOCH == 0)
+    assert again.seen == list(range(last_save, 52))
+    for name, weight in pretrained(uninterrupted[0]).items():
+        assert torch.equal(pretrained(tmp_path)[name], weight), name
+
+
+def test_killed_twice_and_with_a_damaged_checkpoint_it_still_ends_so(
+    uninterrupted: tuple[Path, ToyTask], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kill_at in (17, 20):
+        with pytest.raises(Killed):
+            new_trainer(tmp_path, ToyTask(kill_at)).run()
+    newest = tmp_path / "checkpoint-35.pt"
+    assert newest.is_file()
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    again = ToyTask()
+    with caplog.at_level(logging.WARNING):
+        new_trainer(tmp_path, again).run()
+    assert "checkpoint-35.pt is damaged" in caplog.text and again.seen[0] == 30
+    for name, weight in pretrained(uninterrupted[0]).items():
+        assert torch.equal(pretrained(tmp_path)[name], weight), name
+
+
+def test_finished_run_has_nothing_to_do(uninterrupted: tuple[Path, ToyTask]) -> None:
+    before = pretrained(uninterrupted[0])
+    task = ToyTask()
+    new_trainer(uninterrupted[0], task).run()
+    assert task.seen == [] and all(torch.equal(pretrained(uninterrupted[0])[k], v) for k, v in before.items())
+
+
+def test_learning_rate_warms_up_then_falls_to_its_last_part(uninterrupted: tuple[Path, ToyTask]) -> None:
+    rates = uninterrupted[1].rates
+    assert rates[:5] == pytest.approx([CONFIG.base_lr * (i + 1) / 5 for i in range(5)])
+    assert all(a >= b for a, b in zip(rates[4:], rates[5:], strict=False))
+    assert max(rates) == pytest.approx(CONFIG.base_lr)
+    assert CONFIG.base_lr * CONFIG.final_lr_factor <= rates[-1] < 1.2 * CONFIG.base_lr * CONFIG.final_lr_factor
+
+
+def test_step_without_a_finite_loss_is_left_out(tmp_path: Path) -> None:
+    task = ToyTask()
+    trainer = new_trainer(tmp_path, task)
+    calls = iter(range(10_000))
+    compute = task.compute_loss
+
+    def sometimes_nan(model: nn.Module, batch: Tensor, step: int) -> StepLoss:
+        result = compute(model, batch, step)
+        return replace(result, loss=result.loss * float("nan")) if next(calls) in (4, 5, 40) else result
+
+    task.compute_loss = sometimes_nan  # type: ignore[method-assign]
+    trainer.run()
+    assert load_checkpoint(tmp_path / "epoch-4.pt")["batch_idx_train"] == 49
+    assert all(torch.isfinite(w).all() for w in pretrained(tmp_path).values())
+
+
+def test_training_that_has_diverged_stops_with_advice(tmp_path: Path) -> None:
+    task = ToyTask(nan_at=tuple(range(20, 60)))
+    with pytest.raises(DataError, match=r"3 steps in a row had no finite loss; lower base_lr \(0\.02\)"):
+        new_trainer(tmp_path, task).run()
+    assert (tmp_path / "epoch-1.pt").is_file() and not (tmp_path / "pretrained.pt").exists()
+
+
+def test_checkpoints_of_another_model_are_not_gone_on_from(uninterrupted: tuple[Path, ToyTask]) -> None:
+    trainer = Trainer(nn.Linear(3, 1), ToyTask(), CONFIG, uninterrupted[0], torch.device("cpu"))
+    with pytest.raises(DataError, match=r"epoch-4\.pt does not fit this model.*move .* away"):
+        trainer.run()
+
+
+def test_no_batches_is_an_error(tmp_path: Path) -> None:
+    task = ToyTask()
+    task.num_train_batches = lambda epoch: 0  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="gives no batches"):
+        new_trainer(tmp_path, task).run()
+
+
+def test_batch_that_is_left_out_is_written_down(tmp_path: Path) -> None:
+    """NaN in the input: neither the weights nor the running statistics of the normalisation take it."""
+    task = ToyTask()
+    made = task.train_batches
+
+    def with_nan(epoch: int) -> Iterator[Tensor]:
+        for i, batch in enumerate(made(epoch)):
+            yield batch.index_fill(0, torch.tensor([3]), float("nan")) if (epoch, i) == (2, 6) else batch
+
+    task.train_batches = with_nan  # type: ignore[method-assign]
+    new_trainer(tmp_path, task).run()
+    (path,) = (tmp_path / "bad-batches").iterdir()
+    content = json.loads(path.read_text())
+    assert path.name == "epoch-2-batch-6.json"
+    assert (content["epoch"], content["batch"], content["step"], content["loss"]) == (2, 6, 19, "nan")
+    assert len(content["ids"]) == 16 and content["ids"][3] == "nan"
+    final = load_checkpoint(tmp_path / "epoch-4.pt")
+    assert final["batch_idx_train"] == 51 and all(torch.isfinite(w).all() for w in final["model"].values())
+
+
+def test_gradient_that_is_not_finite_is_a_bad_step_though_the_loss_is(tmp_path: Path) -> None:
+    task = ToyTask()
+    compute = task.compute_loss
+
+    def steep(model: nn.Module, batch: Tensor, step: int) -> StepLoss:
+        result = compute(model, batch, step)
+        hole = (result.loss - result.loss.detach()).sqrt() if model.training and step == 5 else 0.0  # 0, gradient inf
+        return replace(result, loss=result.loss + hole)
+
+    task.compute_loss = steep  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="3 steps in a row"):
+        new_trainer(tmp_path, task).run()
+    assert len(list((tmp_path / "bad-batches").iterdir())) == 3
+
+
+def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
+    """13 batches by 4: four steps an epoch, the last filled up with the first batches of the epoch."""
+    task = ToyTask()
+    config = replace(CONFIG, accum_grad=4, num_epochs=2, average_epochs=1)
+    new_trainer(tmp_path, task, config).run()
+    assert task.seen == [step for step in range(8) for _ in range(4)]
+    assert load_checkpoint(tmp_path / "epoch-2.pt")["batch_idx_train"] == 8
+
+
+def test_killed_run_with_accumulation_goes_on_exactly(tmp_path: Path) -> None:
+    config = replace(CONFIG, accum_grad=3, num_epochs=2, average_epochs=1, save_every_n=2)
+    new_trainer(tmp_path / "whole", ToyTask(), config).run()
+    with pytest.raises(Killed):
+        new_trainer(tmp_path / "killed", ToyTask(23), config).run()
+    again = ToyTask()
+    new_trainer(tmp_path / "killed", again, config).run()
+    assert again.seen[0] == 6 and len(again.seen) == 12
+    for name, weight in pretrained(tmp_path / "whole").items():
+        assert torch.equal(pretrained(tmp_path / "killed")[name], weight), name
+
+
+def test_only_the_newest_checkpoints_inside_an_epoch_are_kept(tmp_path: Path) -> None:
+    config = replace(CONFIG, save_every_n=2, keep_last_k=3)
+    with pytest.raises(Killed):
+        new_trainer(tmp_path, ToyTask(12), config).run()
+    assert {p.name for p in tmp_path.glob("*.pt")} == {f"checkpoint-{n}.pt" for n in (8, 10, 12)}
+
+
+@pytest.mark.parametrize("values", [{"precision": "int8"}, {"accum_grad": 0}, {"keep_last_k": 1}, {"seed": -1}])
+def test_values_out_of_range_are_refused(values: dict) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        replace(CONFIG, **values)
