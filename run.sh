@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From lectures without times to a recogniser, a translator and bilingual subtitles: see ./run.sh --help
+# From untimed lectures to a recogniser, a translator and bilingual subtitles: see ./run.sh --help
 set -euo pipefail
 
 start_dir=$PWD
@@ -8,7 +8,8 @@ root=$PWD
 last_stage=12
 stages="0 corpus, 1 manifests, 2 lang, 3 align, 4 windows, 5 asr-train, 6 asr-decode, 7 bitext, 8 mt-train"
 stages+=", 9 mt-decode, 10 st, 11 export, 12 report"
-stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' trainer='' given='' executor=()
+stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' trainer=''
+rerun_options='' executor=()
 
 usage() {
   cat <<END
@@ -16,24 +17,25 @@ Usage: ./run.sh [OPTION VALUE]...
 
   --stage N          first stage to run, 0 to $last_stage [0]
   --stop-stage N     last stage to run [$last_stage]
-  --corpus mini|PATH the corpus: mini is made here, else a folder or table of lectures [mini]
+  --corpus mini|PATH mini, a small corpus that stage 0 generates, or a folder or table of lectures
+                     [mini]
   --conf DIR         folder of YAML files [conf/mini for mini, else conf/ml2021]
-  --data DIR         where the data goes [data/CORPUS]
-  --exp DIR          where models and results go [exp/CORPUS]
-  --aligner-model M  stage 3 aligns with this and trains nothing: the folder of a CTC model (ours or
-                     Hugging Face's), or a recogniser's words with times (.ctm, .jsonl); none: it
-                     trains one [what was given the last time for these data, else none]
-  --num-jobs N       stages 0, 1 and 4 work in N processes [1]
-  --executor E       serial, processes or dask; what is written is the same [processes where N > 1]
+  --data DIR         folder for the data [data/CORPUS]
+  --exp DIR          folder for models and results [exp/CORPUS]
+  --aligner-model M  what stage 3 aligns with instead of training an aligner: the folder of a CTC
+                     model (ours or Hugging Face's), or a recogniser's words with times (.ctm,
+                     .jsonl); none: train one [M of the last run with this data folder, else none]
+  --num-jobs N       run stages 0, 1 and 4 in N processes [1]
+  --executor E       serial, processes or dask; the results are the same [processes if N > 1]
   --dask-scheduler A address of a Dask scheduler (tcp://HOST:PORT), or local [local]
   --trainer ml2021|icefall
-                     who trains (stage 5) and decodes (6) the recogniser: icefall is the one that
-                     ICEFALL_ROOT names [ml2021]
-  --help             print this
+                     code that trains (stage 5) and decodes (stage 6) the recogniser; icefall is
+                     the checkout in ICEFALL_ROOT [ml2021]
+  --help             print this help
 
 Stages: ${stages/, 6 /,$'\n'        6 }.
-A stage whose outputs are up to date is skipped.
---a-b and --a_b are the same option, --a b and --a=b too. The first run makes .venv (see path.sh).
+A stage is skipped if its outputs are up to date.
+--a-b equals --a_b, and --a b equals --a=b. The first run makes .venv (see path.sh).
 END
 }
 
@@ -42,12 +44,12 @@ usage_error() {
   exit 2
 }
 
-# The line and function in a message are those of the main program, where the stage is called.
+# The line number and function in the message are those of the call in the main program.
 log() {
   echo "$(date '+%Y-%m-%d %H:%M:%S') (run.sh:${BASH_LINENO[${#BASH_LINENO[@]} - 2]}:main) $*" >&2
 }
 
-# Paths on the command line are relative to where the user is, the defaults to the project.
+# Paths on the command line are relative to the user's folder; the defaults are relative to the project.
 from_start_dir() {
   if [[ $1 == /* || $start_dir == "$root" ]]; then echo "$1"; else echo "$start_dir/$1"; fi
 }
@@ -68,9 +70,10 @@ parse_options() {
     name=${name#--}
     name=${name//_/-}
     case $name in
-      stage | stop-stage | corpus | conf | data | exp | aligner-model | trainer | num-jobs | executor | dask-scheduler) ;;
-      *) usage_error "unknown option --$name; options: --stage --stop-stage --corpus --conf --data --exp --aligner-model" \
-        "--trainer --num-jobs --executor --dask-scheduler --help" ;;
+      stage | stop-stage | corpus | conf | data | exp | aligner-model | trainer) ;;
+      num-jobs | executor | dask-scheduler) ;;
+      *) usage_error "unknown option --$name; options: --stage --stop-stage --corpus --conf --data --exp" \
+        "--aligner-model --trainer --num-jobs --executor --dask-scheduler --help" ;;
     esac
     if [[ $argument == *=* ]]; then
       value=${argument#*=}
@@ -93,7 +96,7 @@ parse_options() {
       aligner-model) [[ $value == none ]] && aligner_model=none || aligner_model=$(from_start_dir "${value%/}") ;;
       num-jobs | executor | dask-scheduler) executor+=("--$name" "$value") ;;
     esac
-    [[ $name == *stage ]] || given+=" --$name $(printf %q "$value")"
+    [[ $name == *stage ]] || rerun_options+=" --$name $(printf %q "$value")"
   done
   ((stage <= stop_stage)) || usage_error "--stage $stage is after --stop-stage $stop_stage"
 }
@@ -102,13 +105,13 @@ set_defaults() {
   local name
   name=$(basename "$corpus" .parquet)
   [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || [[ -n $data && -n $exp ]] ||
-    usage_error "--corpus $corpus gives no plain name for folders; name them with --data and --exp"
+    usage_error "--corpus $corpus has no plain name for the folders; name them with --data and --exp"
   [[ $corpus == mini ]] && conf=${conf:-conf/mini}
   conf=${conf:-conf/ml2021} data=${data:-data/$name} exp=${exp:-exp/$name}
-  [[ -d $conf ]] || usage_error "no folder $conf; --conf names one that holds the YAML files, such as conf/mini"
+  [[ -d $conf ]] || usage_error "no folder $conf; --conf must be a folder with the YAML files, such as conf/mini"
 }
 
-run_stage() { # number, name, executable, its own options
+run_stage() { # number, name, executable, further options
   local number=$1 name=$2 code=0
   shift 2
   ((stage <= number && number <= stop_stage)) || return 0
@@ -116,9 +119,9 @@ run_stage() { # number, name, executable, its own options
   "$ml2021_python" "$@" --conf "$conf" --data "$data" --exp "$exp" || code=$?
   ((code)) || return 0
   if ((code == 130)); then
-    log "Interrupted in stage $number ($name). Go on with: ./run.sh$given --stage $number"
+    log "Interrupted in stage $number ($name). Continue with: ./run.sh$rerun_options --stage $number"
   else
-    log "Stage $number ($name) failed: its error is above. Go on with: ./run.sh$given --stage $number"
+    log "Stage $number ($name) failed; see the error above. Continue with: ./run.sh$rerun_options --stage $number"
   fi
   exit "$code"
 }
@@ -128,7 +131,7 @@ set_defaults
 export ML2021_CONF=$conf
 . ./path.sh || exit 1
 trap 'exit 130' INT
-export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000} # OpenMP threads wait a little awake, then give up the core: it may not be ours alone
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000} # idle OpenMP threads soon free their core, which others may need
 
 run_stage 0 corpus local/make_corpus.py --corpus "$corpus" "${executor[@]}"
 run_stage 1 manifests local/make_manifests.py "${executor[@]}"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""How faults of the transcript tell on the alignment of 72 minutes, for models of three qualities and some seeds.
+"""Alignment errors of a synthetic 72-minute lecture caused by faults in its transcript, for models of three qualities.
 
-    PYTHONPATH=.:egs python benchmarks/align_robustness.py --seeds 1 2 3
+    . ./path.sh; python benchmarks/align_robustness.py --seeds 1 2 3
 
-Prints lines for RESULTS.md: the worst of the seeds.
+Prints a table for RESULTS.md with the worst result over the seeds.
 """
 
 from __future__ import annotations
@@ -60,23 +60,23 @@ FAULTS: dict[str, Fault] = {
 
 @dataclass(frozen=True)
 class Result:
-    """What became of the tokens."""
+    """Errors of one alignment, mostly as fractions of tokens. A substituted token counts as spoken."""
 
-    num_off: int  # spoken tokens that are timed more than 1 s off
-    off: float  # the same as a part of the spoken ones
-    unspoken_timed: float  # part of the tokens that nobody speaks
-    spoken_untimed: float  # part of the spoken ones; a substituted token is spoken
+    num_off: int  # spoken tokens with a time more than 1 s off
+    off: float  # the same, as a fraction of the spoken tokens
+    unspoken_timed: float  # unspoken tokens that have a time
+    spoken_untimed: float  # spoken tokens without a time
 
 
 def judge(log_probs: NDArray[np.float32], text: Text) -> Result:
-    """Align as stage 3 does, and compare with the truth."""
-    found = align(log_probs, text.units, "synthetic", **STAGE_3.costs, distance=FRAMES_PER_SECOND)
-    found = drop_strays(found, STAGE_3.min_island, isolation=5 * FRAMES_PER_SECOND)
-    timed, spoken = found.start >= 0, text.frames >= 0
-    off = int((timed & spoken & (np.abs(found.start - text.frames) > FRAMES_PER_SECOND)).sum())
+    """Align as stage 3 does and compare with the true times."""
+    alignment = align(log_probs, text.units, "synthetic", **STAGE_3.costs, distance=FRAMES_PER_SECOND)
+    alignment = drop_strays(alignment, STAGE_3.min_island, isolation=5 * FRAMES_PER_SECOND)
+    timed, spoken = alignment.start >= 0, text.frames >= 0
+    num_off = int((timed & spoken & (np.abs(alignment.start - text.frames) > FRAMES_PER_SECOND)).sum())
     return Result(
-        off,
-        off / spoken.sum(),
+        num_off,
+        num_off / spoken.sum(),
         float((timed & ~spoken).sum() / max(1, (~spoken).sum())),
         float((spoken & ~timed).sum() / spoken.sum()),
     )
@@ -98,9 +98,9 @@ def main() -> None:
             for fault, make in FAULTS.items():
                 results[fault].append(judge(log_probs, make(rng, spoken)))
             del log_probs
-        for fault, found in results.items():
+        for fault, of_seeds in results.items():
             off, unspoken, untimed = (
-                max(getattr(r, key) for r in found) for key in ("off", "unspoken_timed", "spoken_untimed")
+                max(getattr(r, key) for r in of_seeds) for key in ("off", "unspoken_timed", "spoken_untimed")
             )
             print(f"| {name} | {fault} | {off:.2%} | {unspoken:.1%} | {untimed:.1%} |", flush=True)
 

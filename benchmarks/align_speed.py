@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Time and memory of aligning a lecture on one thread, beside torchaudio and ctc-segmentation, and at four lengths.
+"""Time and memory of aligning a lecture on one thread at four lengths, compared with torchaudio and ctc-segmentation.
 
-    PYTHONPATH=.:egs python benchmarks/align_speed.py --ctc-segmentation-python PEER/bin/python --plot align.png
+    . ./path.sh; python benchmarks/align_speed.py --ctc-segmentation-python PEER/bin/python --plot align.png
 
-Every tool runs in a process of its own; one that fails is reported with how. ctc-segmentation is no dependency of the
-project: `python -m venv PEER && PEER/bin/pip install ctc-segmentation` makes the place where it is.
+Every tool runs in a separate process; a failure is reported with its cause. ctc-segmentation is not a dependency of
+this project; install it with `python -m venv PEER && PEER/bin/pip install ctc-segmentation`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ OURS = ("ours", "ours with faults allowed", "ours within a beam", "ours within a
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, nargs="+", default=[600.0, 1800.0, 4310.0, 8620.0])
-    parser.add_argument("--peers-at", type=float, default=4310.0, help="length at which peers run [%(default)s]")
+    parser.add_argument("--peers-at", type=float, default=4310.0, help="length for the other tools [%(default)s]")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--timeout", type=float, default=180.0, help="seconds a process may take [%(default)s]")
-    parser.add_argument("--ctc-segmentation-python", help="a Python that has ctc-segmentation")
-    parser.add_argument("--plot", type=Path, help="where to draw time and memory over length")
+    parser.add_argument("--timeout", type=float, default=180.0, help="time limit of a process in seconds [%(default)s]")
+    parser.add_argument("--ctc-segmentation-python", help="a Python with ctc-segmentation installed")
+    parser.add_argument("--plot", type=Path, help="file for a plot of time and memory over length")
     args = parser.parse_args()
-    found: dict[float, dict[str, dict[str, Any]]] = {}
+    results: dict[float, dict[str, dict[str, Any]]] = {}
     print("| aligner | length s | tokens | seconds (median) | CPU seconds | MB above the input | more than 1 s off |")
     print("|---|---|---|---|---|---|---|")
     for seconds in args.seconds:
@@ -55,26 +55,26 @@ def main() -> None:
                     tools["ctc-segmentation"] = args.ctc_segmentation_python
             for tool, python in tools.items():
                 result = _run(python, tool, folder, args.repeats if tool.startswith("ours") else 1, args.timeout)
-                found.setdefault(seconds, {})[tool] = result
+                results.setdefault(seconds, {})[tool] = result
                 print(f"| {tool} | {seconds:g} | {len(spoken.units)} | {_cells(result)} |", flush=True)
     if args.plot:
-        _plot(found, args.plot)
+        _plot(results, args.plot)
 
 
 def _run(python: str, tool: str, folder: Path, repeats: int, timeout: float) -> dict[str, Any]:
-    """What the worker measured, or {"failure": how it ended}."""
+    """What the worker measured, or {"failure": cause}."""
     threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     environment = os.environ | threads | {"PYTHONPATH": f"{PROJECT}:{PROJECT / 'egs'}"}
     command = [python, str(WORKER), tool, str(folder), str(repeats)]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+        process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired:
-        return {"failure": f"not done after {timeout:g} s"}
-    if done.returncode < 0:
-        return {"failure": f"killed by {signal.Signals(-done.returncode).name}"}
-    if done.returncode:
-        return {"failure": (done.stderr.strip().splitlines() or ["failed"])[-1][:100]}
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+        return {"failure": f"not finished after {timeout:g} s"}
+    if process.returncode < 0:
+        return {"failure": f"killed by {signal.Signals(-process.returncode).name}"}
+    if process.returncode:
+        return {"failure": (process.stderr.strip().splitlines() or ["failed"])[-1][:100]}
+    return dict(json.loads(process.stdout.splitlines()[-1]))
 
 
 def _cells(result: dict[str, Any]) -> str:
@@ -84,7 +84,7 @@ def _cells(result: dict[str, Any]) -> str:
     return f"{result['seconds']:.2f} | {result['cpu']:.2f} | {result['megabytes']:.0f} | {off}"
 
 
-def _plot(found: dict[float, dict[str, dict[str, Any]]], path: Path) -> None:
+def _plot(results: dict[float, dict[str, dict[str, Any]]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -93,7 +93,7 @@ def _plot(found: dict[float, dict[str, dict[str, Any]]], path: Path) -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(8, 3))
     for axis, key, label in zip(axes, ("cpu", "megabytes"), ("CPU seconds", "MB above the input")):
         for tool, name in (("ours", "exact"), ("ours within a beam", "within a beam")):
-            measured = {seconds: r[tool][key] for seconds, r in found.items() if key in r[tool]}
+            measured = {seconds: r[tool][key] for seconds, r in results.items() if key in r[tool]}
             axis.plot(list(measured), list(measured.values()), "o-", label=name)
         axis.set(xlabel="length of the lecture, s", ylabel=label, xlim=(0, None), ylim=(0, None))
         axis.grid(alpha=0.3)

@@ -1,6 +1,6 @@
-"""One aligner on one lecture in a process of its own: seconds, and memory above the input. See align_speed.py.
+"""Time and memory of one aligner on one lecture; align_speed.py runs this as a separate process.
 
-It imports a peer only where asked to, so that it runs in that peer's own environment too.
+It imports only the tool that it measures, so it also runs in the environment of another tool.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 from benchmarks.memory import megabytes
 
 BEAM = 200.0  # nats
-Run = Callable[[], np.ndarray]  # gives the start frame of each unit
+Run = Callable[[], np.ndarray]  # returns the start frame of each unit
 
 
 def ours(log_probs: np.ndarray, units: np.ndarray, faults: bool, beam: float | None) -> Run:
-    """The aligner of this project, as it is, or with what stage 3 allows for faults of the transcript."""
+    """The aligner of this project, without costs for faults in the transcript, or with those of stage 3."""
     from lhotse_prep.alignment.search.align import align
     from ml2021.asr.aligner.config import AlignerConfig
 
     costs = AlignerConfig().costs | {"distance": 25} if faults else {}
-    align(log_probs[:600], units[:20], "warm-up", **costs, beam=beam)  # reads the compiled code
+    align(log_probs[:600], units[:20], "warm-up", **costs, beam=beam)  # loads the compiled code
     return lambda: align(log_probs, units, "speed", **costs, beam=beam).start
 
 
@@ -46,7 +46,7 @@ def torchaudio(log_probs: np.ndarray, units: np.ndarray) -> Run:
 
 
 def ctc_segmentation(log_probs: np.ndarray, units: np.ndarray) -> Run:
-    """The ctc-segmentation package, every unit an utterance of its own."""
+    """The ctc-segmentation package, with every unit as a separate utterance."""
     from ctc_segmentation import CtcSegmentationParameters, prepare_token_list
     from ctc_segmentation import ctc_segmentation as segment
 
@@ -74,7 +74,7 @@ def main() -> None:
     }
     run = makers[tool]()
     before = megabytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     seconds, cpu = [], []
     for _ in range(repeats):
         begin, begin_cpu = time.perf_counter(), time.process_time()

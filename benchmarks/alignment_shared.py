@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Token times of lectures with known truth, from audio and transcript alone: whole, and with 60 s of text missing,
-and as another voice at another rate in noise.
+"""Alignment errors of stage 3 on lectures with known times, from audio and transcript alone.
 
-    PYTHONPATH=.:egs python benchmarks/alignment_shared.py --corpus ../shared/ml2021_spoken/data \
-        --truth ../shared/ml2021_spoken/truth --conf conf/ml2021
+    . ./path.sh; python benchmarks/alignment_shared.py --corpus LECTURES --truth TRUTH --conf conf/ml2021
 
-Prints lines for RESULTS.md. Where there is no corpus it says so and leaves.
+The lectures are aligned as they are, with 60 s of text deleted from each, and (--voice) with another voice and noise.
+Prints a table for RESULTS.md. Without the corpus it says so and exits.
 """
 
 from __future__ import annotations
@@ -37,21 +36,21 @@ PROJECT = Path(__file__).resolve().parent.parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="table or folder of lectures")
-    parser.add_argument("--truth", type=Path, required=True, help="folder of LECTURE.json")
+    parser.add_argument("--truth", type=Path, required=True, help="folder of LECTURE.json files with the true times")
     parser.add_argument("--conf", type=Path, default=PROJECT / "conf/ml2021")
-    parser.add_argument("--work", type=Path, help="folder for data [a temporary one]")
-    parser.add_argument("--delete", type=float, default=60.0, help="seconds of transcript [%(default)s]")
+    parser.add_argument("--work", type=Path, help="folder for data [a temporary folder]")
+    parser.add_argument("--delete", type=float, default=60.0, help="seconds of transcript to delete [%(default)s]")
     parser.add_argument(
         "--voice",
         action="append",
         default=[],
         metavar="RATE:SNR",
-        help="also at this rate and pitch, in pink noise at this many dB, such as 1.2:15",
+        help="also align with speed and pitch times RATE and pink noise at SNR dB, such as 1.2:15",
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the places that are deleted")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the places to delete [%(default)s]")
     args = parser.parse_args()
     if not (args.corpus.exists() and args.truth.is_dir()):
-        print(f"skipped: no {args.corpus} or no {args.truth}")
+        print(f"skipped: {args.corpus} or {args.truth} does not exist")
         return
     with tempfile.TemporaryDirectory() as temporary:
         work = args.work or Path(temporary)
@@ -64,8 +63,8 @@ def main() -> None:
         _measure("whole", args.conf, data, truth)
         for seed in args.seeds:
             fewer = work / f"deleted-{seed}"
-            left = _delete(data, fewer, truth, args.delete, np.random.default_rng(seed))
-            _measure(f"{args.delete:g} s of each deleted, seed {seed}", args.conf, fewer, left)
+            remaining = _delete(data, fewer, truth, args.delete, np.random.default_rng(seed))
+            _measure(f"{args.delete:g} s of each deleted, seed {seed}", args.conf, fewer, remaining)
         for number, voice in enumerate(args.voice):
             rate, snr = (float(x) for x in voice.split(":"))
             other = work / f"voice-{number}"
@@ -93,26 +92,26 @@ def _stage(script: str, conf: Path, data: Path, *options: str) -> None:
 def _delete(
     data: Path, fewer: Path, truth: dict[str, Truth], seconds: float, rng: np.random.Generator
 ) -> dict[str, Truth]:
-    """Manifests whose transcripts lack the stretches that begin in a random span, and the truth of the rest."""
+    """Write manifests without the text of a random span of each lecture; returns the true times of the rest."""
     shutil.copytree(data / "manifests", fewer / "manifests", dirs_exist_ok=True)
-    left = {name: without_some(stretches, seconds, rng) for name, stretches in truth.items()}
+    remaining = {name: without_some(stretches, seconds, rng) for name, stretches in truth.items()}
     for part in PARTS:
         path = fewer / f"manifests/ml2021_supervisions_{part}.jsonl.gz"
         texts = [
-            fastcopy(s, text=" ".join(t for _, _, t in left[s.id]) if s.id in left else s.text)
+            fastcopy(s, text=" ".join(t for _, _, t in remaining[s.id]) if s.id in remaining else s.text)
             for s in load_manifest(path, SupervisionSet)
         ]
         SupervisionSet.from_segments(texts).to_file(path)
-    done = read_done(fewer / "manifests")
-    assert done is not None
-    write_json(fewer / "manifests/.done", done | {"outputs": {"changed": str(rng.integers(1 << 60))}})
-    return left
+    stamp = read_done(fewer / "manifests")
+    assert stamp is not None
+    write_json(fewer / "manifests/.done", stamp | {"outputs": {"changed": str(rng.integers(1 << 60))}})
+    return remaining
 
 
 def _disguise(path: Path, rate: float, snr: float, rng: np.random.Generator) -> None:
-    """Rewrite a recording, played `rate` times as fast, with pink noise at `snr` dB."""
+    """Overwrite a recording with itself, played `rate` times as fast, with pink noise at `snr` dB."""
     samples, sampling_rate = sf.read(path, dtype="float32")
-    # resample knows whole rates only, and is fast where these have large common divisors
+    # resample takes whole-number rates, and is fast if they have a large common divisor
     fast = resample(torch.from_numpy(samples), round(100 * rate), 100).numpy()
     spectrum = np.fft.rfft(rng.standard_normal(len(fast), np.float32))
     noise = np.fft.irfft(spectrum / np.sqrt(np.arange(len(spectrum)) + 1), len(fast))

@@ -1,4 +1,4 @@
-"""True times of lectures, some text of them left out, and how far found times are off, for benchmarks."""
+"""True times of lectures, transcripts with deletions, and statistics of alignment errors, for benchmarks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-Truth = list[tuple[float, float, str]]  # begin and end in seconds, spaced tokens
+Truth = list[tuple[float, float, str]]  # (begin in seconds, end in seconds, text) of each stretch
 
 
 def read_truth(folder: Path) -> dict[str, Truth]:
-    """LECTURE.json of a folder, by the lecture's name."""
+    """The contents of LECTURE.json files in a folder, by lecture."""
     return {
         p.stem: [(float(b), float(e), str(t)) for b, e, t in json.loads(p.read_text(encoding="utf-8"))]
         for p in sorted(folder.glob("*.json"))
@@ -21,25 +21,25 @@ def read_truth(folder: Path) -> dict[str, Truth]:
 
 
 def without_some(stretches: Truth, seconds: float, rng: np.random.Generator) -> Truth:
-    """Those that do not begin in a random span of so many seconds."""
+    """The stretches that do not begin in a random span of so many seconds."""
     begin = rng.uniform(0, stretches[-1][1] - seconds)
     return [x for x in stretches if not begin <= x[0] < begin + seconds]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of the starts of true stretches; one without a time is infinitely far off."""
+    """Errors of the starts of true stretches; the error of a stretch without a time is infinite."""
 
     count: int
     median: float  # milliseconds
     p95: float
-    worst: float  # of those that have a time
+    worst: float  # of the stretches that have a time
     untimed: int
     far: int  # more than 2 s off
 
     @classmethod
     def of(cls, errors: Sequence[float]) -> Figures:
-        """Of errors in seconds."""
+        """The figures of errors in seconds."""
         off = 1000 * np.array(errors)
         timed = off[np.isfinite(off)]
         median, p95 = (float(np.quantile(off, q, method="higher")) for q in (0.5, 0.95))

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""How far sentence pairs are off on real lecture text, at phrases that start at the same point on both sides.
+"""Errors of sentence pairs on real lectures, measured at phrases whose translations are known.
 
-The position of a phrase in the translation is predicted by interpolating between the pairs' starts. Lectures are paired
-as stage 7 pairs them, with the pauses of an alignment and without; the phrases are read only for measuring.
+    . ./path.sh; python benchmarks/bitext_shared.py --data data/LECTURES --truth TRUTH
 
-  benchmarks/bitext_shared.py --data data/ml2021_spoken --truth ml2021_spoken/bitext
+Lectures are paired as in stage 7, with and without the pauses of an alignment. The position of a phrase in the
+translation is predicted by interpolating between the starts of the pairs, and compared with its true position. The
+phrases are not used for pairing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lhotse_prep.workflow.strict_config import load_config
 
 
 def anchors(lecture: LectureText, path: Path) -> list[tuple[int, int]]:
-    """(token, word) of each phrase of a .tsv file; a phrase that does not occur exactly once is an error."""
+    """The (token, word) position of each phrase of a .tsv file; each must occur exactly once in its text."""
     result = []
     for line in path.read_text(encoding="utf-8").splitlines():
         source, target = line.split("\t")
@@ -33,16 +34,16 @@ def anchors(lecture: LectureText, path: Path) -> list[tuple[int, int]]:
     return result
 
 
-def errors(pairs: Sequence[Pair], found: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Words by which each anchor's predicted place is off."""
+def errors(pairs: Sequence[Pair], known: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The error of each anchor's predicted position, in words."""
     tokens = [p.first_token for p in pairs] + [pairs[-1].first_token + pairs[-1].num_tokens]
     words = [p.first_word for p in pairs] + [pairs[-1].first_word + pairs[-1].num_words]
-    return np.abs(np.interp([t for t, _ in found], tokens, words) - [w for _, w in found])
+    return np.abs(np.interp([t for t, _ in known], tokens, words) - [w for _, w in known])
 
 
 def _place(text: Sequence[str], phrase: str) -> int:
-    wanted = phrase.split()
-    places = [i for i in range(len(text)) if list(text[i : i + len(wanted)]) == wanted]
+    parts = phrase.split()
+    places = [i for i in range(len(text)) if list(text[i : i + len(parts)]) == parts]
     if len(places) != 1:
         raise SystemExit(f"{phrase!r} occurs {len(places)} times, not once")
     return places[0]
@@ -55,9 +56,9 @@ def _report(name: str, off: np.ndarray) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="data folder with manifests/ and aligned/")
-    parser.add_argument("--truth", type=Path, required=True, help="folder of LECTURE.tsv")
+    parser.add_argument("--truth", type=Path, required=True, help="folder of LECTURE.tsv: phrase, tab, translation")
     parser.add_argument("--conf", type=Path, default=Path("conf/ml2021"))
-    parser.add_argument("--show", action="store_true", help="print each phrase's error")
+    parser.add_argument("--show", action="store_true", help="print the error of each phrase")
     args = parser.parse_args()
     config = load_config(args.conf / "prep.yaml", "bitext", BitextConfig)
     timed = [x for part in PARTS for x in read_lectures(args.data, part)]
@@ -67,8 +68,7 @@ def main() -> None:
             path = args.truth / f"{lecture.id}.tsv"
             if not path.is_file():
                 continue
-            found = anchors(lecture, path)
-            off = errors(pairs[lecture.id], found)
+            off = errors(pairs[lecture.id], anchors(lecture, path))
             _report(name, off)
             if args.show:
                 for line, e in zip(path.read_text(encoding="utf-8").splitlines(), off):

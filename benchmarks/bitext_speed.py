@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Time and memory of pairing one lecture of 72 minutes: 20,000 tokens, 14,000 words, a vocabulary like a lecture's.
+"""Time and memory of pairing a synthetic lecture of 72 minutes: 20,000 tokens, 14,000 words, a realistic vocabulary.
 
-  PYTHONPATH=.:egs OMP_NUM_THREADS=1 python benchmarks/bitext_speed.py
+    . ./path.sh; OMP_NUM_THREADS=1 python benchmarks/bitext_speed.py
 
-Prints a line for RESULTS.md. The first lecture, a short one, is paired before the clock starts: it compiles the search.
+Prints a line for RESULTS.md. A short lecture is paired first, not timed, to compile the search.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from lhotse_prep.bitext.config import BitextConfig
 from lhotse_prep.bitext.pairs import LectureText, make_pairs
 
 FIRST_HAN = 0x4E00
-SENTENCE = 14  # tokens, about
-TERMS = 0.12  # part of the words that are English terms, the same on both sides
+SENTENCE = 14  # longest sentence in tokens, about
+TERMS = 0.12  # fraction of English terms, which are the same on both sides
 
 
-def made_up_lecture(name: str, num_tokens: int, words_a_token: float, seed: int) -> LectureText:
-    """A lecture of Zipf's words of two characters and of English terms."""
+def synthetic_lecture(name: str, num_tokens: int, words_a_token: float, seed: int) -> LectureText:
+    """A lecture of two-character words with Zipf frequencies, and of English terms."""
     rng = np.random.default_rng(seed)
     order = random.Random(seed)
     tokens: list[str] = []
@@ -49,17 +49,17 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=20_000)
     parser.add_argument("--words-a-token", type=float, default=0.7)
     args = parser.parse_args()
-    make_pairs([made_up_lecture("short", 300, args.words_a_token, 1)], BitextConfig())
+    make_pairs([synthetic_lecture("short", 300, args.words_a_token, 1)], BitextConfig())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    lecture = made_up_lecture("long", args.tokens, args.words_a_token, 2)
+    lecture = synthetic_lecture("long", args.tokens, args.words_a_token, 2)
     start, cpu = time.perf_counter(), time.process_time()
     pairs = make_pairs([lecture], BitextConfig())["long"]
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
         f"{len(lecture.tokens)} tokens, {len(lecture.words)} words, {len(pairs)} pairs: {wall:.1f} s "
-        f"({cpu:.1f} s of CPU), peak {peak / 1024:.0f} MB of the whole process, {(peak - before) / 1024:.0f} MB of "
-        "them for this lecture"
+        f"({cpu:.1f} s of CPU), peak {peak / 1024:.0f} MB of the whole process, of which {(peak - before) / 1024:.0f} "
+        "MB for this lecture"
     )
 
 

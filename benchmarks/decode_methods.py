@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Decoding methods on a part of an experiment: mixed error rate and real-time factor, as a table for RESULTS.md.
+"""Mixed error rate and real-time factor of decoding methods on a part of a corpus, as a table for RESULTS.md.
 
-    benchmarks/decode_methods.py --exp exp/mini --data data/mini --part test --lm-scale 0.2 --method greedy_search ...
+    . ./path.sh; python benchmarks/decode_methods.py --exp exp/mini --data data/mini --part test --lm-scale 0.2
 
-The real-time factor is the CPU time of one thread, encoder and search, over the seconds of audio; features are read
-before. A method is run twice, and the shorter time counts. With --lm-scale, the methods that take a language model run
-with that of EXP/lm too, once a scale.
+The real-time factor is the CPU time of one thread (encoder and search) over the seconds of audio; features are read
+beforehand. Each method runs twice, and the shorter time counts. With --lm-scale, the methods that can use a language
+model also run with the one in EXP/lm, once per scale.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--part", choices=("train", "dev", "test"), default="test", help="[%(default)s]")
     parser.add_argument("--method", choices=DECODING_METHODS, nargs="+", default=DEFAULTS, help="[%(default)s]")
     parser.add_argument("--beam-size", type=int, nargs="+", default=[4], help="[%(default)s]")
-    parser.add_argument("--lm-scale", type=float, nargs="*", default=[], help="of the language model [none]")
-    parser.add_argument("--max-duration", type=float, default=200.0, help="seconds a batch [%(default)s]")
+    parser.add_argument("--lm-scale", type=float, nargs="*", default=[], help="scales of the language model [none]")
+    parser.add_argument("--max-duration", type=float, default=200.0, help="seconds of audio per batch [%(default)s]")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     model, tokens = load_model(args.exp / "asr")
@@ -54,8 +54,8 @@ def main(argv: list[str]) -> None:
             for batch in batches:
                 supervisions = batch["supervisions"]
                 order = torch.argsort(supervisions["sequence_idx"]).tolist()
-                found = search(model, batch["inputs"], supervisions["num_frames"][order], config, fusion)
-                for i, hypothesis in zip(order, found):
+                hypotheses = search(model, batch["inputs"], supervisions["num_frames"][order], config, fusion)
+                for i, hypothesis in zip(order, hypotheses):
                     cut = supervisions["cut"][i]
                     audio += cut.duration
                     pairs.append((cut.id, supervisions["text"][i], tokens.decode(hypothesis.tokens)))
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
 
 
 def _configs(args: argparse.Namespace) -> list[DecodeConfig]:
-    """Each method, with each beam where it has one, and with the language model where it takes one."""
+    """Each method, with each beam size if it has a beam, and with each scale if it can use a language model."""
     configs = []
     for method in args.method:
         has_beam = method in FUSION_METHODS

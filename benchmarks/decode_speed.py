@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Real-time factor of greedy search, ours and sherpa-onnx's, on the same model and windows, as many threads each.
+"""Real-time factor of greedy search: this project and sherpa-onnx, with the same model, windows and number of threads.
 
-PYTHONPATH=.:egs OMP_NUM_THREADS=1 python benchmarks/decode_speed.py --exp-dir exp/mini/asr \
-    --cuts data/mini/cuts/ml2021_cuts_test.jsonl.gz
+    . ./path.sh; OMP_NUM_THREADS=1 python benchmarks/decode_speed.py --exp-dir exp/mini/asr \
+        --cuts data/mini/cuts/ml2021_cuts_test.jsonl.gz
 
-Both begin with samples in memory and end with text: features, encoder and search are in the time, loading is not. In
-each round every system decodes in batches of every size in turn. Of processor and wall seconds the least of all rounds
-count, as those that were least disturbed.
+Both start from samples in memory and end with text: the time includes features, encoder and search, but not loading. In
+each round, every system decodes in batches of every size. The smallest CPU and wall times over all rounds count.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ import torch
 from lhotse import CutSet
 from numpy.typing import NDArray
 
-from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank, fbank_extractor
+from lhotse_prep.audio.fbank import fbank, fbank_extractor
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.tokens.token_table import TokenTable
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.export.offline import export_onnx
@@ -35,11 +35,11 @@ from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.search.methods import search
 
 Samples = NDArray[np.float32]
-System = Callable[[Sequence[Samples]], list[str]]  # a batch of recordings -> their texts
+System = Callable[[Sequence[Samples]], list[str]]  # transcribes a batch of windows
 
 
 def ours(model: AsrModel, tokens: TokenTable) -> System:
-    """Our own decoding."""
+    """Decoding by this project."""
     extractor = fbank_extractor()
 
     def decode(batch: Sequence[Samples]) -> list[str]:
@@ -52,21 +52,21 @@ def ours(model: AsrModel, tokens: TokenTable) -> System:
 
 
 def sherpa(model_dir: Path, int8: bool, num_threads: int) -> System:
-    """sherpa-onnx's, of exported files."""
+    """Decoding by sherpa-onnx, with exported files."""
     recognizer = open_recognizer(model_dir, SherpaConfig(int8=int8, num_threads=num_threads))
     return lambda batch: decode_batch(recognizer, batch)
 
 
 @dataclass
 class Measured:
-    """The least of all rounds, and what was heard."""
+    """The smallest times over all rounds, and the texts."""
 
     wall: float = float("inf")  # seconds
     processor: float = float("inf")  # seconds, of all threads
     texts: Sequence[str] = ()
 
     def run(self, system: System, batches: Sequence[Sequence[Samples]]) -> None:
-        """One round more."""
+        """Decode and time one more round."""
         wall, processor = time.perf_counter(), time.process_time()
         self.texts = [text for batch in batches for text in system(batch)]
         self.wall = min(self.wall, time.perf_counter() - wall)
@@ -79,8 +79,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--exp-dir", type=Path, required=True)
     parser.add_argument("--cuts", type=Path, required=True)
     parser.add_argument("--num-cuts", type=int, default=40, help="[%(default)s]")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 20], help="windows a batch [%(default)s]")
-    parser.add_argument("--num-threads", type=int, default=1, help="of each system [%(default)s]")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 20], help="in windows [%(default)s]")
+    parser.add_argument("--num-threads", type=int, default=1, help="threads of each system [%(default)s]")
     parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.num_threads)
@@ -104,7 +104,7 @@ def main(argv: Sequence[str]) -> None:
         same = sum(_spaced(a) == _spaced(b) for a, b in zip(m.texts, measured[size, "ours"].texts))
         print(
             f"batch {size}: {name}: RTF {m.wall / duration:.5f}, processor {m.processor / duration:.5f}, "
-            f"{same} of {len(windows)} texts as ours"
+            f"{same} of {len(windows)} texts equal to ours"
         )
     best = {name: min(args.batch_sizes, key=lambda size: measured[size, name].processor) for name in systems}
     figures = (f"{name} {measured[size, name].processor / duration:.5f} (batch {size})" for name, size in best.items())

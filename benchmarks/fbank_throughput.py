@@ -1,6 +1,6 @@
-"""Seconds of audio a CPU second of ours and of Lhotse's own extractors, on the same windows, one thread each.
+"""Speed of our feature extractor and of Lhotse's, in seconds of audio per CPU second, with one thread each.
 
-python benchmarks/fbank_throughput.py
+. ./path.sh; python benchmarks/fbank_throughput.py
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import torch
 from lhotse.features import Fbank, FbankConfig, LibrosaFbank, LibrosaFbankConfig, TorchaudioFbank, TorchaudioFbankConfig
 from lhotse.features.base import FeatureExtractor
 
-from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank_extractor
+from lhotse_prep.audio.fbank import fbank_extractor
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--windows", type=int, default=40, help="windows [%(default)s]")
-    parser.add_argument("--seconds", type=float, default=12.0, help="of each [%(default)s]")
-    parser.add_argument("--rounds", type=int, default=5, help="of which the fastest counts [%(default)s]")
+    parser.add_argument("--windows", type=int, default=40, help="number of windows [%(default)s]")
+    parser.add_argument("--seconds", type=float, default=12.0, help="length of a window [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, of which the fastest counts [%(default)s]")
     args = parser.parse_args()
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
@@ -41,14 +42,14 @@ def main() -> None:
             extractors.pop(name, None)
             print(f"{name}: not installed ({e})")
     best = dict.fromkeys(extractors, float("inf"))
-    for _ in range(args.rounds):  # in turn, so that a busy moment hits all
+    for _ in range(args.rounds):  # interleaved, so that a busy moment affects all
         for name, extractor in extractors.items():
             begin = time.process_time()
             for window in windows:
                 extractor.extract(window, SAMPLE_RATE)
             best[name] = min(best[name], time.process_time() - begin)
     fastest = min(best.values())
-    print("| extractor | seconds of audio a CPU second | of the fastest |\n|---|---|---|")
+    print("| extractor | seconds of audio per CPU second | relative to the fastest |\n|---|---|---|")
     for name, seconds in best.items():
         print(f"| {name} | {args.windows * args.seconds / seconds:.0f} | {fastest / seconds:.0%} |", flush=True)
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A long lecture, made of a corpus's lectures one after the other: peak memory, time, and MER against true sentences.
+"""Long-form decoding of a lecture concatenated from a corpus: peak memory, time, and MER compared with true sentences.
 
-PYTHONPATH=.:egs OMP_NUM_THREADS=1 python benchmarks/long_form.py --exp-dir exp/mini/asr --data data/mini
+    . ./path.sh; OMP_NUM_THREADS=1 python benchmarks/long_form.py --exp-dir exp/mini/asr --data data/mini
 
-Each length is decoded in a process of its own, whose peak memory is that of all its life, libraries and model included.
-Its words are scored lecture by lecture, told apart by their times. The sentences are those of data/mini/truth, each cut
-at its true times with --margin seconds around it, or up to the middle of the pause where that is shorter; those of a
-lecture that comes again and again are decoded once.
+Each length is decoded in a separate process; its peak memory includes libraries and model. The words are assigned to
+lectures by their times and scored per lecture. For comparison, the true sentences (DATA/truth) are cut at their true
+times with --margin seconds on both sides, at most up to the middle of the pause, and decoded; once per lecture, even if
+the lecture is repeated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ import soundfile as sf
 import torch
 
 from benchmarks.memory import megabytes
-from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank
+from lhotse_prep.audio.fbank import fbank
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
 from ml2021.asr.decode.long_form import recognise
@@ -37,12 +38,12 @@ from ml2021.asr.model.load import load_model
 from ml2021.asr.search.methods import search
 from ml2021.scoring.counts import ErrorRate, score
 
-PAUSE = 0.5  # seconds of nothing between two lectures
+PAUSE = 0.5  # seconds of silence between two lectures
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """Begin and end in samples of its lecture, and its text."""
+    """A sentence: begin and end in samples of its lecture, and text."""
 
     begin: int
     end: int
@@ -50,21 +51,21 @@ class Sentence:
 
 
 def lectures_of(data: Path) -> list[Path]:
-    """The corpus's lectures whose true sentences are known."""
+    """The lectures of a corpus with known sentence times."""
     return sorted(p for p in (data / "source").glob("*.wav") if (data / "truth" / f"{p.stem}.json").is_file())
 
 
 def sentences_of(data: Path, path: Path) -> list[Sentence]:
-    """The true sentences of a lecture in order."""
+    """The true sentences of a lecture, in order."""
     rows = json.loads((data / "truth" / f"{path.stem}.json").read_text(encoding="utf-8"))
     return [Sentence(int(b * SAMPLE_RATE), int(e * SAMPLE_RATE), text) for b, e, text in rows if text]
 
 
 def write_lecture(lectures: Sequence[Path], minutes: float, path: Path) -> list[int]:
-    """Concatenate lectures, again and again in turn, up to about so many minutes.
+    """Concatenate lectures in turn, repeatedly, up to about so many minutes.
 
     Returns:
-      Where each turn begins, in samples.
+      The beginning of each turn, in samples.
     """
     begins: list[int] = []
     offset = 0
@@ -79,12 +80,12 @@ def write_lecture(lectures: Sequence[Path], minutes: float, path: Path) -> list[
 
 
 def decode_config(exp_dir: Path, conf: Path) -> DecodeConfig:
-    """decode.yaml, with the language model that it asks for."""
+    """The configuration in decode.yaml, with the folder of its language model."""
     return with_lm_dir(load_config(conf / "decode.yaml", "decode", DecodeConfig), exp_dir.parent)
 
 
 def decode_whole(exp_dir: Path, conf: Path, audio: Path) -> None:
-    """In a process of its own: print the words with their begin, seconds, and megabytes as JSON."""
+    """Decode in this process; print the words with their start times, the seconds and the peak memory as JSON."""
     model, tokens = load_model(exp_dir)
     started = time.perf_counter()
     config = decode_config(exp_dir, conf)
@@ -96,7 +97,7 @@ def decode_whole(exp_dir: Path, conf: Path, audio: Path) -> None:
 def decode_sentences(
     exp_dir: Path, conf: Path, lecture: Path, sentences: Sequence[Sentence], margin: float
 ) -> list[str]:
-    """Hypotheses of a lecture's true sentences, cut at their true times."""
+    """The hypotheses of a lecture's sentences, cut at their true times."""
     model, tokens = load_model(exp_dir)
     config = decode_config(exp_dir, conf)
     fusion = load_fusion(config, tokens, torch.device("cpu"))
@@ -117,16 +118,16 @@ def decode_sentences(
 
 
 def scores(
-    turns: Sequence[int], sentences: Sequence[Sequence[Sentence]], cut: Sequence[Sequence[str]], found: dict
+    turns: Sequence[int], sentences: Sequence[Sequence[Sentence]], cut: Sequence[Sequence[str]], long_form: dict
 ) -> tuple[ErrorRate, ErrorRate]:
-    """The error rates of the whole, turn by turn, and of the true sentences as often as they were heard.
+    """The error rates of the long-form words, turn by turn, and of the separate sentences, repeated as in the turns.
 
     Args:
-      turns: the beginnings of the turns, samples; of the lectures in turn.
-      sentences, cut: of each lecture, and what was heard in each sentence by itself.
-      found: what decode_whole printed.
+      turns: the beginning of each turn, in samples.
+      sentences, cut: the true sentences of each lecture, and the hypotheses of the separate sentences.
+      long_form: the output of decode_whole.
     """
-    starts = np.array([start for _, start in found["words"]]) * SAMPLE_RATE
+    starts = np.array([start for _, start in long_form["words"]]) * SAMPLE_RATE
     bounds = np.searchsorted(starts, [*(t - PAUSE * SAMPLE_RATE / 2 for t in turns), np.inf]).tolist()
     whole, true = [], []
     for turn, (a, b) in enumerate(pairwise(bounds)):
@@ -135,7 +136,7 @@ def scores(
             (
                 f"turn{turn}",
                 " ".join(s.text for s in sentences[lecture]),
-                " ".join(word for word, _ in found["words"][a:b]),
+                " ".join(word for word, _ in long_form["words"][a:b]),
             )
         )
         rows = zip(sentences[lecture], cut[lecture], strict=True)
@@ -163,23 +164,23 @@ def main(argv: Sequence[str]) -> None:
         for minutes in args.minutes:
             audio = Path(work) / f"long{minutes:g}.wav"
             turns = write_lecture(lectures, minutes, audio)
-            found = _in_own_process(args, audio)
-            _print_row(sf.info(str(audio)).duration, found, *scores(turns, sentences, cut, found))
+            long_form = _in_separate_process(args, audio)
+            _print_row(sf.info(str(audio)).duration, long_form, *scores(turns, sentences, cut, long_form))
             audio.unlink()
     print(f"load average {os.getloadavg()[0]:.1f}, {torch.get_num_threads()} threads")
 
 
-def _in_own_process(args: argparse.Namespace, audio: Path) -> dict:
+def _in_separate_process(args: argparse.Namespace, audio: Path) -> dict:
     command = [sys.executable, __file__, "--exp-dir", str(args.exp_dir), "--data", str(args.data)]
     command += ["--conf", str(args.conf), "--decode-whole", str(audio)]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def _print_row(duration: float, found: dict, whole: ErrorRate, true: ErrorRate) -> None:
+def _print_row(duration: float, long_form: dict, whole: ErrorRate, true: ErrorRate) -> None:
     difference = (whole.total.percent or 0) - (true.total.percent or 0)
-    seconds = found["seconds"]
-    print(f"{duration:.0f} s: peak {found['peak_mb']:.0f} MB, {seconds:.1f} s (RTF {seconds / duration:.4f})")
+    seconds = long_form["seconds"]
+    print(f"{duration:.0f} s: peak {long_form['peak_mb']:.0f} MB, {seconds:.1f} s (RTF {seconds / duration:.4f})")
     print(f"  merged {whole.total}\n  true sentences {true.total}\n  difference {difference:+.2f} points", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What a process takes of memory, for benchmarks."""
+"""Memory use of this process, for benchmarks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def megabytes(key: str) -> float:
-    """Resident memory of this process: VmRSS now, or VmHWM at most. getrusage would count its parent's, too."""
+    """Resident memory in MB: now (key VmRSS) or at its peak (VmHWM). getrusage would include the parent's peak."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key):
             return int(line.split()[1]) / 1024

@@ -1,9 +1,9 @@
-"""Peak memory of stages 0 and 1 on a table of long lectures, which is made on disk and taken away again.
+"""Peak memory of stages 0 and 1 on a synthetic table of lectures, which is written to a temporary folder.
 
-python benchmarks/prep_memory.py --lectures 20 --seconds 4310
-python benchmarks/prep_memory.py --lectures 100000 --seconds 0.5 --kind utterances
+    . ./path.sh; python benchmarks/prep_memory.py --lectures 20 --seconds 4310
+    . ./path.sh; python benchmarks/prep_memory.py --lectures 100000 --seconds 0.5 --kind utterances
 
-Prints one row of a table. 20 lectures of 4310 s take 3.2 GB of disk: the table, and the recordings taken from it.
+Prints a table with one row. 20 lectures of 4310 s need 3.2 GB on disk, for the table and the extracted recordings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import soundfile as sf
 
 PROJECT = Path(__file__).resolve().parents[1]
 RATE = 16_000
-SHARD = 500 << 20  # bytes of a table; the hub makes shards of that size, in row groups of 100 rows
+SHARD = 500 << 20  # bytes of a table; the Hugging Face Hub writes shards of this size with row groups of 100 rows
 SCHEMA = pa.schema(
     [
         ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
@@ -40,11 +40,11 @@ SCHEMA = pa.schema(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lectures", type=int, default=20, help="rows [%(default)s]")
-    parser.add_argument("--seconds", type=float, default=4310, help="of each [%(default)s]")
+    parser.add_argument("--lectures", type=int, default=20, help="number of rows [%(default)s]")
+    parser.add_argument("--seconds", type=float, default=4310, help="length of a row [%(default)s]")
     parser.add_argument("--kind", choices=("long", "utterances"), default="long")
     parser.add_argument("--num-jobs", type=int, default=1)
-    parser.add_argument("--work", type=Path, help="folder with room, a temporary one where not given")
+    parser.add_argument("--work", type=Path, help="folder for the temporary folder [the system's]")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.work) as work:
         tables, out = Path(work) / "tables", Path(work) / "out"
@@ -55,7 +55,7 @@ def main() -> None:
         process = subprocess.Popen([*command, "--num-jobs", str(args.num_jobs)], env=environment)
         peak = Peak(process.pid)
         if process.wait():
-            sys.exit("the manifests were not made")
+            sys.exit("error: python -m lhotse_prep manifests failed")
         peak.stop()
         print(
             "| rows | seconds each | GB of tables | jobs | peak MB, all processes | wall s |\n|---|---|---|---|---|---|"
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 class Peak:
-    """Resident memory of a process and its children together, looked at twenty times a second."""
+    """Peak resident memory of a process and its children together, sampled twenty times a second."""
 
     def __init__(self, pid: int) -> None:
         self.mb, self._process, self._ended = 0.0, psutil.Process(pid), threading.Event()
@@ -75,7 +75,7 @@ class Peak:
         self._thread.start()
 
     def stop(self) -> None:
-        """No more looking."""
+        """Stop sampling."""
         self._ended.set()
         self._thread.join()
 
@@ -89,7 +89,7 @@ class Peak:
 
 
 def make_tables(folder: Path, num_rows: int, seconds: float) -> int:
-    """Write test-NNNNN.parquet as the hub does; the size of all in bytes."""
+    """Write test-NNNNN.parquet files like those of the Hugging Face Hub; returns their total size in bytes."""
     folder.mkdir(parents=True)
     batch: list[dict[str, object]] = []
     size, number, total = 0, 0, 0
@@ -109,7 +109,7 @@ def _write(folder: Path, number: int, batch: list[dict[str, object]]) -> int:
 
 
 def _rows(num_rows: int, seconds: float) -> Iterator[dict[str, object]]:
-    """Noise of 9 bits, which FLAC takes to the size that it takes speech to."""
+    """Rows with 9-bit noise, which compresses to about the same FLAC size as speech."""
     rng = np.random.default_rng(0)
     for i in range(num_rows):
         out = io.BytesIO()

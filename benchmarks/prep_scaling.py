@@ -1,9 +1,9 @@
-"""Does the cost model of docs/scaling.md hold? CPU seconds and bytes of stages 0, 1 and 4 at three sizes.
+"""Test of the cost model of docs/scaling.md: CPU seconds and bytes of data preparation at three corpus sizes.
 
-python benchmarks/prep_scaling.py
+    . ./path.sh; python benchmarks/prep_scaling.py
 
-A stage costs `start + rate * hours`: both are measured at the smallest and the largest of --calibrate, in utterances of
-five seconds whose times are known, and the sizes of --hours are then predicted before they are run.
+The model is `start + rate * hours` for each stage. Start and rate are measured at the two sizes of --calibrate, with
+utterances of five seconds; then the costs of the sizes --hours are predicted and measured.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ import soundfile as sf
 PROJECT = Path(__file__).resolve().parents[1]
 RATE, SECONDS = 16_000, 5
 STAGES = ("manifests", "align", "windows")
-Cost = dict[str, float]  # CPU seconds of each stage, bytes by kind
+Cost = dict[str, float]  # CPU seconds by stage, and megabytes by kind of file
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calibrate", type=float, nargs=2, default=[0.05, 0.6], help="hours [%(default)s]")
-    parser.add_argument("--hours", type=float, nargs=3, default=[0.05, 0.3, 1.0], help="sizes [%(default)s]")
+    parser.add_argument("--calibrate", type=float, nargs=2, default=[0.05, 0.6], help="two sizes, hours [%(default)s]")
+    parser.add_argument(
+        "--hours", type=float, nargs=3, default=[0.05, 0.3, 1.0], help="three sizes, hours [%(default)s]"
+    )
     args = parser.parse_args()
     small, large = (measure(hours) for hours in args.calibrate)
     rates = {k: max(0.0, (large[k] - small[k]) / (args.calibrate[1] - args.calibrate[0])) for k in small}
     starts = {k: small[k] - rates[k] * args.calibrate[0] for k in small}
-    print("| what | start | an hour of audio |\n|---|---|---|")
+    print("| cost | start | per hour of audio |\n|---|---|---|")
     for k in small:
         print(f"| {k} | {starts[k]:.3g} | {rates[k]:.3g} |")
-    print("\n| hours | what | predicted | measured | off |\n|---|---|---|---|---|")
+    print("\n| hours | cost | predicted | measured | error |\n|---|---|---|---|---|")
     for hours in args.hours:
         cost = measure(hours)
         for k, measured in cost.items():
@@ -49,7 +51,7 @@ def main() -> None:
 
 
 def measure(hours: float) -> Cost:
-    """Run the stages on so many hours of made-up utterances."""
+    """Run the stages on so many hours of synthetic utterances."""
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         make_table(folder / "train.parquet", max(1, round(3600 * hours / SECONDS)))
@@ -65,7 +67,7 @@ def measure(hours: float) -> Cost:
 
 
 def cpu_seconds(arguments: list[str]) -> float:
-    """Of one command, on one core."""
+    """The CPU time of a `python -m lhotse_prep` command on one core."""
     environment = os.environ | {"PYTHONPATH": f"{PROJECT}:{PROJECT / 'egs'}", "OMP_NUM_THREADS": "1"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "lhotse_prep", *arguments]
@@ -75,12 +77,12 @@ def cpu_seconds(arguments: list[str]) -> float:
 
 
 def size(folder: Path) -> float:
-    """Megabytes of all files."""
+    """Total size of all files in megabytes."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
 
 
 def make_table(path: Path, num_rows: int) -> None:
-    """Utterances of noise of 9 bits, the size of speech in FLAC."""
+    """Write utterances of 9-bit noise, which compress to about the same FLAC size as speech."""
     rng = np.random.default_rng(0)
     rows = []
     for i in range(num_rows):

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Time and memory of the transducer loss, ours beside torchaudio's and, where it is installed, k2's.
+"""Time and memory of our transducer loss, compared with torchaudio's and, if installed, k2's.
 
-python benchmarks/rnnt_loss.py [--vocab 500 2000 5000] [--impl native torchaudio k2] [--threads 2] [--device cpu]
+    python benchmarks/rnnt_loss.py [--vocab 500 2000 5000] [--impl native torchaudio k2] [--threads 2] [--device cpu]
 
-From encoder and decoder vectors of dimension 256 (joiner's inputs) to their gradients and those of the layers: simple
-loss on two projections, prune ranges, pruned joiner (tanh, output layer), pruned loss, backward. torchaudio's has no
-pruning: the joiner's output for every (frame, symbol). Each runs in a process of its own, so that peaks do not mix.
-Runs on CPython 3.9 and torch 1.13.1, too.
+Measured from the joiner's inputs (vectors of dimension 256) to their gradients and those of the layers: simple loss of
+two projections, pruning ranges, pruned joiner (tanh, output layer), pruned loss, backward. torchaudio's loss has no
+pruning and needs the joiner's output for every (frame, token). Each implementation runs in a separate process, so that
+peaks do not mix. Also runs on CPython 3.9 with torch 1.13.1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--vocab", type=int, nargs="+", default=[500, 2000, 5000])
     parser.add_argument("--impl", nargs="+", choices=IMPLEMENTATIONS, default=IMPLEMENTATIONS)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5, help="the median counts [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions, of which the median counts [%(default)s]")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rnnt-type", default="regular", choices=("regular", "modified", "constrained"))
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # measure here and print JSON
@@ -45,13 +45,13 @@ def main() -> None:
     for vocab in args.vocab:
         for name in args.impl:
             if importlib.util.find_spec("k2" if name == "k2" else "torchaudio" if name == "torchaudio" else "torch"):
-                row = in_own_process(name, vocab, args)
+                row = in_separate_process(name, vocab, args)
                 times = f"{row['seconds']:10.3f}{row['cpu_seconds']:8.3f}"
                 print(f"{name:16}{vocab:6d}{times}{row['peak']:10.0f}{row['added']:17.0f}", flush=True)
 
 
-def in_own_process(name: str, vocab: int, args: argparse.Namespace) -> dict[str, float]:
-    """Measure one row."""
+def in_separate_process(name: str, vocab: int, args: argparse.Namespace) -> dict[str, float]:
+    """Measure one row of the table."""
     command = [sys.executable, __file__, "--one", "--impl", name, "--vocab", str(vocab)]
     command += ["--threads", str(args.threads), "--repeats", str(args.repeats), "--device", args.device]
     output = subprocess.run([*command, "--rnnt-type", args.rnnt_type], check=True, stdout=subprocess.PIPE).stdout
@@ -59,7 +59,7 @@ def in_own_process(name: str, vocab: int, args: argparse.Namespace) -> dict[str,
 
 
 def measure(name: str, vocab: int, args: argparse.Namespace) -> dict[str, float]:
-    """Median seconds on the clock and of all cores, and peak memory in MB: of the process (CPU) or of the device."""
+    """Median wall and CPU seconds, and peak memory in MB of the process (device cpu) or of the GPU."""
     import torch
 
     torch.set_num_threads(args.threads)
@@ -72,7 +72,7 @@ def measure(name: str, vocab: int, args: argparse.Namespace) -> dict[str, float]
     layers = [torch.nn.Linear(J, vocab).to(device) for _ in range(3)]
     run = _step(name, am, lm, symbols, boundary, layers, args.rnnt_type)
     if name == "native":
-        run_on_little(device, args.rnnt_type)  # numba compiles
+        run_small_problem(device, args.rnnt_type)  # compiles the numba kernels
     before = peak(device)
     times: list[float] = []
     cpu_times: list[float] = []
@@ -92,7 +92,7 @@ def measure(name: str, vocab: int, args: argparse.Namespace) -> dict[str, float]
     return {**seconds, "peak": after, "added": after - before}
 
 
-def run_on_little(device: Any, rnnt_type: str) -> None:
+def run_small_problem(device: Any, rnnt_type: str) -> None:
     """Forward and backward of a small problem."""
     import torch
 
@@ -103,7 +103,7 @@ def run_on_little(device: Any, rnnt_type: str) -> None:
 
 
 def peak(device: Any) -> float:
-    """Largest memory so far, MB."""
+    """Peak memory so far in MB."""
     if device.type == "cuda":
         import torch
 
@@ -112,7 +112,7 @@ def peak(device: Any) -> float:
 
 
 def _step(name: str, am: Any, lm: Any, symbols: Any, boundary: Any, layers: Any, rnnt_type: str) -> Callable[[], Any]:
-    """The function that computes the loss."""
+    """A function that computes the loss."""
     import torch
 
     simple_am, simple_lm, output = layers

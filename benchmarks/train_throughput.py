@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Seconds of audio that training takes in a second: forward, loss, backward and optimiser step on synthetic batches.
+"""Training speed in seconds of audio per second: forward, loss, backward and optimiser step on synthetic batches.
 
-PYTHONPATH=.:egs OMP_NUM_THREADS=2 python benchmarks/train_throughput.py --layout mini --bf16
+. ./path.sh; OMP_NUM_THREADS=2 python benchmarks/train_throughput.py --layout mini --bf16
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Batch = tuple[Tensor, Tensor, list[list[int]]]
 
 
 def synthetic_batch(duration: float, num_utterances: int, vocab_size: int, generator: torch.Generator) -> Batch:
-    """Random features, lengths and tokens of about `duration` seconds in all, lengths within a fifth of the longest."""
+    """Random features, lengths and tokens of about `duration` seconds in total; lengths differ by at most a fifth."""
     longest = int(duration * FRAMES_PER_SECOND / (0.9 * num_utterances))
     lens = torch.randint(int(0.8 * longest), longest + 1, (num_utterances,), generator=generator)
     features = 3 * torch.randn(num_utterances, int(lens.max()), NUM_FEATURES, generator=generator) - 8
@@ -42,14 +42,14 @@ def synthetic_batch(duration: float, num_utterances: int, vocab_size: int, gener
 
 
 class Clock:
-    """Seconds by the name of what took them."""
+    """Total seconds of named parts."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.seconds = device, defaultdict[str, float](float)
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
-        """Add the time of what is inside."""
+        """Add the time of the with-block to the part `name`."""
         begin = self._now()
         yield
         self.seconds[name] += self._now() - begin
@@ -61,7 +61,7 @@ class Clock:
 
 
 def train_step(model: AsrModel, optimizer: ScaledAdam, batch: Batch, step: int, bf16: bool, clock: Clock) -> None:
-    """One step, its parts timed."""
+    """One training step, with its parts timed."""
     features, lens, tokens = batch
     set_batch_count(model, float(step))
     with torch.autocast(features.device.type, torch.bfloat16, enabled=bf16):
@@ -81,11 +81,11 @@ def main(argv: Sequence[str]) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layout", choices=sorted(p.stem for p in LAYOUTS.glob("*.yaml")), default="mini")
-    parser.add_argument("--duration", type=float, default=25.0, help="seconds of audio a batch [%(default)s]")
-    parser.add_argument("--num-utterances", type=int, default=4, help="in a batch [%(default)s]")
-    parser.add_argument("--vocab-size", type=int, default=500, help="[%(default)s]")
-    parser.add_argument("--batch-count", type=int, default=2000, help="how far training has gone [%(default)s]")
-    parser.add_argument("--steps", type=int, default=12, help="that are timed [%(default)s]")
+    parser.add_argument("--duration", type=float, default=25.0, help="seconds of audio per batch [%(default)s]")
+    parser.add_argument("--num-utterances", type=int, default=4, help="utterances per batch [%(default)s]")
+    parser.add_argument("--vocab-size", type=int, default=500, help="number of tokens [%(default)s]")
+    parser.add_argument("--batch-count", type=int, default=2000, help="step for the model's schedules [%(default)s]")
+    parser.add_argument("--steps", type=int, default=12, help="steps to time [%(default)s]")
     parser.add_argument("--bf16", action="store_true", help="matrix products in bf16 (autocast)")
     parser.add_argument("--device", default="cpu", help="[%(default)s]")
     args = parser.parse_args(argv)

@@ -12,7 +12,8 @@ from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.corpora.source.config import KINDS, CheckConfig, CorpusConfig
 from lhotse_prep.text.config import SCRIPTS, TextConfig
 from lhotse_prep.windows.config import WindowConfig
-from lhotse_prep.workflow.config import EXECUTORS, ExecutorConfig
+from lhotse_prep.workflow.config import ExecutorConfig
+from lhotse_prep.workflow.entry import add_executor_options, executor_config
 
 _ALIGN = """Reads:  MANIFESTS (of `manifests`) and a recogniser's words with times (.ctm, .jsonl, or a folder of them).
 Writes: OUT/ml2021_supervisions_{train,dev,test}.jsonl.gz with times of words, ml2021_PART.ctm, confidence.jsonl.
@@ -27,34 +28,6 @@ def main(argv: list[str]) -> None:
     """Run one command."""
     args = _parser().parse_args(argv)
     args.run(args)
-
-
-def add_executor_options(parser: argparse.ArgumentParser, default: ExecutorConfig) -> None:
-    """--executor, --num-jobs and --dask-scheduler; what comes out does not depend on them."""
-    group = parser.add_argument_group("executor (the files written are the same whatever it is)")
-    group.add_argument(
-        "--executor",
-        choices=EXECUTORS,
-        default=default.kind,
-        help="auto: processes where --num-jobs is more than 1 [%(default)s]",
-    )
-    group.add_argument(
-        "--num-jobs",
-        type=int,
-        default=default.num_jobs,
-        help="processes, or workers of a local Dask cluster [%(default)s]",
-    )
-    group.add_argument(
-        "--dask-scheduler",
-        default=default.dask_scheduler,
-        metavar="ADDRESS",
-        help="tcp://HOST:PORT, or local: start a cluster here [%(default)s]",
-    )
-
-
-def executor_config(args: argparse.Namespace) -> ExecutorConfig:
-    """What add_executor_options' options say."""
-    return ExecutorConfig(args.executor, args.num_jobs, args.dask_scheduler)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 6: recognise the test windows and score them; before that, train the language model that is asked for."""
+"""Stage 6: recognise the test windows and score them; first train the language model if decoding uses one."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def main(argv: list[str]) -> None:
     lm = load_config(args.conf / "decode.yaml", "lm", LmConfig)
     inputs = [Input(args.data / "cuts", 4), Input(args.exp / "asr", 5)]
     if config.lm_dir is not None:
-        own = Path(config.lm_dir) == args.exp / "lm"
-        if own:
+        is_trained_here = Path(config.lm_dir) == args.exp / "lm"
+        if is_trained_here:
             _train_lm(args, lm)
-        inputs.append(Input(Path(config.lm_dir), 6 if own else None))
+        inputs.append(Input(Path(config.lm_dir), 6 if is_trained_here else None))
     if config.hotwords_file is not None:
         inputs.append(Input(Path(config.hotwords_file)))
     stage = Stage("asr-decode", args.exp / "asr" / config.decoding_method, inputs, to_mapping(config))
@@ -51,9 +51,9 @@ def main(argv: list[str]) -> None:
 
 
 def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
-    """exp/asr/icefall-METHOD: dev and test by icefall's decode.py."""
+    """Decode dev and test with icefall's decode.py into exp/asr/icefall-METHOD."""
     if config.has_fusion or config.blank_penalty:
-        logger.warning("icefall's decode.py decodes without the lm_scale, hotwords_file, blank_penalty of decode.yaml")
+        logger.warning("icefall's decode.py does not use lm_scale, hotwords_file and blank_penalty of decode.yaml")
         config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0)
     inputs = [Input(args.data / "cuts", 4), Input(args.exp / "asr", 5)]
     out_dir = args.exp / "asr" / f"icefall-{config.decoding_method}"
@@ -71,9 +71,9 @@ def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
 
 
 def _train_lm(args: Namespace, config: LmConfig) -> None:
-    """exp/lm, unless it is there."""
+    """Train exp/lm unless it is up to date."""
     if config.kind == "none":
-        raise ConfigError("decode.lm_scale is not 0, but lm.kind is none: choose ngram or rnn, or name decode.lm_dir")
+        raise ConfigError("decode.lm_scale is not 0, but lm.kind is none: choose ngram or rnn, or set decode.lm_dir")
     inputs = [Input(args.data / "cuts", 4), Input(args.data / "lang", 2), Input(args.data / "manifests", 1)]
     stage = Stage("lm-train", args.exp / "lm", inputs, to_mapping(config), resumable=True)
     if stage.is_done():

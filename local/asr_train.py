@@ -24,23 +24,26 @@ def main(argv: list[str]) -> None:
         aligner_config = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig)
         if set(aligner_config.train_parts) - {"train"}:
             raise ConfigError(
-                f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, the "
-                "recogniser must not begin as it: set init_encoder_from_aligner: false, or train_parts: [train]"
+                f"{args.conf}/asr.yaml: the aligner is trained on {', '.join(aligner_config.train_parts)}, so the "
+                "recogniser must not start from it: set init_encoder_from_aligner: false, or train_parts: [train]"
             )
-        own, encoder = aligner_config.encoder, config.model.encoder
+        trained, encoder = aligner_config.encoder, config.model.encoder
         layout = replace(
-            encoder, causal=own.causal, chunk_size=own.chunk_size, left_context_frames=own.left_context_frames
+            encoder,
+            causal=trained.causal,
+            chunk_size=trained.chunk_size,
+            left_context_frames=trained.left_context_frames,
         )
-        if layout != own or (own.causal and not encoder.causal):
+        if layout != trained or (trained.causal and not encoder.causal):
             raise ConfigError(
                 f"{args.conf}/asr.yaml: init_encoder_from_aligner needs asr.model.encoder to have the values of "
-                "aligner.encoder, but that it may be causal; give them the same layout, or set "
+                "aligner.encoder, except that it may be causal; give them the same layout, or set "
                 "init_encoder_from_aligner: false"
             )
         aligner = args.data / "aligned" / "aligner" / "pretrained.pt"
         if read_done(args.data / "aligned") is not None and not aligner.is_file():
             raise ConfigError(
-                f"{args.conf}/asr.yaml: stage 3 trained no aligner in {args.data}/aligned, it was given a model: "
+                f"{args.conf}/asr.yaml: stage 3 trained no aligner in {args.data}/aligned but used a given model: "
                 "set init_encoder_from_aligner: false"
             )
         inputs.append(Input(args.data / "aligned", 3))
@@ -48,10 +51,11 @@ def main(argv: list[str]) -> None:
     stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config) | trainer, resumable=True)
     if stage.is_done():
         return
-    from ml2021.asr.train.options import TrainOptions
+    from ml2021.asr.train.options import TrainOptions, decode_section
     from ml2021.asr.train.train import train_recogniser
 
-    options = TrainOptions(init_from=aligner, init_modules=("encoder_embed", "encoder") if aligner else ())
+    modules = ("encoder_embed", "encoder") if aligner else ()
+    options = TrainOptions(init_from=aligner, init_modules=modules, decode=decode_section(args.conf))
     if args.trainer == "icefall":
         from ml2021.asr.icefall.checkout import IcefallConfig, find_checkout
         from ml2021.asr.icefall.options import NEEDED

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 0: bring a corpus into the form of a source folder; `--corpus mini` makes one."""
+"""Stage 0: bring a corpus into the form of a source folder; `--corpus mini` makes the mini corpus."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.cli import add_executor_options, executor_config
-from lhotse_prep.corpora.mini.make import MiniConfig
+from lhotse_prep.corpora.mini.config import MiniConfig
 from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
 from lhotse_prep.workflow.config import ExecutorConfig
-from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.entry import add_executor_options, executor_config, run_main, stage_parser
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.stage import Stage
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
@@ -53,7 +52,7 @@ def main(argv: list[str]) -> None:
 
 
 def _fingerprint(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of each file: a large corpus is not read through just to see that it is the same."""
+    """(path, bytes, modification time in ns) of each file; hashing a large corpus would take too long."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     return [(str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
 

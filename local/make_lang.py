@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Stage 2: the recogniser's tokens, from the training transcripts or from a lang folder that is there.
+"""Stage 2: the recogniser's tokens, learned from the training transcripts or copied from an existing lang folder.
 
-Transcripts of text-only lectures, translated or not, teach the BPE, too.
+The BPE is also trained on transcripts of lectures without audio, with or without a translation.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Stage 1: Lhotse manifests of the lectures or utterances, checked; with `checks.skip_bad`, without the bad ones."""
+"""Stage 1: validated Lhotse manifests of lectures or utterances; with `checks.skip_bad`, bad ones are left out."""
 
 from __future__ import annotations
 
-from lhotse_prep.cli import add_executor_options, executor_config
 from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
 from lhotse_prep.text.config import TextConfig
 from lhotse_prep.workflow.config import ExecutorConfig
-from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.entry import add_executor_options, executor_config, run_main, stage_parser
 from lhotse_prep.workflow.stage import Input, Stage
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 

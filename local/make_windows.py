@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Stage 4: cut the lectures into windows at pauses, with 80-bin features."""
+"""Stage 4: cut the lectures into windows at pauses, and compute 80-bin features."""
 
 from __future__ import annotations
 
-from lhotse_prep.cli import add_executor_options, executor_config
 from lhotse_prep.windows.config import WindowConfig
 from lhotse_prep.workflow.config import ExecutorConfig
-from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.entry import add_executor_options, executor_config, run_main, stage_parser
 from lhotse_prep.workflow.stage import Input, Stage
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 10: whole test lectures through recogniser and translator to bilingual subtitles, and their scores."""
+"""Stage 10: recognise and translate whole test lectures, write bilingual subtitles and score them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from lhotse_prep.workflow.stage import Input, Stage
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
 from ml2021.mt.config import TranslateConfig
-from ml2021.st.sentences import SentenceConfig
-from ml2021.st.subtitles import SubtitleConfig
+from ml2021.st.config import SentenceConfig, SubtitleConfig
 
 
 def main(argv: list[str]) -> None:
@@ -28,7 +27,7 @@ def main(argv: list[str]) -> None:
     ]
     if decode.lm_dir is not None:
         lm_dir = Path(decode.lm_dir)
-        inputs.append(Input(lm_dir, 6 if lm_dir == args.exp / "lm" else None))  # a user's own has no mark of a stage
+        inputs.append(Input(lm_dir, 6 if lm_dir == args.exp / "lm" else None))  # a user's folder has no stage's mark
     if decode.hotwords_file is not None:
         inputs.append(Input(Path(decode.hotwords_file)))
     options = {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests: ./tests/run.sh [--slow] [pytest options]. Sets up what they need on first use.
-# Tests marked slow are left out unless --slow is given.
+# Runs the tests: ./tests/run.sh [--slow] [pytest options]. The first run makes .venv (see path.sh).
+# Tests marked slow run only with --slow.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

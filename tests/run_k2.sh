@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests that need k2 with a real k2: ./tests/run_k2.sh [pytest options]
-# Makes an environment of its own on first use, outside the project: CPython 3.9 with torch 1.13.1 and k2 1.23.4, the
-# newest k2 that a package registry has (2 GB). ML2021_K2_ENV names another place for it.
-# Where there is no python3.9 it says so and ends with 0.
+# Runs the tests that need k2: ./tests/run_k2.sh [pytest options]
+# The first run makes an environment (2 GB) in ~/.cache/ml2021/k2, or in the folder that ML2021_K2_ENV names, of CPython
+# 3.9, torch 1.13.1 and k2 1.23.4, the newest k2 that pip can install. Without python3.9 it says so and exits with 0.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,7 +11,7 @@ requirements=(
   soundfile tensorboard six tqdm pyyaml pypinyin pytest
 )
 
-# Prints a python3.9 that runs: the one on PATH, or one of pyenv's that is not switched on.
+# Prints a working python3.9: the one on PATH, or one that pyenv has installed but not activated.
 find_python() {
   local candidate
   for candidate in python3.9 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.9.*/bin/python3.9; do
@@ -27,10 +26,10 @@ find_python() {
 make_environment() {
   local python
   if ! python=$(find_python); then
-    echo "run_k2.sh: skipped: no python3.9 with venv here, and k2 1.23.4 has wheels for no newer one" >&2
+    echo "run_k2.sh: skipped: there is no python3.9 with venv, the newest Python that k2 1.23.4 has wheels for" >&2
     exit 0
   fi
-  echo "run_k2.sh: making $environment, once: 2 to 5 minutes" >&2
+  echo "run_k2.sh: setting up $environment, once: 2 to 5 minutes" >&2
   rm -rf "$environment"
   "$python" -m venv "$environment"
   "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "${requirements[@]}"

@@ -1,4 +1,4 @@
-"""The benchmark of the loss runs as its first lines say."""
+"""The benchmark of the transducer loss runs as its docstring says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every value in conf/ is one that is read, and every configuration builds what it configures."""
+"""Every value in conf/ is read, and every configuration builds its model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.bitext.config import BitextConfig
-from lhotse_prep.corpora.mini.make import MiniConfig
+from lhotse_prep.corpora.mini.config import MiniConfig
 from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
 from lhotse_prep.text.config import TextConfig
 from lhotse_prep.tokens.config import LangConfig
@@ -22,13 +22,13 @@ from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.fusion.config import LmConfig
 from ml2021.asr.icefall.checkout import IcefallConfig
+from ml2021.asr.loss.transducer import transducer_losses
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import AsrModel, CtcModel, num_parameters
 from ml2021.asr.train.config import AsrConfig
 from ml2021.mt.config import MtConfig, TranslateConfig
 from ml2021.mt.model import build_model
-from ml2021.st.sentences import SentenceConfig
-from ml2021.st.subtitles import SubtitleConfig
+from ml2021.st.config import SentenceConfig, SubtitleConfig
 
 PROJECT = Path(__file__).parents[1]
 CORPORA = ("mini", "smoke", "ml2021")
@@ -77,7 +77,7 @@ def test_no_section_goes_unread(path: Path) -> None:
     ("name", "size"), [("mini", None), ("small", 23_285_615), ("medium", 65_549_011), ("streaming", 66_110_931)]
 )
 def test_zipformer_layout_is_built_and_has_its_size(name: str, size: int | None) -> None:
-    """The sizes are those that icefall's results name for 500 tokens without a CTC head."""
+    """The expected sizes are from icefall's results, for 500 tokens without a CTC head."""
     config = load_config(PROJECT / "conf" / "zipformer" / f"{name}.yaml", "model", TransducerConfig)
     model = AsrModel(config, 500).eval()
     if size is None:
@@ -111,7 +111,7 @@ def test_section_builds_and_comes_back_from_its_resolved_values(corpus: str, fil
 def test_recogniser_is_built_and_computes_its_losses(corpus: str) -> None:
     config = load(corpus, "asr", "asr")
     model = AsrModel(config.model, 40).train()
-    losses = model(torch.randn(2, 90, 80), torch.tensor([90, 61]), [[3, 4, 5], [6]])
+    losses = transducer_losses(model, torch.randn(2, 90, 80), torch.tensor([90, 61]), [[3, 4, 5], [6]])
     assert torch.isfinite(losses.simple + losses.pruned + losses.ctc)
     assert num_parameters(model) < 100_000_000
 

@@ -1,4 +1,4 @@
-"""path.sh: what it makes, what it takes for whole, what it says. A stub stands for Python, so nothing is downloaded."""
+"""path.sh: what it sets up, what it accepts as complete, and its messages. A stub of Python avoids downloads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 STUB = """#!/bin/bash
-# Answers like Python; makes empty environments and writes down what it was asked for.
+# Behaves like Python, but makes empty environments and records its calls.
 case "$1 $2" in
   "-m venv") sleep ${VENV_SLEEP:-0}; mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "venv" >>"$CALLS" ;;
   "-m pip") echo "pip $(tr '\\n' ' ' <"$8")" >>"$CALLS"; [[ -z ${PIP_SAYS:-} ]] || { echo "$PIP_SAYS"; exit 1; } ;;
@@ -22,14 +22,15 @@ esac
 
 
 class House:
-    """A folder with path.sh and a PATH on which only the stub and the system's tools are."""
+    """A folder with path.sh, and a PATH with only the stub and the system's tools."""
 
     def __init__(self, folder: Path, project: Path) -> None:
         self.root, self.bin, self.calls_file = folder / "house", folder / "bin", folder / "calls"
         self.root.mkdir()
         self.bin.mkdir()
-        for name in ("path.sh", "pyproject.toml", "constraints.txt"):
-            shutil.copy(project / name, self.root)
+        (self.root / "local").mkdir()
+        for name in ("path.sh", "pyproject.toml", "constraints.txt", "local/install.py"):
+            shutil.copy(project / name, self.root / name)
         self.tool("python3", STUB.replace("REAL_PYTHON", sys.executable))
         self.free_gb(100)
 
@@ -45,14 +46,14 @@ class House:
         return {"PATH": f"{self.bin}:/usr/bin:/bin", "HOME": "/nonexistent", "CALLS": str(self.calls_file), **variables}
 
     def source(self, then: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        """Source path.sh in a fresh bash and print its status; then run more commands."""
+        """Source path.sh in a new bash, print its status, then run further commands."""
         command = ["bash", "-c", f". ./path.sh; echo status $?; {then}"]
         return subprocess.run(
             command, cwd=self.root, env=self.environment(**variables), capture_output=True, text=True, timeout=60
         )
 
     def calls(self) -> list[str]:
-        """What the stub was asked for since the last time."""
+        """The calls of the stub since the last time."""
         lines = self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
         self.calls_file.unlink(missing_ok=True)
         return [line.split()[0] for line in lines]
@@ -218,12 +219,12 @@ def test_k2_and_icefall_are_reported_once(house: House, tmp_path: Path) -> None:
     checkout, packages = tmp_path / "icefall", tmp_path / "packages"
     (checkout / "egs" / "librispeech").mkdir(parents=True)
     (packages / "k2").mkdir(parents=True)
-    (packages / "k2" / "__init__.py").write_text("raise ImportError('must not be imported to be found')")
-    found = house.source(". ./path.sh; echo $PYTHONPATH", ICEFALL_ROOT=str(checkout), PYTHONPATH=str(packages))
-    assert "status 0" in found.stdout
-    assert found.stderr.count("k2: ") == 1 and f"k2: {packages}/k2" in found.stderr
-    assert found.stderr.count("icefall: ") == 1 and f"icefall: {checkout}" in found.stderr
-    assert found.stdout.splitlines()[-1] == os.pathsep.join(
+    (packages / "k2" / "__init__.py").write_text("raise ImportError('must not be imported')")
+    both = house.source(". ./path.sh; echo $PYTHONPATH", ICEFALL_ROOT=str(checkout), PYTHONPATH=str(packages))
+    assert "status 0" in both.stdout
+    assert both.stderr.count("k2: ") == 1 and f"k2: {packages}/k2" in both.stderr
+    assert both.stderr.count("icefall: ") == 1 and f"icefall: {checkout}" in both.stderr
+    assert both.stdout.splitlines()[-1] == os.pathsep.join(
         map(str, [house.root, house.root / "egs", packages, checkout])
     )
     of_conf = {"ML2021_CONF": str(tmp_path), "PYTHONPATH": ""}

@@ -1,4 +1,4 @@
-"""run.sh: options, order, what it says. A stub stands for Python, so no stage does any work."""
+"""run.sh: options, order of stages, messages. A stub of Python does no work."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ STAGES = [
     "make_report",
 ]
 STUB = """#!/bin/bash
-# Writes down how it is called, and in which folder; does what FAIL says at the stage of that name.
+# Records its folder and arguments; fails at the stage FAIL, waits at the stage WAIT.
 [[ $1 == -c ]] && exec REAL_PYTHON "$@"
 printf '%s' "$PWD" >>"$CALLS"; printf '\\t%s' "$@" >>"$CALLS"; echo >>"$CALLS"
-[[ -z ${WAIT:-} || $1 != *$WAIT* ]] || { touch "$CALLS.waiting"; exec sleep 60; }
+[[ -z ${WAIT:-} || $1 != *$WAIT* ]] || { : >"$CALLS.waiting"; exec sleep 60; }
 [[ -z ${FAIL:-} || $1 != *$FAIL* ]] || exit "${CODE:-1}"
 """
 
 
 class House:
-    """A folder with run.sh, path.sh, conf/ and a stub for Python."""
+    """A folder with run.sh, path.sh, conf/ and a stub of Python."""
 
     def __init__(self, folder: Path, project: Path) -> None:
         self.root, self.calls_file = folder / "house", folder / "calls"
@@ -70,16 +70,16 @@ class House:
         )
 
     def calls(self) -> list[tuple[str, dict[str, str]]]:
-        """(stage, its options) of each call since the last time; all of them are made in the project's folder."""
+        """(stage, options) of each call since the last time; all calls must be in the project's folder."""
         lines = self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
         self.calls_file.unlink(missing_ok=True)
-        found = []
+        calls = []
         for line in lines:
             folder, script, *options = line.split("\t")
             assert folder == str(self.root)
             pairs = dict(zip(options[::2], options[1::2], strict=True))
-            found.append((script.removeprefix("local/").removesuffix(".py"), pairs))
-        return found
+            calls.append((script.removeprefix("local/").removesuffix(".py"), pairs))
+        return calls
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_all_stages_run_in_order_on_the_mini_corpus(house: House) -> None:
 def test_every_stage_is_there_and_every_executable_is_a_stage(project: Path) -> None:
     named = re.findall(r"^run_stage \d+ [a-z-]+ (local/\w+\.py)", (project / "run.sh").read_text(), re.M)
     assert [Path(name).stem for name in named] == STAGES
-    others = ["local/inspect_cuts.py"]  # for users, no stage
+    others = ["local/inspect_cuts.py", "local/install.py"]  # no stages
     assert sorted([*named, *others]) == sorted(str(p.relative_to(project)) for p in (project / "local").glob("*.py"))
     assert all(os.access(project / name, os.X_OK) for name in named)
 
@@ -118,18 +118,18 @@ def test_stages_are_chosen_in_either_spelling(house: House, arguments: list[str]
 
 def test_aligner_model_goes_to_stage_3_alone(house: House, tmp_path: Path) -> None:
     assert house.run("--aligner-model", "words.ctm", cwd=tmp_path).returncode == 0
-    given = {name: options.get("--aligner-model") for name, options in house.calls()}
-    assert given == dict.fromkeys(STAGES) | {"align": f"{tmp_path}/words.ctm"}
+    models = {name: options.get("--aligner-model") for name, options in house.calls()}
+    assert models == dict.fromkeys(STAGES) | {"align": f"{tmp_path}/words.ctm"}
     assert house.run("--aligner-model", "none", "--stage", "3", "--stop-stage", "3", cwd=tmp_path).returncode == 0
     assert house.calls()[0][1]["--aligner-model"] == "none"  # no path
 
 
 def test_executor_goes_to_the_stages_that_can_use_it(house: House) -> None:
     assert house.run("--num-jobs", "2", "--executor=dask", "--dask_scheduler", "tcp://a:1").returncode == 0
-    wanted = {"--num-jobs": "2", "--executor": "dask", "--dask-scheduler": "tcp://a:1"}
+    expected = {"--num-jobs": "2", "--executor": "dask", "--dask-scheduler": "tcp://a:1"}
     for name, options in house.calls():
-        used = {k: v for k, v in options.items() if k in wanted}
-        assert used == (wanted if name in ("make_corpus", "make_manifests", "make_windows") else {})
+        used = {k: v for k, v in options.items() if k in expected}
+        assert used == (expected if name in ("make_corpus", "make_manifests", "make_windows") else {})
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_wrong_options_are_refused_before_anything_runs(house: House, arguments:
 def test_help_names_options_and_stages(house: House, arguments: list[str]) -> None:
     result = house.run(*arguments)
     assert result.returncode == 0 and house.calls() == []
-    for wanted in ("--stage", "--stop-stage", "--corpus", "--conf", "--data", "--exp", "3 align", "12 report"):
-        assert wanted in result.stdout
+    for part in ("--stage", "--stop-stage", "--corpus", "--conf", "--data", "--exp", "3 align", "12 report"):
+        assert part in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100
 
 
@@ -188,8 +188,8 @@ def test_paths_are_relative_to_where_the_user_is(house: House, tmp_path: Path) -
     arguments = ["--corpus", "lectures/", "--conf", "my conf", "--data", "d", "--exp=/abs/e", "--stop-stage", "0"]
     assert house.run(*arguments, cwd=elsewhere).returncode == 0
     here = str(elsewhere)
-    wanted = {"--corpus": f"{here}/lectures", "--conf": f"{here}/my conf", "--data": f"{here}/d", "--exp": "/abs/e"}
-    assert house.calls() == [("make_corpus", wanted)]
+    options = {"--corpus": f"{here}/lectures", "--conf": f"{here}/my conf", "--data": f"{here}/d", "--exp": "/abs/e"}
+    assert house.calls() == [("make_corpus", options)]
 
 
 def test_defaults_are_in_the_project_wherever_the_user_is(house: House, tmp_path: Path) -> None:
@@ -207,7 +207,8 @@ def test_failing_stage_ends_the_run_and_says_how_to_go_on(house: House) -> None:
     assert result.returncode == 7
     assert [name for name, _ in house.calls()] == STAGES[2:5]
     assert (
-        "Stage 4 (windows) failed: its error is above. Go on with: ./run.sh --data my\\ data --stage 4" in result.stderr
+        "Stage 4 (windows) failed; see the error above. Continue with: ./run.sh --data my\\ data --stage 4"
+        in result.stderr
     )
     assert "Done" not in result.stderr
 
@@ -215,7 +216,7 @@ def test_failing_stage_ends_the_run_and_says_how_to_go_on(house: House) -> None:
 def test_interrupted_stage_says_so(house: House) -> None:
     result = house.run(FAIL="asr_train", CODE="130")
     assert result.returncode == 130
-    assert "Interrupted in stage 5 (asr-train). Go on with: ./run.sh --stage 5" in result.stderr
+    assert "Interrupted in stage 5 (asr-train). Continue with: ./run.sh --stage 5" in result.stderr
 
 
 def test_interrupt_reaches_the_run_and_ends_it(house: House) -> None:
@@ -242,7 +243,7 @@ def test_path_that_cannot_be_set_up_stops_the_run(house: House) -> None:
     assert result.returncode == 1 and "/no/such/python" in result.stderr and house.calls() == []
 
 
-# What each stage asks for first where no stage has run.
+# The stage that each stage asks to run first if no stage has run.
 FIRST_MISSING = {
     "make_manifests": 0,
     "make_lang": 1,
@@ -261,7 +262,7 @@ FIRST_MISSING = {
 
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_missing_input_names_the_stage_to_run_first(project: Path, tmp_path: Path, stage: str) -> None:
-    """The stages themselves, with Python and all."""
+    """Runs the real stages, not the stub."""
     conf = tmp_path / "conf"
     conf.mkdir()
     for name in ("prep", "asr", "mt", "decode"):

@@ -1,4 +1,4 @@
-"""Time-stamped words of any recogniser, from CTM files or JSON lines; and our own alignment as CTM (NIST's format)."""
+"""Words with times from any recogniser, read from CTM files or JSON lines."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lhotse import SupervisionSegment
 from numpy.typing import NDArray
 
+from lhotse_prep.alignment.ctm import parse_seconds, read_ctm
 from lhotse_prep.text.normalize import is_han, normalize_transcript
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl, read_text, write_text
+from lhotse_prep.workflow.files import read_jsonl
 
 _LONGEST_TOKEN = 0.5  # seconds, of a token that has a start only
+_TimedText = tuple[float, float, str]  # start and end in seconds, text
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a recogniser heard in one recording, as units of normalised text."""
+    """What a recogniser wrote for one recording, as units of normalised text."""
 
     words: list[str]
     start: NDArray[np.float64]  # (W,) seconds, ascending
@@ -29,36 +30,26 @@ class Hypothesis:
 
 
 def read_hypotheses(path: Path) -> dict[str, Hypothesis]:
-    """Read a .ctm or .jsonl file, or all of a folder's.
+    """Read a .ctm or .jsonl file, or all such files of a folder; the result is by recording.
 
-    CTM lines are `recording channel start duration word [confidence]`. A JSON line has "id", the recording's, and
-    either "words", a list of {"text", "start", "end"}, or as sherpa-onnx gives them "tokens" and "timestamps" (starts).
+    CTM lines are `recording channel start duration word [confidence]`. A JSON line has "id", that of the recording, and
+    either "words", a list of {"text", "start", "end"}, or "tokens" and "timestamps" (starts), as sherpa-onnx writes.
 
     Raises:
-      DataError: no such file, a line that is neither, a time that is not one.
+      DataError: no such file, a line in neither form, or a time that is not a number of seconds >= 0.
     """
     files = sorted(p for p in path.iterdir() if p.suffix in (".ctm", ".jsonl")) if path.is_dir() else [path]
     if not files or not all(p.is_file() for p in files):
         raise DataError(f"no .ctm or .jsonl file at {path}")
-    timed: dict[str, list[tuple[float, float, str]]] = {}
+    timed: dict[str, list[_TimedText]] = {}
     for file in files:
-        for recording, words in _ctm_lines(file) if file.suffix == ".ctm" else _json_lines(file):
+        for recording, words in _ctm_words(file) if file.suffix == ".ctm" else _json_lines(file):
             timed.setdefault(recording, []).extend(words)
     return {recording: _hypothesis(words) for recording, words in timed.items()}
 
 
-def write_ctm(path: Path, stretches: Iterable[SupervisionSegment]) -> None:
-    """Write the words of aligned supervisions."""
-    lines = [
-        f"{s.recording_id} 1 {item.start:.3f} {item.duration:.3f} {item.symbol} {item.score or 0:.3f}\n"
-        for s in stretches
-        for item in (s.alignment or {}).get("word", [])
-    ]
-    write_text(path, "".join(lines))
-
-
-def _hypothesis(timed: Sequence[tuple[float, float, str]]) -> Hypothesis:
-    """In order of time; a word that normalisation parts shares its time out."""
+def _hypothesis(timed: Sequence[_TimedText]) -> Hypothesis:
+    """Sort by time; where normalisation splits a word, the parts share its time evenly."""
     words: list[str] = []
     spans: list[tuple[float, float]] = []
     for start, end, text in sorted(timed, key=lambda x: x[0]):
@@ -70,18 +61,12 @@ def _hypothesis(timed: Sequence[tuple[float, float, str]]) -> Hypothesis:
     return Hypothesis(words, np.maximum.accumulate(times[:, 0]), times[:, 1])
 
 
-def _ctm_lines(path: Path) -> Iterable[tuple[str, list[tuple[float, float, str]]]]:
-    for number, line in enumerate((read_text(path) or "").split("\n"), 1):
-        fields = line.split()
-        if not fields or line.startswith(";;"):
-            continue
-        if len(fields) < 5:
-            raise DataError(f"{path}, line {number}: expected 'recording channel start duration word', got {line!r}")
-        start, duration = (_seconds(x, f"{path}, line {number}") for x in fields[2:4])
-        yield fields[0], [(start, start + duration, fields[4])]
+def _ctm_words(path: Path) -> Iterable[tuple[str, list[_TimedText]]]:
+    for w in read_ctm(path):
+        yield w.recording, [(w.start, w.start + w.duration, w.word)]
 
 
-def _json_lines(path: Path) -> Iterable[tuple[str, list[tuple[float, float, str]]]]:
+def _json_lines(path: Path) -> Iterable[tuple[str, list[_TimedText]]]:
     for number, row in enumerate(read_jsonl(path), 1):
         where = f"{path}, line {number}"
         if (
@@ -93,19 +78,19 @@ def _json_lines(path: Path) -> Iterable[tuple[str, list[tuple[float, float, str]
         yield str(row["id"]), _json_words(row, where) if "words" in row else _json_tokens(row, where)
 
 
-def _json_words(row: dict[str, Any], where: str) -> list[tuple[float, float, str]]:
+def _json_words(row: dict[str, Any], where: str) -> list[_TimedText]:
     try:
-        return [(_seconds(w["start"], where), _seconds(w["end"], where), str(w["text"])) for w in row["words"]]
+        return [(parse_seconds(w["start"], where), parse_seconds(w["end"], where), str(w["text"])) for w in row["words"]]
     except (KeyError, TypeError) as e:
         raise DataError(f'{where}: each of "words" needs "text", "start" and "end" ({json.dumps(row)[:80]})') from e
 
 
-def _json_tokens(row: dict[str, Any], where: str) -> list[tuple[float, float, str]]:
-    """Pieces of words are joined: one that neither begins with a space nor is a Han character goes on the last."""
-    tokens, starts = row["tokens"], [_seconds(x, where) for x in row["timestamps"]]
+def _json_tokens(row: dict[str, Any], where: str) -> list[_TimedText]:
+    """Join pieces of words: a piece belongs to the last word unless it begins with a space or is a Han character."""
+    tokens, starts = row["tokens"], [parse_seconds(x, where) for x in row["timestamps"]]
     if len(tokens) != len(starts):
         raise DataError(f"{where}: {len(tokens)} tokens and {len(starts)} timestamps")
-    words: list[tuple[float, float, str]] = []
+    words: list[_TimedText] = []
     open_word = False
     for i, (token, start) in enumerate(zip(tokens, starts)):
         end = min(start + _LONGEST_TOKEN, max(start, starts[i + 1])) if i + 1 < len(starts) else start + _LONGEST_TOKEN
@@ -116,13 +101,3 @@ def _json_tokens(row: dict[str, Any], where: str) -> list[tuple[float, float, st
             words.append((start, end, text.strip()))
         open_word = not is_han(text.strip())
     return words
-
-
-def _seconds(value: Any, where: str) -> float:
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = float("nan")
-    if not (np.isfinite(seconds) and seconds >= 0):
-        raise DataError(f"{where}: {value!r} is no time in seconds")
-    return seconds

@@ -18,7 +18,7 @@ from lhotse_prep.alignment.word_times import complete
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.corpora.source.splits import PARTS
-from lhotse_prep.manifests.exact_times import given_report, read_given
+from lhotse_prep.manifests.exact_times import exact_times_report, read_exact_times
 from lhotse_prep.manifests.files import load_safely, write_manifest
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_jsonl
@@ -43,14 +43,14 @@ def match_corpus(manifests: Path, words: Path | None, out_dir: Path, config: Str
     out_dir.mkdir(parents=True, exist_ok=True)
     reports = []
     for part in PARTS:
-        given = read_given(manifests, part)
+        given = read_exact_times(manifests, part)
         recordings = load_safely(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
         audio = {r.id: Path(r.sources[0].source) for r in recordings}  # Lhotse's own look-up is a search
         stretches: list[SupervisionSegment] = []
         for s in load_safely(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet):
             if s.recording_id in given:
                 stretches += given[s.recording_id]
-                reports.append(given_report(s.recording_id, given[s.recording_id]))
+                reports.append(exact_times_report(s.recording_id, given[s.recording_id]))
                 continue
             made, report = _matched(s, audio[s.recording_id], hypotheses, config)
             stretches += made

@@ -1,4 +1,4 @@
-"""Word times of a lecture -> timed supervisions ("stretches"): words in a row between pauses. And their error."""
+"""Timed supervisions ("stretches") from the word times of a lecture, words in a row between pauses; and their error."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lhotse.supervision import AlignmentItem
 from numpy.typing import NDArray
 
 from lhotse_prep.alignment.config import StretchConfig
-from lhotse_prep.alignment.word_times import WordTimes
+from lhotse_prep.alignment.word_times import WordTimes, drawn_out
 
 
 def make_stretches(
     lecture: SupervisionSegment, times: WordTimes, regions: NDArray[np.float64], config: StretchConfig
 ) -> list[SupervisionSegment]:
-    """Supervisions of a lecture, in order, none overlapping. Words without a time are in none, and end a stretch.
+    """Supervisions of a lecture, in order, without overlap. A word without a time is in none of them and ends one.
 
     Args:
       lecture: the supervision of the whole lecture.
@@ -26,21 +26,24 @@ def make_stretches(
     """
     words = (lecture.text or "").split()
     start, end = _tidy(times, lecture.duration, config.min_word)
-    end = _extended(start, end, regions, config.max_word)
-    stretches: list[SupervisionSegment] = []
+    end = drawn_out(start, end, regions, config.max_word)
+    groups: list[list[int]] = []
     group: list[int] = []
-    for w in [*range(len(words)), None]:
-        spoken = w is not None and np.isfinite(start[w])
+    for w in range(len(words)):
+        spoken = bool(np.isfinite(start[w]))
         if group and (not spoken or start[w] - end[group[-1]] >= config.min_pause):
-            stretches.append(_stretch(lecture, words, group, start, end, times.score, len(stretches)))
+            groups.append(group)
             group = []
         if spoken:
-            group.append(w)  # type: ignore[arg-type]
-    return stretches
+            group.append(w)
+    if group:
+        groups.append(group)
+    tidy = WordTimes(start, end, times.score)
+    return [_stretch(lecture, words, group, tidy, number) for number, group in enumerate(groups)]
 
 
 def onset_errors(stretches: Sequence[SupervisionSegment], truth: Sequence[tuple[float, float, str]]) -> list[float]:
-    """Seconds by which the first token of each true stretch is off; infinite where it has no time.
+    """How far the first token of each true stretch is off, in seconds; infinite if it has no time.
 
     Args:
       stretches: of one lecture.
@@ -48,7 +51,7 @@ def onset_errors(stretches: Sequence[SupervisionSegment], truth: Sequence[tuple[
     """
     starts: dict[int, float] = {}
     for stretch in stretches:
-        first = int(stretch.custom["first_token"])  # type: ignore[index]
+        first = int((stretch.custom or {})["first_token"])
         for i, item in enumerate((stretch.alignment or {}).get("word", [])):
             starts[first + i] = item.start
     errors, index = [], 0
@@ -59,7 +62,7 @@ def onset_errors(stretches: Sequence[SupervisionSegment], truth: Sequence[tuple[
 
 
 def _tidy(times: WordTimes, duration: float, min_word: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Starts and ends in order and inside the recording: a word ends where the next begins, at the latest."""
+    """Put starts and ends in order and inside the recording; a word ends before the next begins."""
     start, end = times.start.copy(), times.end.copy()
     spoken = np.flatnonzero(np.isfinite(start))
     start[spoken] = np.clip(np.maximum.accumulate(start[spoken]), 0, duration - min_word)
@@ -69,31 +72,15 @@ def _tidy(times: WordTimes, duration: float, min_word: float) -> tuple[NDArray[n
     return start, end
 
 
-def _extended(
-    start: NDArray[np.float64], end: NDArray[np.float64], regions: NDArray[np.float64], max_word: float
-) -> NDArray[np.float64]:
-    """CTC fires within a word: draw each word's end out to the next word's start or the end of its speech.
-
-    Not beyond max_word seconds: with speech that has no text a word would last minutes.
-    """
-    end = end.copy()
-    spoken = np.flatnonzero(np.isfinite(start))
-    following = np.append(start[spoken[1:]], np.inf)
-    region = np.searchsorted(regions[:, 0], end[spoken], side="right") - 1
-    speech_end = np.where(region >= 0, regions[np.maximum(region, 0), 1], 0.0)
-    end[spoken] = np.maximum(end[spoken], np.minimum(np.minimum(speech_end, following), start[spoken] + max_word))
-    return end
-
-
 def _stretch(
     lecture: SupervisionSegment,
     words: Sequence[str],
     group: Sequence[int],
-    start: NDArray[np.float64],
-    end: NDArray[np.float64],
-    score: NDArray[np.float64],
+    times: WordTimes,
     number: int,
 ) -> SupervisionSegment:
+    """The stretch of some words in a row; number: which one of the lecture."""
+    start, end, score = times.start, times.end, times.score
     items = [
         AlignmentItem(
             words[w], round(float(start[w]), 4), round(float(end[w] - start[w]), 4), round(float(score[w]), 4)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lhotse_prep.alignment.config import FaultConfig
-from lhotse_prep.alignment.search.align import Alignment, align
+from lhotse_prep.alignment.search.align import align
+from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.search.strays import drop_strays
 from lhotse_prep.alignment.word_times import WordTimes, complete
-from lhotse_prep.audio.fbank import SAMPLE_RATE
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.errors import DataError
 
 logger = logging.getLogger(__name__)

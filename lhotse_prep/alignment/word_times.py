@@ -1,7 +1,7 @@
-"""Times of words, made whole with the help of voice activity: words that the model does not know, late onsets.
+"""Times of words, completed with voice activity: words that the model does not know, late onsets, where words end.
 
-A model that learns on the lectures themselves never learns a rare English word. Its neighbours are timed, and there is
-speech between them that is nobody else's: that is where the word is. Where there is none, it was not spoken.
+A model that learns on the lectures themselves never learns a rare English word. Its neighbours are timed, and between
+them is speech that belongs to no other word: the rare word is there. If there is no such speech, it was not spoken.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST_FILL = 3.0  # seconds that the words between two timed ones may take
-_LEAST_SPEECH, _MOST_SPEECH = 0.4, 2.5  # speech found for words, in parts of what they are expected to take
-_LONG_WORD = 0.5  # seconds that a word may take whatever is expected: foreign ones are often spelt
-_SLACK = 0.15  # seconds of speech that may be a neighbour's
+_LONGEST_FILL = 3.0  # seconds that the words between two timed words may take
+_LEAST_SPEECH, _MOST_SPEECH = 0.4, 2.5  # speech that words may fill, relative to the length expected of them
+_LONG_WORD = 0.5  # seconds that a word may take whatever is expected: foreign words are often spelt
+_SLACK = 0.15  # seconds of speech that may belong to a neighbour
 _REST = 0.65  # seconds of speech that may be the rest of the last word before a pause
-_LATEST_ONSET = 0.5  # seconds from the begin of speech to the time of its first word, at most, to be drawn there
+_LATEST_ONSET = 0.5  # seconds; a word that starts later than this after the onset of speech is not drawn to the onset
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class WordTimes:
 
 
 def complete(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np.float64]) -> WordTimes:
-    """Time words between timed ones where speech is left for them, and draw first words to where speech begins.
+    """Time words between timed words where speech is left for them, and draw first words to the onset of speech.
 
     Args:
-      times: as the model gives them.
-      num_units: (W,) units of each word, from which its length is guessed.
+      times: from the model.
+      num_units: (W,) units of each word, from which its length is estimated.
       regions: (R, 2) stretches of speech in seconds, ascending, disjoint.
     """
     start, end = times.start.copy(), times.end.copy()
@@ -47,17 +47,65 @@ def complete(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np
             continue
         begin = max(end[first - 1], start[first - 1] + unit * num_units[first - 1])
         pieces = _clip(regions, begin, start[stop])
-        wanted = unit * num_units[first:stop].sum()
-        most = max(_MOST_SPEECH * wanted, _LONG_WORD * (stop - first)) + _SLACK
-        fitting = [p for p in _choices(pieces) if _LEAST_SPEECH * wanted <= _length(p) <= most]
-        if fitting and wanted <= _LONGEST_FILL:
-            speech = min(fitting, key=lambda p: abs(np.log(_length(p) / wanted)))
+        expected = unit * num_units[first:stop].sum()
+        most = max(_MOST_SPEECH * expected, _LONG_WORD * (stop - first)) + _SLACK
+        fitting = [p for p in _choices(pieces) if _LEAST_SPEECH * expected <= _length(p) <= most]
+        if fitting and expected <= _LONGEST_FILL:
+            speech = min(fitting, key=lambda p: abs(np.log(_length(p) / expected)))
             start[first:stop], end[first:stop] = _spread(num_units[first:stop], speech)
-    return WordTimes(_drawn_to_onsets(start, end, regions), end, times.score)
+    return WordTimes(drawn_to_onsets(start, end, regions), end, times.score)
+
+
+def drawn_to_onsets(
+    start: NDArray[np.float64], end: NDArray[np.float64], regions: NDArray[np.float64], least: float = _SLACK
+) -> NDArray[np.float64]:
+    """Starts of words, where the first word of a stretch of speech starts with the stretch.
+
+    A word is moved by at least `least` and at most _LATEST_ONSET seconds: if it starts later, what comes before it may
+    be speech without text.
+
+    Args:
+      start: (W,) seconds, ascending; NaN for a word that is not spoken.
+      end: (W,) seconds.
+      regions: (R, 2) stretches of speech in seconds, ascending, disjoint.
+      least: seconds; smaller lags are the model's precision.
+    """
+    start = start.copy()
+    timed = np.flatnonzero(np.isfinite(start))
+    before = np.concatenate([[-np.inf], end[timed[:-1]]])
+    region = np.searchsorted(regions[:, 0], start[timed], side="right") - 1
+    onset = np.where(region >= 0, regions[np.maximum(region, 0), 0], -np.inf)
+    lag = start[timed] - onset
+    moved = (before <= onset) & (lag > least) & (lag <= _LATEST_ONSET)
+    start[timed[moved]] = onset[moved]
+    return start
+
+
+def drawn_out(
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    regions: NDArray[np.float64],
+    max_word: float | NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Ends of words, drawn out to the next word's start or the end of the stretch of speech; CTC fires within a word.
+
+    No word is drawn out beyond max_word: at speech that has no text it would last minutes.
+
+    Args:
+      start, end, regions: as in drawn_to_onsets.
+      max_word: seconds; one number for all timed words, or one for each.
+    """
+    end = end.copy()
+    timed = np.flatnonzero(np.isfinite(start))
+    following = np.append(start[timed[1:]], np.inf)
+    region = np.searchsorted(regions[:, 0], end[timed], side="right") - 1
+    speech_end = np.where(region >= 0, regions[np.maximum(region, 0), 1], 0.0)
+    end[timed] = np.maximum(end[timed], np.minimum(np.minimum(speech_end, following), start[timed] + max_word))
+    return end
 
 
 def _unit_duration(start: NDArray[np.float64], num_units: NDArray[np.int64]) -> float:
-    """Median seconds a unit takes, from words that follow one another without a pause; NaN where there are none."""
+    """Median seconds per unit, from words that follow one another without a pause; NaN if no words do."""
     steps = np.diff(start)
     close = np.isfinite(steps) & (steps < 0.6) & (steps > 0)
     return float(np.median(steps[close] / num_units[:-1][close])) if close.any() else float("nan")
@@ -71,7 +119,7 @@ def _clip(regions: NDArray[np.float64], begin: float, end: float) -> NDArray[np.
 
 
 def _choices(pieces: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """The pieces of speech, and those without the first: it may be the rest of the last word before a pause."""
+    """All pieces of speech, and all but the first if that may be the rest of the last word before a pause."""
     return [pieces, pieces[1:]] if len(pieces) > 1 and _length(pieces[:1]) < _REST else [pieces]
 
 
@@ -82,7 +130,7 @@ def _length(pieces: NDArray[np.float64]) -> float:
 def _spread(
     num_units: NDArray[np.int64], pieces: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Words in proportion to their units over the speech; one that would begin at a piece's very end waits."""
+    """Spread words over the speech in proportion to their units; none begins at the very end of a piece."""
     lengths = pieces[:, 1] - pieces[:, 0]
     edges = np.concatenate([[0.0], np.cumsum(lengths)])
     at = np.concatenate([[0.0], np.cumsum(num_units)]) / num_units.sum() * edges[-1]
@@ -94,18 +142,3 @@ def _spread(
         start[w] = pieces[piece, 0] + at[w] - edges[piece]
         end[w] = min(pieces[piece, 1], start[w] + at[w + 1] - at[w])
     return start, end
-
-
-def _drawn_to_onsets(
-    start: NDArray[np.float64], end: NDArray[np.float64], regions: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(W,) starts; that of the first word in a stretch of speech is the stretch's begin where it came out late."""
-    start = start.copy()
-    timed = np.flatnonzero(np.isfinite(start))
-    before = np.concatenate([[-np.inf], end[timed[:-1]]])
-    region = np.searchsorted(regions[:, 0], start[timed], side="right") - 1
-    onset = np.where(region >= 0, regions[np.maximum(region, 0), 0], -np.inf)
-    late = start[timed] - onset
-    drawn = (before <= onset) & (late > _SLACK) & (late <= _LATEST_ONSET)
-    start[timed[drawn]] = onset[drawn]
-    return start

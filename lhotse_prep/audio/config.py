@@ -1,4 +1,4 @@
-"""What passes for a good recording: part of section `checks` of prep.yaml."""
+"""Limits of a good recording: part of section `checks` of prep.yaml."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lhotse_prep.workflow.errors import ConfigError
 
 @dataclass(frozen=True)
 class AudioLimits:
-    """Limits of one recording."""
+    """What a recording must satisfy."""
 
-    max_hours: float = 10.0  # of one recording, by its header or once decoded: a small file can hold gigabytes
-    min_peak: float = 1e-4  # of full scale (-80 dB); a recording that never reaches it is silent
-    max_clipped: float = 1e-3  # part of the samples that lie flat at full scale, above which a warning is given
+    max_hours: float = 10.0  # of one recording, by its header or decoded: a small file can decode to gigabytes
+    min_peak: float = 1e-4  # of full scale (-80 dB); a recording whose peak is lower is silent
+    max_clipped: float = 1e-3  # share of clipped samples, above which a warning is given
 
     def __post_init__(self) -> None:
         if self.max_hours <= 0:

@@ -1,12 +1,13 @@
-"""Recordings of any kind -> 16 kHz mono WAV or FLAC on disk, a minute at a time.
+"""Converts recordings to 16 kHz mono WAV or FLAC files, a minute at a time.
 
-WAV and FLAC are read by libsndfile; everything else (mp3, m4a, the sound of an mp4) by PyAV, whose wheel has FFmpeg.
+libsndfile reads WAV and FLAC; PyAV, whose wheel contains FFmpeg, reads everything else (mp3, m4a, the audio of an mp4).
 """
 
 from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import math
 import os
 import shutil
@@ -19,20 +20,22 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from lhotse_prep.audio.config import AudioLimits
-from lhotse_prep.audio.inspect import SAMPLE_RATE, AudioError, check_header, logger, too_long, unreadable
+from lhotse_prep.audio.inspect import SAMPLE_RATE, AudioError, check_header, too_long, unreadable
+
+logger = logging.getLogger(__name__)
 
 READ_AS_IS = (".wav", ".flac")
-
 SUFFIXES = (*READ_AS_IS, ".mp3", ".m4a", ".mp4")
-
-_DECLARED_TOLERANCE = 1.0  # seconds, of compressed audio, whose headers are not exact
+_DECLARED_TOLERANCE = 1.0  # seconds; headers of compressed audio are not exact
 
 
 def store_audio(audio: Path, folder: Path, name: str, limits: AudioLimits) -> Path:
-    """Write NAME.wav or NAME.flac, 16 kHz mono: a copy where the recording is that already, else converted, and logged.
+    """Write a recording as NAME.wav or NAME.flac, 16 kHz mono: a copy if it is that already, else converted and logged.
 
+    Returns:
+      The path of the new file.
     Raises:
-      AudioError: it cannot be read, holds no samples, is shorter than its header says or longer than max_hours.
+      AudioError: the recording is unreadable, has no samples, is shorter than its header says or longer than max_hours.
       OSError: the disk is full.
     """
     if audio.stat().st_size == 0:
@@ -53,7 +56,7 @@ def store_audio(audio: Path, folder: Path, name: str, limits: AudioLimits) -> Pa
 
 
 def as_16k_mono(audio: Path, folder: Path, limits: AudioLimits) -> Path:
-    """The recording itself where it is 16 kHz mono WAV or FLAC, else such a copy in a folder; raises as store_audio."""
+    """The recording's own path if it is 16 kHz mono WAV or FLAC, else of a converted copy; errors as store_audio."""
     info = _header(audio)
     if info is None or info.samplerate != SAMPLE_RATE or info.channels != 1:
         return store_audio(audio, folder, audio.stem, limits)
@@ -62,25 +65,25 @@ def as_16k_mono(audio: Path, folder: Path, limits: AudioLimits) -> Path:
 
 
 def _header(path: Path) -> Any:
-    """What libsndfile says of a WAV or FLAC file; None of any other."""
+    """The header of a WAV or FLAC file, read by libsndfile; None for any other file."""
     try:
         info = sf.info(str(path))
-    except (sf.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
+    except (sf.LibsndfileError, TypeError):  # TypeError: the name ends in .raw
         return None
     return info if info.format in ("WAV", "FLAC", "WAVEX") else None
 
 
 def _write_flac(blocks: Iterable[NDArray[np.float32]], path: Path) -> Path:
-    """Write (T,) pieces of 16 kHz sound as FLAC, which appears once it is whole; a full disk is an OSError."""
+    """Write (T,) blocks of 16 kHz samples to a FLAC file, renamed when complete; raises OSError if the disk is full."""
     temporary = path.with_name(f".{path.name}.tmp.flac")
     num_samples = 0
-    temporary.touch()  # says why where this cannot be written; libsndfile does not
+    temporary.touch()  # if this cannot be written, it says why, which libsndfile does not
     try:
         with sf.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as out:
             for block in blocks:
                 out.write(np.clip(block, -1.0, 1.0))
                 num_samples += len(block)
-        if sf.info(str(temporary)).frames != num_samples:  # libsndfile does not tell when it cannot write the end
+        if sf.info(str(temporary)).frames != num_samples:  # libsndfile does not report a lost end
             raise _disk_full(path)
         temporary.replace(path)
     except sf.LibsndfileError as e:
@@ -95,7 +98,7 @@ def _disk_full(path: Path) -> OSError:
 
 
 def _resampled(audio: Path, rate: int) -> Iterator[NDArray[np.float32]]:
-    """Mixed to mono and resampled, a minute at a time with a second on both sides, so that seams are not heard."""
+    """Mono samples at 16 kHz, a minute at a time, resampled with a second of context so that seams do not click."""
     import torch
     from torchaudio.functional import resample
 
@@ -115,14 +118,14 @@ def _resampled(audio: Path, rate: int) -> Iterator[NDArray[np.float32]]:
 
 
 def _decoded(audio: Path, limits: AudioLimits) -> Iterator[NDArray[np.float32]]:
-    """The first audio stream by FFmpeg, resampled by its libswresample and mixed to mono, frame after frame."""
+    """Mono samples at 16 kHz of the first audio stream, frame by frame, decoded and resampled by FFmpeg."""
     import av
 
     num_samples = 0
     try:
         with av.open(str(audio)) as container:
             if not container.streams.audio:
-                raise AudioError("unreadable", f"{audio} has no audio stream", "give a file with sound")
+                raise AudioError("unreadable", f"{audio} has no audio stream", "give a file with audio")
             stream = container.streams.audio[0]
             declared = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
             if declared > limits.max_hours * 3600:
@@ -134,8 +137,8 @@ def _decoded(audio: Path, limits: AudioLimits) -> Iterator[NDArray[np.float32]]:
                 stream.channels,
                 stream.codec_context.name,
             )
-            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # channels stay: it would mix them louder
-            for frame in itertools.chain(container.decode(stream), [None]):  # None: what the resampler has left
+            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # without mixing, which would be louder
+            for frame in itertools.chain(container.decode(stream), [None]):  # None: flush the resampler
                 for piece in resampler.resample(frame):
                     samples = piece.to_ndarray().mean(axis=0)
                     num_samples += len(samples)

@@ -1,4 +1,4 @@
-"""What is wrong with a recording: its header held against its file, and all its samples."""
+"""Checks a recording: its header against its file, and all its samples."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000
 
-_BLOCK = 1 << 20  # samples
-
+_BLOCK = 1 << 20  # samples read at a time
 _FULL_SCALE = 0.98
-
-_FLAT = 3  # samples in a row of one value at full scale: clipped
+_MIN_CLIPPED_RUN = 3  # equal samples in a row near full scale that count as clipped
 
 
 class AudioError(DataError):
-    """A recording that cannot be used: `check` is the name of the finding, `message` value and limit."""
+    """A recording that cannot be used: the name of the failed check, a message with value and limit, what to do."""
 
     def __init__(self, check: str, message: str, remedy: str) -> None:
         super().__init__(f"{message}; {remedy}")
@@ -39,20 +37,20 @@ class AudioError(DataError):
 
 @dataclass(frozen=True)
 class AudioReport:
-    """What a recording holds, from reading all of it."""
+    """What a complete read of a recording gives."""
 
     num_samples: int
     sampling_rate: int
-    digest: str  # of the decoded samples, whatever they are stored as
-    peak: float  # of full scale
-    clipped: float  # part of the samples that lie flat at full scale
+    digest: str  # of the decoded samples, the same for WAV and FLAC
+    peak: float  # largest absolute sample; full scale is 1
+    clipped: float  # share of clipped samples
 
 
 def check_header(path: Path, limits: AudioLimits) -> Any:
-    """What the header of a WAV or FLAC file says, held against the file and the limits.
+    """The header of a WAV or FLAC file (soundfile's info), checked against the file and the limits.
 
     Raises:
-      AudioError: unreadable, a header without samples, a WAV cut short, a duration beyond max_hours.
+      AudioError: the file is unreadable, has no samples, is a truncated WAV, or is longer than max_hours.
     """
     try:
         info = sf.info(str(path))
@@ -75,7 +73,7 @@ def check_header(path: Path, limits: AudioLimits) -> Any:
 
 
 def declared_seconds(audio: Path | BinaryIO) -> float | None:
-    """How long a recording of any kind is by its header; None where it has none, or cannot be read."""
+    """The duration in a recording's header, whatever its format; None if it has none or cannot be read."""
     try:
         info = sf.info(str(audio) if isinstance(audio, Path) else audio)
         return float(info.frames / info.samplerate)
@@ -93,10 +91,10 @@ def declared_seconds(audio: Path | BinaryIO) -> float | None:
 
 
 def inspect_audio(path: Path, limits: AudioLimits) -> AudioReport:
-    """Read a WAV or FLAC file to its end, a minute in memory at a time.
+    """Read all samples of a WAV or FLAC file, 2^20 at a time.
 
     Raises:
-      AudioError: as check_header, and for damage, samples that are not numbers, and silence.
+      AudioError: as check_header; the file is damaged, has samples that are not numbers, or is silent.
     """
     info = check_header(path, limits)
     digest = hashlib.sha256()
@@ -104,10 +102,10 @@ def inspect_audio(path: Path, limits: AudioLimits) -> AudioReport:
     try:
         for block in sf.blocks(str(path), _BLOCK, dtype="float32", always_2d=True):
             if not np.isfinite(block).all():
-                at = (num_samples + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])) / info.samplerate
+                seconds = (num_samples + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])) / info.samplerate
                 raise AudioError(
                     "not-a-number",
-                    f"{path} has samples that are not numbers, first at {at:.2f} s",
+                    f"{path} has samples that are not numbers, first at {seconds:.2f} s",
                     "make the file again from its source",
                 )
             digest.update(block.tobytes())
@@ -134,19 +132,19 @@ def inspect_audio(path: Path, limits: AudioLimits) -> AudioReport:
 
 
 def num_clipped(samples: NDArray[np.float32]) -> int:
-    """Samples of (T,) in runs of at least three equal ones near full scale."""
+    """The number of samples of (T,) that are in runs of at least three equal samples near full scale."""
     flat = (samples[1:] == samples[:-1]) & (np.abs(samples[1:]) >= _FULL_SCALE)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flat.view(np.int8), [0]])))
     runs = edges[1::2] - edges[::2] + 1
-    return int(runs[runs >= _FLAT].sum())
+    return int(runs[runs >= _MIN_CLIPPED_RUN].sum())
 
 
 def _wav_frames(path: Path) -> int | None:
-    """Samples a channel that the data chunk of a WAV file declares; None where it leaves its size open."""
+    """Samples per channel that the data chunk of a WAV file declares; None if it leaves the size open."""
     with open(path, "rb") as f:
         head = f.read(12)
         if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-            return None  # RF64 and the like
+            return None  # RF64 or similar
         block_align = 0
         while len(chunk := f.read(8)) == 8:
             name, size = chunk[:4], int.from_bytes(chunk[4:], "little")
@@ -154,7 +152,7 @@ def _wav_frames(path: Path) -> int | None:
                 content = f.read(size + size % 2)
                 block_align = int.from_bytes(content[12:14], "little") if len(content) >= 14 else 0
             elif name == b"data":
-                is_open = size in (0, 0xFFFFFFFF, 0x7FFFFFFF)  # written to a pipe
+                is_open = size in (0, 0xFFFFFFFF, 0x7FFFFFFF)  # as written to a pipe
                 return None if is_open or not block_align else size // block_align
             else:
                 f.seek(size + size % 2, 1)
@@ -162,11 +160,13 @@ def _wav_frames(path: Path) -> int | None:
 
 
 def unreadable(path: Path, e: Exception) -> AudioError:
+    """The error for a file that a library cannot read as audio."""
     reason = " ".join(str(e).split())
     return AudioError("unreadable", f"{path} cannot be read as audio ({reason})", "restore it, or convert it to WAV")
 
 
 def too_long(path: Path, what: str) -> AudioError:
+    """The error for a recording that is longer than max_hours; `what` says how long."""
     return AudioError(
         "too-long",
         f"{path}: {what}, more than max_hours allows",

@@ -1,6 +1,6 @@
-"""Speech synthesis by espeak-ng (library and data come in the wheel espeakng-loader), with the time of each word.
+"""Speech synthesis by espeak-ng with the time of each word; the wheel espeakng-loader has its library and data.
 
-espeak-ng keeps one global state a process: one Speaker at a time.
+espeak-ng keeps one global state per process, so use one Speaker at a time.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 class Voice:
     """How a speaker sounds."""
 
-    variant: str = ""  # such as m3, f2; empty for espeak's own
-    rate: int = 175  # words a minute
+    variant: str = ""  # such as m3 or f2; empty: espeak's default
+    rate: int = 175  # words per minute
     pitch: int = 50  # 0..100
-    pitch_range: int = 50  # 0 monotone .. 100
+    pitch_range: int = 50  # 0..100; 0 is monotone
 
 
 @dataclass(frozen=True)
 class Speech:
-    """What was spoken."""
+    """Synthesised speech."""
 
     samples: NDArray[np.float32]  # (num_samples,) in [-1, 1]
-    word_starts: NDArray[np.int64]  # (len(words),) sample at which each word begins
+    word_starts: NDArray[np.int64]  # (len(words),) first sample of each word
 
 
 class Speaker:
@@ -63,25 +63,25 @@ class Speaker:
         path = str(espeakng_loader.get_data_path()).encode()
         self.sample_rate: int = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0)
         if self.sample_rate <= 0:
-            raise DataError(f"espeak-ng does not start with its data in {path.decode()}; install espeakng-loader anew")
+            raise DataError(f"espeak-ng does not start with its data in {path.decode()}; reinstall espeakng-loader")
         self._chunks: list[NDArray[np.int16]] = []
-        self._words: list[tuple[int, int]] = []  # (character of the text, sample)
-        self._callback = _CALLBACK(self._take)  # kept: the library holds only a pointer
+        self._words: list[tuple[int, int]] = []  # (position in the text, sample) of each word event
+        self._callback = _CALLBACK(self._take)  # keep a reference: the library only has a pointer
         self._library.espeak_SetSynthCallback(self._callback)
         self._name = ""
 
     def choose(self, language: str, voice: Voice) -> None:
-        """Speak like this from now on; `language` is "cmn-latn-pinyin" (pinyin with tone numbers) or "en-us"."""
+        """Set language and voice; `language` is "cmn-latn-pinyin" (pinyin with tone numbers) or "en-us"."""
         name = f"{language}+{voice.variant}" if voice.variant else language
         if name != self._name and self._library.espeak_SetVoiceByName(name.encode()) != 0:
-            raise DataError(f"espeak-ng has no voice {name}; install espeakng-loader anew")
+            raise DataError(f"espeak-ng has no voice {name}; reinstall espeakng-loader")
         self._name = name
         values = {_RATE: voice.rate, _VOLUME: 100, _PITCH: voice.pitch, _RANGE: voice.pitch_range}
         for parameter, value in values.items():
             self._library.espeak_SetParameter(parameter, value, 0)
 
     def speak(self, words: Sequence[str]) -> Speech:
-        """Speak words in the language that was chosen."""
+        """Speak words in the language and voice that `choose` set."""
         self._chunks, self._words = [], []
         joined = " ".join(words)
         text = joined.encode() + b"\0"
@@ -91,7 +91,7 @@ class Speaker:
         return Speech(samples, self._word_starts(words, len(samples)))
 
     def _word_starts(self, words: Sequence[str], num_samples: int) -> NDArray[np.int64]:
-        """espeak-ng reports what it takes for words, perhaps more or fewer; one unreported starts with the next."""
+        """First samples of the words; a word that espeak-ng did not report gets the start of the next one."""
         ends = np.cumsum([len(w) + 1 for w in words])  # in characters, with the space
         starts = np.full(len(words), num_samples, np.int64)
         for character, sample in reversed(self._words):

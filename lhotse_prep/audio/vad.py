@@ -1,4 +1,4 @@
-"""Where a recording of any length has speech, by silero-vad, without holding the recording in memory."""
+"""Finds speech in recordings of any length with silero-vad, without keeping the recording in memory."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.errors import DataError
 
-STEP = 512  # samples that the network takes at a time
+STEP = 512  # samples per step of the network
 
 
 def speech_stretches(blocks: Iterable[NDArray[np.float32]], min_pause: float = 0.15) -> NDArray[np.int64]:
-    """Stretches of speech, with 30 ms on both sides.
+    """Stretches of speech, extended by 30 ms on both sides.
 
     Args:
-      blocks: the recording's samples in order, 16 kHz, in [-1, 1], in pieces of any length.
+      blocks: the recording's samples in order, 16 kHz, in [-1, 1], in blocks of any length.
       min_pause: seconds; shorter pauses do not end a stretch.
     Returns:
-      (R, 2) begin and end in samples, ascending, disjoint; R may be 0.
+      (R, 2) begin and end in samples, sorted and disjoint; R may be 0.
     """
     import torch
 
@@ -31,7 +31,7 @@ def speech_stretches(blocks: Iterable[NDArray[np.float32]], min_pause: float = 0
     try:
         model = load_silero_vad(onnx=True)
     finally:
-        torch.set_num_threads(threads)  # importing and loading silero-vad sets one for the whole process
+        torch.set_num_threads(threads)  # silero-vad sets one thread for the whole process
     num_samples = 0
     probabilities = []
     for samples in _steps(blocks):
@@ -50,15 +50,15 @@ def speech_stretches(blocks: Iterable[NDArray[np.float32]], min_pause: float = 0
 
 
 def speech_regions(samples: NDArray[np.float32], lecture: str) -> NDArray[np.int64]:
-    """speech_stretches of a lecture that is in memory; raises DataError, naming the lecture, where there is none."""
+    """speech_stretches of a lecture in memory; raises DataError with the lecture's id if it has no speech."""
     regions = speech_stretches([samples])
     if not len(regions):
-        raise DataError(f"lecture {lecture}: no speech is heard in it; is it the right recording, and not silent?")
+        raise DataError(f"lecture {lecture}: no speech was detected; is it the right recording, and not silent?")
     return regions
 
 
 def _steps(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-    """The samples in pieces of STEP; the last may be shorter."""
+    """The samples in steps of STEP; the last one may be shorter."""
     rest = np.zeros(0, dtype=np.float32)
     for block in blocks:
         samples = np.concatenate([rest, block])

@@ -1,6 +1,7 @@
-"""How likely a sentence ends between two tokens: a logistic regression on the tokens around and on the pause.
+"""How likely it is that a sentence ends between two tokens: logistic regression on the tokens nearby and the pause.
 
-It is trained on the boundaries that the bitext search found, and steers the next search.
+The regression is fitted to the boundaries of the last bitext search and guides the next one.
+T tokens or words of a text, N possible boundaries of all texts.
 """
 
 from __future__ import annotations
@@ -13,40 +14,42 @@ import numpy as np
 from lhotse_prep.bitext.sentence_starts import shape
 
 PAUSE_EDGES = (0.02, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0)  # seconds
-_EDGE = "|"  # beyond the text
+_EDGE = "|"  # stands for the tokens before the first and after the last
 MAX_COHESION = 5.0  # nats
 
 
 def cohesion(texts: Sequence[Sequence[str]]) -> list[np.ndarray]:
-    """How much more often than by chance a token follows the one before, in nats from 0 to MAX_COHESION.
+    """How much more often than by chance each token follows the one before it (pointwise mutual information).
 
-    Characters of one word cohere, across sentences they hardly do. A pair seen once proves nothing.
+    High between the characters of one word, low across a sentence boundary. A pair that occurs only once counts as 0.
 
     Returns:
-      An array (T,) for each text; its first element is 0.
+      For each text an array (T,), in nats from 0 to MAX_COHESION; its first element is 0.
     """
     tokens = Counter(t for text in texts for t in text)
     pairs = Counter(pair for text in texts for pair in zip(text, text[1:]))
     total = sum(tokens.values())
-    results = []
+    cohesions = []
     for text in texts:
-        result = np.zeros(len(text))
+        values = np.zeros(len(text))
         for i, (a, b) in enumerate(zip(text, text[1:]), 1):
             if pairs[a, b] > 1:
-                result[i] = np.log((pairs[a, b] - 0.5) * total / (tokens[a] * tokens[b]))
-        results.append(np.clip(result, 0.0, MAX_COHESION))
-    return results
+                values[i] = np.log((pairs[a, b] - 0.5) * total / (tokens[a] * tokens[b]))
+        cohesions.append(np.clip(values, 0.0, MAX_COHESION))
+    return cohesions
 
 
 def transcript_features(
-    tokens: Sequence[str], pauses: Sequence[float | None] | None, coherence: np.ndarray
+    tokens: Sequence[str], pauses: Sequence[float | None] | None, cohesions: np.ndarray
 ) -> list[list[str]]:
     """Features of the boundary before each token.
 
     Args:
-      tokens: the transcript, from which two tokens on both sides count.
-      pauses: seconds of silence before each token, None where unknown.
-      coherence: (T,), of `cohesion`.
+      tokens: the transcript; the two tokens on either side of a boundary become features.
+      pauses: seconds of silence before each token, None where unknown; or None if no pause is known.
+      cohesions: (T,), from `cohesion`.
+    Returns:
+      For each token the names of its features, the same number for every token.
     """
     padded = [_EDGE, _EDGE, *tokens, _EDGE, _EDGE]
     rows = []
@@ -54,12 +57,12 @@ def transcript_features(
         a, b, c, d = padded[i : i + 4]
         pause = None if pauses is None else pauses[i]
         bucket = "?" if pause is None else str(int(np.searchsorted(PAUSE_EDGES, pause, side="right")))
-        rows.append([f"-1{b}", f"+1{c}", f"-2{a}{b}", f"+2{c}{d}", f"-+{b}{c}", f"p{bucket}", f"c{int(coherence[i])}"])
+        rows.append([f"-1{b}", f"+1{c}", f"-2{a}{b}", f"+2{c}{d}", f"-+{b}{c}", f"p{bucket}", f"c{int(cohesions[i])}"])
     return rows
 
 
 def translation_features(words: Sequence[str], starts: Sequence[int]) -> list[list[str]]:
-    """Features of the possible sentence starts `starts` of an English text."""
+    """Features of each possible sentence start in an English text; `starts` holds the indices of their words."""
     rows = []
     for s in starts:
         before, word = (words[s - 1] if s else _EDGE), words[s]
@@ -78,7 +81,11 @@ def translation_features(words: Sequence[str], starts: Sequence[int]) -> list[li
 
 
 class BoundaryModel:
-    """Log-odds of a boundary as a sum of feature weights; fitted by Adagrad on all places, L2-regularised."""
+    """Logistic regression: log-odds of a boundary are a sum of feature weights, fitted by Adagrad with an L2 penalty.
+
+    Args:
+      rows: for each of N places the names of its features, the same number for every place.
+    """
 
     def __init__(self, rows: Sequence[Sequence[str]]) -> None:
         names: dict[str, int] = {}
@@ -90,9 +97,11 @@ class BoundaryModel:
     def fit(self, labels: np.ndarray, l2: float = 5.0, num_steps: int = 80) -> np.ndarray:
         """
         Args:
-          labels: (N,), 1 where a boundary is, 0 where none, NaN where unknown (left out of the fit).
+          labels: (N,), 1 for a boundary, 0 for none, NaN for unknown (left out of the fit).
+          l2: weight of the penalty on squared weights.
+          num_steps: Adagrad steps, each over all known labels.
         Returns:
-          (N,), fitted log-odds.
+          (N,), the fitted log-odds.
         """
         known = ~np.isnan(labels)
         features, y = self.features[known], labels[known]
@@ -106,4 +115,5 @@ class BoundaryModel:
             gradient = np.bincount(flat, np.repeat(error, features.shape[1]), self.num_features) + l2 * weights
             squares += gradient**2
             weights -= 0.5 * gradient / np.sqrt(squares)
-        return bias + weights[self.features].sum(axis=1)
+        log_odds: np.ndarray = bias + weights[self.features].sum(axis=1)
+        return log_odds

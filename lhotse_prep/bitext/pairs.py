@@ -1,8 +1,10 @@
-"""Transcript and translation of a lecture, neither with boundaries but in the same order -> sentence pairs.
+"""Sentence pairs from the transcript and translation of lectures: same order, no sentence boundaries marked.
 
-The English is cut at possible sentence starts, and a monotone search (bitext_search) gives each piece its stretch of
-the transcript. What it goes by (word translations, lengths, how likely a sentence ends at a place) is learned from the
-pairs that it found the round before, over all lectures; shared English terms and pauses give it its first hold.
+The English is cut into segments at possible sentence starts, and a monotone search (bitext.search) gives each segment
+its stretch of the transcript. Word translations, length ratio and boundary odds are learned over all lectures from the
+pairs of the round before; the first round starts from terms that both sides share and from pauses.
+
+T transcript tokens, K English segments.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 
 from lhotse_prep.bitext.boundaries import BoundaryModel, cohesion, transcript_features, translation_features
 from lhotse_prep.bitext.config import BitextConfig
-from lhotse_prep.bitext.search import LengthPrior, search
+from lhotse_prep.bitext.search import Band, LectureUnits, LengthPrior, search
 from lhotse_prep.bitext.sentence_starts import first_segment_odds, segment_starts, starter_odds
 from lhotse_prep.bitext.word_table import WordTable
 from lhotse_prep.workflow.errors import DataError
@@ -25,60 +27,61 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LectureText:
-    """A lecture as it comes: tokens of the transcript, words of the translation, pauses before tokens where known."""
+    """The texts of one lecture; raises DataError if one of them is empty."""
 
     id: str
-    tokens: list[str]
-    words: list[str]
-    pauses: list[float | None] | None = None  # seconds
+    tokens: list[str]  # of the transcript
+    words: list[str]  # of the translation
+    pauses: list[float | None] | None = None  # seconds of silence before each token, None where unknown
 
     def __post_init__(self) -> None:
         if not self.tokens or not self.words:
-            what = "transcript" if not self.tokens else "translation"
-            raise DataError(f"lecture {self.id}: its {what} is empty; give it one or leave the lecture out")
+            side = "transcript" if not self.tokens else "translation"
+            raise DataError(f"lecture {self.id}: its {side} is empty; add it or leave the lecture out")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A stretch of tokens and the words that translate it."""
+    """A stretch of the transcript and the words that translate it; one of the two may be empty."""
 
     first_token: int
     num_tokens: int
     first_word: int
     num_words: int
-    score: float  # mean log-likelihood ratio a token over chance; -inf where one side is empty
+    score: float  # mean log-likelihood ratio over chance, nats per unit; -inf if a side is empty
 
 
 @dataclass
 class _State:
-    """A lecture during the search."""
+    """A lecture during the search; a bead is (first segment, end segment, first token, end token)."""
 
     text: LectureText
-    starts: np.ndarray  # (K + 1,), first word of each segment, then the number of words
-    source: tuple[np.ndarray, np.ndarray]
-    target: tuple[np.ndarray, np.ndarray]
-    token_odds: np.ndarray  # (T + 1,)
-    segment_odds: np.ndarray  # (K + 1,)
+    starts: np.ndarray  # (K + 1,), index of each segment's first word; the last is the number of words
+    source: tuple[np.ndarray, np.ndarray]  # unit ids of the tokens, and where each token's units start
+    target: tuple[np.ndarray, np.ndarray]  # the same for the words
+    token_odds: np.ndarray  # (T + 1,), log-odds of a sentence boundary before each token
+    segment_odds: np.ndarray  # (K + 1,), the same before each segment
     beads: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     def unit_pair(self, bead: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """The unit ids of both sides of a bead."""
         k0, k1, i, j = bead
         source, source_starts = self.source
         target, target_starts = self.target
-        words = target_starts[self.starts[k0]], target_starts[self.starts[k1]]
-        return source[source_starts[i] : source_starts[j]], target[words[0] : words[1]]
+        first_unit, end_unit = target_starts[self.starts[k0]], target_starts[self.starts[k1]]
+        return source[source_starts[i] : source_starts[j]], target[first_unit:end_unit]
 
 
 def make_pairs(lectures: Sequence[LectureText], config: BitextConfig) -> dict[str, list[Pair]]:
-    """Sentence pairs of each lecture, in order, each token and each word in exactly one (one side may be empty)."""
+    """{lecture id: its pairs in order}; every token and every word of a lecture is in exactly one of its pairs."""
     table = WordTable((x.tokens for x in lectures), (x.words for x in lectures))
-    coherences = cohesion([x.tokens for x in lectures])
+    cohesions = cohesion([x.tokens for x in lectures])
     starters = starter_odds([x.words for x in lectures])
-    states = [_first_state(x, table, coherence, starters) for x, coherence in zip(lectures, coherences)]
+    states = [_first_state(x, table, c, starters) for x, c in zip(lectures, cohesions)]
     total_tokens = sum(len(x.tokens) for x in lectures)
     prior = LengthPrior(total_tokens / sum(len(x.words) for x in lectures), 3.0)
     token_model = BoundaryModel(
-        [row for x, c in zip(lectures, coherences) for row in transcript_features(x.tokens, x.pauses, c)]
+        [row for x, c in zip(lectures, cohesions) for row in transcript_features(x.tokens, x.pauses, c)]
     )
     word_model = BoundaryModel([r for s in states for r in translation_features(s.text.words, s.starts[:-1].tolist())])
     table.train(_proportional_pairs(states), 3, config.discount)
@@ -92,18 +95,18 @@ def make_pairs(lectures: Sequence[LectureText], config: BitextConfig) -> dict[st
     return {s.text.id: [_scored(s, b, table) for b in s.beads] for s in states}
 
 
-def _first_state(text: LectureText, table: WordTable, coherence: np.ndarray, starters: dict[str, float]) -> _State:
+def _first_state(text: LectureText, table: WordTable, token_cohesion: np.ndarray, starters: dict[str, float]) -> _State:
     starts = np.array([*segment_starts(text.words), len(text.words)])
     segment_odds = first_segment_odds(text.words, starts, starters)
-    token_odds = _first_token_odds(text, coherence, num_sentences=1 + int((segment_odds > 0).sum()))
+    token_odds = _first_token_odds(text, token_cohesion, num_sentences=1 + int((segment_odds > 0).sum()))
     source, target = table.encode_source(text.tokens), table.encode_target(text.words)
     return _State(text, starts, source, target, token_odds, segment_odds)
 
 
-def _first_token_odds(text: LectureText, coherence: np.ndarray, num_sentences: int) -> np.ndarray:
-    """Log-odds of a boundary before each token: the longest pauses are likely, the inside of a word is not."""
+def _first_token_odds(text: LectureText, token_cohesion: np.ndarray, num_sentences: int) -> np.ndarray:
+    """(T + 1,) log-odds of a boundary before each token: high at the longest pauses, low inside words."""
     rate = min(0.5, num_sentences / len(text.tokens))
-    odds = np.append(np.log(rate / (1 - rate)) - 0.25 * coherence, 0.0)
+    odds = np.append(np.log(rate / (1 - rate)) - 0.25 * token_cohesion, 0.0)
     known = [(pause, i) for i, pause in enumerate(text.pauses or []) if pause is not None]
     for rank, (_, i) in enumerate(sorted(known, reverse=True)):
         odds[i] += 4.0 if rank < 0.8 * num_sentences else 1.5 if rank < 1.3 * num_sentences else -1.0
@@ -112,7 +115,7 @@ def _first_token_odds(text: LectureText, coherence: np.ndarray, num_sentences: i
 
 
 def _proportional_pairs(states: Sequence[_State], block: int = 30) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of words with the tokens at the same part of the lecture: the first training data."""
+    """First training data: unit ids of each `block` words, with those of the tokens at the same relative position."""
     pairs = []
     for state in states:
         source, source_starts = state.source
@@ -126,8 +129,8 @@ def _proportional_pairs(states: Sequence[_State], block: int = 30) -> list[tuple
     return pairs
 
 
-def _band(state: _State, config: BitextConfig) -> tuple[np.ndarray, np.ndarray]:
-    """First and last column of each row: around the last path, or around the proportional line at first."""
+def _band(state: _State, config: BitextConfig) -> Band:
+    """First and last column to search in each row, both (K + 1,): around the last path, or first the diagonal."""
     num_tokens = len(state.text.tokens)
     if state.beads:
         rows = np.arange(len(state.starts))
@@ -144,27 +147,28 @@ def _band(state: _State, config: BitextConfig) -> tuple[np.ndarray, np.ndarray]:
     low[0], high[-1] = 0, num_tokens
     low, high = np.minimum.accumulate(low[::-1])[::-1], np.maximum.accumulate(high)
     low[1:] = np.minimum(low[1:], high[:-1])  # a path goes from each row to the next
-    return low, high
+    return Band(low, high)
 
 
-def _search(state: _State, table: WordTable, prior: LengthPrior, band: tuple[np.ndarray, np.ndarray]) -> None:
+def _search(state: _State, table: WordTable, prior: LengthPrior, band: Band) -> None:
+    source, source_starts = state.source
     target, target_starts = state.target
-    state.beads = search(
-        *state.source,
+    lecture = LectureUnits(
+        source,
+        source_starts,
         target,
         target_starts[state.starts],
         np.diff(state.starts),
         table.probs,
         table.unigram,
-        prior,
         state.token_odds,
         state.segment_odds,
-        band,
     )
+    state.beads = search(lecture, prior, band)
 
 
 def _fit_lengths(states: Sequence[_State], prior: LengthPrior) -> LengthPrior:
-    """Ratio and spread of lengths over the pairs; the spread from the median, against outliers."""
+    """Ratio and spread of the lengths of all pairs; the spread comes from the median, which outliers do not move."""
     sizes = np.array(
         [(s.starts[b[1]] - s.starts[b[0]], b[3] - b[2]) for s in states for b in s.beads if b[0] < b[1] and b[2] < b[3]]
     )
@@ -177,7 +181,7 @@ def _fit_lengths(states: Sequence[_State], prior: LengthPrior) -> LengthPrior:
 
 
 def _fit_boundaries(states: Sequence[_State], token_model: BoundaryModel, word_model: BoundaryModel) -> None:
-    """Learn from the present pairs where sentences end, and set the log-odds of both sides."""
+    """Fit both models to the boundaries of the current pairs, and set each lecture's log-odds from them."""
     token_labels, word_labels = [], []
     for state in states:
         tokens = np.zeros(len(state.text.tokens))
@@ -199,7 +203,7 @@ def _fit_boundaries(states: Sequence[_State], token_model: BoundaryModel, word_m
 
 
 def _scored(state: _State, bead: tuple[int, int, int, int], table: WordTable) -> Pair:
-    """A pair with its score: the mean over units of log(sum_e t(unit|e) / n + background) - log background."""
+    """The pair of a bead, scored by the mean over source units f of log(0.3 + 0.7 mean_e t(f | e) / u(f))."""
     k0, k1, i, j = bead
     source, target = state.unit_pair(bead)
     score = -np.inf

@@ -1,6 +1,7 @@
 """Monotone search for the pairs of a lecture: beads of English segments and stretches of transcript tokens.
 
-T tokens, K English segments. Row k of the search is the place after k segments; its column j the place after j tokens.
+T tokens, U source units, K English segments, S source types, V target types.
+Row k of the search is the position after k segments, column j the position after j tokens.
 A bead is 1 to MAX_MERGE segments with one stretch, a segment without a stretch, or a stretch without a segment.
 """
 
@@ -11,84 +12,89 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-MAX_MERGE = 4
-BACKGROUND = 0.3  # part of the background in the probability of a token
-# Model 1 spreads a token over all words of its bead, and so gains by every cut through a pair: it is held back.
+MAX_MERGE = 4  # segments in one bead
+BACKGROUND = 0.3  # weight of the unigram in the probability of a unit
+# Below 1, because model 1 spreads a token over all words of its bead and so rewards every cut through a true pair.
 TRANSLATION_WEIGHT = 0.5
 STRETCH = 5.0  # a bead has at most this many times the expected number of tokens
 NULL_SEGMENT = -9.0  # log-probability of a segment without a stretch
-NULL_STRETCH = -9.0  # of a stretch without a segment, and for each of its tokens
-NULL_TOKEN = -0.3
+NULL_STRETCH = -9.0  # log-probability of a stretch without a segment
+NULL_TOKEN = -0.3  # added for each token of such a stretch
 
 
 class LengthPrior(NamedTuple):
-    """How many tokens come to an English segment of n words: about ratio * n, with variance spread * ratio * n."""
+    """Number of tokens for n English words: mean ratio * n, variance spread * ratio * n + 1."""
 
     ratio: float
     spread: float
 
     def log_prob(self, num_words: int) -> np.ndarray:
-        """Log-probability of 0..L tokens (a normal density, not below -8 under its peak)."""
+        """(L + 1,) float32, log-probability of 0..L tokens: a normal density, at most 8 nats below its peak."""
         mean = self.ratio * num_words
         variance = self.spread * mean + 1.0
         lengths = np.arange(int(STRETCH * mean) + 8, dtype=np.float64)
-        result = np.maximum(-((lengths - mean) ** 2) / (2 * variance), -8.0) - 0.5 * np.log(2 * np.pi * variance)
-        result[0] = -1e9
-        return result.astype(np.float32)
+        log_probs = np.maximum(-((lengths - mean) ** 2) / (2 * variance), -8.0) - 0.5 * np.log(2 * np.pi * variance)
+        log_probs[0] = -1e9  # a bead without tokens is a null segment
+        as_float32: np.ndarray = log_probs.astype(np.float32)
+        return as_float32
 
 
-def search(
-    source: np.ndarray,
-    source_starts: np.ndarray,
-    target: np.ndarray,
-    target_starts: np.ndarray,
-    segment_words: np.ndarray,
-    probs: np.ndarray,
-    unigram: np.ndarray,
-    length_prior: LengthPrior,
-    token_odds: np.ndarray,
-    segment_odds: np.ndarray,
-    band: tuple[np.ndarray, np.ndarray],
-) -> list[tuple[int, int, int, int]]:
-    """
-    Args:
-      source: unit ids, (U,); source_starts: (T + 1,), the first unit of each token.
-      target: unit ids; target_starts: (K + 1,), the first unit of each segment.
-      segment_words: (K,), words of each segment.
-      probs, unigram: of WordTable, (S, V) and (S,).
-      token_odds: (T + 1,), log-odds of a boundary before each token; segment_odds: (K + 1,), the same by segment.
-      band: for each row the first and the last column searched, both (K + 1,), ascending.
+class LectureUnits(NamedTuple):
+    """Transcript and translation of a lecture as units, and what is known of them."""
+
+    source: np.ndarray  # (U,), unit ids of the transcript
+    source_starts: np.ndarray  # (T + 1,), the index of each token's first unit
+    target: np.ndarray  # unit ids of the translation
+    target_starts: np.ndarray  # (K + 1,), the index of each segment's first unit
+    segment_words: np.ndarray  # (K,), number of words of each segment
+    probs: np.ndarray  # (S, V), WordTable.probs
+    unigram: np.ndarray  # (S,), WordTable.unigram
+    token_odds: np.ndarray  # (T + 1,), log-odds of a boundary before each token
+    segment_odds: np.ndarray  # (K + 1,), log-odds of a boundary before each segment
+
+
+class Band(NamedTuple):
+    """For each row the first and the last column to search, both (K + 1,), ascending."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+class _Priors(NamedTuple):
+    """Log-probabilities of the number of tokens; those for n words are values[starts[n]:starts[n + 1]]."""
+
+    values: np.ndarray
+    starts: np.ndarray
+
+
+class _Row(NamedTuple):
+    """Columns low..high of one row of the search."""
+
+    score: np.ndarray  # best log-probability so far
+    back: np.ndarray  # the column that the best bead starts from
+    kind: np.ndarray  # its number of segments
+    low: int
+    high: int
+
+
+def search(lecture: LectureUnits, length_prior: LengthPrior, band: Band) -> list[tuple[int, int, int, int]]:
+    """Find the best path of beads by dynamic programming.
+
     Returns:
       Beads (first segment, end segment, first token, end token) from the beginning to the end of the lecture.
     """
-    num_rows = len(segment_words) + 1
-    most = int(segment_words.max(initial=1)) * MAX_MERGE
-    priors = [length_prior.log_prob(n) for n in range(most + 1)]
+    num_rows = len(lecture.segment_words) + 1
+    max_words = int(lecture.segment_words.max(initial=1)) * MAX_MERGE
+    priors = [length_prior.log_prob(n) for n in range(max_words + 1)]
     prior_starts = np.cumsum([0] + [len(p) for p in priors]).astype(np.int64)
-    width = int((band[1] - band[0]).max()) + 1
+    width = int((band.high - band.low).max()) + 1
     back = np.zeros((num_rows, width), dtype=np.int32)
     kind = np.full((num_rows, width), -1, dtype=np.int8)
-    _fill(
-        source,
-        source_starts,
-        target,
-        target_starts,
-        segment_words,
-        probs,
-        unigram,
-        np.concatenate(priors),
-        prior_starts,
-        token_odds,
-        segment_odds,
-        band[0],
-        band[1],
-        back,
-        kind,
-    )
+    _fill(lecture, _Priors(np.concatenate(priors), prior_starts), band, back, kind)
     beads = []
-    k, j = num_rows - 1, len(source_starts) - 1
+    k, j = num_rows - 1, len(lecture.source_starts) - 1
     while k > 0 or j > 0:
-        i, m = int(back[k, j - band[0][k]]), int(kind[k, j - band[0][k]])
+        i, m = int(back[k, j - band.low[k]]), int(kind[k, j - band.low[k]])
         assert m >= 0, "the band lost the path"
         beads.append((k - m, k, i, j))
         k, j = k - m, i
@@ -96,121 +102,91 @@ def search(
 
 
 @numba.njit(cache=True)
-def _segment_sums(source, u0, u1, target, e0, e1, probs, out):  # type: ignore[no-untyped-def]
-    """out[u] = sum over the target units e0..e1 of t(source unit u | e)."""
+def _segment_sums(lecture, u0, u1, segment, out):  # type: ignore[no-untyped-def]
+    """out[u] = sum over the segment's target units e of t(source unit u | e), for u in u0..u1-1."""
     for u in range(u0, u1):
         total = np.float32(0.0)
-        f = source[u]
-        for e in range(e0, e1):
-            total += probs[f, target[e]]
+        f = lecture.source[u]
+        for e in range(lecture.target_starts[segment], lecture.target_starts[segment + 1]):
+            total += lecture.probs[f, lecture.target[e]]
         out[u] = total
 
 
 @numba.njit(cache=True)
-def _gains(sums, num_units, source, source_starts, unigram, first, last, out):  # type: ignore[no-untyped-def]
-    """out[j - first] = weighted log-likelihood ratio of tokens first..j-1 against the background."""
+def _gains(lecture, sums, num_units, first, last, out):  # type: ignore[no-untyped-def]
+    """out[j - first] = weighted log-likelihood ratio of tokens first..j-1 to the background; `sums` by unit."""
     out[0] = 0.0
     for j in range(first, last):
         gain = 0.0
-        for u in range(source_starts[j], source_starts[j + 1]):
-            background = unigram[source[u]]
+        for u in range(lecture.source_starts[j], lecture.source_starts[j + 1]):
+            background = lecture.unigram[lecture.source[u]]
             gain += np.log(BACKGROUND + (1 - BACKGROUND) * sums[u] / (num_units * background))
         out[j + 1 - first] = out[j - first] + TRANSLATION_WEIGHT * gain
 
 
 @numba.njit(cache=True)
-def _fill(  # type: ignore[no-untyped-def]
-    source,
-    source_starts,
-    target,
-    target_starts,
-    segment_words,
-    probs,
-    unigram,
-    priors,
-    prior_starts,
-    token_odds,
-    segment_odds,
-    low,
-    high,
-    back,
-    kind,
-):
+def _fill(lecture, priors, band, back, kind):  # type: ignore[no-untyped-def]
+    """Fill back (the column that a bead starts from) and kind (its number of segments), both (K + 1, band width)."""
     num_rows, width = back.shape
+    low, high = band.low, band.high
     score = np.full((num_rows, width), -1e30, dtype=np.float32)
-    sums = np.zeros((MAX_MERGE, len(source)), dtype=np.float32)  # of the last MAX_MERGE segments
-    merged = np.zeros(len(source), dtype=np.float32)
-    gain = np.zeros(len(source_starts) + 1)
+    sums = np.zeros((MAX_MERGE, len(lecture.source)), dtype=np.float32)  # for the last MAX_MERGE segments
+    merged = np.zeros(len(lecture.source), dtype=np.float32)
+    gain = np.zeros(len(lecture.source_starts) + 1)
     score[0, 0] = 0.0
-    _skip_stretches(score[0], back[0], kind[0], low[0], high[0], token_odds)
+    _skip_stretches(_Row(score[0], back[0], kind[0], low[0], high[0]), lecture.token_odds)
     for k in range(1, num_rows):
         s = k - 1
+        here = _Row(score[k], back[k], kind[k], low[k], high[k])
         first = low[max(0, k - MAX_MERGE)]
-        row = sums[s % MAX_MERGE]  # over all columns of the rows that a bead with this segment can touch
-        u0 = source_starts[low[max(0, k - MAX_MERGE)]]
-        u1 = source_starts[high[min(num_rows - 1, s + MAX_MERGE)]]
+        row = sums[s % MAX_MERGE]  # of all columns that a bead with this segment can reach
+        u0 = lecture.source_starts[first]
+        u1 = lecture.source_starts[high[min(num_rows - 1, s + MAX_MERGE)]]
         row[:] = 0.0
-        _segment_sums(source, u0, u1, target, target_starts[s], target_starts[k], probs, row)
-        here = score[k]
-        for j in range(low[k], high[k] + 1):  # the segment has no stretch
-            if low[s] <= j <= high[s] and score[s, j - low[s]] + NULL_SEGMENT > here[j - low[k]]:
-                here[j - low[k]] = score[s, j - low[s]] + NULL_SEGMENT
-                back[k, j - low[k]], kind[k, j - low[k]] = j, 1
-        merged[source_starts[first] : source_starts[high[k]]] = 0.0
+        _segment_sums(lecture, u0, u1, s, row)
+        for j in range(low[k], high[k] + 1):  # a segment without a stretch
+            if low[s] <= j <= high[s] and score[s, j - low[s]] + NULL_SEGMENT > here.score[j - low[k]]:
+                here.score[j - low[k]] = score[s, j - low[s]] + NULL_SEGMENT
+                here.back[j - low[k]], here.kind[j - low[k]] = j, 1
+        merged[lecture.source_starts[first] : lecture.source_starts[high[k]]] = 0.0
         num_words = 0
         for m in range(1, min(MAX_MERGE, k) + 1):
             start = k - m
-            num_words += segment_words[start]
-            num_units = max(1, target_starts[k] - target_starts[start])
-            a = low[start]
+            num_words += lecture.segment_words[start]
+            num_units = max(1, lecture.target_starts[k] - lecture.target_starts[start])
             piece = sums[start % MAX_MERGE]
-            for u in range(source_starts[first], source_starts[high[k]]):
+            for u in range(lecture.source_starts[first], lecture.source_starts[high[k]]):
                 merged[u] += piece[u]
-            _gains(merged, num_units, source, source_starts, unigram, a, high[k], gain)
-            prior = priors[prior_starts[num_words] : prior_starts[num_words + 1]]
-            _extend(
-                here,
-                score[start],
-                gain,
-                prior,
-                low[k],
-                high[k],
-                a,
-                high[start],
-                token_odds,
-                segment_odds[k],
-                m,
-                back[k],
-                kind[k],
-            )
-        _skip_stretches(here, back[k], kind[k], low[k], high[k], token_odds)
+            _gains(lecture, merged, num_units, low[start], high[k], gain)
+            prior = priors.values[priors.starts[num_words] : priors.starts[num_words + 1]]
+            before = _Row(score[start], back[start], kind[start], low[start], high[start])
+            _extend(here, before, m, gain, prior, lecture.token_odds, lecture.segment_odds[k])
+        _skip_stretches(here, lecture.token_odds)
 
 
 @numba.njit(cache=True)
-def _extend(  # type: ignore[no-untyped-def]
-    here, before, gain, prior, low, high, start_low, start_high, token_odds, segment_odds, m, back, kind
-):
-    """Beads of m segments that end at each column of a row."""
-    for j in range(low, high + 1):
+def _extend(here, before, m, gain, prior, token_odds, segment_odds):  # type: ignore[no-untyped-def]
+    """Update a row with the beads of m segments, from the row before them, that end at each of its columns."""
+    for j in range(here.low, here.high + 1):
         best, best_i = np.float32(-1e30), -1
-        for i in range(max(start_low, j - len(prior) + 1), min(start_high, j - 1) + 1):
-            value = before[i - start_low] - gain[i - start_low] + prior[j - i]
+        for i in range(max(before.low, j - len(prior) + 1), min(before.high, j - 1) + 1):
+            value = before.score[i - before.low] - gain[i - before.low] + prior[j - i]
             if value > best:
                 best, best_i = value, i
         if best_i >= 0:
-            value = best + gain[j - start_low] + token_odds[j] + segment_odds
-            if value > here[j - low]:
-                here[j - low], back[j - low], kind[j - low] = value, best_i, m
+            value = best + gain[j - before.low] + token_odds[j] + segment_odds
+            if value > here.score[j - here.low]:
+                here.score[j - here.low], here.back[j - here.low], here.kind[j - here.low] = value, best_i, m
 
 
 @numba.njit(cache=True)
-def _skip_stretches(here, back, kind, low, high, token_odds):  # type: ignore[no-untyped-def]
-    """Stretches without a segment, inside one row; none follows another."""
+def _skip_stretches(row, token_odds):  # type: ignore[no-untyped-def]
+    """Update a row with stretches without a segment; one never follows another."""
     best, best_i = -1e30, -1
-    for j in range(low, high + 1):
-        arrived = here[j - low]
+    for j in range(row.low, row.high + 1):
+        arrived = row.score[j - row.low]
         value = best + NULL_STRETCH + NULL_TOKEN * j + token_odds[j]
         if best_i >= 0 and value > arrived:
-            here[j - low], back[j - low], kind[j - low] = value, best_i, 0
+            row.score[j - row.low], row.back[j - row.low], row.kind[j - row.low] = value, best_i, 0
         if arrived - NULL_TOKEN * j > best:
             best, best_i = arrived - NULL_TOKEN * j, j

@@ -1,7 +1,7 @@
 """Which transcript tokens translate which English words: IBM model 1 (Brown et al., 1993) by EM, in numpy and numba.
 
-K pairs, S source types, V target types. A source unit is a Han character or a part of a hyphenated English word; a
-target unit is a part of a word. Terms that both sides share (`bert`, `self-supervised`, `42`) anchor without training.
+K pairs, S source types, V target types. A source unit is a Chinese character or a part of a hyphenated English word; a
+target unit is a part of a word. Terms that both sides share (`bert`, `self-supervised`, `42`) need no training.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 import numba
 import numpy as np
 
-RARE = 0  # target words seen once, and unknown ones: nothing can be learned of them
-SHARED_TERM = 0.5  # least probability that an English term of the transcript is translated by itself
+RARE = 0  # id of target units that occur once or are unknown: nothing can be learned about them
+SHARED_TERM = 0.5  # least probability that an English term of the transcript stays as it is
 _PART = re.compile(r"\d+(?:\.\d+)+|[^\W_]+")
 
 
 def units_of(token: str) -> list[str]:
-    """The comparable parts of a token or word: lower case, without marks, hyphens apart, plurals as singulars."""
+    """Comparable parts of a token or word: split at hyphens, lower case, no punctuation, plurals as singulars."""
     parts = _PART.findall(token.lower().replace("'s", "").replace("’s", ""))
     return [p[:-1] if len(p) > 3 and p.endswith("s") and not p.endswith("ss") else p for p in parts]
 
@@ -30,7 +30,12 @@ def is_term(unit: str) -> bool:
 
 
 class WordTable:
-    """t(source unit | target unit), with the source unigram u as background."""
+    """t(source unit | target unit), with the source unigram u as background.
+
+    Args:
+      sources: tokens of each transcript.
+      targets: words of each translation.
+    """
 
     def __init__(self, sources: Iterable[Sequence[str]], targets: Iterable[Sequence[str]]) -> None:
         source_counts = Counter(u for text in sources for token in text for u in units_of(token))
@@ -41,7 +46,7 @@ class WordTable:
         counts = np.array([source_counts[u] for u in self.source_ids], dtype=np.float64)
         self.unigram = (counts / max(1.0, counts.sum())).astype(np.float32)  # (S,)
         shape = (len(self.source_ids), len(self.target_ids) + 1)
-        self.probs = np.zeros(shape, dtype=np.float32)  # (S, V), column by column a distribution at most
+        self.probs = np.zeros(shape, dtype=np.float32)  # (S, V), the sum of a column is at most 1
         self._shared = np.array(
             [(i, self.target_ids[u]) for u, i in self.source_ids.items() if u in self.target_ids], dtype=np.int64
         ).reshape(-1, 2)
@@ -50,15 +55,24 @@ class WordTable:
         self._trained = False
 
     def encode_source(self, tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Unit ids (int32), and the index of the first unit of each token with the number of units at the end."""
+        """Unit ids of the tokens, and (len(tokens) + 1,) the index of each token's first unit and the end; both int32.
+
+        Units that are in no source text are left out.
+        """
         return _encode(tokens, self.source_ids, None)
 
     def encode_target(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The same for English words; units that were seen too rarely are RARE."""
+        """The same for English words; units that are rare or unknown get the id RARE."""
         return _encode(words, self.target_ids, RARE)
 
     def train(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], num_steps: int, discount: float) -> None:
-        """EM over encoded pairs; `discount` is taken from each expected count, so that one sighting proves nothing."""
+        """Run EM over pairs of encoded units.
+
+        Args:
+          pairs: unit ids of both sides.
+          num_steps: EM steps.
+          discount: subtracted from each expected count, so that a pair of units seen once gets no probability.
+        """
         if not pairs:
             return
         source, source_starts = _concatenate([p[0] for p in pairs])
@@ -76,14 +90,15 @@ class WordTable:
             self._keep_shared_terms()
 
     def _keep_shared_terms(self) -> None:
-        """A term that the translations write too stands for itself alone: chance neighbours must not take its place."""
+        """A term that occurs on both sides translates only itself, so that chance neighbours cannot replace it."""
         rows, columns = self._shared[:, 0], self._shared[:, 1]
-        itself = np.maximum(self.probs[rows, columns], SHARED_TERM)
+        kept = np.maximum(self.probs[rows, columns], SHARED_TERM)
         self.probs[self._terms] = 0.0
-        self.probs[rows, columns] = itself
+        self.probs[rows, columns] = kept
 
 
 def _encode(tokens: Sequence[str], ids: dict[str, int], unknown: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Unit ids, and where each token's units start; unknown units get the id `unknown`, or none if it is None."""
     encoded: list[int] = []
     starts = np.zeros(len(tokens) + 1, dtype=np.int32)
     for i, token in enumerate(tokens):
@@ -96,12 +111,13 @@ def _encode(tokens: Sequence[str], ids: dict[str, int], unknown: int | None) -> 
 
 
 def _concatenate(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The arrays joined, and where each starts (one more: the total length)."""
     return np.concatenate(arrays), np.cumsum([0] + [len(a) for a in arrays]).astype(np.int64)
 
 
 @numba.njit(cache=True)
 def _expected_counts(source, source_starts, target, target_starts, probs, unigram, counts):  # type: ignore[no-untyped-def]
-    """E step; NULL (the unigram) competes as one more target word."""
+    """E step: add expected counts to `counts`, (S, V); the unigram competes as one more target unit (NULL)."""
     for k in range(len(source_starts) - 1):
         e0, e1 = target_starts[k], target_starts[k + 1]
         for i in range(source_starts[k], source_starts[k + 1]):

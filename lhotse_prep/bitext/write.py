@@ -1,4 +1,4 @@
-"""Stage 7's files: manifests and aligned supervisions in, sentence pairs of each part and the rejected ones out."""
+"""The files of data/C/bitext: each part's sentence pairs and the rejected ones, from manifests and alignments."""
 
 from __future__ import annotations
 
@@ -11,39 +11,43 @@ from typing import Any
 from lhotse_prep.bitext.config import BitextConfig
 from lhotse_prep.bitext.pairs import LectureText, Pair, make_pairs
 from lhotse_prep.corpora.source.splits import PARTS
-from lhotse_prep.manifests.exact_times import read_given
+from lhotse_prep.manifests.exact_times import read_exact_times
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl, write_json, write_jsonl
 
 logger = logging.getLogger(__name__)
-GIVEN_SCORE = 10.0  # nats a token over chance, of pairs that need no search: better than any that is found
+EXACT_TIMES_SCORE = 10.0  # nats per source unit over chance, for pairs with exact times: above any score of the search
 
 
 def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
     """Pair all lectures of data_dir; write {train,dev,test,rejected}.jsonl and scores.json to out_dir.
 
-    Text-only lectures go to train. All lectures are paired together: they share what is learned of word translations,
-    which uses no reference but the lecture-level translation that each lecture comes with. Utterances whose times and
-    translations stage 1 knows are pairs as they are, and lectures without a translation are left out.
+    Text-only lectures go to train. All lectures are paired together, because they share the learned word translations;
+    the only reference used is the translation of the whole lecture. Utterances with exact times and a translation
+    (from stage 1) become pairs without a search; lectures without a translation are left out.
 
+    Args:
+      data_dir: the corpus' data folder: reads manifests/, aligned/ if it exists, and truth/ for scores.json.
+      out_dir: where to write.
+      config: of the search and of rejection.
     Raises:
       DataError: no lecture has a translation.
     """
-    given = {part: _given_pairs(data_dir / "manifests", part) for part in PARTS}
+    exact_rows = {part: _exact_rows(data_dir / "manifests", part) for part in PARTS}
     lectures: dict[str, list[LectureText]] = {
-        part: read_lectures(data_dir, part, exact={row["lecture"] for row in given[part]}) for part in PARTS
+        part: read_lectures(data_dir, part, exact={row["lecture"] for row in exact_rows[part]}) for part in PARTS
     }
     lectures["train"] = lectures["train"] + read_text_lectures(data_dir / "manifests" / "texts.jsonl")
-    everything = [x for part in PARTS for x in lectures[part]]
-    if not everything and not any(given.values()):
+    all_lectures = [x for part in PARTS for x in lectures[part]]
+    if not all_lectures and not any(exact_rows.values()):
         raise DataError(
-            f"{data_dir / 'manifests'} has no lecture with a translation; give them NAME.en.txt, or stop after stage 6"
+            f"{data_dir / 'manifests'} has no lecture with a translation; add NAME.en.txt files, or stop after stage 6"
         )
-    pairs = make_pairs(everything, config) if everything else {}
+    pairs = make_pairs(all_lectures, config) if all_lectures else {}
     rejected: list[dict[str, Any]] = []
     for part in PARTS:
         rows = [row for lecture in lectures[part] for row in _rows(lecture, pairs[lecture.id])]
-        rows += given[part]
+        rows += exact_rows[part]
         reasons = [_reason_to_reject(row, config) for row in rows]
         kept = [row for row, reason in zip(rows, reasons) if reason is None]
         rejected += [row | {"reason": reason} for row, reason in zip(rows, reasons) if reason is not None]
@@ -51,14 +55,18 @@ def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
         num_rejected = len(rows) - len(kept)
         logger.info("%s: %d lectures, %d pairs, %d rejected", part, len(lectures[part]), len(kept), num_rejected)
     write_jsonl(out_dir / "rejected.jsonl", rejected)
-    write_json(out_dir / "scores.json", _scores(everything, pairs, data_dir / "truth"))
+    write_json(out_dir / "scores.json", _scores(all_lectures, pairs, data_dir / "truth"))
 
 
 def read_lectures(data_dir: Path, part: str, exact: Collection[str] = ()) -> list[LectureText]:
-    """The recorded lectures of a part that have a translation, with the pauses that the alignment found.
+    """The recorded lectures of a part that have a translation, with pauses from the alignment if there is one.
+
+    Lectures without a translation are left out with a warning.
 
     Args:
-      exact: ids of lectures whose pairs are known; they are left out.
+      data_dir: the corpus' data folder.
+      part: train, dev or test.
+      exact: ids of lectures whose pairs are known already; they are left out.
     """
     from lhotse import load_manifest
 
@@ -85,24 +93,31 @@ def read_lectures(data_dir: Path, part: str, exact: Collection[str] = ()) -> lis
     return lectures
 
 
-def _given_pairs(manifests: Path, part: str) -> list[dict[str, Any]]:
-    """Rows of the utterances of a part that have exact times and a translation."""
+def _exact_rows(manifests: Path, part: str) -> list[dict[str, Any]]:
+    """One row for each utterance of a part that has exact times and a translation."""
     rows: list[dict[str, Any]] = []
-    for lecture, segments in read_given(manifests, part).items():
+    for lecture, segments in read_exact_times(manifests, part).items():
         for number, s in enumerate(segments):
             translation = ((s.custom or {}).get("translated_text") or {}).get("eng", "")
             source = (s.text or "").split()
             if source and translation.split():
                 place = {"first_token": (s.custom or {})["first_token"], "num_tokens": len(source)}
                 row = {"id": f"{lecture}-{number:04d}", "lecture": lecture, "source": " ".join(source)}
-                rows.append(row | {"target": translation, "score": GIVEN_SCORE} | place)
+                rows.append(row | {"target": translation, "score": EXACT_TIMES_SCORE} | place)
     return rows
 
 
 def token_pauses(num_tokens: int, stretches: Sequence[Any]) -> list[float | None] | None:
-    """Seconds of silence before each token from aligned supervisions; None where a neighbour has no time.
+    """Seconds of silence before each token of a lecture, from its aligned supervisions.
 
-    At the edges of a stretch its own times stand in for those of an untimed token.
+    Args:
+      num_tokens: of the lecture's transcript.
+      stretches: supervisions with custom["first_token"] and a word alignment; the start and end of a stretch stand in
+        for the times of its first and last token if those have none.
+    Returns:
+      None for a token if it or the token before it has no time; None instead of the list if there are no stretches.
+    Raises:
+      DataError: an aligned token is not in its stretch's text.
     """
     starts: dict[int, float] = {}
     ends: dict[int, float] = {}
@@ -118,24 +133,24 @@ def token_pauses(num_tokens: int, stretches: Sequence[Any]) -> list[float | None
 
 
 def read_text_lectures(path: Path) -> list[LectureText]:
-    """Lectures without a recording; none where the file is absent."""
+    """Text-only lectures from texts.jsonl; none if there is no such file."""
     if not path.is_file():
         return []
     return [LectureText(row["id"], row["text"].split(), row["translation"].split()) for row in read_jsonl(path)]
 
 
 def _positions(tokens: Sequence[str], items: Sequence[Any], first: int) -> list[tuple[int, Any]]:
-    """The lecture's index of each aligned item; items are the stretch's tokens in order, some missing."""
-    result = []
+    """(index in the lecture, item) of each aligned item of a stretch; some of its tokens may have no item."""
+    positions = []
     at = 0
     for item in items:
         while at < len(tokens) and tokens[at] != item.symbol:
             at += 1
         if at == len(tokens):
-            raise DataError(f"aligned token {item.symbol!r} at {item.start:.2f} s is not in its text; redo stage 3")
-        result.append((first + at, item))
+            raise DataError(f"aligned token {item.symbol!r} at {item.start:.2f} s is not in its text; rerun stage 3")
+        positions.append((first + at, item))
         at += 1
-    return result
+    return positions
 
 
 def _rows(lecture: LectureText, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
@@ -154,7 +169,7 @@ def _rows(lecture: LectureText, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
 
 
 def _reason_to_reject(row: dict[str, Any], config: BitextConfig) -> str | None:
-    """Why a pair is no good for training or scoring; None where it is good."""
+    """Why a pair cannot be used for training or scoring; None if it can."""
     num_tokens, num_words = row["num_tokens"], len(row["target"].split())
     if row["score"] is None:
         return "no translation" if num_tokens else "no transcript"
@@ -167,29 +182,35 @@ def _reason_to_reject(row: dict[str, Any], config: BitextConfig) -> str | None:
 
 
 def _scores(lectures: Sequence[LectureText], pairs: dict[str, list[Pair]], truth_dir: Path) -> dict[str, float]:
-    """Percent of the true sentence pairs found exactly, over recorded and over text-only lectures, where truth is."""
-    found: dict[str, list[int]] = {"bitext_exact_percent": [], "bitext_exact_percent_text_only": []}
+    """Percentage of true pairs that were found exactly, for recorded and for text-only lectures; {} without a truth."""
+    hits: dict[str, list[int]] = {"bitext_exact_percent": [], "bitext_exact_percent_text_only": []}
     for lecture in lectures:
         truth = truth_dir / f"{lecture.id}.tsv"
         if truth.is_file():
             recorded = lecture.pauses is not None or (truth_dir / f"{lecture.id}.json").is_file()
             key = "bitext_exact_percent" if recorded else "bitext_exact_percent_text_only"
-            found[key] += exact_pairs(lecture, pairs[lecture.id], truth)
-    scores = {key: round(100 * sum(hits) / len(hits), 2) for key, hits in found.items() if hits}
+            hits[key] += exact_pairs(lecture, pairs[lecture.id], truth)
+    scores = {key: round(100 * sum(values) / len(values), 2) for key, values in hits.items() if values}
     if scores:
-        logger.info("sentence pairs exact, percent: %s", json.dumps(scores))
+        logger.info("exact sentence pairs in percent: %s", json.dumps(scores))
     return scores
 
 
 def exact_pairs(lecture: LectureText, pairs: Sequence[Pair], truth: Path) -> list[int]:
-    """1 for each true pair that was found with the same tokens and the same words at the same place, else 0."""
-    found = {(p.first_token, p.num_tokens, p.first_word, p.num_words) for p in pairs}
+    """For each true pair 1 if `pairs` holds it with the same tokens and words at the same positions, else 0.
+
+    Args:
+      lecture: the texts.
+      pairs: of the search.
+      truth: a file with one true pair per line, "tokens<TAB>words".
+    """
+    places = {(p.first_token, p.num_tokens, p.first_word, p.num_words) for p in pairs}
     hits = []
     at_token = at_word = 0
     for line in truth.read_text(encoding="utf-8").splitlines():
         source, target = (side.split() for side in line.split("\t"))
-        hits.append(int((at_token, len(source), at_word, len(target)) in found))
+        hits.append(int((at_token, len(source), at_word, len(target)) in places))
         at_token, at_word = at_token + len(source), at_word + len(target)
     if (at_token, at_word) != (len(lecture.tokens), len(lecture.words)):
-        logger.warning("%s does not spell the texts of lecture %s; its exactness means little", truth, lecture.id)
+        logger.warning("%s does not have the texts of lecture %s; its score means little", truth, lecture.id)
     return hits

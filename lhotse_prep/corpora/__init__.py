@@ -1,4 +1,4 @@
-"""A user's corpus, whatever it is, to a source folder: kinds of corpora told apart, and folders of lectures read.
+"""A user's corpus to a source folder: which kind of corpus it is, and the import of a folder of lectures.
 
-The command line and stage 0 may import `detect`; later rooms take what they need of a corpus from `source`.
+Stages 0 and 1 and the command line may import `detect`; later rooms import only `source` from here.
 """

@@ -1,4 +1,4 @@
-"""A corpus of the user's, whatever it is, -> a source folder."""
+"""A user's corpus, of any kind, to a source folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lhotse_prep.corpora.folder import import_folder
 from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
 from lhotse_prep.corpora.source.folder import is_source
 from lhotse_prep.corpora.tables.joined import import_joined
-from lhotse_prep.corpora.tables.lectures import import_parquet
+from lhotse_prep.corpora.tables.lectures import import_lectures
 from lhotse_prep.corpora.tables.rows import find_tables, part_of, typical_seconds
 from lhotse_prep.corpora.tables.utterances import import_utterances
 from lhotse_prep.workflow.errors import ConfigError, DataError
@@ -22,22 +22,30 @@ logger = logging.getLogger(__name__)
 def import_corpus(path: Path, source_dir: Path, config: CorpusConfig, limits: CheckConfig, executor: Executor) -> None:
     """Write a source folder from a folder of recordings, or from tables of lectures, of utterances, or of both.
 
-    Tables of one folder are of one kind, told by the length of their recordings where config does not name it.
+    All tables of a part in one folder are of the same kind: config.kind or, for "auto", lectures if their rows
+    are long and utterances otherwise.
 
+    Args:
+      path: a folder of lectures, a .parquet table, or a folder of tables.
+      source_dir: where to write.
+      config: how the corpus is read.
+      limits: of good audio.
+      executor: where recordings are read and converted.
     Raises:
-      DataError: no such corpus; whatever is wrong with it.
+      ConfigError: config names utterances, but path has no tables of lectures.
+      DataError: there is no such corpus, or its data have errors.
     """
     if not path.exists():
         raise DataError(f"no corpus {path}; --corpus takes mini, a folder of lectures, or a .parquet table")
     if path.is_file() and path.suffix != ".parquet":
-        raise DataError(f"{path} is neither a folder of lectures nor a .parquet table; name the folder that it is in")
-    (source_dir / REJECTED).unlink(missing_ok=True)  # of an earlier run
+        raise DataError(f"{path} is neither a folder of lectures nor a .parquet table; give the folder that it is in")
+    (source_dir / REJECTED).unlink(missing_ok=True)  # from an earlier run
     tables = find_tables(path) if config.kind != "folder" else []
     if not tables:
         if config.utterances:
-            raise ConfigError(f"corpus.utterances goes with tables of lectures, and {path} has none")
+            raise ConfigError(f"corpus.utterances needs tables of lectures, but {path} has none")
         if config.kind in ("long", "utterances"):
-            raise DataError(f"corpus.kind is {config.kind}, and {path} has no .parquet table")
+            raise DataError(f"corpus.kind is {config.kind}, but {path} has no .parquet table")
         import_folder(path, source_dir, limits, executor)
         return
     kinds = _kinds(tables, config)
@@ -49,7 +57,7 @@ def import_corpus(path: Path, source_dir: Path, config: CorpusConfig, limits: Ch
     if lectures and utterances:
         import_joined(lectures, utterances, source_dir, limits, executor)
     elif lectures:
-        import_parquet(path, source_dir, limits, executor, lectures)
+        import_lectures(path, source_dir, limits, executor, lectures)
     else:
         import_utterances(path, source_dir, limits, executor, config.keep_dev_in_test, utterances)
 
@@ -57,10 +65,10 @@ def import_corpus(path: Path, source_dir: Path, config: CorpusConfig, limits: Ch
 def as_source(
     corpus_dir: Path, output_dir: Path, config: CorpusConfig, limits: CheckConfig, executor: Executor
 ) -> Path:
-    """corpus_dir where it is a source folder already, else output_dir/source, made from it.
+    """Return corpus_dir if it is a source folder already; otherwise make output_dir/source from it and return that.
 
-    A shard of 500 MB takes twice that much memory while it is read. This module does not import Lhotse, and so not
-    torch; call it before lhotse_prep.manifests is imported.
+    Reading a shard of 500 MB takes twice that much memory. To save memory this module does not import Lhotse, which
+    imports torch; call it before you import lhotse_prep.manifests.
     """
     if corpus_dir.is_dir() and is_source(corpus_dir):
         return corpus_dir
@@ -69,20 +77,17 @@ def as_source(
 
 
 def _kinds(tables: list[Path], config: CorpusConfig) -> dict[Path, str]:
-    """long or utterances of each table; the shards of a folder and part are looked at together."""
+    """{table: "long" or "utterances"}; all shards of a part in one folder are of the same kind."""
     if config.kind != "auto":
         return dict.fromkeys(tables, config.kind)
     groups: dict[tuple[Path, str], list[Path]] = {}
     for table in tables:
         groups.setdefault((table.parent, part_of(table)), []).append(table)
     kinds: dict[Path, str] = {}
-    for own in groups.values():
-        seconds = typical_seconds(own)
-        kinds |= dict.fromkeys(own, "long" if seconds >= config.long_seconds else "utterances")
-        logger.info(
-            "%s: rows of %.1f s (median), taken for %s",
-            own[0],
-            seconds,
-            "lectures" if kinds[own[0]] == "long" else "utterances",
-        )
+    for shards in groups.values():
+        seconds = typical_seconds(shards)
+        is_long = seconds >= config.long_seconds
+        kinds |= dict.fromkeys(shards, "long" if is_long else "utterances")
+        rows = "lectures" if is_long else "utterances"
+        logger.info("%s: rows of %.1f s (median), read as %s", shards[0], seconds, rows)
     return kinds

@@ -1,4 +1,4 @@
-"""Lhotse manifests of a source folder: made, checked, validated, read safely; and times that are known exactly.
+"""Lhotse manifests of a source folder: writing, checking, validation, safe reading, and exact times of utterances.
 
-Later rooms may import all of it; it imports corpora and what comes before them.
+Later rooms may import all of it; it imports corpora and the rooms before it.
 """

@@ -1,4 +1,4 @@
-"""Checks of recordings, texts and parts, one function a thing that can be wrong; all give findings."""
+"""Checks of recordings, texts and parts, one function for each kind of fault; all of them return findings."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lhotse_prep.corpora.source.config import CheckConfig
 from lhotse_prep.text.normalize import is_han, normalize_transcript, num_characters
 from lhotse_prep.workflow.findings import Finding
 
-TOLERANCE = 0.025  # seconds that a supervision may reach past its recording
-_MANY_HAN = 0.5  # part of a text's letters, above which it is Chinese
+TOLERANCE = 0.025  # seconds; a supervision may end this much after its recording
+_MIN_CHINESE = 0.5  # share of Han characters among letters, above which a text is Chinese
 
 
 @dataclass(frozen=True)
 class AudioJob:
-    """A recording to be read to its end."""
+    """A recording whose samples are all to be read."""
 
     id: str
     part: str
     path: Path
     limits: CheckConfig
-    num_samples: int | None = None  # what a manifest says
+    num_samples: int | None = None  # that the manifest gives, if there is one
 
 
 def inspect(job: AudioJob) -> AudioReport | Finding:
-    """Read a recording; this runs in a worker."""
+    """Read a recording to its end; returns what it holds, or what is wrong with it. It runs in a worker process."""
 
     def finding(check: str, message: str, remedy: str) -> Finding:
         return Finding(check, "recording", job.id, job.part, message, remedy)
@@ -51,32 +51,32 @@ def inspect(job: AudioJob) -> AudioReport | Finding:
 
 
 def check_clipping(name: str, part: str, report: AudioReport, limits: CheckConfig) -> list[Finding]:
-    """A warning where too much lies flat at full scale."""
+    """A warning if the share of clipped samples is above the limit."""
     if report.clipped <= limits.max_clipped:
         return []
     message = f"{report.clipped:.2%} of its samples are clipped, limit {limits.max_clipped:.2%}"
-    remedy = "record with a lower gain, or take it as it is"
+    remedy = "record with a lower gain, or use it as it is"
     return [Finding("clipped", "recording", name, part, message, remedy, is_error=False)]
 
 
 def check_text(name: str, part: str, text: str, translation: str, seconds: float, limits: CheckConfig) -> list[Finding]:
-    """Empty, too much or too little for the audio, swapped with the translation or the same as it.
+    """Faults of a text: empty, too long or too short for its audio, swapped with its translation or equal to it.
 
     Args:
-      name: of the supervision.
+      name: id of the supervision.
       part: train, dev or test.
       text: the transcript, normalised or not.
       translation: may be empty.
-      seconds: that the text is spoken in.
-      limits: characters a second.
+      seconds: duration of the speech.
+      limits: of characters per second.
     """
 
     def finding(check: str, message: str, remedy: str) -> Finding:
         return Finding(check, "supervision", name, part, message, remedy)
 
     if not normalize_transcript(text):
-        what = "its text is empty, or punctuation alone"
-        return [finding("empty-text", what, "give it its transcript, or put the recording under decode in splits.yaml")]
+        remedy = "give it its transcript, or put the recording under decode in splits.yaml"
+        return [finding("empty-text", "its text is empty, or punctuation alone", remedy)]
     findings = []
     rate = num_characters(text) / seconds if seconds > 0 else float("inf")
     if rate > limits.max_characters_per_second:
@@ -87,18 +87,18 @@ def check_text(name: str, part: str, text: str, translation: str, seconds: float
         message = f"{rate:.2f} characters a second, limit {limits.min_characters_per_second:g} ({num_characters(text)} "
         remedy = "is its text complete?"
         findings.append(finding("text-too-short", f"{message}characters in {seconds:.2f} s)", remedy))
-    if _han_part(translation) > _MANY_HAN and _han_part(text) < 1 - _MANY_HAN:
+    if _han_share(translation) > _MIN_CHINESE and _han_share(text) < 1 - _MIN_CHINESE:
         message = (
-            f"{_han_part(translation):.0%} of its translation is Chinese and {_han_part(text):.0%} of its transcript"
+            f"{_han_share(translation):.0%} of its translation is Chinese and {_han_share(text):.0%} of its transcript"
         )
         findings.append(finding("swapped", message, "transcript and translation are swapped: exchange them"))
-    elif _han_part(text) > 0 and normalize_transcript(text) == normalize_transcript(translation):
+    elif _han_share(text) > 0 and normalize_transcript(text) == normalize_transcript(translation):
         findings.append(finding("same-text", "its translation is its transcript", "give it its English translation"))
     return findings
 
 
 def check_overlap(digests: Mapping[str, Mapping[str, str]]) -> list[Finding]:
-    """Recordings with the same samples in two parts; what is for scoring stays, so training, then test, loses it.
+    """Recordings whose samples are in two parts: one in dev must leave train and test, one in test must leave train.
 
     Args:
       digests: {part: {recording: digest of its samples}}.
@@ -106,25 +106,25 @@ def check_overlap(digests: Mapping[str, Mapping[str, str]]) -> list[Finding]:
     findings = []
     for part, others in (("train", ("dev", "test")), ("test", ("dev",))):
         for other in others:
-            theirs = {digest: name for name, digest in digests.get(other, {}).items()}
+            names = {digest: name for name, digest in digests.get(other, {}).items()}
             findings += [
                 Finding(
                     "overlap",
                     "recording",
                     name,
                     part,
-                    f"its samples are those of {theirs[digest]} in {other}",
+                    f"its samples are those of {names[digest]} in {other}",
                     f"take it out of {part}: parts must not share audio",
                 )
                 for name, digest in digests.get(part, {}).items()
-                if digest in theirs
+                if digest in names
             ]
     return findings
 
 
 def check_same_audio(part: str, digests: Mapping[str, str]) -> list[Finding]:
-    """A warning for each recording with the samples of an earlier one of its part."""
-    first: dict[str, str] = {}
+    """A warning for each recording with the same samples as an earlier one of its part."""
+    first: dict[str, str] = {}  # {digest: first recording that has it}
     findings = []
     for name, digest in digests.items():
         if first.setdefault(digest, name) != name:
@@ -134,7 +134,7 @@ def check_same_audio(part: str, digests: Mapping[str, str]) -> list[Finding]:
 
 
 def check_unique(kind: str, part: str, ids: Iterable[str]) -> list[Finding]:
-    """One finding that lists ids that occur more than once."""
+    """One finding for each id that occurs more than once."""
     repeated = sorted(i for i, n in Counter(ids).items() if n > 1)
     return [
         Finding("duplicate-id", kind, i, part, f"its id occurs more than once in {part}", "ids must be unique")
@@ -143,15 +143,15 @@ def check_unique(kind: str, part: str, ids: Iterable[str]) -> list[Finding]:
 
 
 def check_span(name: str, part: str, start: float, end: float, recording: str, seconds: float) -> list[Finding]:
-    """A supervision that is not within its recording."""
+    """A finding if a supervision is empty or not within its recording; times in seconds."""
     if start >= 0 and start < end <= seconds + TOLERANCE:
         return []
     message = f"spans {start:.3f}-{end:.3f} s, recording {recording} has {seconds:.3f} s"
-    remedy = "make the manifests again from the audio that is there"
+    remedy = "make the manifests again from the current audio"
     return [Finding("outside", "supervision", name, part, message, remedy)]
 
 
-def _han_part(text: str) -> float:
-    """Han characters among the letters of a text."""
+def _han_share(text: str) -> float:
+    """Share of Han characters among the letters of a text; 0 if it has no letters."""
     letters = [c for c in text if c.isalpha()]
     return sum(map(is_han, letters)) / len(letters) if letters else 0.0

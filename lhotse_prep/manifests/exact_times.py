@@ -1,4 +1,4 @@
-"""Times that need no alignment: a lecture made of known utterances, and an utterance in a recording of its own."""
+"""Times known without alignment: of utterances that a lecture was joined from, and of single-utterance recordings."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ logger = logging.getLogger(__name__)
 
 
 def make_segments(lecture: SupervisionSegment, segments: Sequence[Mapping[str, Any]]) -> list[SupervisionSegment]:
-    """Supervisions of a lecture's utterances; none where together they are not its transcript, with a warning.
+    """Supervisions of a lecture's utterances; none, with a warning, if their texts joined are not its transcript.
 
     Args:
       lecture: the supervision of the whole lecture.
-      segments: its utterances in order: "id", "begin" and "end" in samples, "text", "translation", "in_dev".
+      segments: its utterances in order, each with "id", "begin" and "end" (samples), "text", "translation", "in_dev".
     """
     words = (lecture.text or "").split()
-    lengths = [len(normalize_transcript(s["text"]).split()) for s in segments]
+    num_tokens = [len(normalize_transcript(s["text"]).split()) for s in segments]
     spoken = normalize_transcript(" ".join(s["text"] for s in segments)).split()
-    if len(spoken) != sum(lengths) or not _agree(spoken, words):
+    if len(spoken) != sum(num_tokens) or not _agree(spoken, words):
         logger.warning(
-            "lecture %s: its %d utterances have %d tokens, its transcript %d, or others; it is aligned instead",
+            "lecture %s: its %d utterances have %d tokens, its transcript %d, or they differ; it will be aligned",
             lecture.id,
             len(segments),
             len(spoken),
             len(words),
         )
         return []
-    made: list[SupervisionSegment] = []
+    supervisions: list[SupervisionSegment] = []
     first = 0
-    for segment, length in zip(segments, lengths):
+    for segment, length in zip(segments, num_tokens):
         if not length:
             continue
         custom: dict[str, Any] = {"first_token": first, "confidence": 1.0, "utterance": segment["id"]}
@@ -45,9 +45,9 @@ def make_segments(lecture: SupervisionSegment, segments: Sequence[Mapping[str, A
             custom["translated_text"] = {"eng": translation}
         if segment["in_dev"]:
             custom["in_dev"] = True
-        made.append(
+        supervisions.append(
             SupervisionSegment(
-                id=f"{lecture.id}-{len(made):05d}",
+                id=f"{lecture.id}-{len(supervisions):05d}",
                 recording_id=lecture.recording_id,
                 start=segment["begin"] / SAMPLE_RATE,
                 duration=(segment["end"] - segment["begin"]) / SAMPLE_RATE,
@@ -58,30 +58,30 @@ def make_segments(lecture: SupervisionSegment, segments: Sequence[Mapping[str, A
             )
         )
         first += length
-    return made
+    return supervisions
 
 
 def as_segment(utterance: SupervisionSegment) -> SupervisionSegment:
-    """The supervision of an utterance's recording, as stage 3 gives stretches: all its tokens, from the first."""
+    """The supervision of an utterance's recording in the form of stage 3: one stretch with all its tokens."""
     return fastcopy(utterance, custom=(utterance.custom or {}) | {"first_token": 0, "confidence": 1.0})
 
 
-def read_given(manifests: Path, part: str) -> dict[str, list[SupervisionSegment]]:
-    """{recording: its supervisions with exact times}, from stage 1's folder; empty where there are none."""
+def read_exact_times(manifests: Path, part: str) -> dict[str, list[SupervisionSegment]]:
+    """{recording: its supervisions with exact times} of one part, from stage 1's folder; may be empty."""
     path = manifests / f"ml2021_segments_{part}.jsonl.gz"
-    given: dict[str, list[SupervisionSegment]] = {}
+    segments: dict[str, list[SupervisionSegment]] = {}
     for s in load_manifest(path, SupervisionSet) if path.is_file() else []:
-        given.setdefault(s.recording_id, []).append(s)
-    return given
+        segments.setdefault(s.recording_id, []).append(s)
+    return segments
 
 
-def given_report(recording: str, segments: Sequence[SupervisionSegment]) -> dict[str, Any]:
-    """The confidence report of a recording whose times are exact, in the form of lhotse_prep.alignment.confidence."""
+def exact_times_report(recording: str, segments: Sequence[SupervisionSegment]) -> dict[str, Any]:
+    """The confidence report of a recording with exact times, as a row of lhotse_prep.alignment.confidence."""
     num_words = sum(len((s.text or "").split()) for s in segments)
     counts = {"words": num_words, "timed": num_words, "timed_part": 1.0, "score_mean": 1.0}
     return {"id": recording, **counts, "untimed_runs": [], "exact": True}
 
 
 def _agree(spoken: Sequence[str], words: Sequence[str]) -> bool:
-    """The same tokens; Han characters may differ where the transcript's script was converted."""
+    """True if the tokens are the same; Han characters may differ, since the transcript's script may be converted."""
     return len(spoken) == len(words) and all(a == b or (is_han(a) and is_han(b)) for a, b in zip(spoken, words))

@@ -1,4 +1,4 @@
-"""Manifests on disk: the same bytes from the same content, and none that could run code is read."""
+"""Writes manifests reproducibly, and refuses to read manifests that could run code."""
 
 from __future__ import annotations
 
@@ -15,57 +15,58 @@ from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl, whole_file
 
 _Manifest = TypeVar("_Manifest", RecordingSet, SupervisionSet)
-TEXTS = "texts.jsonl"  # of stage 1: text-only lectures with their translations
-UNTRANSLATED = "untranslated.jsonl"  # and those that have none; absent where there are none
-# Lhotse runs a `command`, fetches a `url`, and unpickles the data of features that lie in the manifest itself.
+TEXTS = "texts.jsonl"  # of stage 1: lectures without recordings, with translations
+UNTRANSLATED = "untranslated.jsonl"  # the same without translations; missing if there are none
+# Lhotse would run a `command`, fetch a `url`, and unpickle features that are stored in the manifest itself.
 _SAFE_SOURCES = ("file",)
 _SAFE_STORAGE = ("lilcom_chunky", "lilcom_files", "lilcom_hdf5", "chunked_lilcom_hdf5", "numpy_files", "numpy_hdf5")
 
 
 def write_manifest(path: Path, items: Iterable[Any]) -> None:
-    """Write Lhotse's objects one JSON object a line, gzipped without name and time."""
+    """Write Lhotse objects, one JSON object per line, gzipped; the same objects always give the same bytes."""
     with whole_file(path, "wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as f:
         for item in items:
             f.write((json.dumps(item.to_dict(), ensure_ascii=False) + "\n").encode())
 
 
 def load_safely(path: Path, cls: type[_Manifest]) -> _Manifest:
-    """Load a manifest that others may have written.
+    """Load a manifest that may come from an untrusted source.
 
     Raises:
-      DataError: no such file, not JSON lines, or something in it that Lhotse would execute, fetch or unpickle.
+      DataError: the file is missing or not JSON lines, or contains something that Lhotse would execute, fetch or
+        unpickle.
     """
     if not path.is_file():
-        raise DataError(f"no {path}: stage 1 or 3 makes it, name its folder")
+        raise DataError(f"no {path}: stage 1 or 3 makes it; give its folder")
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
-        raise DataError(f"{path}: manifests are read as .jsonl or .jsonl.gz only; `lhotse copy` converts others")
+        raise DataError(f"{path}: manifests are read as .jsonl or .jsonl.gz only; convert it with `lhotse copy`")
     for number, row in enumerate(_rows(path), 1):
         _check(row, f"{path}, line {number}", str(row.get("id", "?")) if isinstance(row, dict) else "?")
     return load_manifest(path, cls)
 
 
 def text_only_transcripts(manifests: Path) -> list[str]:
-    """Transcripts of the lectures without a recording in stage 1's folder, with a translation and without."""
+    """Transcripts of the lectures without recordings in stage 1's folder, translated and untranslated."""
     paths = [manifests / TEXTS, *(p for p in [manifests / UNTRANSLATED] if p.is_file())]
     return [row["text"] for path in paths for row in read_jsonl(path)]
 
 
 def check_cut(cut: Cut) -> Cut:
-    """The cut itself; raises DataError where Lhotse would execute, fetch or unpickle something to read its data."""
+    """Return the cut; raises DataError if Lhotse would execute, fetch or unpickle something to read its data."""
     for track in getattr(cut, "tracks", []):
         check_cut(track.cut)
     custom = getattr(cut, "custom", None) or {}
     for manifest in (getattr(cut, "recording", None), getattr(cut, "features", None), *custom.values()):
         for source in getattr(manifest, "sources", []):
             check_source(source.type, source.source, f"cut {cut.id}")
-        array = getattr(manifest, "array", manifest)  # of a TemporalArray
+        array = getattr(manifest, "array", manifest)  # inside a TemporalArray
         if (storage := getattr(array, "storage_type", None)) is not None:
             _check_storage(storage, array.storage_path, f"cut {cut.id}")
     return cut
 
 
 def check_source(kind: str, source: Any, where: str) -> None:
-    """Raise DataError for an audio source that is no plain file."""
+    """Raise DataError for an audio source that is not a plain file; `where` begins the message."""
     if kind not in _SAFE_SOURCES or str(source).startswith("pipe:"):
         raise DataError(
             f"{where}: its audio source is of type {'pipe' if str(source).startswith('pipe:') else kind!r}; only files "

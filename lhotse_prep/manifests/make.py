@@ -1,4 +1,4 @@
-"""A corpus -> Lhotse manifests: a recording and a supervision a lecture or utterance, for each part, all checked."""
+"""Makes Lhotse manifests of a corpus: a checked recording and supervision per lecture or utterance, in three parts."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ from lhotse_prep.workflow.files import write_jsonl
 from lhotse_prep.workflow.findings import REJECTED, Finding, settle
 
 logger = logging.getLogger(__name__)
-_Key = tuple[str, str]  # part and id
+_Key = tuple[str, str]  # (part, id)
 Manifests = dict[str, dict[str, RecordingSet | SupervisionSet]]
 
 
 def prepare_ml2021(corpus_dir: Path | str, output_dir: Path | str, num_jobs: int = 1) -> Manifests:
-    """Lhotse's recipe: write ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz to output_dir.
+    """Write ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz to output_dir, like a recipe of Lhotse.
 
     Args:
-      corpus_dir: a table of lectures or utterances, a folder of recordings with texts, or what stage 0 made of them.
-        Audio that is inside a table, or not 16 kHz mono, goes to output_dir/source.
+      corpus_dir: a table of lectures or utterances, a folder of recordings with texts, or the output of stage 0.
+        Audio that is inside a table, or not 16 kHz mono, is written to output_dir/source.
       output_dir: where the manifests go.
-      num_jobs: processes.
+      num_jobs: number of processes.
     Returns:
       {part: {"recordings": ..., "supervisions": ...}}
     Raises:
-      DataError: everything that is wrong, with the ids.
+      DataError: everything that is wrong with the corpus, with ids.
     """
     corpus_dir, output_dir = Path(corpus_dir), Path(output_dir)
     with open_executor(ExecutorConfig(num_jobs=num_jobs)) as executor:
@@ -60,14 +60,14 @@ def prepare_ml2021(corpus_dir: Path | str, output_dir: Path | str, num_jobs: int
 def make_manifests(
     corpus_dir: Path, output_dir: Path, corpus: CorpusConfig, text: TextConfig, limits: CheckConfig, executor: Executor
 ) -> Manifests:
-    """prepare_ml2021 with everything that can be chosen; the bytes written do not depend on the executor.
+    """prepare_ml2021 with all its options; the files do not depend on the executor.
 
-    Besides: ml2021_segments_{part}.jsonl.gz where utterances have exact times, ml2021_recordings_decode.jsonl.gz,
-    texts.jsonl (transcripts with translations, without recordings), untranslated.jsonl (transcripts alone),
-    characters.jsonl (odd characters), rejected.jsonl (with limits.skip_bad).
+    It also writes ml2021_segments_{part}.jsonl.gz if utterances have exact times, ml2021_recordings_decode.jsonl.gz if
+    there are recordings without text, texts.jsonl and untranslated.jsonl (lectures without recordings, with and without
+    a translation), characters.jsonl (odd characters) and, with limits.skip_bad, rejected.jsonl.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    (output_dir / REJECTED).unlink(missing_ok=True)  # of an earlier run
+    (output_dir / REJECTED).unlink(missing_ok=True)  # from an earlier run
     source_dir = as_source(corpus_dir, output_dir, corpus, limits, executor)
     lectures = read_source(source_dir)
     recorded = [x for x in lectures if x.part != TEXT_ONLY]
@@ -90,7 +90,7 @@ def make_manifests(
 def _inspect(
     lectures: Sequence[SourceLecture], limits: CheckConfig, executor: Executor
 ) -> tuple[dict[_Key, AudioReport], list[Finding]]:
-    """Read every recording to its end: what it holds, and what is wrong with it or with all of them together."""
+    """Read every recording to its end: a report of each good one, and findings on single ones and on all together."""
     jobs = [AudioJob(x.id, x.part, x.audio, limits) for x in lectures if x.audio is not None]
     reports: dict[_Key, AudioReport] = {}
     findings: list[Finding] = []
@@ -127,30 +127,32 @@ def _write_parts(
 ) -> Manifests:
     manifests: Manifests = {}
     for part in PARTS:
-        own = [x for x in lectures if x.part == part]
-        recordings = RecordingSet.from_recordings(_recording(x, reports[part, x.id]) for x in own)
+        in_part = [x for x in lectures if x.part == part]
+        recordings = RecordingSet.from_recordings(_recording(x, reports[part, x.id]) for x in in_part)
         supervisions = SupervisionSet.from_segments(
-            _supervision(x, texts[part, x.id], reports[part, x.id].num_samples / SAMPLE_RATE) for x in own
+            _supervision(x, texts[part, x.id], reports[part, x.id].num_samples / SAMPLE_RATE) for x in in_part
         )
         write_manifest(output_dir / f"ml2021_recordings_{part}.jsonl.gz", recordings)
         write_manifest(output_dir / f"ml2021_supervisions_{part}.jsonl.gz", supervisions)
         manifests[part] = {"recordings": recordings, "supervisions": supervisions}
-        kinds = f"{sum(not x.is_utterance for x in own)} lectures, {sum(x.is_utterance for x in own)} utterances"
+        kinds = (
+            f"{sum(not x.is_utterance for x in in_part)} lectures, {sum(x.is_utterance for x in in_part)} utterances"
+        )
         logger.info("%s: %s, %.2f h", part, kinds, sum(r.duration for r in recordings) / 3600)
     return manifests
 
 
 def _write_segments(source_dir: Path, manifests: Manifests, output_dir: Path) -> None:
-    """The supervisions whose times are known exactly: of lectures found in utterances, and utterances themselves."""
-    known = read_segments(source_dir)
+    """Write the supervisions with exact times: those of single utterances, and of lectures joined from utterances."""
+    segments_of = read_segments(source_dir)
     utterances = {(x.part, x.id) for x in read_source(source_dir) if x.is_utterance}
-    for part, own in manifests.items():
+    for part, manifest in manifests.items():
         segments: list[SupervisionSegment] = []
-        for s in own["supervisions"]:
+        for s in manifest["supervisions"]:
             if (part, s.id) in utterances:
                 segments.append(as_segment(s))
-            elif s.recording_id in known:
-                segments += make_segments(s, known[s.recording_id])
+            elif s.recording_id in segments_of:
+                segments += make_segments(s, segments_of[s.recording_id])
         if segments:
             write_manifest(output_dir / f"ml2021_segments_{part}.jsonl.gz", segments)
             logger.info("%s: %d supervisions have exact times and are not aligned", part, len(segments))
@@ -174,8 +176,8 @@ def _write_characters(lectures: Sequence[SourceLecture], texts: dict[_Key, str],
     odd = [*odd_characters(transcripts), *odd_characters(translations)]
     write_jsonl(output_dir / "characters.jsonl", [asdict(o) for o in odd])
     if odd:
-        shown = ", ".join(f"{o.char} ({o.code}, {o.count} times, {o.id})" for o in odd[:5])
-        logger.info("%d characters are outside the expected classes: %s; all in characters.jsonl", len(odd), shown)
+        examples = ", ".join(f"{o.char} ({o.code}, {o.count} times, {o.id})" for o in odd[:5])
+        logger.info("%d characters are outside the expected classes: %s; all in characters.jsonl", len(odd), examples)
 
 
 def _recording(x: SourceLecture, report: AudioReport) -> Recording:

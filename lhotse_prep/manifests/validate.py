@@ -1,4 +1,4 @@
-"""What Lhotse's own validation lets pass: manifests that could run code, repeated ids, wrong texts, bad audio.
+"""Finds what Lhotse's validation accepts: manifests that could run code, repeated ids, wrong texts, bad audio.
 
 python -m lhotse_prep validate data/mini/manifests
 """
@@ -35,21 +35,21 @@ Manifests = Mapping[str, tuple[RecordingSet, SupervisionSet]]
 
 
 def validate_recordings_and_supervisions(recordings: RecordingSet, supervisions: SupervisionSet) -> None:
-    """Raise DataError, naming the ids, where a manifest is not what later stages rely on; reads all audio."""
+    """Raise DataError, with ids, if the manifests would fail in later stages; reads all audio."""
     findings = find_faults({"train": (recordings, supervisions)}, CheckConfig(), SerialExecutor())
     if errors := [f for f in findings if f.is_error]:
         raise DataError(describe(errors))
 
 
 def find_faults(manifests: Manifests, limits: CheckConfig, executor: Executor) -> list[Finding]:
-    """Everything that is wrong with manifests, all audio read.
+    """Everything that is wrong with the manifests and their audio, which is read to its end.
 
     Args:
       manifests: {part: (recordings, supervisions)}.
-      limits: of what passes for good data.
-      executor: where recordings are read.
+      limits: of good data.
+      executor: reads the recordings.
     Raises:
-      DataError: a recording's source is not a plain file.
+      DataError: the source of a recording is not a plain file.
     """
     findings: list[Finding] = []
     digests: dict[str, dict[str, str]] = {}
@@ -72,7 +72,7 @@ def find_faults(manifests: Manifests, limits: CheckConfig, executor: Executor) -
 
 
 def check_sources(recording: Any) -> None:
-    """Only plain files may be opened: Lhotse would run a `command` source, and fetch a `url`."""
+    """Raise DataError unless all sources are plain files: Lhotse would run a `command` and fetch a `url`."""
     for source in recording.sources:
         check_source(source.type, source.source, f"recording {recording.id}")
 
@@ -80,44 +80,44 @@ def check_sources(recording: Any) -> None:
 def validate_folder(
     folder: Path, limits: CheckConfig, executor: Executor, out_dir: Path | None = None
 ) -> dict[str, tuple[int, int]]:
-    """Check the manifests of a folder, also those of others.
+    """Check the manifests of a folder, whoever made them.
 
     Args:
       folder: with ml2021_recordings_{part}.jsonl.gz and ml2021_supervisions_{part}.jsonl.gz.
-      limits: of what passes for good data; with skip_bad, bad ones are left out of what is written.
-      executor: where recordings are read.
-      out_dir: with skip_bad, where the manifests of what is good go, and rejected.jsonl.
+      limits: of good data; with skip_bad, bad recordings and supervisions are left out of what is written.
+      executor: reads the recordings.
+      out_dir: with skip_bad, where the manifests of the good ones and rejected.jsonl go.
     Returns:
-      {part: (recordings, supervisions)} that are good.
+      {part: (number of good recordings, number of good supervisions)}.
     Raises:
-      DataError: a manifest is missing or could run code; errors that are not left out.
+      DataError: a manifest is missing or could run code, or there are errors that limits do not let pass.
     """
     manifests: dict[str, tuple[RecordingSet, SupervisionSet]] = {}
     for part in PARTS:
         recordings = load_safely(folder / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
         manifests[part] = (recordings, load_safely(folder / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet))
     if limits.skip_bad and out_dir is None:
-        raise DataError("--skip-bad needs --out: where the manifests of what is good and rejected.jsonl go")
+        raise DataError("--skip-bad needs --out, the folder for the manifests of the good data and rejected.jsonl")
     if out_dir is not None:
-        (out_dir / REJECTED).unlink(missing_ok=True)  # of an earlier run
+        (out_dir / REJECTED).unlink(missing_ok=True)  # from an earlier run
     findings = find_faults(manifests, limits, executor)
     num_rows = sum(len(recordings) for recordings, _ in manifests.values())
     bad = settle(findings, num_rows, limits.policy(), out_dir or folder)
     counts = {}
     for part, (recordings, supervisions) in manifests.items():
-        good = [r for r in recordings if (part, r.id) not in bad]
-        ids = {r.id for r in good}
-        told = [s for s in supervisions if (part, s.id) not in bad and s.recording_id in ids]
+        good_recordings = [r for r in recordings if (part, r.id) not in bad]
+        ids = {r.id for r in good_recordings}
+        good_supervisions = [s for s in supervisions if (part, s.id) not in bad and s.recording_id in ids]
         if out_dir is not None:
-            write_manifest(out_dir / f"ml2021_recordings_{part}.jsonl.gz", good)
-            write_manifest(out_dir / f"ml2021_supervisions_{part}.jsonl.gz", told)
-        counts[part] = (len(good), len(told))
+            write_manifest(out_dir / f"ml2021_recordings_{part}.jsonl.gz", good_recordings)
+            write_manifest(out_dir / f"ml2021_supervisions_{part}.jsonl.gz", good_supervisions)
+        counts[part] = (len(good_recordings), len(good_supervisions))
         logger.info(
             "%s: %d of %d recordings, %d of %d supervisions are good%s",
             part,
-            len(good),
+            len(good_recordings),
             len(recordings),
-            len(told),
+            len(good_supervisions),
             len(supervisions),
             f" ({REJECTED} has the others)" if bad else "",
         )

@@ -1,4 +1,4 @@
-"""Text as it is written, compared and counted: normalisation, Chinese script, odd characters, pinyin syllables.
+"""Text: normalisation, counts of characters, Chinese script, odd characters, pinyin syllables.
 
-Every room but workflow may import all of it; it imports workflow alone.
+Every room but workflow may import all of it; it imports only workflow.
 """

@@ -1,4 +1,4 @@
-"""Traditional and Simplified characters, by OpenCC."""
+"""Conversion between Traditional and Simplified Chinese with OpenCC."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from lhotse_prep.workflow.errors import ConfigError
 
 
 def convert_script(text: str, script: str) -> str:
-    """Spaced tokens in the script asked for: keep, s2t (to Traditional) or t2s (to Simplified).
+    """Normalised text in another script.
 
-    OpenCC goes by phrases (发 becomes 發 or 髮), so it is given text without spaces; it never changes their number.
+    OpenCC converts phrase by phrase (发 becomes 發 or 髮), so it gets text without spaces between Han characters. It
+    never changes the number of characters.
+
+    Args:
+      text: as normalize_transcript returns it.
+      script: keep (no change), s2t (to Traditional) or t2s (to Simplified).
+    Raises:
+      ConfigError: another script.
     """
     if script not in SCRIPTS:
         raise ConfigError(f"script must be one of {', '.join(SCRIPTS)}, got {script!r}")
@@ -24,7 +31,7 @@ def convert_script(text: str, script: str) -> str:
 
 @functools.cache
 def converter(script: str) -> Any:
-    """OpenCC's for s2t or t2s."""
+    """OpenCC's converter for s2t or t2s."""
     import opencc
 
     return opencc.OpenCC(script)

@@ -1,4 +1,4 @@
-"""How transcripts are written: section `text` of prep.yaml."""
+"""The script of the transcripts: section `text` of prep.yaml."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ SCRIPTS = ("keep", "s2t", "t2s")
 
 @dataclass(frozen=True)
 class TextConfig:
-    """How transcripts are written."""
+    """The script of the transcripts."""
 
-    script: str = "keep"  # Han characters stay, or become Traditional (s2t) or Simplified (t2s) by OpenCC
+    script: str = "keep"  # leave Han characters as they are; s2t, t2s: to Traditional or Simplified by OpenCC
 
     def __post_init__(self) -> None:
         if self.script not in SCRIPTS:

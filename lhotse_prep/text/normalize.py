@@ -1,7 +1,7 @@
-"""Text as training and scoring see it. A transcript becomes spaced tokens: Han characters alone, the rest by spaces.
+"""Normalised text for training and scoring: Han characters and other words, separated by single spaces.
 
-`normalize_transcript` is for training, `normalize_for_scoring` goes further on top of it. All functions are pure and
-idempotent; none loses a letter, digit, Han character or mathematical sign.
+`normalize_transcript` is for training; `normalize_for_scoring` builds on it and unifies more. All functions are pure
+and idempotent, and none removes a letter, digit, Han character or mathematical sign.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# The blocks of Han characters, and the two signs that stand for one (〇, 々).
+# The blocks of Han characters, and 〇 and 々, which are used like Han characters.
 _HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _HAN_CHAR = re.compile(f"[{_HAN}]")
 _SPACE_BETWEEN_HAN = re.compile(f"(?<=[{_HAN}]) (?=[{_HAN}])")
-# Marks of writing, not of speech: removed at the edges of a token, kept inside (0.64, t-sne, l(x), it's).
+# Marks that are not spoken: removed at the ends of a word, kept inside it (0.64, it's).
 _PUNCTUATION = ",.?!;:…·•、。「」『』《》〈〉【】〔〕“”‘’\"'`～~"
-# Chinese marks part words wherever they stand: no term or formula has one inside.
+# Chinese marks separate words wherever they are: no term or formula contains one.
 _CHINESE_MARKS = re.compile("[、。「」『』《》〈〉【】〔〕・…]|(?:……)|——")
 _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "`": "'", "´": "'", "′": "'"})
 _CONTROL = re.compile(
     r"[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u00ad\u200b-\u200f\u2028-\u202e\u2060\ufe0e\ufe0f\ufeff\ufffd]"
 )
-# Scoring also parts "filter,98%" and "yes/no", but nothing within brackets or numbers: l(x,y), 3,000, 1/2, 10:30.
+# Scoring also splits "filter,98%" and "yes/no", but nothing inside brackets or numbers: l(x,y), 3,000, 1/2, 10:30.
 _MARK_INSIDE = re.compile(r'(?<=[^\W\d])[,;:!?"/]+(?=\w)|(?<=\w)[,;:!?"/]+(?=[^\W\d])|(?<=%)[,;:!?"/]+(?=\w)')
 _MINUS = str.maketrans({"−": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-"})
 
@@ -32,9 +32,9 @@ def is_han(char: str) -> bool:
 
 
 def normalize_transcript(text: str) -> str:
-    """Spaced tokens of a transcript: compatibility forms unified, lower case, punctuation gone.
+    """A transcript with NFKC forms, in lower case, without punctuation, each Han character between spaces.
 
-    Hyphened terms stay one token (`self-supervised`, `t-sne`), and so do formulas (`3×3`, `98%`, `l(x)`, `=>`, `δx1`).
+    Hyphenated terms stay in one piece (`self-supervised`, `t-sne`); so do formulas (`3×3`, `98%`, `l(x)`, `=>`, `δx1`).
     """
     text = _CHINESE_MARKS.sub(" ", _fold(text)).lower()
     text = _HAN_CHAR.sub(r" \g<0> ", unicodedata.normalize("NFKC", text))
@@ -42,9 +42,9 @@ def normalize_transcript(text: str) -> str:
 
 
 def normalize_for_scoring(text: str) -> str:
-    """`normalize_transcript`, and what writers do differently unified: kinds of hyphens, marks between two words.
+    """`normalize_transcript`, with all kinds of hyphens and minus signs as `-`, and marks between two words as a space.
 
-    The script is left as it is: unify it before, on both sides (`lhotse_prep.text.chinese_script.convert_script`).
+    The script stays: convert reference and hypothesis to one script first (`chinese_script.convert_script`).
     """
     text = normalize_transcript(text).translate(_MINUS)
     words = [word if "(" in word else _MARK_INSIDE.sub(" ", word) for word in text.split()]
@@ -52,21 +52,21 @@ def normalize_for_scoring(text: str) -> str:
 
 
 def normalize_translation(text: str) -> str:
-    """A translation with single spaces and plain quotes; case and punctuation stay."""
+    """A translation with single spaces and straight quotes; case and punctuation stay."""
     return " ".join(_fold(text).split())
 
 
 def remove_han_spaces(text: str) -> str:
-    """Spaced tokens as they are written: no space between two Han characters. `normalize_transcript` puts them back."""
+    """Normalised text without spaces between Han characters; `normalize_transcript` puts them back."""
     return _SPACE_BETWEEN_HAN.sub("", text)
 
 
 def num_characters(text: str) -> int:
-    """Characters without spaces, the measure of how much is said."""
+    """The number of characters that are not spaces, which measures how much is said."""
     return sum(not c.isspace() for c in text)
 
 
 def _fold(text: str) -> str:
-    """One form for each character; curly quotes and back-ticks plain (before NFKC, which takes ´ apart, and after)."""
+    """NFKC without control characters and curly quotes (replaced before NFKC, which decomposes ´, and after it)."""
     text = unicodedata.normalize("NFKC", text.translate(_QUOTES)).translate(_QUOTES)
     return unicodedata.normalize("NFKC", _CONTROL.sub(" ", text))

@@ -1,4 +1,4 @@
-"""Which characters of the texts are outside the expected classes: mistakes of encoding, stray marks, other scripts."""
+"""Finds characters that do not belong in the texts: encoding errors, stray marks, other scripts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lhotse_prep.text.normalize import is_han
 
 _ASCII = {chr(c) for c in range(0x21, 0x7F)}
 _SIGNS = set("×÷±≤≥≠≈∞∑∏√∂∇∈∪∩→←⇒°·−’“”‘")
-_AROUND = 10  # characters of context on both sides
+_CONTEXT = 10  # characters on each side of the example
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class OddCharacter:
 
     char: str
     code: str  # U+0416
-    name: str  # of Unicode
-    count: int
-    id: str  # of the first text that has it
-    example: str  # its surroundings there
+    name: str  # in Unicode
+    count: int  # in all texts
+    id: str  # of the first text that contains it
+    example: str  # the character in its context in that text
 
 
 def is_expected(char: str) -> bool:
-    """Han, ASCII, space, Greek letters, Latin letters with accents (ŷ), the usual signs of mathematics."""
+    """True for Han, ASCII, space, Greek letters, Latin letters with accents (ŷ) and common mathematical signs."""
     if is_han(char) or char in _ASCII or char in _SIGNS or char == " ":
         return True
     name = unicodedata.name(char, "")
@@ -36,20 +36,20 @@ def is_expected(char: str) -> bool:
 def odd_characters(texts: Iterable[tuple[str, str]]) -> list[OddCharacter]:
     """
     Args:
-      texts: (id, text), as normalised.
+      texts: (id, normalised text).
     Returns:
-      Every character that is not expected, the most frequent first, with its first example.
+      Every character that is not expected, with its first example, the most frequent first.
     """
     counts: dict[str, int] = {}
     examples: dict[str, tuple[str, str]] = {}
-    for name, text in texts:
+    for text_id, text in texts:
         for char in set(text):
             if is_expected(char):
                 continue
             counts[char] = counts.get(char, 0) + text.count(char)
             if char not in examples:
-                at = text.index(char)
-                examples[char] = (name, text[max(0, at - _AROUND) : at + _AROUND + 1])
+                index = text.index(char)
+                examples[char] = (text_id, text[max(0, index - _CONTEXT) : index + _CONTEXT + 1])
     return [
         OddCharacter(c, f"U+{ord(c):04X}", unicodedata.name(c, "unnamed"), n, *examples[c])
         for c, n in sorted(counts.items(), key=lambda x: (-x[1], x[0]))

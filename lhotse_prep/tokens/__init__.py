@@ -1,4 +1,4 @@
-"""Tokens of a recogniser and units of an aligner: token table, BPE, byte-BPE, lang folder, pronunciation units.
+"""Tokens of the recogniser and units of the aligner: token tables, BPE, byte-BPE, lang folders, pronunciation units.
 
 Later rooms may import all of it; it imports workflow and text.
 """

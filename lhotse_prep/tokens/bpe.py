@@ -1,4 +1,4 @@
-"""Sentencepiece models: BPE of English words, or of all text, or of its bytes."""
+"""Trains sentencepiece BPE models, of English words, of all text or of its bytes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _BPE_OPTIONS: dict[str, Any] = {
 
 
 def train_bpe(words: Counter[str], num_pieces: int) -> spm.SentencePieceProcessor:
-    """BPE over words with their counts; fewer pieces than asked for where the words allow no more."""
-    words = words or Counter({"a": 1})  # a corpus with no English still has a model
+    """A BPE of words with counts; it has fewer than num_pieces pieces if the words do not allow more."""
+    words = words or Counter({"a": 1})  # a corpus without English also needs a model
     sentences = [word for word, count in sorted(words.items()) for _ in range(min(count, 1000))]
     model = io.BytesIO()
     spm.SentencePieceTrainer.train(
@@ -42,15 +42,15 @@ def train_bpe(words: Counter[str], num_pieces: int) -> spm.SentencePieceProcesso
 
 
 def train_pieces(words: Counter[str], config: LangConfig) -> spm.SentencePieceProcessor:
-    """A model whose pieces are tokens in icefall's order: <blk>, <sos/eos>, <unk>, and BPE pieces of all words.
+    """A model whose pieces are the tokens, in icefall's order: <blk>, <sos/eos>, <unk>, then BPE pieces of all words.
 
-    One of bytes has every byte as a piece, so that it spells any text.
+    A model of bytes (kind bbpe) has every byte as a piece, so it can encode any text.
     """
     if config.case == "upper":
-        words = _recounted(words, to_capitals)
+        words = _map_words(words, to_capitals)
     alphabet = sorted({c for word in words for c in word})
     if config.kind == "bbpe":
-        words, alphabet = _recounted(words, to_byte_chars), [c for c in BYTE_CHARS if c != " "]
+        words, alphabet = _map_words(words, to_byte_chars), [c for c in BYTE_CHARS if c != " "]
     sentences = [word for word, count in sorted(words.items()) for _ in range(min(count, 1000))]
     num_pieces = max(config.num_pieces, len(alphabet) + len(SPECIAL) + 1)
     model = io.BytesIO()
@@ -66,7 +66,8 @@ def train_pieces(words: Counter[str], config: LangConfig) -> spm.SentencePiecePr
     return spm.SentencePieceProcessor(model_proto=model.getvalue())
 
 
-def _recounted(words: Counter[str], change: Callable[[str], str]) -> Counter[str]:
+def _map_words(words: Counter[str], change: Callable[[str], str]) -> Counter[str]:
+    """The counts of the changed words."""
     counts = Counter[str]()
     for word, count in words.items():
         counts[change(word)] += count

@@ -1,38 +1,39 @@
-"""Bytes as printable characters, so that sentencepiece can learn from UTF-8, and text from bytes that may be broken.
+"""Writes bytes as printable characters for byte-BPE, and decodes text from bytes that may be incomplete.
 
-icefall's byte-BPE writes each byte of a text's UTF-8 as one character: ASCII from the space to ~ as itself, each other
-byte as a letter of Latin Extended-A or -B that NFKC leaves alone. What sentencepiece learns from it is a byte-BPE
-(Wang et al., 2019, arXiv 1909.03341): a Chinese character is one to three pieces, and no text is out of vocabulary.
+icefall's byte-BPE writes each byte of a text's UTF-8 as one character: ASCII from the space to ~ as itself, any other
+byte as a letter of Latin Extended-A or -B that NFKC does not change. Trained on such text, sentencepiece gives a
+byte-BPE (Wang et al., 2019, arXiv 1909.03341): a Chinese character is one to three pieces, and no text is out of
+vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-# Code points of bytes 0, 1, 2 ... in order: the letters that NFKC would change are left out.
+# Code points for bytes 0, 1, 2 ... in order, without the letters that NFKC would change.
 _RANGES = ((256, 288), (32, 127), (288, 306), (308, 319), (321, 329), (330, 383), (384, 423))
 BYTE_CHARS = "".join(chr(c) for begin, end in _RANGES for c in range(begin, end))
 _BYTES = {char: byte for byte, char in enumerate(BYTE_CHARS)}
 
 
 def to_byte_chars(text: str) -> str:
-    """A character for each byte of the text's UTF-8."""
+    """The text's UTF-8 with one printable character per byte."""
     return "".join(BYTE_CHARS[byte] for byte in text.encode("utf-8"))
 
 
 def from_byte_chars(chars: str) -> bytes:
-    """The bytes that characters stand for; a character that stands for none is left out."""
+    """The inverse of to_byte_chars; a character that stands for no byte is skipped."""
     return bytes(_BYTES[c] for c in chars if c in _BYTES)
 
 
 def valid_characters(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """The characters in bytes of which some may not belong to one, as a hypothesis has them.
+    """The valid UTF-8 characters in bytes that may contain incomplete ones, as those of a hypothesis may.
 
-    As few bytes as possible are dropped. UTF-8 says at its first byte how long a character is, and no character's
-    first byte is one of another's, so that the valid ones never overlap: every one of them is kept.
+    As few bytes as possible are dropped: the first byte of a character gives its length and never occurs inside another
+    character, so valid characters do not overlap, and all of them are kept.
 
     Yields:
-      The character, its first byte, and the byte behind its last.
+      (character, index of its first byte, index after its last byte).
     """
     begin = 0
     while begin < len(data):

@@ -1,4 +1,4 @@
-"""The tokens: section `lang` of prep.yaml."""
+"""The recogniser's tokens: section `lang` of prep.yaml."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LANG_KINDS = ("char+bpe", "bpe", "bbpe")
 class LangConfig:
     """The recogniser's tokens."""
 
-    kind: str = "char+bpe"  # Chinese characters and an English BPE; or bpe: of all text, or bbpe: of its bytes
-    num_english_pieces: int = 150  # of char+bpe: BPE pieces for everything that is not Han, at most
-    min_char_count: int = 1  # of char+bpe: rarer characters become <unk>
-    num_pieces: int = 2000  # tokens of bpe or bbpe, at most; never fewer than their alphabet (bytes: 258)
-    case: str = "auto"  # lower; upper: tokens in capitals (bpe, bbpe, from_dir); auto: lower, or as those of from_dir
-    from_dir: str | None = None  # a lang folder to take as it is, such as icefall's data/lang_bbpe_2000
+    kind: str = "char+bpe"  # Chinese characters and an English BPE; bpe: a BPE of all text; bbpe: a BPE of its bytes
+    num_english_pieces: int = 150  # char+bpe only: maximum number of BPE pieces for everything that is not Han
+    min_char_count: int = 1  # char+bpe only: rarer characters become <unk>
+    num_pieces: int = 2000  # bpe, bbpe only: maximum number of tokens, but at least what the alphabet needs (bbpe: 259)
+    case: str = "auto"  # lower; upper: tokens in capitals (bpe, bbpe, from_dir); auto: lower, or as from_dir has it
+    from_dir: str | None = None  # a lang folder to copy unchanged, such as icefall's data/lang_bbpe_2000
 
     def __post_init__(self) -> None:
         if self.kind not in LANG_KINDS:
@@ -28,4 +28,4 @@ class LangConfig:
         if self.case not in ("auto", "lower", "upper"):
             raise ConfigError(f"case must be auto, lower or upper, got {self.case!r}")
         if self.case == "upper" and self.kind == "char+bpe" and self.from_dir is None:
-            raise ConfigError("case upper is for kind bpe or bbpe, or for a folder that from_dir names")
+            raise ConfigError("case upper needs kind bpe or bbpe, or from_dir")

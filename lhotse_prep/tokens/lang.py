@@ -1,12 +1,11 @@
-"""Lang folders: the tokens of a recogniser, made from transcripts, or icefall's as they are. Blank is 0.
+"""Lang folders, which hold the recogniser's tokens: made from transcripts, or copied from icefall.
 
-A lang folder holds `tokens.txt` (`token id` a line, `<blk> 0`) and a sentencepiece model: `bpe.model`, or `bbpe.model`
-where it is of bytes (tokens.byte_bpe). One that was made here has `lang.json` too (kind, case, sizes, hash).
+A lang folder has `tokens.txt` (one `token id` per line; `<blk>` is 0) and a sentencepiece model: `bbpe.model` if it is
+of bytes (tokens.byte_bpe), else `bpe.model`. Folders made here also have `lang.json` (kind, case, sizes, hash).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -14,7 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sentencepiece as spm
 
@@ -22,10 +21,11 @@ from lhotse_prep.text.normalize import is_han
 from lhotse_prep.tokens.bpe import train_bpe, train_pieces
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.token_table import SPECIAL, PieceTable, TokenTable
+from lhotse_prep.workflow.digests import digest_bytes
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_text, whole_file, write_json, write_text
 
-_DISAMBIGUATION = re.compile(r"#\d+")  # icefall's tokens.txt ends with them; the recogniser does not have them
+_DISAMBIGUATION = re.compile(r"#\d+")  # at the end of icefall's tokens.txt; the recogniser does not output them
 
 logger = logging.getLogger(__name__)
 
@@ -34,21 +34,26 @@ def make_lang(texts: Iterable[str], english_texts: Iterable[str], lang_dir: Path
     """Write a lang folder.
 
     Args:
-      texts: normalised transcripts of the recordings to train on: their characters become tokens.
-      english_texts: more transcripts, from which only the BPE learns: the English one of char+bpe, else the whole.
+      texts: normalised transcripts of the training recordings; their Han characters become tokens.
+      english_texts: more normalised transcripts, used to train the BPE only: that of char+bpe takes their English words
+        and no characters.
+      lang_dir: where the files go.
+      config: kind and sizes; with from_dir, that folder is copied and the texts are not used.
+    Returns:
+      The table of the new folder.
     Raises:
-      DataError: the texts are empty, or config.from_dir is no lang folder of config.kind.
+      DataError: the texts are empty, or config.from_dir is not a lang folder of config.kind.
     """
     if config.from_dir is not None:
-        return _take_lang(Path(config.from_dir), lang_dir, config)
+        return _copy_lang(Path(config.from_dir), lang_dir, config)
     words = Counter(word for text in texts for word in text.split())
     if not words:
-        raise DataError("the training transcripts are empty: there is nothing to make tokens of")
-    more = Counter(word for text in english_texts for word in text.split())
+        raise DataError("the training transcripts are empty: there is nothing to make tokens from")
+    more_words = Counter(word for text in english_texts for word in text.split())
     lang_dir.mkdir(parents=True, exist_ok=True)
     if config.kind == "char+bpe":
-        return _make_characters(words, more, lang_dir, config)
-    bpe = train_pieces(words + more, config)
+        return _make_char_bpe(words, more_words, lang_dir, config)
+    bpe = train_pieces(words + more_words, config)
     symbols = _pieces(bpe)
     with whole_file(lang_dir / _model_name(config.kind), "wb") as f:
         f.write(bpe.serialized_model_proto())
@@ -59,9 +64,9 @@ def make_lang(texts: Iterable[str], english_texts: Iterable[str], lang_dir: Path
     return PieceTable(symbols, bpe, upper_case, config.kind == "bbpe")
 
 
-def _make_characters(words: Counter[str], more: Counter[str], lang_dir: Path, config: LangConfig) -> TokenTable:
+def _make_char_bpe(words: Counter[str], more_words: Counter[str], lang_dir: Path, config: LangConfig) -> TokenTable:
     chars = {w: n for w, n in words.items() if _is_character(w)}
-    english = Counter({w: n for w, n in (words + more).items() if not _is_character(w)})
+    english = Counter({w: n for w, n in (words + more_words).items() if not _is_character(w)})
     alphabet = {c for word in english for c in word}
     bpe = train_bpe(english, max(config.num_english_pieces, len(alphabet) + 2))
     pieces = [bpe.id_to_piece(i) for i in range(bpe.get_piece_size()) if not bpe.is_unknown(i)]
@@ -79,29 +84,32 @@ def _is_character(word: str) -> bool:
     return len(word) == 1 and is_han(word)
 
 
-def _take_lang(source: Path, lang_dir: Path, config: LangConfig) -> TokenTable:
-    """Copy a lang folder, made here or by icefall, and say in lang.json what it is."""
+def _copy_lang(source: Path, lang_dir: Path, config: LangConfig) -> TokenTable:
+    """Copy a lang folder of this package or of icefall, and describe it in lang.json."""
     table = load_lang(source, None if config.case == "auto" else config.case == "upper")
     if table.kind != config.kind:
-        raise DataError(f"{source} has tokens of kind {table.kind}, but lang.kind is {config.kind}: set it to that")
+        raise DataError(
+            f"{source} has tokens of kind {table.kind}, but lang.kind is {config.kind}: set lang.kind to {table.kind}"
+        )
     lang_dir.mkdir(parents=True, exist_ok=True)
     for name in ("tokens.txt", _model_name(table.kind)):
         shutil.copyfile(source / name, lang_dir / name)
     info = {"kind": table.kind, "upper_case": table.upper_case, "num_tokens": len(table), "hash": lang_hash(lang_dir)}
     write_json(lang_dir / "lang.json", info)
-    logger.info("%d tokens of %s, kind %s, capitals: %s", len(table), source, table.kind, table.upper_case)
+    logger.info("%d tokens from %s, kind %s, capitals: %s", len(table), source, table.kind, table.upper_case)
     return table
 
 
 def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:
-    """Read a lang folder, made here or by icefall.
+    """Read a lang folder of this package or of icefall.
 
     Args:
-      upper_case: whether text is encoded in capitals; None: as lang.json says, and where there is none, whether more
-        tokens have ASCII capitals than small letters.
+      lang_dir: the folder.
+      upper_case: whether text is encoded in capitals. None: what lang.json says; without lang.json, True if more tokens
+        have ASCII capitals than ASCII small letters.
     Raises:
-      DataError: a file is missing, a line is not `token id`, ids have gaps, the hash in lang.json differs, or the
-        tokens are not those of the model.
+      DataError: a file is missing, a line is not `token id`, ids have gaps, the hash in lang.json is not that of the
+        files, or the tokens are not those of the model.
     """
     if not (lang_dir / "tokens.txt").is_file():
         raise DataError(f"{lang_dir / 'tokens.txt'} is missing; make it with ./run.sh --stage 2 --stop-stage 2")
@@ -113,7 +121,7 @@ def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:
     try:
         bpe = spm.SentencePieceProcessor(model_proto=model_path.read_bytes())
     except RuntimeError as e:
-        raise DataError(f"{model_path} is no sentencepiece model, or damaged; take it again from where it was") from e
+        raise DataError(f"{model_path} is not a sentencepiece model, or damaged; copy it again from its source") from e
     of_bytes, pieces = model_path.name == "bbpe.model", _pieces(bpe)
     if symbols == pieces:
         return PieceTable(symbols, bpe, upper_case, of_bytes)
@@ -121,15 +129,14 @@ def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:
     if of_bytes or known == set(symbols) or not all(s in known or is_han(s) for s in symbols[len(SPECIAL) :]):
         raise DataError(
             f"{lang_dir}: the {len(symbols)} tokens of tokens.txt are not the {len(pieces)} pieces of "
-            f"{model_path.name} in their order, nor some of them and Chinese characters; take both from one training"
+            f"{model_path.name} in their order, nor some of these and Chinese characters; use files of one training"
         )
     return TokenTable(symbols, bpe, upper_case)
 
 
 def lang_hash(lang_dir: Path) -> str:
-    """Hash of tokens.txt and the model: a checkpoint names the one it was trained with."""
-    content = (lang_dir / "tokens.txt").read_bytes() + _model_path(lang_dir).read_bytes()
-    return hashlib.sha256(content).hexdigest()
+    """Digest of tokens.txt and the model together; a checkpoint stores the one that it was trained with."""
+    return digest_bytes((lang_dir / "tokens.txt").read_bytes() + _model_path(lang_dir).read_bytes())
 
 
 def _model_name(kind: str) -> str:
@@ -137,17 +144,19 @@ def _model_name(kind: str) -> str:
 
 
 def _model_path(lang_dir: Path) -> Path:
-    """The sentencepiece model of a lang folder, whose name says whether it is of bytes."""
-    found = [lang_dir / name for name in ("bpe.model", "bbpe.model") if (lang_dir / name).is_file()]
-    if not found:
-        raise DataError(f"{lang_dir}/bpe.model is missing, and so is bbpe.model; a lang folder has one (stage 2)")
-    if len(found) > 1:
-        raise DataError(f"{lang_dir} has bpe.model and bbpe.model; leave the one that tokens.txt was made from")
-    return found[0]
+    """The sentencepiece model of a lang folder: bbpe.model is of bytes, bpe.model is not."""
+    paths = [lang_dir / name for name in ("bpe.model", "bbpe.model") if (lang_dir / name).is_file()]
+    if not paths:
+        raise DataError(
+            f"{lang_dir}/bpe.model is missing, and so is bbpe.model; a lang folder has one of them (stage 2)"
+        )
+    if len(paths) > 1:
+        raise DataError(f"{lang_dir} has bpe.model and bbpe.model; remove the one that does not belong to tokens.txt")
+    return paths[0]
 
 
 def _read_symbols(path: Path) -> list[str]:
-    """The tokens of tokens.txt by id, without icefall's #0, #1 ... at its end."""
+    """The tokens of tokens.txt in the order of their ids, without icefall's #0, #1 ... at the end."""
     symbols = []
     for number, line in enumerate((read_text(path) or "").rstrip("\n").split("\n"), 1):
         symbol, _, index = line.rpartition(" ")
@@ -157,17 +166,17 @@ def _read_symbols(path: Path) -> list[str]:
     while symbols and _DISAMBIGUATION.fullmatch(symbols[-1]):
         symbols.pop()
     if tuple(symbols[: len(SPECIAL)]) != SPECIAL:
-        raise DataError(f"{path} must begin with {', '.join(SPECIAL)}, and begins with {', '.join(symbols[:3])}")
+        raise DataError(f"{path} must begin with {', '.join(SPECIAL)}, but begins with {', '.join(symbols[:3])}")
     return symbols
 
 
 def _read_info(lang_dir: Path) -> dict[str, Any]:
-    """lang.json; empty where there is none, as in icefall's folders."""
+    """The content of lang.json; empty if it does not exist, as in icefall's folders."""
     path = lang_dir / "lang.json"
     if not path.is_file():
         return {}
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
         expected_hash = info["hash"]
     except (ValueError, KeyError, TypeError) as e:
         raise DataError(f"{path} is damaged ({e!r}); run stage 2 again") from e
@@ -177,9 +186,9 @@ def _read_info(lang_dir: Path) -> dict[str, Any]:
 
 
 def _has_capitals(symbols: Sequence[str]) -> bool:
-    """Are more tokens in ASCII capitals than in small letters? Special tokens and those of bytes (<0xE6>) aside."""
-    written = [s for s in symbols if not (s.startswith("<") and s.endswith(">"))]
-    capitals, small = (sum(any(b <= c <= e for c in s) for s in written) for b, e in ("AZ", "az"))
+    """True if more tokens have ASCII capitals than small letters, special and byte tokens (<0xE6>) not counted."""
+    plain = [s for s in symbols if not (s.startswith("<") and s.endswith(">"))]
+    capitals, small = (sum(any(b <= c <= e for c in s) for s in plain) for b, e in ("AZ", "az"))
     return capitals > small
 
 

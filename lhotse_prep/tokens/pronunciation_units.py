@@ -1,6 +1,6 @@
-"""Units of pronunciation for the aligner: toneless pinyin initials and finals for Han, BPE pieces for the rest.
+"""Pronunciation units for the aligner: toneless pinyin initials and finals for Han characters, BPE pieces for the rest.
 
-Far fewer than characters, so a small model learns them from an hour of speech, and every Han character has some.
+There are far fewer units than characters, so a small model learns them from an hour of speech.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from itertools import groupby
 from pathlib import Path
 
 import sentencepiece as spm
-from pypinyin import Style, lazy_pinyin
 
 from lhotse_prep.text.normalize import is_han
-from lhotse_prep.text.syllables import _no_reading
+from lhotse_prep.text.syllables import initials_and_finals
 from lhotse_prep.tokens.bpe import train_bpe
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import whole_file, write_text
@@ -25,16 +24,20 @@ _UNITS, _BPE = "units.txt", "units.bpe.model"
 
 
 class PronunciationUnits:
-    """Words of a transcript as ids of units; 0 is the CTC blank."""
+    """Encodes the words of a transcript as unit ids; 0 is the CTC blank."""
 
     def __init__(self, units: Sequence[str], bpe: spm.SentencePieceProcessor) -> None:
-        """The units in the order of their ids, from 1, and the splitter of words that are not Han."""
+        """
+        Args:
+          units: in the order of their ids, which begin at 1.
+          bpe: splits words that are not Han characters.
+        """
         self._units, self._bpe = list(units), bpe
         self._ids = {u: i for i, u in enumerate(self._units, 1)}
 
     @classmethod
     def of_texts(cls, texts: Sequence[str], num_english_pieces: int) -> PronunciationUnits:
-        """The inventory is read off the texts (normalised transcripts)."""
+        """The units of normalised transcripts, with a BPE of about num_english_pieces for their English words."""
         english = Counter(w for text in texts for w in text.split() if not _is_han_word(w))
         alphabet = {c for word in english for c in word}
         bpe = train_bpe(english, max(num_english_pieces, len(alphabet) + 2))
@@ -43,36 +46,34 @@ class PronunciationUnits:
 
     @classmethod
     def load(cls, folder: Path) -> PronunciationUnits:
-        """What `save` wrote; raises DataError where a file is missing."""
+        """Read what `save` wrote; raises DataError if a file is missing."""
         for name in (_UNITS, _BPE):
             if not (folder / name).is_file():
-                raise DataError(f"no {folder / name}: take the whole folder that stage 3 left")
+                raise DataError(f"no {folder / name}: give the whole folder that stage 3 wrote")
         units = (folder / _UNITS).read_text(encoding="utf-8").split("\n")[:-1]
         return cls(units, spm.SentencePieceProcessor(model_proto=(folder / _BPE).read_bytes()))
 
     def save(self, folder: Path) -> None:
-        """Write units.txt, a unit a line in the order of their ids, and units.bpe.model."""
+        """Write units.txt, one unit per line in the order of their ids, and units.bpe.model."""
         write_text(folder / _UNITS, "".join(u + "\n" for u in self._units))
         with whole_file(folder / _BPE, "wb") as f:
             f.write(self._bpe.serialized_model_proto())
 
     def __len__(self) -> int:
-        return len(self._ids) + 1  # with blank
+        return len(self._ids) + 1  # with the blank
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
-        """The unit ids of each word; those of the texts that the units are of have at least one, others maybe none."""
+        """The unit ids of each word: at least one for a word of the texts given to of_texts, maybe none for others."""
         return [[self._ids[u] for u in word if u in self._ids] for word in self._spell(words)]
 
     def _spell(self, words: Sequence[str]) -> list[list[str]]:
+        """The units of each word, as strings; a Han character without a reading is a unit itself."""
         spelled: list[list[str]] = []
         for han, group in groupby(words, key=_is_han_word):
             run = list(group)
-            if han:  # the run as a whole, for characters with several readings
-                initials, finals = (
-                    lazy_pinyin("".join(run), style, _no_reading, strict=False)  # type: ignore[arg-type]
-                    for style in (Style.INITIALS, Style.FINALS)
-                )
-                spelled += [[u for u in (i, f) if u] or [w] for i, f, w in zip(initials, finals, run, strict=True)]
+            if han:  # the whole run at once, since neighbours decide between several readings
+                parts = initials_and_finals("".join(run))
+                spelled += [[u for u in pair if u] or [w] for pair, w in zip(parts, run, strict=True)]
             else:
                 spelled += [self._bpe.encode(word, out_type=str) for word in run]
         return spelled

@@ -1,6 +1,6 @@
-"""Normalised text <-> token ids by two kinds of tables: characters and an English BPE, or a sentencepiece model alone.
+"""Normalised text <-> token ids, by characters and an English BPE, or by the pieces of a sentencepiece model.
 
-A table gives the words of a hypothesis with the tokens that each was made of, from which words get their times.
+For a hypothesis, a table also gives the tokens of each word, from which the words get their times.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ WORD_START = "▁"
 
 @dataclass(frozen=True)
 class WordSpan:
-    """A unit of normalised text (a Han character, an English word, <unk>) and where it is among the tokens."""
+    """A Han character, an English word or <unk> of normalised text, and the range of its tokens."""
 
     text: str
     begin: int  # index of its first token
-    end: int  # index behind its last; the last may also have the begin of the next word
+    end: int  # index after its last token, which may also hold the beginning of the next word
 
 
 class TokenTable:
-    """Each Han character is a token, everything else is split by a BPE."""
+    """Each Han character is a token; a BPE splits everything else."""
 
     kind = "char+bpe"
 
     def __init__(self, symbols: Sequence[str], bpe: spm.SentencePieceProcessor, upper_case: bool = False) -> None:
         """
         Args:
-          symbols: of the ids 0, 1, ...
-          bpe: of what is not Han, or of everything.
-          upper_case: the tokens have capitals, as icefall's often do: text is encoded in capitals and decoded in small
-            letters. Letters whose capital does not come back as they are (ß, ς) stay as they are.
+          symbols: the tokens with the ids 0, 1, ...
+          bpe: splits what is not Han, or all text.
+          upper_case: the tokens have capitals, as icefall's often do: text is encoded in capitals, and decoded text
+            is converted to small letters. A letter that this would change (ß, ς) is not converted.
         """
         self.symbols = list(symbols)
         self.ids = {symbol: i for i, symbol in enumerate(self.symbols)}
@@ -50,24 +50,24 @@ class TokenTable:
         return len(self.symbols)
 
     def encode_words(self, text: str) -> list[list[int]]:
-        """Ids of each space-separated unit of normalised text (a Han character or an English word)."""
+        """The token ids of each Han character or English word of normalised text."""
         return [self._encode_word(word) for word in (to_capitals(text) if self.upper_case else text).split()]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of normalised text."""
+        """The token ids of normalised text."""
         return [i for ids in self.encode_words(text) for i in ids]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Normalised text of ids: a space around each Han character and between English words."""
+        """The normalised text of token ids: a space around each Han character and between English words."""
         return " ".join(word.text for word in self.words(list(ids)))
 
     def words(self, ids: Sequence[int]) -> list[WordSpan]:
-        """The units of the text of ids; a token that gives no text belongs to none."""
+        """The Han characters and words that token ids decode to; a token without text belongs to no span."""
         spans = [s for s in self._spans(ids) if s.text]
         return [WordSpan(from_capitals(s.text), s.begin, s.end) for s in spans] if self.upper_case else spans
 
     def _spans(self, ids: Sequence[int]) -> Iterator[WordSpan]:
-        open_word: WordSpan | None = None  # the next piece may go on with it
+        open_word: WordSpan | None = None  # the next piece may continue it
         for index, i in enumerate(ids):
             symbol = self.symbols[i]
             if symbol in (BLANK, SOS_EOS):
@@ -91,12 +91,12 @@ class TokenTable:
 
 
 class PieceTable(TokenTable):
-    """The pieces of a sentencepiece model are the tokens, of text (kind bpe) or of byte characters (kind bbpe).
+    """The tokens are the pieces of a sentencepiece model of text (kind bpe) or of byte characters (kind bbpe).
 
-    Text is prepared as icefall's multi_zh_en prepares it: a space around each Chinese character, as normalised text
-    has it, and capitals where the table has them; then, for bbpe, bytes as characters. No piece goes over a space, so
-    that words can be encoded one by one. In a hypothesis a piece may still hold the end of one character and the begin
-    of the next, or, of an unspaced model, several characters: words then share that token.
+    Text is prepared as in icefall's multi_zh_en: a space around each Chinese character, as normalised text has it;
+    capitals if the table has capitals; for bbpe, bytes as characters. No piece crosses a space, so words can be encoded
+    one by one. In a hypothesis a piece may hold the end of one character and the beginning of the next, or several
+    characters if the model was trained without spaces: these words then share the token.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class PieceTable(TokenTable):
     ) -> None:
         """
         Args:
-          symbols, bpe, upper_case: as TokenTable's; symbols are the pieces of the model.
-          of_bytes: the model is of byte characters.
+          symbols, bpe, upper_case: as for TokenTable; symbols are the pieces of the model.
+          of_bytes: the model was trained on byte characters.
         """
         super().__init__(symbols, bpe, upper_case)
         self.kind = "bbpe" if of_bytes else "bpe"
@@ -113,13 +113,13 @@ class PieceTable(TokenTable):
         self._bytes = [self._bytes_of(i) for i in range(len(self.symbols))]
 
     def _bytes_of(self, token_id: int) -> bytes:
-        """What a token adds to the UTF-8 of the text."""
+        """The UTF-8 bytes that a token adds to the text."""
         symbol = self.symbols[token_id]
         if symbol in (BLANK, SOS_EOS):
             return b""
         if symbol == UNK:
             return f" {UNK} ".encode()
-        if self.bpe.is_byte(token_id):  # <0xE6>, of a model with byte fallback
+        if self.bpe.is_byte(token_id):  # such as <0xE6>, if the model has byte fallback
             return bytes([int(symbol[3:-1], 16)])
         parts = symbol.split(WORD_START)
         return b" ".join(from_byte_chars(p) if self._of_bytes else p.encode("utf-8") for p in parts)
@@ -127,11 +127,11 @@ class PieceTable(TokenTable):
     def _spans(self, ids: Sequence[int]) -> Iterator[WordSpan]:
         data = b"".join(self._bytes[i] for i in ids)
         token_of = [index for index, i in enumerate(ids) for _ in self._bytes[i]]
-        word: WordSpan | None = None  # the next character may go on with it
-        space: int | None = None  # token of the space before the next character: the word begins with it
+        word: WordSpan | None = None  # the next character may continue it
+        space: int | None = None  # token of the space before the next character; the word begins there
         for char, first, last in valid_characters(data):
-            goes_on = word is not None and space is None and not is_han(char) and not is_han(word.text)
-            if word is not None and not goes_on:
+            continues = word is not None and space is None and not is_han(char) and not is_han(word.text)
+            if word is not None and not continues:
                 yield word
                 word = None
             if char.isspace():
@@ -146,14 +146,16 @@ class PieceTable(TokenTable):
 
     def _encode_word(self, word: str) -> list[int]:
         ids = self.bpe.encode(to_byte_chars(word) if self._of_bytes else word, out_type=int)
-        return [i if self.symbols[i] not in (BLANK, SOS_EOS) else UNK_ID for i in ids]  # a word that is spelt <blk>
+        return [
+            i if self.symbols[i] not in (BLANK, SOS_EOS) else UNK_ID for i in ids
+        ]  # for a word that is spelled <blk>
 
 
 def to_capitals(text: str) -> str:
-    """Capitals for the letters that `from_capitals` gives back."""
+    """The text in capitals, except letters that `from_capitals` would not restore."""
     return "".join(u if len(u := c.upper()) == 1 and u.lower() == c else c for c in text)
 
 
 def from_capitals(text: str) -> str:
-    """Small letters for capitals."""
+    """The text in small letters, except letters that `to_capitals` would not restore."""
     return "".join(w if len(w := c.lower()) == 1 and w.upper() == c else c for c in text)

@@ -1,4 +1,4 @@
-"""Aligned lectures cut into windows at pauses, with features, as Lhotse cuts and Shar; and windows read back.
+"""Lectures cut at pauses into windows with features (Lhotse cuts, Shar), and the reading of these windows.
 
-bitext and ml2021 may import all of it; it imports manifests and what comes before them.
+Stage 4, the command line, bitext and ml2021 may import all of it; it imports manifests and the rooms before it.
 """

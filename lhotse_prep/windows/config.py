@@ -9,17 +9,17 @@ from lhotse_prep.workflow.errors import ConfigError
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """How lectures become cuts."""
+    """How lectures are cut into windows (Lhotse cuts)."""
 
-    target_duration: float = 12.0  # seconds; a window is closed before it grows longer
+    target_duration: float = 12.0  # seconds; stretches are joined to windows up to this length
     max_duration: float = 30.0  # seconds; a longer stretch without a pause is split at its widest gap between words
-    min_duration: float = 0.3  # seconds; shorter ones are left out of training
-    max_gap: float = 2.0  # seconds without text that a window may hold
-    padding: float = 0.3  # seconds kept before and after the text, at most half of the pause there
-    min_confidence: float = 0.3  # supervisions below are left out of training
-    speed_factors: tuple[float, ...] = ()  # copies of the training windows at other speeds, e.g. [0.9, 1.1]
-    shar: bool = False  # also write the windows as Lhotse Shar, for training from shards
-    shard_size: int = 1000  # windows in a shard
+    min_duration: float = 0.3  # seconds; shorter windows are left out of training
+    max_gap: float = 2.0  # seconds; longest gap without text inside a window
+    padding: float = 0.3  # seconds before and after the text, at most half of the pause there
+    min_confidence: float = 0.3  # supervisions below it are left out of training
+    speed_factors: tuple[float, ...] = ()  # additional copies of the training windows, e.g. [0.9, 1.1]
+    shar: bool = False  # also write Lhotse Shar, to train from shards
+    shard_size: int = 1000  # windows per shard
 
     def __post_init__(self) -> None:
         if not 0 < self.min_duration < self.target_duration <= self.max_duration:

@@ -1,4 +1,4 @@
-"""Timed supervisions of a lecture -> windows (Lhotse cuts) at pauses; and plain overlapping windows for decoding."""
+"""Cuts a lecture into windows: at pauses between timed supervisions, or into overlapping chunks for decoding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MIN_AUDIO = 0.04  # seconds; four frames of features
 
 @dataclass(frozen=True)
 class Chunk:
-    """A window for decoding, in samples: what it hears and, inside, the part whose tokens it gives."""
+    """A window for decoding, in samples: the audio that is decoded, and the part of it whose tokens are kept."""
 
     begin: int
     end: int
@@ -25,19 +25,20 @@ class Chunk:
 def make_windows(
     recording: Recording, supervisions: Sequence[SupervisionSegment], config: WindowConfig, for_training: bool
 ) -> tuple[CutSet, list[SupervisionSegment]]:
-    """Cut one lecture.
+    """Cut one lecture at pauses.
 
     Args:
       recording: the lecture.
-      supervisions: its stretches, in order, none overlapping.
+      supervisions: its stretches, in order and without overlaps.
       config: sizes and thresholds.
-      for_training: leave out supervisions below min_confidence and windows below min_duration. Windows of less than
-        a few frames, which have no audio to speak of, are always left out.
+      for_training: leave out supervisions below min_confidence and windows below min_duration. Windows shorter than
+        four frames are always left out.
     Returns:
-      The cuts, each supervision whole in exactly one of them, and the supervisions left out.
+      The cuts, and the supervisions that were left out. Every other supervision is whole in exactly one cut; a
+      supervision too long for a window is split first.
     """
-    pieces = [p for s in supervisions for p in split_long(s, config.max_duration - 2 * config.padding)]
-    groups, left_out = _group(pieces, recording.duration, config, for_training)
+    parts = [p for s in supervisions for p in split_long(s, config.max_duration - 2 * config.padding)]
+    groups, left_out = _group(parts, recording.duration, config, for_training)
     cuts = []
     for index, (group, begin, end) in enumerate(groups):
         first = int(begin * recording.sampling_rate)
@@ -57,7 +58,10 @@ def make_windows(
 
 
 def split_long(supervision: SupervisionSegment, max_duration: float) -> list[SupervisionSegment]:
-    """Split a supervision at its widest gap between words, again and again, until each part is short enough."""
+    """Split a supervision at its widest gap between words until each part is at most max_duration seconds long.
+
+    Parts get the ids ...a and ...b; a supervision with fewer than two timed words stays whole.
+    """
     items = (supervision.alignment or {}).get("word", [])
     if supervision.duration <= max_duration or len(items) < 2:
         return [supervision]
@@ -87,7 +91,13 @@ def split_long(supervision: SupervisionSegment, max_duration: float) -> list[Sup
 
 
 def decoding_chunks(num_samples: int, chunk: int, context: int) -> list[Chunk]:
-    """Overlapping windows over a recording: the kept parts are disjoint and cover every sample."""
+    """Overlapping windows over a recording, whose kept parts are disjoint and cover every sample.
+
+    Args:
+      num_samples: of the recording.
+      chunk: samples that each window keeps (the last one may keep fewer).
+      context: samples that are also decoded on either side.
+    """
     return [
         Chunk(
             max(0, begin - context), min(num_samples, begin + chunk + context), begin, min(num_samples, begin + chunk)
@@ -96,13 +106,17 @@ def decoding_chunks(num_samples: int, chunk: int, context: int) -> list[Chunk]:
     ]
 
 
-_Group = tuple[list[SupervisionSegment], float, float]  # supervisions, begin and end of their window in seconds
+_Group = tuple[list[SupervisionSegment], float, float]  # supervisions; begin and end of their window, seconds
 
 
 def _group(
     supervisions: Sequence[SupervisionSegment], recording_duration: float, config: WindowConfig, for_training: bool
 ) -> tuple[list[_Group], list[SupervisionSegment]]:
-    """Neighbours together up to target_duration, never across untimed words, left-out supervisions or a long gap."""
+    """Join neighbours up to target_duration, but never across untimed words, left-out supervisions or a long gap.
+
+    Returns:
+      The groups, and the supervisions that were left out.
+    """
     groups: list[list[int]] = []
     dropped: set[int] = set()
     for i, s in enumerate(supervisions):
@@ -113,31 +127,33 @@ def _group(
             groups[-1].append(i)
         else:
             groups.append([i])
-    result: list[_Group] = []
+    windows: list[_Group] = []
     for group in groups:
         first, last = supervisions[group[0]], supervisions[group[-1]]
         before = _middle(supervisions[group[0] - 1], first) if group[0] > 0 else 0.0
         after = _middle(last, supervisions[group[-1] + 1]) if group[-1] + 1 < len(supervisions) else float("inf")
-        # rounded times of neighbours may overlap by a tenth of a millisecond: a supervision never begins before its cut
+        # rounded times of neighbours may overlap by 0.1 ms, but a supervision must not begin before its cut
         padding = min(config.padding, max(0.0, (config.max_duration - (last.end - first.start)) / 2))
         begin = max(0.0, min(first.start, max(before, first.start - padding)))
         end = min(recording_duration, max(last.end, min(after, last.end + padding)))
         if end - begin < (config.min_duration if for_training else _MIN_AUDIO):
             dropped.update(group)
         else:
-            result.append(([supervisions[i] for i in group], begin, end))
-    return result, [supervisions[i] for i in sorted(dropped)]
+            windows.append(([supervisions[i] for i in group], begin, end))
+    return windows, [supervisions[i] for i in sorted(dropped)]
 
 
 def _may_join(
     supervisions: Sequence[SupervisionSegment], group: Sequence[int], s: SupervisionSegment, config: WindowConfig
 ) -> bool:
+    """Whether a supervision may join the group of those before it (indices)."""
     last = supervisions[group[-1]]
-    follows = int((last.custom or {}).get("first_token", 0)) + len((last.text or "").split())
-    if int((s.custom or {}).get("first_token", follows)) != follows or s.start - last.end > config.max_gap:
+    next_token = int((last.custom or {}).get("first_token", 0)) + len((last.text or "").split())
+    if int((s.custom or {}).get("first_token", next_token)) != next_token or s.start - last.end > config.max_gap:
         return False
-    return s.end - supervisions[group[0]].start + 2 * config.padding <= config.target_duration
+    return bool(s.end - supervisions[group[0]].start + 2 * config.padding <= config.target_duration)
 
 
 def _middle(a: SupervisionSegment, b: SupervisionSegment) -> float:
-    return (a.end + b.start) / 2
+    """The middle of the pause between two supervisions, in seconds."""
+    return float((a.end + b.start) / 2)

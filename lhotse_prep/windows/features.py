@@ -1,4 +1,4 @@
-"""Features of windows, computed and stored a few hundred windows at a time, wherever the executor is."""
+"""Computes and stores the features of windows, a few hundred windows per job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lhotse.utils import fastcopy
 from lhotse_prep.audio.fbank import fbank_extractor
 from lhotse_prep.workflow.executor import Executor
 
-CUTS_PER_FILE = 500  # so that a file, and what is in it, does not depend on how many workers there are
+CUTS_PER_FILE = 500  # fixed, so that the files do not depend on the number of workers
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,24 @@ class _Job:
 
 
 def store_features(cuts: CutSet, folder: Path, executor: Executor) -> CutSet:
-    """The cuts with features, which are in files of a folder.
+    """Compute the features of cuts and store them in files of a folder.
 
     Args:
-      cuts: windows, whose recordings are on disk.
-      folder: where the files are written.
-      executor: where the work is done.
+      cuts: windows whose recordings are on disk.
+      folder: where the files go.
+      executor: where features are computed.
+    Returns:
+      The cuts with their features.
     """
     if not len(cuts):
         return cuts
     folder.mkdir(parents=True, exist_ok=True)
     jobs = _jobs(list(cuts), folder)
-    return CutSet.from_cuts([cut for done in executor.map(_store, jobs, folder.name) for cut in done])
+    return CutSet.from_cuts([cut for stored in executor.map(_store, jobs, folder.name) for cut in stored])
 
 
 def with_storage_in(cuts: CutSet, folder: Path) -> CutSet:
-    """The cuts, with the files of their features in another folder, where they will be."""
+    """The cuts with `folder` as the place of their feature files, to which the files will be moved."""
     return CutSet.from_cuts(
         [
             fastcopy(
@@ -56,7 +58,7 @@ def _jobs(cuts: Sequence[MonoCut], folder: Path) -> Iterator[_Job]:
 
 
 def _store(job: _Job) -> list[MonoCut]:
-    """One file; this runs in a worker. One thread: the sums of more come in another order."""
+    """Write one file; this runs in a worker. It uses one thread: more threads add up in another order."""
     import torch
 
     threads = torch.get_num_threads()

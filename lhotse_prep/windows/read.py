@@ -1,4 +1,4 @@
-"""Stage 4's windows as others read them: checked, and the supervisions of each joined to one."""
+"""Reads the windows of stage 4 for training and decoding: checked, with one supervision each."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from lhotse_prep.workflow.errors import DataError
 
 
 def read_windows(cuts_dir: Path, part: str) -> CutSet:
-    """The windows of a part that have text, read as they are needed.
+    """The windows of a part that have text, as a lazy CutSet.
 
     Raises:
-      DataError: there is no such file, or Lhotse would execute, fetch or unpickle something to read a window.
+      DataError: there is no such file; or, during iteration, Lhotse would have to execute, fetch or unpickle something
+        to read a window.
     """
     path = cuts_dir / f"ml2021_cuts_{part}.jsonl.gz"
     if not path.is_file():
-        raise DataError(f"no cuts {path}; stage 4 makes them")
+        raise DataError(f"no cuts {path}; run stage 4, which makes them")
     return CutSet.from_jsonl_lazy(path).map(check_cut).filter(_has_text).map(with_one_supervision)
 
 
@@ -29,7 +30,7 @@ def _has_text(cut: Cut) -> bool:
 
 
 def with_one_supervision(cut: Cut) -> Cut:
-    """The cut with one supervision as long as itself: its pauses at both ends belong to the utterance too."""
+    """The cut with its supervisions joined to one as long as the cut, so that the pauses at both ends belong to it."""
     ordered = sorted(cut.supervisions, key=lambda s: s.start)
     text = " ".join(s.text for s in ordered)
     whole = fastcopy(ordered[0], id=cut.id, start=0.0, duration=cut.duration, text=text, alignment=None, custom=None)

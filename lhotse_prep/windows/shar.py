@@ -1,4 +1,4 @@
-"""Windows as Lhotse Shar: tar files that hold audio and features in order, for training from large or remote disks."""
+"""Writes windows as Lhotse Shar: audio and features in tar files, to train from large or remote disks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FIELDS = {"recording": "flac", "features": "lilcom"}
 def write_shar(cuts: CutSet, out_dir: Path, shard_size: int) -> None:
     """Write cuts.NNNNNN.jsonl.gz, recording.NNNNNN.tar and features.NNNNNN.tar to out_dir.
 
-    `CutSet.from_shar(in_dir=out_dir)` reads them; a window holds its own audio and not the lecture's.
+    `CutSet.from_shar(in_dir=out_dir)` reads them. Each window is stored with its own audio, not the lecture's.
 
     Args:
       cuts: windows with features.
       out_dir: where to write.
-      shard_size: windows in a shard.
+      shard_size: windows per shard.
     """
     if not len(cuts):
         return

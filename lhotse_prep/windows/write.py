@@ -1,4 +1,4 @@
-"""Stage 4's files: manifests and timed supervisions in, cuts with features out."""
+"""The files of stage 4: reads manifests and timed supervisions, writes cuts with features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lhotse_prep.workflow.executor import Executor, SerialExecutor
 from lhotse_prep.workflow.files import write_json, write_jsonl
 
 logger = logging.getLogger(__name__)
-PATTERNS = ("ml2021_cuts_*.jsonl.gz", "scores.json", "left_out.jsonl", "feats_*", "shar")  # what write_windows writes
+PATTERNS = ("ml2021_cuts_*.jsonl.gz", "scores.json", "left_out.jsonl", "feats_*", "shar")  # all outputs
 
 
 def write_windows(
@@ -30,17 +30,19 @@ def write_windows(
     config: WindowConfig,
     executor: Executor | None = None,
 ) -> None:
-    """Write ml2021_cuts_{part}.jsonl.gz with features, left_out.jsonl, scores.json and, if asked for, shar/.
+    """Write ml2021_cuts_{part}.jsonl.gz with features, left_out.jsonl, scores.json and, if config.shar, shar/.
 
-    Training windows at other speeds go to files of their own, ml2021_cuts_train_sp0.9.jsonl.gz.
+    Training windows at another speed go to separate files, such as ml2021_cuts_train_sp0.9.jsonl.gz.
 
     Args:
       manifests: stage 1's folder.
       aligned: stage 3's folder.
       out_dir: where to write.
-      final_dir: where out_dir will be once the stage is done: the paths in the cuts are those.
+      final_dir: where out_dir is moved at the end of the stage; paths in the cuts point there.
       config: sizes and thresholds.
-      executor: where features are computed; here where None.
+      executor: where features are computed; this process if None.
+    Raises:
+      DataError: a manifest is missing or damaged, or there are no training windows.
     """
     executor = executor or SerialExecutor()
     left_out: list[dict[str, object]] = []
@@ -51,12 +53,10 @@ def write_windows(
         timed = load_safely(aligned / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
         cuts, dropped = _cut_part(recordings, timed, config, for_training=part == "train")
         if part == "train" and not len(cuts):
-            raise DataError(
-                "no training windows: the alignment found no words; look at the aligned supervisions (stage 3)"
-            )
+            raise DataError("no training windows: see times and confidences of the aligned supervisions (stage 3)")
         speeds = config.speed_factors if part == "train" else ()
-        for name, copy in [(part, cuts), *((f"{part}_sp{x:g}", cuts.perturb_speed(x)) for x in speeds)]:
-            stored = store_features(copy, out_dir / f"feats_{name}", executor)
+        for name, windows in [(part, cuts), *((f"{part}_sp{x:g}", cuts.perturb_speed(x)) for x in speeds)]:
+            stored = store_features(windows, out_dir / f"feats_{name}", executor)
             placed = with_storage_in(stored, final_dir / f"feats_{name}")
             write_manifest(out_dir / f"ml2021_cuts_{name}.jsonl.gz", placed)
             if config.shar:
@@ -91,13 +91,14 @@ def write_windows(
 def _cut_part(
     recordings: RecordingSet, timed: SupervisionSet, config: WindowConfig, for_training: bool
 ) -> tuple[CutSet, list[SupervisionSegment]]:
+    """The windows of all lectures of a part, and the supervisions that were left out."""
     by_lecture: dict[str, list[SupervisionSegment]] = {}
     for s in timed:
         by_lecture.setdefault(s.recording_id, []).append(s)
     cuts, dropped = [], []
     for recording in recordings:
-        made, left_out = make_windows(recording, by_lecture.get(recording.id, []), config, for_training)
-        cuts += list(made)
+        windows, left_out = make_windows(recording, by_lecture.get(recording.id, []), config, for_training)
+        cuts += list(windows)
         dropped += left_out
     return CutSet.from_cuts(cuts), dropped
 
@@ -105,18 +106,18 @@ def _cut_part(
 def _summary(
     cuts: CutSet, left_out: Sequence[SupervisionSegment], recordings: RecordingSet, lectures: SupervisionSet
 ) -> dict[str, float]:
-    """Every token is in a window, left out, or without audio; every second is in a window, or without text."""
-    kept, hours = _num_tokens(s for c in cuts for s in c.supervisions), sum(c.duration for c in cuts) / 3600
-    transcribed, recorded = _num_tokens(lectures), sum(r.duration for r in recordings) / 3600
+    """Counts of a part: each token is in a window, left out or without audio; hours are in a window or not."""
+    num_kept, hours = _num_tokens(s for c in cuts for s in c.supervisions), sum(c.duration for c in cuts) / 3600
+    num_transcribed, hours_recorded = _num_tokens(lectures), sum(r.duration for r in recordings) / 3600
     return {
         "windows": len(cuts),
         "hours": round(hours, 4),
-        "hours_recorded": round(recorded, 4),
-        "hours_without_window": round(recorded - hours, 4),
-        "tokens": kept,
-        "tokens_transcribed": transcribed,
+        "hours_recorded": round(hours_recorded, 4),
+        "hours_without_window": round(hours_recorded - hours, 4),
+        "tokens": num_kept,
+        "tokens_transcribed": num_transcribed,
         "tokens_left_out": _num_tokens(left_out),
-        "tokens_without_audio": transcribed - kept - _num_tokens(left_out),
+        "tokens_without_audio": num_transcribed - num_kept - _num_tokens(left_out),
     }
 
 

@@ -1,4 +1,4 @@
-"""Where work is done, and what follows from errors in the data."""
+"""Where work runs, and what errors in the data lead to."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ EXECUTORS = ("auto", "serial", "processes", "dask")
 
 @dataclass(frozen=True)
 class ExecutorConfig:
-    """Where the work of stages 0, 1 and 4 is done; what comes out does not depend on it."""
+    """Where the work of stages 0, 1 and 4 runs; the results do not depend on it."""
 
-    kind: str = "auto"  # serial, processes, dask; auto: processes where num_jobs > 1
-    num_jobs: int = 1  # processes here, or workers of a local Dask cluster
-    dask_scheduler: str = "local"  # address of a running scheduler (tcp://HOST:8786), or local: start one here
+    kind: str = "auto"  # serial, processes or dask; auto: processes if num_jobs > 1, else serial
+    num_jobs: int = 1  # processes on this machine, or workers of a local Dask cluster
+    dask_scheduler: str = "local"  # address of a running scheduler (tcp://HOST:8786); local: start one on this machine
 
     def __post_init__(self) -> None:
         if self.kind not in EXECUTORS:
@@ -24,3 +24,15 @@ class ExecutorConfig:
             raise ConfigError(f"num_jobs must be >= 1, got {self.num_jobs}")
         if self.dask_scheduler != "local" and "://" not in self.dask_scheduler:
             raise ConfigError(f"dask_scheduler must be local or an address, tcp://HOST:PORT; got {self.dask_scheduler}")
+
+
+@dataclass(frozen=True)
+class RejectPolicy:
+    """Whether errors in the data stop a run, or up to a limit only leave out the data that has them."""
+
+    skip_bad: bool = False  # leave out data with errors, count it and write rejected.jsonl; otherwise stop
+    max_rejected: float = 0.05  # share of the rows, in 0..1: if more are bad, the corpus is at fault and the run stops
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_rejected <= 1:
+            raise ConfigError(f"max_rejected must be in 0..1, got {self.max_rejected}")

@@ -1,4 +1,4 @@
-"""What every executable starts with: its options, logging, and errors of users as one line."""
+"""What every executable shares: common options, logging, and users' errors printed as one line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lhotse_prep.workflow.config import EXECUTORS, ExecutorConfig
 from lhotse_prep.workflow.errors import Ml2021Error
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s (%(filename)s:%(lineno)d:%(funcName)s) %(message)s"
 
 
 def stage_parser(description: str) -> argparse.ArgumentParser:
-    """The options that every stage has; `--a_b` is the same as `--a-b`, abbreviations are refused."""
+    """A parser with the options that every stage has; it accepts no abbreviated options."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder of YAML files [%(default)s]")
     parser.add_argument("--data", type=Path, default=Path("data/mini"), help="data folder [%(default)s]")
@@ -20,8 +23,36 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_executor_options(parser: argparse.ArgumentParser, default: ExecutorConfig) -> None:
+    """Add --executor, --num-jobs and --dask-scheduler; the files that are written do not depend on them."""
+    group = parser.add_argument_group("executor (the files written are the same for all of them)")
+    group.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default=default.kind,
+        help="auto: processes if --num-jobs is more than 1, else serial [%(default)s]",
+    )
+    group.add_argument(
+        "--num-jobs",
+        type=int,
+        default=default.num_jobs,
+        help="processes, or workers of a local Dask cluster [%(default)s]",
+    )
+    group.add_argument(
+        "--dask-scheduler",
+        default=default.dask_scheduler,
+        metavar="ADDRESS",
+        help="tcp://HOST:PORT, or local to start a cluster on this machine [%(default)s]",
+    )
+
+
+def executor_config(args: argparse.Namespace) -> ExecutorConfig:
+    """The configuration that the options of add_executor_options give."""
+    return ExecutorConfig(args.executor, args.num_jobs, args.dask_scheduler)
+
+
 def hyphenated(argv: Sequence[str]) -> list[str]:
-    """Let `--a_b` stand for `--a-b` in an argument list."""
+    """The arguments with `--a_b` written as `--a-b`; values stay as they are."""
     return [
         "--" + a[2:].split("=", 1)[0].replace("_", "-") + ("=" + a.split("=", 1)[1] if "=" in a else "")
         if a.startswith("--")
@@ -31,13 +62,12 @@ def hyphenated(argv: Sequence[str]) -> list[str]:
 
 
 def run_main(main: Callable[[list[str]], None]) -> None:
-    """Entry point of an executable: logging on, users' errors as one line, exit code 1; Ctrl-C is 130."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s (%(filename)s:%(lineno)d:%(funcName)s) %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-        stream=sys.stderr,
-    )
+    """Run an executable's main with the command line's arguments, logging to stderr.
+
+    A user's error (Ml2021Error, or a file that cannot be read or written) is printed as one line and exits with 1;
+    Ctrl-C exits with 130; any other exception keeps its traceback.
+    """
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, datefmt="%Y-%m-%d %H:%M:%S", stream=sys.stderr)
     try:
         main(hyphenated(sys.argv[1:]))
     except Ml2021Error as e:
@@ -51,6 +81,6 @@ def run_main(main: Callable[[list[str]], None]) -> None:
 
 
 def _program() -> str:
-    """What the user called: the name of a script, or of a module after python -m."""
+    """The name of the script, or of the module that was run with python -m."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name.removesuffix(".__main__") if spec is not None else Path(sys.argv[0]).name

@@ -1,8 +1,8 @@
-"""Errors that are addressed to the user. Entry points print them as one line, without a traceback."""
+"""Errors meant for the user. Entry points print them as one line, without a traceback."""
 
 
 class Ml2021Error(Exception):
-    """Something that the user can put right; the message says what, which id or key, and how."""
+    """Something that the user can fix; the message says what is wrong, with which id or key, and what to do."""
 
 
 class DataError(Ml2021Error):

@@ -1,7 +1,7 @@
-"""One way to do many pieces of work: here, in a pool of processes, or on a Dask cluster; the results are the same.
+"""Runs many pieces of work in this process, in a pool of processes or on a Dask cluster, with the same results.
 
-A piece is a function of a module and its picklable arguments; results come back in the order of the pieces, and only a
-few pieces are under way at a time, so that a long list is never in memory whole.
+A piece is the picklable argument of a module-level function. Results come back in the order of the pieces. Only a few
+pieces per worker are submitted at a time, so a long list is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import contextlib
 import logging
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from tqdm import tqdm
 
@@ -23,54 +23,65 @@ from lhotse_prep.workflow.errors import DataError
 logger = logging.getLogger(__name__)
 P = TypeVar("P")
 R = TypeVar("R")
-WORKER_TIMEOUT = 120.0  # seconds that a Dask scheduler may take to have its first worker
-_AHEAD = 4  # pieces under way for each worker
+WORKER_TIMEOUT = 120.0  # seconds to wait for the first worker of a Dask scheduler
+START_METHOD = "spawn"  # of processes: the fork of a process in which torch has threads can hang
+_PIECES_PER_WORKER = 4  # submitted at a time
 
 
 class Executor(Protocol):
-    """Does pieces of work."""
+    """Applies a function to pieces of work."""
 
     def map(self, function: Callable[[P], R], pieces: Iterable[P], title: str) -> Iterator[R]:
-        """The results, in order. `title` names the progress bar. An error of a piece is raised here."""
+        """Yield function(piece) for each piece, in order; an exception of a piece is raised here.
+
+        Args:
+          function: a function at the top level of a module.
+          pieces: its arguments, picklable.
+          title: of the progress bar, which is shown on a terminal only.
+        """
         ...
 
 
 class SerialExecutor:
-    """Everything in this process."""
+    """Runs everything in this process."""
 
     def map(self, function: Callable[[P], R], pieces: Iterable[P], title: str) -> Iterator[R]:
         """See Executor."""
-        for piece in _shown(pieces, title):
+        for piece in tqdm(pieces, desc=title, disable=None, leave=False):
             yield function(piece)
 
 
-class _Submitting:
-    """What a pool and a cluster have in common: submit, and wait for the oldest."""
+class _PoolExecutor:
+    """Submits pieces to a pool or a cluster and waits for the oldest result."""
 
     def __init__(self, submit: Callable[..., Any], num_workers: Callable[[], int]) -> None:
         self._submit, self._num_workers = submit, num_workers
 
     def map(self, function: Callable[[P], R], pieces: Iterable[P], title: str) -> Iterator[R]:
         """See Executor."""
-        under_way: deque[Future[R]] = deque()
-        ahead = _AHEAD * max(1, self._num_workers())
-        try:
-            for piece in _shown(pieces, title):
-                under_way.append(self._submit(function, piece))
-                if len(under_way) >= ahead:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        except BrokenProcessPool as e:
-            raise DataError(f"{title}: a process died (out of memory?); run again with fewer jobs") from e
-        finally:
-            for future in under_way:
-                future.cancel()
+        futures: deque[Future[R]] = deque()
+        max_futures = _PIECES_PER_WORKER * max(1, self._num_workers())
+        num_pieces = len(pieces) if isinstance(pieces, Sized) else None
+        with tqdm(total=num_pieces, desc=title, disable=None, leave=False) as bar:
+            try:
+                for piece in pieces:
+                    futures.append(self._submit(function, piece))
+                    if len(futures) >= max_futures:
+                        yield futures.popleft().result()
+                        bar.update()
+                while futures:
+                    yield futures.popleft().result()
+                    bar.update()
+            except BrokenProcessPool as e:
+                raise DataError(f"{title}: a process died (out of memory?); run again with fewer jobs") from e
+            finally:
+                for future in futures:
+                    future.cancel()
 
 
 @contextlib.contextmanager
 def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
-    """The executor that the configuration names; its processes end with the block.
+    """The executor that the configuration names; its processes end when the block ends.
 
     Raises:
       DataError: Dask is not installed, or its scheduler does not answer.
@@ -81,14 +92,49 @@ def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
     if kind == "serial":
         yield SerialExecutor()
     elif kind == "processes":
-        # spawned, not forked: a fork of a process in which torch has threads can hang
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(config.num_jobs, mp_context=context) as pool:
-            yield _Submitting(pool.submit, lambda: config.num_jobs)
+        with _process_pool(config.num_jobs) as pool:
+            yield _PoolExecutor(pool.submit, lambda: config.num_jobs)
     else:
         with _dask_client(config) as client:
             submit = _dask_submit(client)
-            yield _Submitting(submit, lambda: len(client.scheduler_info()["workers"]))
+            yield _PoolExecutor(submit, lambda: len(client.scheduler_info()["workers"]))
+
+
+@contextlib.contextmanager
+def fresh_processes(num_jobs: int) -> Iterator[Executor]:
+    """An executor that runs every piece in a new process, num_jobs at a time.
+
+    It is for libraries that keep state in the process: no result depends on the pieces before it.
+    """
+    with ThreadPoolExecutor(num_jobs) as threads:
+
+        def submit(function: Callable[[P], R], piece: P) -> Future[R]:
+            return threads.submit(_run_in_new_process, function, piece)
+
+        yield _PoolExecutor(submit, lambda: num_jobs)
+
+
+@contextlib.contextmanager
+def prepared_processes(num_jobs: int, prepare: Callable[[], object]) -> Iterator[Executor]:
+    """An executor that calls prepare() in each of its num_jobs processes before the first piece; 1 job: this process.
+
+    It is for pieces that need something large, such as a model, which prepare() keeps in a variable of its module.
+    """
+    if num_jobs == 1:
+        prepare()
+        yield SerialExecutor()
+        return
+    with _process_pool(num_jobs, prepare) as pool:
+        yield _PoolExecutor(pool.submit, lambda: num_jobs)
+
+
+def _run_in_new_process(function: Callable[[P], R], piece: P) -> R:
+    with _process_pool(1) as pool:
+        return pool.submit(function, piece).result()
+
+
+def _process_pool(num_jobs: int, prepare: Callable[[], object] | None = None) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(num_jobs, multiprocessing.get_context(START_METHOD), prepare)
 
 
 @contextlib.contextmanager
@@ -97,9 +143,11 @@ def _dask_client(config: ExecutorConfig) -> Iterator[Any]:
         from distributed import Client, LocalCluster
     except ImportError as e:
         raise DataError("Dask is not installed; pip install 'ml2021[dask]', or use --executor processes") from e
+    connect = cast("Callable[..., Any]", Client)  # distributed has no types
+    start_cluster = cast("Callable[..., Any]", LocalCluster)
     if config.dask_scheduler != "local":
         try:
-            client = Client(config.dask_scheduler, timeout=20)
+            client = connect(config.dask_scheduler, timeout=20)
         except (OSError, TimeoutError) as e:
             raise DataError(
                 f"no Dask scheduler answers at {config.dask_scheduler}; is `dask scheduler` running?"
@@ -115,24 +163,19 @@ def _dask_client(config: ExecutorConfig) -> Iterator[Any]:
             yield client
         return
     with (
-        LocalCluster(
+        start_cluster(
             n_workers=config.num_jobs, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None
         ) as cluster,
-        Client(cluster) as client,
+        connect(cluster) as client,
     ):
         logger.info("Dask: %d workers on this machine, scheduler %s", config.num_jobs, cluster.scheduler_address)
         yield client
 
 
 def _dask_submit(client: Any) -> Callable[..., Any]:
-    """Submit without Dask's cache of results by arguments: a piece also writes files, so it must run each time."""
+    """Submit with Dask's cache of results switched off: a piece also writes files, so it must run every time."""
 
     def submit(function: Callable[[P], R], piece: P) -> Any:
         return client.submit(function, piece, pure=False)
 
     return submit
-
-
-def _shown(pieces: Iterable[P], title: str) -> Iterable[P]:
-    """With a progress bar where somebody sees it."""
-    return tqdm(pieces, desc=title, disable=None, leave=False)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and text, JSON and JSON lines read with errors that name the line."""
+"""Files that are written completely or not at all; text, JSON and JSON lines, with errors that name the line."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.locks import held
+from lhotse_prep.workflow.locks import folder_lock
 
 
 @contextlib.contextmanager
 def whole_files(out_dir: Path, patterns: Sequence[str]) -> Iterator[Path]:
-    """Give a folder to write into, whose files and folders come to out_dir on a clean exit, in the place of those
-    there that match the patterns; nothing else there is touched.
+    """Yield a temporary folder; if the block ends without an exception, its files and folders move to out_dir.
 
-    The patterns are in the order in which things go and their successors come: what is matched by the first goes first
-    and comes last, so that whoever finds it finds all.
-
+    Args:
+      out_dir: whatever in it matches the patterns is removed first; nothing else in it is touched.
+      patterns: of file and folder names. What the first pattern matches is removed first and moved in last, so that a
+        reader who sees it can rely on everything else being there.
     Raises:
       DataError: another process is writing the same folder.
     """
@@ -30,7 +30,7 @@ def whole_files(out_dir: Path, patterns: Sequence[str]) -> Iterator[Path]:
     def rank(path: Path) -> int:
         return next((i for i, pattern in enumerate(patterns) if fnmatch(path.name, pattern)), len(patterns))
 
-    with held(out_dir):
+    with folder_lock(out_dir):
         work_dir = out_dir.with_name(f".{out_dir.name}.tmp")
         shutil.rmtree(work_dir, ignore_errors=True)
         work_dir.mkdir()
@@ -45,7 +45,7 @@ def whole_files(out_dir: Path, patterns: Sequence[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file for writing that appears under its name only once it is written, flushed and on disk."""
+    """Open a file for writing that gets its name only after it is complete and synced to disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -59,7 +59,7 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def read_text(path: Path) -> str | None:
-    """A text file's content; None where there is no such file. Raises DataError where it is not UTF-8."""
+    """The content of a text file, or None if it does not exist; raises DataError if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -69,29 +69,29 @@ def read_text(path: Path) -> str | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file whole."""
+    """Write a small text file by whole_file."""
     with whole_file(path) as f:
         f.write(text)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole, readable and with its characters as they are."""
+    """Write a JSON file by whole_file, indented, with non-ASCII characters unescaped."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, whole."""
+    """Write one JSON object per line by whole_file."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read one JSON object a line; raises DataError with the line's number where one is damaged."""
+    """Read one JSON object per line; raises DataError if the file is missing, or with the number of a damaged line."""
     if not path.is_file():
         raise DataError(f"no file {path}")
     rows: list[dict[str, Any]] = []
     try:
-        with open(path, encoding="utf-8-sig") as f:  # str.splitlines would also cut where JSON leaves characters alone
+        with open(path, encoding="utf-8-sig") as f:  # str.splitlines would also split at U+2028
             rows.extend(json.loads(line) for line in f)
-    except ValueError as e:  # of JSON, or of UTF-8
+    except ValueError as e:  # from JSON or from UTF-8
         raise DataError(f"{path}, line {len(rows) + 1}: not JSON ({e}); make the file again") from e
     return rows

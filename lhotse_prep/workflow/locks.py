@@ -1,4 +1,4 @@
-"""A folder kept to one process, also after a crash: locks that end with the process that holds them."""
+"""Locks that keep a folder to one process. The kernel releases them when the process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _open_locks: set[IO[str]] = set()
 
 
 @contextlib.contextmanager
-def held(out_dir: Path) -> Iterator[None]:
-    """Keep a folder, which need not be there yet, to this process; one that ends, however it ends, lets go of it.
+def folder_lock(out_dir: Path) -> Iterator[None]:
+    """Lock a folder, which need not exist yet, for this process until the block or the process ends.
 
     Raises:
-      DataError: another process holds it.
+      DataError: another process has locked it.
     """
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     lock = out_dir.with_name(f".{out_dir.name}.lock")
@@ -27,8 +27,8 @@ def held(out_dir: Path) -> Iterator[None]:
         if f is None:
             pid = lock.read_text().strip() if lock.is_file() else ""
             raise DataError(
-                f"{out_dir} is being written by another run{f' (process {pid})' if pid else ''}; wait until that is "
-                "done, or write to another folder"
+                f"{out_dir} is being written by another run{f' (process {pid})' if pid else ''}; wait until it "
+                "ends, or write to another folder"
             )
         f.truncate(0)
         f.write(str(os.getpid()))
@@ -42,7 +42,7 @@ def held(out_dir: Path) -> Iterator[None]:
 
 
 def _close_locks() -> None:
-    """In a process that was forked: a worker that outlives a kill for some seconds must not keep the folder."""
+    """Run in a forked child: a worker that outlives its killed parent for some seconds must not keep the folder."""
     while _open_locks:
         _open_locks.pop().close()
 
@@ -52,7 +52,7 @@ os.register_at_fork(after_in_child=_close_locks)
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[IO[str] | None]:
-    """A file that this process has locked; None where another one has."""
+    """Yield the file, locked by this process, or None if another process has locked it."""
     while True:
         with open(path, "a", encoding="utf-8") as f:
             try:
@@ -60,7 +60,7 @@ def _locked(path: Path) -> Iterator[IO[str] | None]:
             except BlockingIOError:
                 yield None
                 return
-            except OSError:  # a file system without locks
+            except OSError:  # this file system has no locks
                 yield f
                 return
             if path.exists() and os.path.samestat(os.fstat(f.fileno()), path.stat()):

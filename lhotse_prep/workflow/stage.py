@@ -1,12 +1,11 @@
-"""One stage of run.sh: is its output current, and if not, written whole and marked `.done`.
+"""A stage of run.sh: checks whether its output is up to date; if not, writes it completely and marks it `.done`.
 
-This module is imported before a stage knows whether it has anything to do, so it imports nothing heavy.
+Stages import this module before they know whether they have anything to do, so it imports nothing heavy.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import shutil
@@ -17,10 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.workflow.digests import digest_file, digest_tree
+from lhotse_prep.workflow.digests import digest_bytes, digest_file, digest_tree
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_text
-from lhotse_prep.workflow.locks import held
+from lhotse_prep.workflow.locks import folder_lock
 
 DONE = ".done"
 
@@ -31,17 +30,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Input:
-    """A file or folder that a stage reads, and the stage that writes it (None: the project or the user)."""
+    """A file or folder that a stage reads, and the number of the stage that writes it (None: project or user)."""
 
     path: Path
     made_by: int | None = None
 
 
 class Stage:
-    """One stage's output folder: is it there and current, and if not, write it whole.
+    """A stage's output folder: is_done() says whether it is up to date, work() writes it.
 
-    The key is a hash of the inputs' content and of the options. With `resumable`, work goes on in the folder itself
-    (training, whose checkpoints must outlive a kill); otherwise into a temporary folder that is renamed at the end.
+    The key is a hash of the inputs' content and of the options. With `resumable` the stage works in the folder itself
+    (training, whose checkpoints must survive a kill); otherwise in a temporary folder that is renamed at the end.
     """
 
     def __init__(
@@ -54,40 +53,38 @@ class Stage:
 
     @property
     def key(self) -> str:
-        """Hash of inputs and options; raises DataError where an input is missing."""
+        """Hash of name, options and inputs; raises DataError if an input is missing."""
         if self._key is None:
-            digest = hashlib.sha256(self.name.encode())
-            digest.update(json.dumps(self.options, sort_keys=True, default=str).encode())
-            for item in self.inputs:
-                digest.update(f"\n{item.path.name}:{_input_digest(item)}".encode())
-            self._key = digest.hexdigest()
+            options = json.dumps(self.options, sort_keys=True, default=str)
+            inputs = "".join(f"\n{item.path.name}:{_input_digest(item)}" for item in self.inputs)
+            self._key = digest_bytes(f"{self.name}{options}{inputs}".encode())
         return self._key
 
     def is_done(self) -> bool:
-        """True where the outputs are there and were made from these inputs with these options.
+        """True if the outputs exist and were made from these inputs with these options.
 
         Raises:
-          DataError: an input is missing; the message names the stage that makes it.
+          DataError: an input is missing; the message names the stage that writes it.
         """
-        key = self.key  # before anything else: it reads the inputs
+        key = self.key  # first of all, since it raises an error if an input is missing
         done = read_done(self.out_dir)
         if done is None or done["key"] != key:
             return False
         missing = [f for f in done["outputs"] if not (self.out_dir / f).exists()]
         if missing:
-            logger.warning("%s: %s is gone from %s; making it again", self.name, missing[0], self.out_dir)
+            logger.warning("%s: %s is missing from %s; running the stage again", self.name, missing[0], self.out_dir)
             return False
         logger.info("%s: up to date in %s (made in %.1f s)", self.name, self.out_dir, done["seconds"])
         return True
 
     @contextlib.contextmanager
     def work(self) -> Iterator[Path]:
-        """Give the folder to write into; on a clean exit its files become the stage's outputs.
+        """Yield the folder to write into; if the block ends without an exception, its files become the outputs.
 
         Raises:
           DataError: another process is writing the same folder.
         """
-        with held(self.out_dir):
+        with folder_lock(self.out_dir):
             yield from self._work()
 
     def _work(self) -> Iterator[Path]:
@@ -118,7 +115,7 @@ class Stage:
             shutil.rmtree(old, ignore_errors=True)
 
     def _set_aside_if_stale(self) -> None:
-        """Work begun from other inputs must not be resumed: move it out of the way, and say so."""
+        """Move away work that was begun from other inputs or options, which must not be resumed, and log a warning."""
         key_file = self.out_dir / ".key"
         if not self.out_dir.exists() or (key_file.is_file() and key_file.read_text() == self.key):
             return
@@ -126,11 +123,13 @@ class Stage:
             return
         aside = self.out_dir.with_name(f"{self.out_dir.name}.before-{datetime.now():%Y%m%d-%H%M%S-%f}")
         self.out_dir.rename(aside)
-        logger.warning("%s: inputs or options changed; what was in %s is now in %s", self.name, self.out_dir, aside)
+        logger.warning(
+            "%s: inputs or options changed; the old content of %s is now in %s", self.name, self.out_dir, aside
+        )
 
 
 def read_done(out_dir: Path) -> dict[str, Any] | None:
-    """The `.done` of a stage's folder, or None where it is absent or damaged."""
+    """The content of `.done` in a stage's folder, or None if it is missing or damaged."""
     try:
         content = json.loads((out_dir / DONE).read_text())
         return content if {"key", "seconds", "outputs"} <= content.keys() else None
@@ -139,12 +138,13 @@ def read_done(out_dir: Path) -> dict[str, Any] | None:
 
 
 def stage_files(out_dir: Path, pattern: str) -> list[Path]:
-    """The files in a finished stage's folder that the stage itself wrote; all where it did not finish."""
+    """The files matching the pattern that the stage itself wrote; all that match if it did not finish."""
     done = read_done(out_dir)
     return sorted(p for p in out_dir.glob(pattern) if done is None or str(p.relative_to(out_dir)) in done["outputs"])
 
 
 def _input_digest(item: Input) -> str:
+    """The digest of a file, or the digests of a folder's files as JSON: for a stage's folder, of its outputs only."""
     path = item.path
     if path.is_dir():
         if item.made_by is None:

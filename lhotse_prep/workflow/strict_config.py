@@ -1,4 +1,4 @@
-"""Strict YAML into frozen dataclasses: an unknown key or a value of the wrong type is an error."""
+"""Reads YAML into frozen dataclasses; an unknown key or a value of the wrong type is an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 from lhotse_prep.workflow.errors import ConfigError
 
 T = TypeVar("T")
-SECTIONS = {  # of the files of a configuration folder
+SECTIONS = {  # {file of a configuration folder: its sections}
     "prep.yaml": ("mini", "corpus", "text", "checks", "lang", "stretches", "windows", "bitext"),
     "asr.yaml": ("aligner", "asr", "icefall"),
     "decode.yaml": ("decode", "lm", "sentences", "subtitles"),
@@ -24,14 +24,14 @@ SECTIONS = {  # of the files of a configuration folder
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Plain values only, and no key twice in a mapping, of which YAML would take the last."""
+    """Loads plain values only, and refuses a mapping with a repeated key, where YAML would take the last value."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is there twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} appears twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return node
 
@@ -41,13 +41,27 @@ def load_config(path: Path, section: str, cls: type[T]) -> T:
 
     Args:
       path: the file, for example conf/mini/prep.yaml.
-      section: its top-level key; a section that is absent or empty gives the defaults of cls.
+      section: its top-level key; if it is absent or empty, the result has the defaults of cls.
       cls: a dataclass; nested dataclasses are read from nested mappings.
     Raises:
-      ConfigError: no such file, not YAML, an unknown section or key, a value of the wrong type or out of range.
+      ConfigError: the file is missing or not YAML, a section or key is unknown, or a value has the wrong type or is
+        out of range.
+    """
+    return from_mapping(read_section(path, section), cls, f"{path}: {section}")
+
+
+def read_section(path: Path, section: str) -> dict[str, Any]:
+    """Read one section of a YAML file as a plain mapping, without checking its keys and values.
+
+    Args:
+      path: the file, for example conf/mini/decode.yaml.
+      section: its top-level key; if it is absent or empty, the result is empty.
+    Raises:
+      ConfigError: the file is missing or not YAML, repeats a key, has an unknown section, or the section is not a
+        mapping.
     """
     if not path.is_file():
-        raise ConfigError(f"no configuration file {path}; name a folder that has it with --conf")
+        raise ConfigError(f"no configuration file {path}; give a folder that has it with --conf")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as e:
@@ -57,11 +71,14 @@ def load_config(path: Path, section: str, cls: type[T]) -> T:
     known = SECTIONS.get(path.name, tuple(content))
     if unknown := sorted(str(k) for k in content if k not in (*known, section)):
         raise ConfigError(f"{path}: unknown section {', '.join(unknown)}; known sections: {', '.join(known)}")
-    return from_mapping(content.get(section) or {}, cls, f"{path}: {section}")
+    values = content.get(section) or {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: {section} must be a mapping, found {values!r}")
+    return values
 
 
 def from_mapping(values: Any, cls: type[T], where: str) -> T:
-    """Build the dataclass cls from a mapping; `where` begins the message of an error."""
+    """Build the dataclass cls from a mapping; error messages begin with `where`."""
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must be a mapping, found {values!r}")
     hints = typing.get_type_hints(cls)
@@ -77,28 +94,28 @@ def from_mapping(values: Any, cls: type[T], where: str) -> T:
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """The resolved values of a dataclass, for saving beside what they made."""
+    """The resolved values of a dataclass, to be saved beside the results."""
     return dataclasses.asdict(config)
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise ConfigError where a condition of a configuration does not hold."""
+    """Raise ConfigError with this message unless the condition holds."""
     if not condition:
         raise ConfigError(message)
 
 
-def require_all(config: object, names: Sequence[str], least: float, more: bool = False) -> None:
-    """Raise ConfigError where one of the named values is below `least`, or with `more` is not above it."""
+def require_all(config: object, names: Sequence[str], minimum: float, exclusive: bool = False) -> None:
+    """Raise ConfigError if a named value is below `minimum`, or with `exclusive` is not above it."""
     for name in names:
         value = getattr(config, name)
         require(
-            value > least or (value == least and not more),
-            f"{name} must be {'>' if more else '>='} {least:g}, got {value}",
+            value > minimum or (value == minimum and not exclusive),
+            f"{name} must be {'>' if exclusive else '>='} {minimum:g}, got {value}",
         )
 
 
 def _coerce(value: Any, hint: Any, where: str) -> Any:
-    """Check value against a type hint; ints pass as floats, lists as tuples, '1e-3' (a YAML string) as a float."""
+    """The value as the type that the hint asks for: an int or '1e-3' (a string in YAML) as float, a list as tuple."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:

@@ -1,4 +1,4 @@
-"""What the benchmark of sentence pairs measures, by hand."""
+"""The measures of the benchmark of sentence pairs, on examples."""
 
 from __future__ import annotations
 

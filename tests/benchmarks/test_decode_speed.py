@@ -1,4 +1,4 @@
-"""What the benchmark of decoding keeps of its rounds."""
+"""The decoding benchmark keeps the smallest times and the texts of its rounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATH = Path(__file__).parents[2] / "benchmarks" / "decode_speed.py"
 SPEC = importlib.util.spec_from_file_location("decode_speed", PATH)
 assert SPEC is not None and SPEC.loader is not None
 benchmark = importlib.util.module_from_spec(SPEC)
-sys.modules["decode_speed"] = benchmark  # where its dataclass looks for the types that it names
+sys.modules["decode_speed"] = benchmark  # its dataclass looks for annotated types there
 SPEC.loader.exec_module(benchmark)
 
 
@@ -22,14 +22,14 @@ def test_least_of_all_rounds_and_all_texts_are_kept(monkeypatch: pytest.MonkeyPa
     wall, processor = iter([0.0, 5.0, 10.0, 13.0, 20.0, 24.0]), iter([0.0, 1.0, 2.0, 4.0, 5.0, 8.0])
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(wall))
     monkeypatch.setattr(benchmark.time, "process_time", lambda: next(processor))
-    heard: list[int] = []
+    batch_sizes: list[int] = []
 
     def system(batch: Sequence[np.ndarray]) -> list[str]:
-        heard.append(len(batch))
+        batch_sizes.append(len(batch))
         return [str(len(samples)) for samples in batch]
 
     measured = benchmark.Measured()
     for _ in range(3):
         measured.run(system, [[np.zeros(1), np.zeros(2)], [np.zeros(3)]])
     assert (measured.wall, measured.processor) == (3.0, 1.0)
-    assert measured.texts == ["1", "2", "3"] and heard == [2, 1] * 3
+    assert measured.texts == ["1", "2", "3"] and batch_sizes == [2, 1] * 3

@@ -1,4 +1,4 @@
-"""The benchmark of training runs and names its parts."""
+"""The training benchmark runs and prints the times of its parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 2's tokens come from all transcripts that are for training, also of lectures without a translation."""
+"""Stage 2 learns tokens from all training transcripts, including those of lectures without audio or translation."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from lhotse_prep.workflow.digests import digest_bytes
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import to_mapping
@@ -47,8 +47,8 @@ class TranslationTask(Task):
         pairs = "".join(f"{p.id}\t{' '.join(p.tokens)}\t{p.target}\n" for p in self.batches.train_pairs)
         vocabulary = self.batches.vocabulary
         return {
-            "train pairs": f"{len(self.batches.train_pairs)}, sha256 {sha256(pairs.encode()).hexdigest()[:16]}",
-            "vocabulary": f"{len(vocabulary)} pieces, sha256 {sha256(vocabulary.content()).hexdigest()[:16]}",
+            "train pairs": f"{len(self.batches.train_pairs)}, sha256 {digest_bytes(pairs.encode())[:16]}",
+            "vocabulary": f"{len(vocabulary)} pieces, sha256 {digest_bytes(vocabulary.content())[:16]}",
         }
 
     def batching(self) -> str:

@@ -38,7 +38,7 @@ def stage_folders(data: Path, exp: Path) -> dict[str, list[Path]]:
         "windows": [data / "cuts"],
         "asr-train": [exp / "asr"],
         "asr-decode": decode_folders(exp),
-        "bitext": [data / "bitext"],
+        "bitext": [data / "bitext"],  # translated_cuts would count the same seconds again
         "mt-train": [exp / "mt"],
         "mt-decode": [exp / "mt" / "decode"],
         "st": [exp / "st"],

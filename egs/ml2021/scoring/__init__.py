@@ -1,4 +1,4 @@
-"""Scores of recognition and translation: MER, BLEU, COMET, normalisers, intervals, icefall's files.
+"""Scores of recognition and translation (MER, BLEU, COMET) with normalisers, confidence intervals and result files.
 
-asr, mt, st and report may import all of it; it imports lhotse_prep alone.
+asr, mt, st and report may import from it; it imports only from lhotse_prep.
 """

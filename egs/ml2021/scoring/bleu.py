@@ -1,7 +1,8 @@
-"""Corpus BLEU and chrF by sacreBLEU with the signatures that reproduce them, COMET where it is installed, and whether
-one system is better than another: paired bootstrap resampling (Koehn, 2004).
+"""Corpus BLEU and chrF by sacreBLEU with signatures, COMET if installed, and paired bootstrap tests (Koehn, 2004).
 
-    python -m ml2021.scoring.bleu REF HYP [--baseline HYP] [--source SRC --comet MODEL.ckpt]     (a sentence a line)
+    python -m ml2021.scoring.bleu REF HYP [--baseline HYP] [--source SRC --comet MODEL.ckpt]
+
+All files have one sentence per line.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest
 
 from lhotse_prep.workflow.entry import run_main
@@ -36,7 +38,7 @@ class TranslationScores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A metric of two systems on the same sentences; `p_value` is of the hypothesis that they are equally good."""
+    """A metric for two systems on the same sentences; the null hypothesis of `p_value`: they are equally good."""
 
     metric: str
     baseline: float
@@ -46,10 +48,10 @@ class Comparison:
 
 
 def score_translations(hypotheses: Sequence[str], references: Sequence[str]) -> TranslationScores:
-    """Case-sensitive scores, 13a tokenisation, one reference a sentence.
+    """Case-sensitive scores with 13a tokenisation and one reference per sentence.
 
     Raises:
-      DataError: no sentences, or not as many hypotheses as references.
+      DataError: there are no sentences, or the numbers of hypotheses and references differ.
     """
     _check(hypotheses, references)
     bleu, chrf = BLEU(), CHRF()
@@ -59,16 +61,16 @@ def score_translations(hypotheses: Sequence[str], references: Sequence[str]) -> 
 
 
 def document_bleu(hypotheses: Mapping[str, str], references: Mapping[str, str]) -> float:
-    """BLEU with each lecture as one segment: where its sentences were cut does not count.
+    """BLEU with each lecture as one segment, so that sentence boundaries do not matter.
 
     Args:
-      hypotheses, references: the whole translation of each lecture, by its name; of lectures that both have.
+      hypotheses, references: the whole translation of each lecture by its id; lectures in only one of them are ignored.
     Raises:
       DataError: they have no lecture in common.
     """
     lectures = sorted(set(hypotheses) & set(references))
     if not lectures:
-        raise DataError("no lecture has both a translation and a reference: score lectures of the same names")
+        raise DataError("no lecture has both a translation and a reference: use the same lecture ids in both")
     score = BLEU().corpus_score([hypotheses[x] for x in lectures], [[references[x] for x in lectures]])
     return float(score.score)
 
@@ -76,16 +78,16 @@ def document_bleu(hypotheses: Mapping[str, str], references: Mapping[str, str]) 
 def compare_systems(
     baseline: Sequence[str], system: Sequence[str], references: Sequence[str], num_samples: int = 1000
 ) -> list[Comparison]:
-    """BLEU and chrF of two systems, by sacreBLEU's paired bootstrap with `num_samples` resamplings.
+    """BLEU and chrF of two systems, compared by sacreBLEU's paired bootstrap with `num_samples` resamplings.
 
     Raises:
-      DataError: no sentences, or not as many translations of both as references.
+      DataError: there are no sentences, or the numbers of translations and references differ.
     """
     _check(baseline, references)
     _check(system, references)
     metrics = {"bleu": BLEU(references=[list(references)]), "chrf": CHRF(references=[list(references)])}
     named: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline)), ("system", list(system))]
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # it tells every step
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # it logs every step
     test = PairedTest(named, metrics, references=None, test_type="bs", n_samples=num_samples)
     signatures, results = cast("tuple[dict[str, Any], dict[str, list[Any]]]", test())
     return [
@@ -98,22 +100,22 @@ def compare_systems(
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if len(hypotheses) != len(references) or not references:
         raise DataError(
-            f"{len(hypotheses)} hypotheses for {len(references)} references: need as many, and at least one"
+            f"{len(hypotheses)} hypotheses for {len(references)} references: need equally many, and at least one"
         )
 
 
 def main(argv: list[str]) -> None:
-    """Entry point: see the module's docstring."""
+    """Entry point; see the module's docstring."""
     parser = argparse.ArgumentParser(
         prog="python -m ml2021.scoring.bleu",
         allow_abbrev=False,
-        description="BLEU and chrF of translations by sacreBLEU, with signatures; --baseline: paired bootstrap.",
+        description="BLEU and chrF of translations by sacreBLEU, with signatures. Files have one sentence per line.",
     )
-    parser.add_argument("reference", type=Path, help="a sentence a line")
-    parser.add_argument("hypothesis", type=Path, help="its translation, on the same line")
-    parser.add_argument("--baseline", type=Path, help="translations by another system, to compare with")
-    parser.add_argument("--source", type=Path, help="what was translated, for --comet")
-    parser.add_argument("--comet", type=Path, help="COMET's checkpoint; needs comet-score and --source")
+    parser.add_argument("reference", type=Path, help="reference translations")
+    parser.add_argument("hypothesis", type=Path, help="translations to score, line by line")
+    parser.add_argument("--baseline", type=Path, help="translations by another system, compared by paired bootstrap")
+    parser.add_argument("--source", type=Path, help="source sentences, for --comet")
+    parser.add_argument("--comet", type=Path, help="a COMET checkpoint; needs the command comet-score, and --source")
     args = parser.parse_args(argv)
     if (args.comet is None) != (args.source is None):
         parser.error("--comet and --source go together")

@@ -1,7 +1,7 @@
-"""COMET of translations, where it is installed.
+"""COMET scores of translations, if COMET is installed.
 
-Its package asks for older versions of transformers and numpy than ours, so it lives in an environment of its own and
-is run as its own command, comet-score: the one on the PATH, or the one that the variable COMET_SCORE names.
+Its package needs older versions of transformers and numpy than this project, so install it in a separate environment.
+It is run as the command comet-score, found on PATH or by the path in the environment variable COMET_SCORE.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ COMMAND_VARIABLE = "COMET_SCORE"
 def comet_score(
     sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str], model: Path
 ) -> float | None:
-    """COMET of a system, to four places, or None, which is logged, where there is no comet-score or no checkpoint.
+    """The COMET score of a system to four decimals; None, with a log message, without comet-score or a checkpoint.
 
     It runs on the CPU.
 
     Args:
-      sources: transcripts, with spaces between Han characters or without: COMET reads them without.
-      hypotheses, references: as many.
-      model: a checkpoint (.ckpt) with the hparams.yaml of its model one folder above it.
+      sources: transcripts; spaces between Han characters are removed for COMET.
+      hypotheses, references: one for each source.
+      model: a checkpoint (.ckpt), with its hparams.yaml one folder above.
     Raises:
-      DataError: not as many of each, or comet-score fails.
+      DataError: the numbers of sentences differ, or comet-score fails.
     """
     if not len(sources) == len(hypotheses) == len(references):
         raise DataError(
-            f"COMET needs as many of each: {len(sources)} sources, {len(hypotheses)} hypotheses, "
+            f"COMET needs equally many of each, got {len(sources)} sources, {len(hypotheses)} hypotheses, "
             f"{len(references)} references"
         )
     command = shutil.which(os.environ.get(COMMAND_VARIABLE, "comet-score"))
     if command is None:
         logger.info(
-            "no COMET: no command comet-score; install unbabel-comet in an environment of its own, and let "
-            "%s name its comet-score",
+            "no COMET: no command comet-score; install unbabel-comet in a separate environment and set "
+            "%s to the path of its comet-score",
             COMMAND_VARIABLE,
         )
         return None
@@ -58,9 +58,9 @@ def comet_score(
             path = Path(work) / f"texts{option}"
             path.write_text("".join(" ".join(text.split()) + "\n" for text in texts), encoding="utf-8")
             arguments += [option, str(path)]
-        done = subprocess.run(arguments, capture_output=True, text=True)
-    found = re.search(r"score: (-?\d+\.\d+)\s*$", done.stdout)
-    if done.returncode or found is None:
-        reason = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()[-1]
-        raise DataError(f"{command} failed with {model} (exit code {done.returncode}): {reason}")
-    return float(found[1])
+        result = subprocess.run(arguments, capture_output=True, text=True)
+    score = re.search(r"score: (-?\d+\.\d+)\s*$", result.stdout)
+    if result.returncode or score is None:
+        reason = (result.stderr.strip() or result.stdout.strip() or "it printed nothing").splitlines()[-1]
+        raise DataError(f"{command} failed with {model} (exit code {result.returncode}): {reason}")
+    return float(score[1])

@@ -1,9 +1,10 @@
-"""Mixed error rate (MER) of code-switched text: a Chinese character is a token, an English word is a token.
+"""Error counts of code-switched text, and the mixed error rate (MER).
 
-MER = (insertions + deletions + substitutions) / reference tokens, over a minimum edit alignment. Its zh part counts the
-errors at Chinese reference tokens and the Chinese insertions, over the Chinese reference tokens; the en part likewise.
-A reference token is at a switch where its neighbour in the utterance is of the other language; an insertion is where it
-stands between two such.
+In scoring, a token is a Chinese character or an English word (not a unit of tokens.txt). MER = (insertions + deletions
++ substitutions) / reference tokens, by a minimum edit alignment. Its zh part counts errors at Chinese reference tokens
+and Chinese insertions, relative to the Chinese reference tokens; the en part likewise. A reference token is at a switch
+if a neighbour in its utterance is in the other language, and so is an insertion between two reference
+tokens of different languages.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ import kaldialign
 from lhotse_prep.text.normalize import is_han
 from lhotse_prep.workflow.errors import DataError
 
-EPSILON = ""  # one side of an insertion or deletion in an alignment; no token is empty
+EPSILON = ""  # the empty side of an insertion or deletion in an alignment
 
-Alignment = list[tuple[str, str]]  # (reference token, hypothesis token), EPSILON where there is none
+Alignment = list[tuple[str, str]]  # (reference token, hypothesis token); one of them may be EPSILON
 
-_WINDOW_NUMBER = re.compile(r"-\d+[a-z]*$")  # what the id of an utterance has more than that of its lecture
+_WINDOW_NUMBER = re.compile(r"-\d+[a-z]*$")  # the end of an utterance id that a lecture id does not have
 
 
 @dataclass
 class Counts:
-    """Errors over reference tokens."""
+    """Numbers of reference tokens and of errors by kind."""
 
     num_ref: int = 0
     insertions: int = 0
@@ -36,16 +37,16 @@ class Counts:
 
     @property
     def errors(self) -> int:
-        """All errors."""
+        """The number of all errors."""
         return self.insertions + self.deletions + self.substitutions
 
     @property
     def percent(self) -> float | None:
-        """Errors in percent of reference tokens; None where there is no reference token."""
+        """Errors as a percentage of reference tokens; None without reference tokens."""
         return round(100 * self.errors / self.num_ref, 3) if self.num_ref else None
 
     def add(self, ref: str, hyp: str) -> None:
-        """Count a pair of an alignment."""
+        """Count one pair of an alignment."""
         self.num_ref += ref != EPSILON
         self.insertions += ref == EPSILON
         self.deletions += hyp == EPSILON
@@ -61,21 +62,21 @@ class Counts:
 
 @dataclass
 class ErrorRate:
-    """The score of a set of utterances."""
+    """Counts over a set of utterances, and their alignments."""
 
     total: Counts = field(default_factory=Counts)
     zh: Counts = field(default_factory=Counts)
     en: Counts = field(default_factory=Counts)
-    switches: Counts = field(default_factory=Counts)  # at the tokens beside a change of language
+    switches: Counts = field(default_factory=Counts)  # at changes of language
     alignments: dict[str, Alignment] = field(default_factory=dict)  # by utterance id
 
     def percents(self) -> dict[str, float | None]:
-        """{"mer", "zh", "en"} in percent; None where the reference has no token of the kind."""
+        """The rates {"mer", "zh", "en"} in percent; None if the reference has no token of that kind."""
         return {"mer": self.total.percent, "zh": self.zh.percent, "en": self.en.percent}
 
 
 def mer_tokens(text: str) -> list[str]:
-    """Lower-case tokens of text: each Han character alone, everything else as it is between spaces and Han."""
+    """The lower-case tokens of a text: single Han characters, and whatever is between spaces and Han characters."""
     tokens: list[str] = []
     for word in text.lower().split():
         for han, group in groupby(word, key=is_han):
@@ -95,13 +96,13 @@ def score(pairs: Iterable[tuple[str, str, str]]) -> ErrorRate:
     alignments: dict[str, Alignment] = {}
     for utterance_id, ref, hyp in pairs:
         if utterance_id in alignments:
-            raise DataError(f"utterance {utterance_id} is there twice: ids must be unique to be scored")
+            raise DataError(f"utterance {utterance_id} occurs twice; ids must be unique")
         alignments[utterance_id] = kaldialign.align(mer_tokens(ref), mer_tokens(hyp), EPSILON)
     return count_errors(alignments)
 
 
 def count_errors(alignments: Mapping[str, Alignment]) -> ErrorRate:
-    """The score of utterances that are aligned."""
+    """Count the errors of aligned utterances."""
     result = ErrorRate(alignments=dict(alignments))
     for alignment in alignments.values():
         for pair, at_switch in zip(alignment, at_switches(alignment)):
@@ -112,12 +113,12 @@ def count_errors(alignments: Mapping[str, Alignment]) -> ErrorRate:
 
 
 def by_utterance(result: ErrorRate) -> list[ErrorRate]:
-    """The score of each utterance by itself."""
+    """The counts of each utterance."""
     return [count_errors({i: alignment}) for i, alignment in result.alignments.items()]
 
 
 def by_lecture(result: ErrorRate) -> dict[str, ErrorRate]:
-    """The score of each lecture, by its id: that of an utterance (`week10_1-0003`) without its number."""
+    """The counts of each lecture, by its id, which is an utterance id (`week10_1-0003`) without its number."""
     groups: dict[str, dict[str, Alignment]] = {}
     for utterance_id, alignment in result.alignments.items():
         groups.setdefault(lecture_of(utterance_id), {})[utterance_id] = alignment
@@ -125,14 +126,14 @@ def by_lecture(result: ErrorRate) -> dict[str, ErrorRate]:
 
 
 def lecture_of(utterance_id: str) -> str:
-    """`week10_1-0003` -> `week10_1`; an id without a number is a lecture's own."""
+    """`week10_1-0003` -> `week10_1`; an id without a number is already that of a lecture."""
     return _WINDOW_NUMBER.sub("", utterance_id)
 
 
 def at_switches(alignment: Alignment) -> list[bool]:
-    """Whether each pair touches a change of language in the reference."""
+    """For each pair, whether it is at a change of language in the reference."""
     languages = [is_han(ref[0]) for ref, _ in alignment if ref]
-    flags, i = [], 0  # i: reference tokens before the pair
+    flags, i = [], 0  # i: number of reference tokens before the pair
     for ref, _ in alignment:
         here = languages[max(0, i - 1) : i + (2 if ref else 1)]
         flags.append(len(set(here)) == 2)

@@ -1,6 +1,7 @@
-"""A report on one system or several: MER by both normalisers, with intervals, parts, lectures, and who is better.
+"""The command `python -m ml2021.scoring.error_rate`: a report on the errors of one or more systems.
 
-Behind `python -m ml2021.scoring.error_rate`.
+It gives MER by both normalisers with confidence intervals, its zh and en parts, the rate of each lecture, and paired
+comparisons with the first system.
 """
 
 from __future__ import annotations
@@ -22,33 +23,33 @@ Texts = Mapping[str, str]  # by utterance id
 
 
 def report(refs: Texts, systems: Mapping[str, Texts]) -> str:
-    """The lines that are printed.
+    """The text of the report.
 
     Args:
-      refs: reference texts of utterances, those of a lecture in order.
-      systems: hypothesis texts by the name of their system, of the same utterances or of the lectures whole.
+      refs: reference texts; the utterances of a lecture are in order.
+      systems: hypothesis texts of each system by its name, for the same utterances or for whole lectures.
     Raises:
-      DataError: a system lacks utterances, or has others.
+      DataError: a system has other utterances than the reference.
     """
     lines = []
     for normalizer in normalizers():
         lines.append(f"{normalizer.signature}|bootstrap:{REPLICATIONS}|seed:{SEED}")
-        wanted = {i: normalizer.reference(text) for i, text in refs.items()}
+        normalized_refs = {i: normalizer.reference(text) for i, text in refs.items()}
         results: dict[str, ErrorRate] = {}
         for name, hyps in systems.items():
-            texts, is_cut = _hypotheses(wanted, hyps, normalizer, name)
-            results[name] = score((i, ref, texts[i]) for i, ref in wanted.items())
+            texts, is_cut = _hypotheses(normalized_refs, hyps, normalizer, name)
+            results[name] = score((i, ref, texts[i]) for i, ref in normalized_refs.items())
             lines += _system_lines(name, results[name], is_cut)
         lines += _paired_lines(results)
     return "\n".join(lines) + "\n"
 
 
 def cut_lectures(refs: Texts, hyps: Texts) -> dict[str, str]:
-    """Whole lectures' hypotheses cut where their references are cut (see resegment).
+    """Cut the hypotheses of whole lectures into the utterances of their references (see resegment).
 
     Args:
-      refs: normalised references by utterance id, those of a lecture in order.
-      hyps: normalised hypotheses by lecture id; a lecture that is not there was not heard.
+      refs: normalised references by utterance id; the utterances of a lecture are in order.
+      hyps: normalised hypotheses by lecture id; a missing lecture counts as empty.
     """
     utterances: dict[str, list[str]] = {}
     for utterance_id in refs:
@@ -61,7 +62,7 @@ def cut_lectures(refs: Texts, hyps: Texts) -> dict[str, str]:
 
 
 def _hypotheses(refs: Texts, hyps: Texts, normalizer: Normalizer, name: str) -> tuple[dict[str, str], bool]:
-    """Normalised, one for each reference; and whether they had to be cut."""
+    """Normalised hypotheses, one per reference, and whether they were cut from whole lectures."""
     texts = {i: normalizer.hypothesis(text) for i, text in hyps.items()}
     if texts.keys() == refs.keys():
         return texts, False
@@ -69,10 +70,10 @@ def _hypotheses(refs: Texts, hyps: Texts, normalizer: Normalizer, name: str) -> 
         return cut_lectures(refs, texts), True
     unmatched = sorted(refs.keys() ^ hyps.keys())
     raise DataError(
-        f"the reference and {name} differ in the utterances that they hold ({', '.join(unmatched[:5])}"
-        f"{', ...' if len(unmatched) > 5 else ''}: {len(unmatched)} in all); both must hold the same (an empty "
-        "hypothesis is a line with the id alone), or the hypothesis the same lectures whole; --format tells how plain "
-        "text is to be read"
+        f"the reference and {name} differ in their utterances ({', '.join(unmatched[:5])}"
+        f"{', ...' if len(unmatched) > 5 else ''}: {len(unmatched)} in all); both must have the same utterances (an "
+        "empty hypothesis is a line with only the id), or the hypothesis must have the same lectures as a whole; use "
+        "--format if plain text is read in the wrong way"
     )
 
 
@@ -81,7 +82,7 @@ def _system_lines(name: str, result: ErrorRate, is_cut: bool) -> list[str]:
     confidence = interval([u.total for u in by_utterance(result)])
     lines = [
         f"{name}: MER {result.total}",
-        f"  95% interval {confidence or 'not known: it needs two utterances with reference tokens'}, "
+        f"  95% interval {confidence or 'not known: needs at least two utterances with reference tokens'}, "
         f"{len(result.alignments)} utterances{cut}",
         f"  zh-CER {result.zh}",
         f"  en-WER {result.en}",
@@ -94,7 +95,7 @@ def _system_lines(name: str, result: ErrorRate, is_cut: bool) -> list[str]:
 
 
 def _paired_lines(results: Mapping[str, ErrorRate]) -> list[str]:
-    """The first system against each of the others."""
+    """Each of the other systems against the first."""
     (first, base), *others = results.items()
     counts = [u.total for u in by_utterance(base)]
     lines = []
@@ -109,8 +110,8 @@ def _paired_lines(results: Mapping[str, ErrorRate]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
     """Mixed error rate of hypotheses against references, by two normalisers, with 95% intervals.
 
-    Files are plain text (`id text` lines as Kaldi's, or bare lines), recogs files, or CTM. Hypotheses of whole lectures
-    are cut where the references are cut: LECTURE-0001 and so on are the utterances of LECTURE.
+    Files are plain text (Kaldi's `id text` lines, or lines without ids), recogs files, or CTM. Hypotheses of whole
+    lectures are cut to match the references, where LECTURE-0001, LECTURE-0002, ... are the utterances of LECTURE.
     """
     parser = argparse.ArgumentParser(
         prog="python -m ml2021.scoring.error_rate",
@@ -119,14 +120,14 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("ref", type=Path, help="references (the ref lines of a recogs file)")
     parser.add_argument("hyp", type=Path, help="hypotheses (the hyp lines of a recogs file)")
-    parser.add_argument("--hyp2", type=Path, nargs="+", default=[], help="other systems', compared with the first")
-    parser.add_argument("--format", choices=FORMATS, default="auto", help="of all files [%(default)s]")
+    parser.add_argument("--hyp2", type=Path, nargs="+", default=[], help="other systems' hypotheses, compared with hyp")
+    parser.add_argument("--format", choices=FORMATS, default="auto", help="format of all files [%(default)s]")
     args = parser.parse_args(argv)
     systems: dict[str, Texts] = {}
     for path in (args.hyp, *args.hyp2):
         name = path.name if path.name not in systems and path.name != args.ref.name else str(path)
         if name in systems:
-            raise DataError(f"{path} is given twice")
+            raise DataError(f"{path} is listed twice")
         systems[name] = read_texts(path, "hyp", args.format)
     sys.stdout.write(report(read_texts(args.ref, "ref", args.format), systems))
 

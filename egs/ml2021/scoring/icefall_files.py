@@ -1,4 +1,4 @@
-"""icefall's files of a decoding: recogs-, errs- and wer-summary-."""
+"""Result files of a decoding: icefall's recogs-, errs- and wer-summary- files, and our mer- file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lhotse_prep.workflow.files import write_text
 from ml2021.scoring.counts import EPSILON, Alignment, ErrorRate, score
+from ml2021.scoring.error_rate import report
 
 
 def write_recogs(path: Path, result: ErrorRate) -> None:
@@ -21,7 +22,7 @@ def write_recogs(path: Path, result: ErrorRate) -> None:
 
 
 def write_errs(path: Path, result: ErrorRate) -> None:
-    """Write the totals, each utterance's alignment, the errors by count, and a table of tokens."""
+    """Write the totals, the alignment of each utterance, errors by frequency, and a table of tokens."""
     total = result.total
     correct = total.num_ref - total.substitutions - total.deletions
     lines = [
@@ -48,7 +49,7 @@ def write_errs(path: Path, result: ErrorRate) -> None:
 
 
 def write_wer_summary(path: Path, results: Mapping[str, ErrorRate]) -> None:
-    """Write `settings<tab>WER` and a line for each setting, best first."""
+    """Write the header `settings<tab>WER` and a line per setting, best first."""
     rates = sorted((r.total.percent is None, r.total.percent, setting) for setting, r in results.items())
     rows = [f"{setting}\t{'n/a' if rate is None else f'{rate:.2f}'}\n" for _, rate, setting in rates]
     write_text(path, "settings\tWER\n" + "".join(rows))
@@ -57,18 +58,20 @@ def write_wer_summary(path: Path, results: Mapping[str, ErrorRate]) -> None:
 def write_icefall_files(
     out_dir: Path, set_name: str, suffix: str, setting: str, pairs: Iterable[tuple[str, str, str]]
 ) -> ErrorRate:
-    """Score, write recogs-, errs- and wer-summary-SET-SUFFIX.txt as icefall does, and mer-SET-SUFFIX.txt beside them.
+    """Score hypotheses; write recogs-, errs- and wer-summary-SET-SUFFIX.txt like icefall, and mer-SET-SUFFIX.txt.
 
-    The figures of icefall's files are of the texts as they are; mer- has those by both normalisers, with intervals.
+    icefall's files are computed from the texts as given; mer- has the report of ml2021.scoring.error_rate, which
+    normalises them.
 
     Args:
-      out_dir: where the files go.
-      set_name: for example test.
-      suffix: tells one decoding from another, for example epoch-30-avg-5-greedy_search.
-      setting: the name of the decoding in the summary, for example greedy_search.
-      pairs: as for score().
+      out_dir: the folder for the files.
+      set_name: such as test.
+      suffix: identifies the decoding, such as epoch-30-avg-5-greedy_search.
+      setting: the name of the decoding in the summary, such as greedy_search.
+      pairs: see score().
+    Returns:
+      The score of the texts as given.
     """
-    from ml2021.scoring.error_rate import report  # which imports this module
 
     rows = list(pairs)
     result = score(rows)
@@ -81,16 +84,16 @@ def write_icefall_files(
 
 
 def _show_alignment(alignment: Alignment) -> str:
-    """Correct tokens as they are, runs of errors as (ref->hyp) with * for nothing."""
-    shown = []
+    """Correct tokens as they are, and runs of errors as (ref->hyp), with * for an empty side."""
+    parts = []
     for correct, group in groupby(alignment, key=lambda pair: pair[0] == pair[1]):
         pairs = list(group)
         if correct:
-            shown += [ref for ref, _ in pairs]
+            parts += [ref for ref, _ in pairs]
         else:
             ref, hyp = (" ".join(pair[side] for pair in pairs if pair[side]) or "*" for side in (0, 1))
-            shown.append(f"({ref}->{hyp})")
-    return " ".join(shown)
+            parts.append(f"({ref}->{hyp})")
+    return " ".join(parts)
 
 
 def _by_count(pairs: Mapping[tuple[str, str], int]) -> list[tuple[tuple[str, str], int]]:
@@ -98,7 +101,7 @@ def _by_count(pairs: Mapping[tuple[str, str], int]) -> list[tuple[tuple[str, str
 
 
 def _word_table(pairs: Mapping[tuple[str, str], int]) -> list[str]:
-    """Lines of `token correct errors in-ref in-hyp`, most errors first."""
+    """Lines of `token correct errors count_in_ref count_in_hyp`, most errors first."""
     correct: Counter[str] = Counter()
     in_ref: Counter[str] = Counter()
     in_hyp: Counter[str] = Counter()

@@ -1,9 +1,9 @@
-"""What scoring does to texts before it compares them: two ways, each with a signature that tells them apart.
+"""Two ways to normalise texts before scoring, each with a signature.
 
-*ours* treats both sides alike. *published* is the scorer of the long-form results on these lectures (Generative Fusion
-Decoding, github.com/mtkresearch/generative-fusion-decoding, benchmarks/calculate_mer.py), which does not: it deletes
-the marks of the reference and puts spaces in their place in the hypothesis, so that `self-supervised` costs two errors
-even where it is right. Its removal of repeated endings of a hypothesis is left out.
+*ours* treats reference and hypothesis alike. *published* follows the scorer of the published long-form results on these
+lectures (Generative Fusion Decoding, github.com/mtkresearch/generative-fusion-decoding, benchmarks/calculate_mer.py).
+That scorer deletes punctuation in references but replaces it by spaces in hypotheses, so a correct `self-supervised`
+counts as two errors. It also removes repeated endings of hypotheses, which is not implemented here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TAG = re.compile(r"<[^>]*>")
 
 @dataclass(frozen=True)
 class Normalizer:
-    """Texts as they are compared; `signature` names all that the figures depend on."""
+    """How references and hypotheses are normalised; `signature` names everything that the scores depend on."""
 
     name: str
     signature: str
@@ -42,7 +42,7 @@ class Normalizer:
 
 
 def normalizers() -> tuple[Normalizer, Normalizer]:
-    """Ours, and that of the published results."""
+    """Our normaliser and that of the published results."""
     opencc, whisper = version("opencc"), version("whisper-normalizer")
     ours = "script:t2s|case:lower|marks:edges,between-words|hyphens:one|tokens:han+words"
     published = "script:s2t(hyp)|case:lower|marks:deleted(ref),spaces(hyp)|greek:names|tokens:whisper-english"
@@ -58,17 +58,17 @@ def normalizers() -> tuple[Normalizer, Normalizer]:
 
 
 def unify_script(text: str) -> str:
-    """Normalised for scoring, then Traditional characters as Simplified ones, one by one."""
+    """Normalise for scoring, then replace Traditional characters by Simplified ones, one by one."""
     return " ".join(_simplified(token) for token in normalize_for_scoring(text).split())
 
 
 def published_reference(text: str) -> str:
-    """A reference as the published results have it."""
+    """A reference, normalised as for the published results."""
     return _whisper_english(_spaced(_MARK.sub("", text.translate(_SPOKEN)).lower()))
 
 
 def published_hypothesis(text: str) -> str:
-    """A hypothesis as the published results have it; one that is all Simplified becomes Traditional."""
+    """A hypothesis, normalised as for the published results; an all-Simplified one is converted to Traditional."""
     text = _MARK.sub(" ", _TAG.sub("", text).translate(_SPOKEN)).strip()
     if converter("t2s").convert(text) == text:
         text = converter("s2t").convert(text)
@@ -80,13 +80,13 @@ def _spaced(text: str) -> str:
 
 
 def _simplified(token: str) -> str:
-    """Character by character: words of several characters would change with what stands beside them."""
+    """Converted character by character: OpenCC's phrases would make the result depend on the context."""
     return "".join(_simplified_character(c) if is_han(c) else c for c in token)
 
 
 @cache
 def _simplified_character(character: str) -> str:
-    return converter("t2s").convert(character)
+    return str(converter("t2s").convert(character))
 
 
 def _whisper_english(text: str) -> str:
@@ -97,4 +97,5 @@ def _whisper_english(text: str) -> str:
 def _english_normalizer() -> Callable[[str], str]:
     from whisper_normalizer.english import EnglishTextNormalizer
 
-    return EnglishTextNormalizer()
+    normalizer: Callable[[str], str] = EnglishTextNormalizer()
+    return normalizer

@@ -1,6 +1,6 @@
-"""Words of a whole lecture -> the segments of its reference, by one alignment cut where the reference is cut.
+"""Cutting the hypothesis of a whole lecture into segments that match those of its reference.
 
-The cuts are those of mwerSegmenter (Matusov et al., 2005) up to ties; here one global Levenshtein alignment gives them.
+The cuts equal those of mwerSegmenter (Matusov et al., 2005) up to ties and come from one global Levenshtein alignment.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from rapidfuzz.distance import Levenshtein
 def resegment(hypothesis: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[str]]:
     """Cut the hypothesis into as many segments as there are references.
 
-    Words are compared as they are: fold case or marks before, and cut the original by the lengths of the result.
+    Tokens are compared exactly. To ignore case or punctuation, pass normalised tokens, then cut the original by the
+    lengths of the resulting segments.
 
     Args:
-      hypothesis: the lecture's words.
-      references: the words of each reference segment, at least one segment.
+      hypothesis: tokens of the lecture.
+      references: tokens of each reference segment; at least one segment.
     Returns:
       Segments whose concatenation is the hypothesis; the sum of their edit distances to the references is the edit
-      distance of the whole lecture. Words inserted where the reference is cut go to the segment after the cut.
+      distance of the whole lecture. Tokens inserted at a cut go to the segment after the cut.
     """
-    assert references, "there are no segments to cut into"
-    whole = [word for segment in references for word in segment]
-    places = _places(whole, list(hypothesis))
+    assert references, "no reference segments"
+    whole_reference = [token for segment in references for token in segment]
+    places = _places(whole_reference, list(hypothesis))
     inner_ends = list(accumulate(len(segment) for segment in references))[:-1]
     cuts = [0, *(places[end] for end in inner_ends), len(hypothesis)]
     return [list(hypothesis[a:b]) for a, b in zip(cuts, cuts[1:])]
 
 
 def _places(reference: list[str], hypothesis: list[str]) -> list[int]:
-    """For each place between reference words (before the first, ..., after the last), its place in the hypothesis."""
+    """For each place between reference tokens (before the first, ..., after the last), the place in the hypothesis."""
     places = [0] * (len(reference) + 1)
     for op in Levenshtein.opcodes(reference, hypothesis):
         for i in range(op.src_start, op.src_end):

@@ -1,4 +1,4 @@
-"""How far an error rate may be chance: utterances drawn again, with replacement (Bisani and Ney, 2004)."""
+"""Bootstrap confidence intervals of error rates and paired comparisons of systems (Bisani and Ney, 2004)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEED = 0
 
 
 class Interval(NamedTuple):
-    """95% of the replications, in percent."""
+    """The range of the middle 95% of the replications, as error rates in percent."""
 
     low: float
     high: float
@@ -25,32 +25,38 @@ class Interval(NamedTuple):
 
 
 def interval(counts: Sequence[Counts]) -> Interval | None:
-    """The interval of an error rate, from the counts of each utterance; None with fewer than two that have reference
-    tokens.
+    """The 95% interval of an error rate; None if fewer than two utterances have reference tokens.
 
-    Utterances without reference tokens take part: what was invented in them counts.
+    Args:
+      counts: of each utterance. Insertions in utterances without reference tokens count, too.
     """
     if _too_few(counts):
         return None
-    errors, num_ref = _drawn(counts)
+    errors, num_ref = _resample(counts)
     rates = 100 * errors[num_ref > 0] / num_ref[num_ref > 0]
     low, high = np.percentile(rates, [2.5, 97.5])
     return Interval(float(low), float(high))
 
 
 def chance_of_improvement(counts: Sequence[Counts], counts2: Sequence[Counts]) -> float | None:
-    """The part of the replications, 0..1, in which the second system makes fewer errors on the utterances drawn."""
+    """The fraction of replications in which the second system makes fewer errors than the first, 0..1.
+
+    Args:
+      counts, counts2: of each utterance, by the first and the second system.
+    Returns:
+      None if fewer than two utterances have reference tokens.
+    """
     if _too_few(counts):
         return None
-    return float(np.mean(_drawn(counts2)[0] < _drawn(counts)[0]))
+    return float(np.mean(_resample(counts2)[0] < _resample(counts)[0]))
 
 
 def _too_few(counts: Sequence[Counts]) -> bool:
     return sum(c.num_ref > 0 for c in counts) < 2
 
 
-def _drawn(counts: Sequence[Counts]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Errors and reference tokens of each replication, (REPLICATIONS,); the draws depend on their number alone."""
+def _resample(counts: Sequence[Counts]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Errors and reference tokens of each replication, (REPLICATIONS,) each; the draws depend only on len(counts)."""
     rng = np.random.default_rng(SEED)
     rows = np.array([[c.errors, c.num_ref] for c in counts])
     errors, num_ref = np.array(

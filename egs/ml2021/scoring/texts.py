@@ -1,6 +1,4 @@
 """Transcripts of any system as {id: text}: Kaldi's `id text` lines, bare lines, icefall's recogs files, and CTM.
-
-A CTM line is `recording channel start duration word [confidence]`; lines that begin with `;;` are comments.
 """
 
 from __future__ import annotations
@@ -10,29 +8,28 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lhotse_prep.alignment.ctm import is_comment, is_ctm_line, read_ctm
 from lhotse_prep.text.normalize import is_han
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_text
 
 FORMATS = ("auto", "kaldi", "bare", "recogs", "ctm")
 _RECOGS_LINE = re.compile(r"(?P<id>.+):\t(?P<side>ref|hyp)=(?P<tokens>\[.*\])")
-_NUMBER = r"\d+(\.\d*)?"
-_CTM_LINE = re.compile(rf"\S+\s+\S+\s+{_NUMBER}\s+{_NUMBER}\s+\S+(\s+-?{_NUMBER})?\s*")
 
 
 def read_texts(path: Path, side: str, file_format: str = "auto") -> dict[str, str]:
-    """Read {id: text}, in the order of the file.
+    """Read {id: text} in the order of the file.
 
     Args:
       path: the file.
-      side: "ref" or "hyp", which of the two a recogs file gives.
-      file_format: one of FORMATS; auto looks at the lines. Bare lines have their numbers for ids: "1", "2", ...
+      side: "ref" or "hyp": which side of a recogs file to read.
+      file_format: one of FORMATS; auto guesses it from the lines. Bare lines get their numbers as ids: "1", "2", ...
     Raises:
-      DataError: no such file, an id twice, or a damaged line.
+      DataError: the file does not exist, repeats an id, or has a damaged line.
     """
     content = read_text(path)
     if content is None:
-        raise DataError(f"no file {path}")
+        raise DataError(f"no such file: {path}")
     lines = [line for line in content.replace("\r\n", "\n").split("\n") if line.strip()]
     readers: dict[str, Callable[[Path, Sequence[str], str], dict[str, str]]]
     readers = {"kaldi": _read_kaldi, "bare": _read_bare, "recogs": _read_recogs, "ctm": _read_ctm}
@@ -40,14 +37,15 @@ def read_texts(path: Path, side: str, file_format: str = "auto") -> dict[str, st
 
 
 def format_of(lines: Sequence[str]) -> str:
-    """The format of a file's lines that are not blank.
+    """Guess the format of a file from its non-blank lines.
 
-    Plain text is bare where a first word is Chinese, since ids are not, or where most first words are there twice.
+    Plain text is bare (without ids) if the first word of a line has a Chinese character, which ids do not have, or if
+    most first words are repeated.
     """
     if lines and _RECOGS_LINE.fullmatch(lines[0]):
         return "recogs"
-    words = [line for line in lines if not line.startswith(";;")]
-    if words and all(_CTM_LINE.fullmatch(line) for line in words):
+    words = [line for line in lines if not is_comment(line)]
+    if words and all(map(is_ctm_line, words)):
         return "ctm"
     first = [line.split(maxsplit=1)[0] for line in lines]
     is_bare = any(is_han(c) for word in first for c in word) or len(set(first)) < len(first) / 2
@@ -82,21 +80,17 @@ def _read_recogs(path: Path, lines: Sequence[str], side: str) -> dict[str, str]:
 
 
 def _read_ctm(path: Path, lines: Sequence[str], side: str) -> dict[str, str]:
-    words: dict[str, list[tuple[float, str]]] = {}
-    for line in lines:
-        if line.startswith(";;"):
-            continue
-        if not _CTM_LINE.fullmatch(line):
-            raise DataError(f"{path}: not a line of a CTM file (recording channel start duration word): {line[:80]!r}")
-        recording, _, start, _, word = line.split()[:5]
-        words.setdefault(recording, []).append((float(start), word))
-    return {recording: " ".join(w for _, w in sorted(row, key=lambda x: x[0])) for recording, row in words.items()}
+    words = read_ctm(path)
+    texts: dict[str, list[str]] = {w.recording: [] for w in words}
+    for w in sorted(words, key=lambda w: w.start):
+        texts[w.recording].append(w.word)
+    return {recording: " ".join(text) for recording, text in texts.items()}
 
 
 def _add(path: Path, texts: dict[str, str], utterance_id: str, text: str) -> None:
     if utterance_id in texts:
         raise DataError(
-            f"{path}: utterance {utterance_id} is there twice; keep one of them (or give --format bare, where lines "
+            f"{path}: utterance {utterance_id} occurs twice; keep one of them (or use --format bare if the lines "
             "have no ids)"
         )
     texts[utterance_id] = text

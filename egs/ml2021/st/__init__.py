@@ -1,4 +1,4 @@
-"""The cascade: a whole lecture through recogniser and translator to subtitles and their scores.
+"""The cascade: a whole lecture is recognised, translated, written as subtitles, and scored.
 
 local/ and users may import it; it imports asr, mt and scoring.
 """

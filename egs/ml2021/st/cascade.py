@@ -1,4 +1,4 @@
-"""Lecture -> words with times -> sentences -> translations -> subtitles, and the scores of the whole."""
+"""Lecture -> words with times -> sentences -> translations -> subtitles, and the scores of whole lectures."""
 
 from __future__ import annotations
 
@@ -23,27 +23,31 @@ from ml2021.mt.config import TranslateConfig
 from ml2021.mt.decode import open_marian
 from ml2021.mt.translate import Translator, load_translator, previous_sentences
 from ml2021.scoring.icefall_files import write_icefall_files
+from ml2021.st.config import SentenceConfig, SubtitleConfig
+from ml2021.st.model_files import translator_dir
 from ml2021.st.output import Segment, write_lecture
 from ml2021.st.scores import translation_scores
-from ml2021.st.sentences import SentenceConfig, split_sentences, with_scores
-from ml2021.st.subtitles import SubtitleConfig
+from ml2021.st.sentences import split_sentences, with_scores
 
 logger = logging.getLogger(__name__)
 
 
 class Cascade:
-    """A recogniser and a translator, one after the other."""
+    """A recogniser whose words a translator translates."""
 
     def __init__(
         self, asr_dir: Path, mt_dir: Path, decode: DecodeConfig, sentences: SentenceConfig, translate: TranslateConfig
     ) -> None:
         """
         Args:
-          asr_dir: an experiment of stage 5; mt_dir: one of stage 8, its marian/, or a folder that CTranslate2 reads.
-          decode, sentences, translate: how to recognise, where sentences end, how to translate.
+          asr_dir: an experiment of stage 5.
+          mt_dir: an experiment of stage 8, or a Marian or CTranslate2 folder.
+          decode: how to recognise.
+          sentences: where sentences end.
+          translate: how to translate.
         Raises:
-          DataError: a model is missing or damaged, or a vocabulary is not its model's.
-          ConfigError: decode has an lm_scale and no lm_dir.
+          DataError: a model is missing or damaged, or was trained with another vocabulary.
+          ConfigError: decode has lm_scale but no lm_dir.
         """
         self.model, self.tokens = load_model(asr_dir)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -57,29 +61,29 @@ class Cascade:
 
         Raises:
           DataError: it cannot be read.
-          NoSpeechError: no speech is heard in it.
+          NoSpeechError: it has no speech, or the recogniser gives no word.
         """
         words = list(recognise(audio, self.model, self.tokens, self.decode, self.fusion))
         if not words:
             raise NoSpeechError(
-                f"{audio}: the recogniser heard no word in it; is it a lecture in the recogniser's language?"
+                f"{audio}: the recogniser gives no words; is it a lecture in the recogniser's language?"
             )
         return words
 
     def translate(self, words: Sequence[TimedWord]) -> list[Segment]:
-        """Words of a lecture, in order of time -> its sentences with their translations."""
-        found = split_sentences([(w.text, w.start, w.end) for w in words], self.sentences)
-        found = with_scores(found, [w.score for w in words])
-        tokens = [s.tokens for s in found]
+        """Split a lecture's words, in order of time, into sentences and translate them."""
+        sentences = split_sentences([(w.text, w.start, w.end) for w in words], self.sentences)
+        sentences = with_scores(sentences, [w.score for w in words])
+        tokens = [s.tokens for s in sentences]
         translations = self.translator.translate(tokens, previous_sentences(tokens, self.context))
-        return [Segment(s, t.text, t.score) for s, t in zip(found, translations, strict=True)]
+        return [Segment(s, t.text, t.score) for s, t in zip(sentences, translations, strict=True)]
 
     def run(self, audio: Path) -> list[Segment]:
         """The sentences of a recording with their translations, in order of time."""
         return self.translate(self.recognise(audio))
 
     def scores(self, lectures: Mapping[str, Sequence[Segment]], bitext: Path) -> dict[str, Any]:
-        """What the cascade and its translator on the true transcript reach on stage 7's pairs (see st.scores)."""
+        """Scores of the cascade, and of its translator on the true transcript, on stage 7's pairs (see st.scores)."""
         translations = {name: " ".join(s.target for s in segments) for name, segments in lectures.items()}
         return translation_scores(translations, bitext, self.translator, self.context)
 
@@ -88,25 +92,24 @@ def _open_translator(mt_dir: Path, config: TranslateConfig) -> Translator:
     if (mt_dir / "model.bin").is_file():
         return load_translator(mt_dir, replace(config, engine="ctranslate2"))
     with tempfile.TemporaryDirectory() as work:
-        marian = mt_dir / "marian" if (mt_dir / "marian").is_dir() else mt_dir
-        return open_marian(marian, Path(work), config)[0]
+        return open_marian(translator_dir(mt_dir), Path(work), config)[0]
 
 
 def run_test_lectures(
     cascade: Cascade, manifests: Path, bitext: Path, out_dir: Path, subtitles: SubtitleConfig
 ) -> None:
-    """Write NAME.srt, NAME.vtt and NAME.jsonl of each test lecture, recogs- and errs- files, and scores.json.
+    """Write the subtitles and the .jsonl of each test lecture, recogs- and errs- files, and scores.json.
 
-    One without speech has an empty hypothesis, which counts as deletions, and empty subtitles; that is logged, and
-    `lectures_without_speech` of scores.json counts them.
+    A lecture without speech gets empty subtitles and an empty hypothesis, whose missing words count as deletions. It is
+    logged, and `lectures_without_speech` in scores.json counts such lectures.
 
     Raises:
-      DataError: there is no test lecture, or none in which speech is heard.
+      DataError: there is no test lecture, or none has speech.
     """
     lectures = list(load_manifest(manifests / "ml2021_supervisions_test.jsonl.gz"))
     recordings = load_manifest(manifests / "ml2021_recordings_test.jsonl.gz")
     if not lectures:
-        raise DataError(f"the test part has no lecture in {manifests}: give it one in splits.yaml")
+        raise DataError(f"the test part has no lecture in {manifests}: assign one to it in splits.yaml")
     texts, translations, silent = [], dict[str, list[Segment]](), list[str]()
     for lecture in lectures:
         started = time.time()
@@ -129,8 +132,8 @@ def run_test_lectures(
             len(segments),
         )
     if len(silent) == len(lectures):
-        raise DataError(f"no speech is heard in any of the {len(lectures)} test lectures; is the recogniser trained?")
+        raise DataError(f"the recogniser gives no words for any of the {len(lectures)} test lectures; is it trained?")
     rate = write_icefall_files(out_dir, "test", "lectures", cascade.decode.decoding_method, texts)
     logger.info("whole lectures: MER %s", rate.total)
-    found = {"mer_lecture": rate.percents()} | ({"lectures_without_speech": len(silent)} if silent else {})
-    write_json(out_dir / "scores.json", found | cascade.scores(translations, bitext))
+    scores = {"mer_lecture": rate.percents()} | ({"lectures_without_speech": len(silent)} if silent else {})
+    write_json(out_dir / "scores.json", scores | cascade.scores(translations, bitext))

@@ -1,17 +1,16 @@
-"""The files of a lecture that went through the cascade: subtitles bilingual and in each language, and all as JSON."""
+"""Write the cascade's files of a lecture: subtitles, bilingual and in each language, and all details as JSON lines."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lhotse_prep.text.normalize import remove_han_spaces
-from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_jsonl
+from ml2021.st.config import SubtitleConfig
 from ml2021.st.sentences import Sentence
-from ml2021.st.subtitles import SubtitleConfig, TranslatedSentence, make_cues, write_subtitles
+from ml2021.st.subtitles import TranslatedSentence, make_cues, write_subtitles
 
 SUFFIXES = (".srt", ".vtt", ".zh.srt", ".zh.vtt", ".en.srt", ".en.vtt", ".jsonl")  # after the lecture's name
 
@@ -26,51 +25,35 @@ class Segment:
 
 
 def write_lecture(lecture: str, segments: Sequence[Segment], folder: Path, config: SubtitleConfig) -> None:
-    """Write LECTURE with each of SUFFIXES: bilingual subtitles, those of one language, and a JSON line a sentence.
+    """Write LECTURE with each of SUFFIXES: bilingual subtitles, those of each language, and a JSON line per sentence.
 
     A line has start, end (seconds), source, target, words ([text, start, end] each), word_scores
     (the recogniser's, probabilities) and translation_score (mean log-probability of a piece).
-
-    Raises:
-      DataError: the disk is full.
     """
     both = [
         TranslatedSentence(s.sentence.start, s.sentence.end, written(s.sentence.tokens), s.target) for s in segments
     ]
-    try:
-        for language, sentences in (
-            ("", both),
-            (".zh", [replace(s, target="") for s in both]),
-            (".en", [replace(s, source="") for s in both]),
-        ):
-            write_subtitles(make_cues(sentences, config), folder, f"{lecture}{language}")
-        rows = [
-            {
-                "start": round(t.start, 3),
-                "end": round(t.end, 3),
-                "source": t.source,
-                "target": t.target,
-                "words": [[w[0], round(w[1], 3), round(w[2], 3)] for w in s.sentence.words],
-                "word_scores": [round(score, 4) for score in s.sentence.scores],
-                "translation_score": round(s.score, 4),
-            }
-            for t, s in zip(both, segments, strict=True)
-        ]
-        write_jsonl(folder / f"{lecture}.jsonl", rows)
-    except OSError as e:
-        raise disk_error(e, folder, lecture) from e
+    for language, sentences in (
+        ("", both),
+        (".zh", [replace(s, target="") for s in both]),
+        (".en", [replace(s, source="") for s in both]),
+    ):
+        write_subtitles(make_cues(sentences, config), folder, f"{lecture}{language}")
+    rows = [
+        {
+            "start": round(t.start, 3),
+            "end": round(t.end, 3),
+            "source": t.source,
+            "target": t.target,
+            "words": [[w[0], round(w[1], 3), round(w[2], 3)] for w in s.sentence.words],
+            "word_scores": [round(score, 4) for score in s.sentence.scores],
+            "translation_score": round(s.score, 4),
+        }
+        for t, s in zip(both, segments, strict=True)
+    ]
+    write_jsonl(folder / f"{lecture}.jsonl", rows)
 
 
 def written(tokens: Sequence[str]) -> str:
-    """Spaced tokens as a reader expects them: no space inside Chinese, one around English."""
+    """Join tokens with spaces as in ordinary writing: none between Chinese characters, one around English words."""
     return remove_han_spaces(" ".join(tokens))
-
-
-def disk_error(e: OSError, folder: Path, lecture: str) -> Exception:
-    """The error itself, or what a user should know where the disk is full."""
-    if e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DataError(
-            f"no space left for lecture {lecture} in {folder}: nothing half-written was left there; free some space "
-            "and run the same command again, which goes on with what is missing"
-        )
-    return e

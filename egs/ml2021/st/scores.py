@@ -1,7 +1,7 @@
-"""Scores of whole lectures' translations: hypotheses re-segmented to the references, and the lecture as one document.
+"""Scores of whole lectures' translations: sentence by sentence, re-segmented to the references, and as one document.
 
-*Oracle* is the same translator on the true transcript, cut where stage 7 cut it: the difference is what recognition
-costs.
+*Oracle* is the same translator on the true transcript, cut where stage 7 cut it. The difference between the two is the
+cost of recognition.
 """
 
 from __future__ import annotations
@@ -26,30 +26,31 @@ def translation_scores(
     """BLEU and chrF of oracle and cascade over the pairs of stage 7 that were kept.
 
     Args:
-      translations: of each lecture, whole, by the cascade.
-      bitext: stage 7's folder; the rejected pairs only show where others end.
-      translator, context: the cascade's, and how many sentences before it reads.
+      translations: {lecture: its whole translation by the cascade}.
+      bitext: stage 7's folder; its rejected pairs are not scored, but needed to cut the translation correctly.
+      translator: the cascade's.
+      context: how many previous sentences the translator reads.
     Returns:
-      *_cascade, *_oracle and *_document_* scores with their signatures; empty where no lecture has references.
+      *_cascade, *_oracle and *_document_* scores with their signatures; empty if no lecture has references.
     """
     rows = [r | {"kept": True} for r in read_jsonl(bitext / "test.jsonl")]
     rows += [r | {"kept": False} for r in read_jsonl(bitext / "rejected.jsonl")]
     cascade, oracle, references = [], [], []
     documents: dict[str, dict[str, str]] = {"cascade": {}, "oracle": {}, "reference": {}}
     for lecture, translation in translations.items():
-        own = sorted((r for r in rows if r["lecture"] == lecture and r["target"]), key=lambda r: r["id"])
-        if not own:
+        pairs = sorted((r for r in rows if r["lecture"] == lecture and r["target"]), key=lambda r: r["id"])
+        if not pairs:
             continue
-        segments = against_references(translation, [r["target"] for r in own])
-        sources = [tuple(r["source"].split()) for r in own]
+        segments = against_references(translation, [r["target"] for r in pairs])
+        sources = [tuple(r["source"].split()) for r in pairs]
         true = [t.text for t in translator.translate(sources, previous_sentences(sources, context))]
-        for segment, text, row in zip(segments, true, own, strict=True):
+        for segment, text, row in zip(segments, true, pairs, strict=True):
             if row["kept"]:
                 cascade.append(segment)
                 oracle.append(text)
                 references.append(row["target"])
         documents["cascade"][lecture], documents["oracle"][lecture] = translation, " ".join(true)
-        documents["reference"][lecture] = " ".join(r["target"] for r in own)
+        documents["reference"][lecture] = " ".join(r["target"] for r in pairs)
     if not references:
         logger.info("no translations to score the cascade against")
         return {}
@@ -78,7 +79,7 @@ def translation_scores(
 
 
 def against_references(translation: str, references: Sequence[str]) -> list[str]:
-    """Cut a lecture's translation where its references are cut; case and marks do not count in finding the places."""
+    """Cut a lecture's translation where its references are cut, ignoring case and punctuation."""
     words = translation.split()
     cuts = resegment([_bare(w) for w in words], [[_bare(w) for w in r.split()] for r in references])
     segments, begin = [], 0
@@ -89,4 +90,5 @@ def against_references(translation: str, references: Sequence[str]) -> list[str]
 
 
 def _bare(word: str) -> str:
+    """A word in lower case without punctuation; as it is if it has nothing else."""
     return re.sub(r"[^\w]", "", word.lower()) or word

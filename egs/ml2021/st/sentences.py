@@ -1,34 +1,18 @@
-"""Recognised words with times -> sentences, by pauses and length."""
+"""Split recognised words with times into sentences, by pauses and length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lhotse_prep.workflow.errors import ConfigError
+from ml2021.st.config import SentenceConfig
 
-Word = tuple[str, float, float]  # a token with start and end in seconds
-
-
-@dataclass(frozen=True)
-class SentenceConfig:
-    """Where a sentence ends."""
-
-    min_pause: float = 0.3  # seconds of silence that end a sentence
-    max_tokens: int = 40  # a longer sentence is cut at its longest pause
-    min_tokens: int = 2  # a shorter one is joined with its nearer neighbour, if that leaves it short enough
-    join_pause: float = 1.0  # seconds; across a longer pause nothing is joined
-
-    def __post_init__(self) -> None:
-        if self.min_pause <= 0:
-            raise ConfigError(f"min_pause must be > 0 s, got {self.min_pause}")
-        if not 1 <= self.min_tokens <= self.max_tokens:
-            raise ConfigError(f"min_tokens ({self.min_tokens}) must be in 1..max_tokens ({self.max_tokens})")
+Word = tuple[str, float, float]  # a Han character or other word, with start and end in seconds
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """Words that are translated together; scores, where known, are the recogniser's, one a word."""
+    """Words that are translated together, and the recogniser's score of each word (none if unknown)."""
 
     words: tuple[Word, ...]
     scores: tuple[float, ...] = ()
@@ -47,18 +31,18 @@ class Sentence:
 
 
 def with_scores(sentences: Sequence[Sentence], scores: Sequence[float]) -> list[Sentence]:
-    """Give each sentence the scores of its words; there are as many as words in all."""
-    result, at = [], 0
+    """Give each sentence the scores of its words; there are as many scores as words in total."""
+    result, begin = [], 0
     for sentence in sentences:
-        end = at + len(sentence.words)
-        result.append(Sentence(sentence.words, tuple(scores[at:end])))
-        at = end
-    assert at == len(scores)
+        end = begin + len(sentence.words)
+        result.append(Sentence(sentence.words, tuple(scores[begin:end])))
+        begin = end
+    assert begin == len(scores)
     return result
 
 
 def split_sentences(words: Sequence[Word], config: SentenceConfig) -> list[Sentence]:
-    """Cut words (in order of time) into sentences; every word is in exactly one."""
+    """Split words (in order of time) into sentences; every word is in exactly one."""
     runs: list[list[Word]] = []
     for word in words:
         if not runs or word[1] - runs[-1][-1][2] >= config.min_pause:
@@ -87,12 +71,12 @@ def _join_short(runs: list[list[Word]], config: SentenceConfig) -> list[list[Wor
 
 
 def _gap(runs: Sequence[Sequence[Word]], i: int) -> float:
-    """Seconds between run i and the next."""
+    """Seconds between run i and run i + 1."""
     return runs[i + 1][0][1] - runs[i][-1][2]
 
 
 def _cut_long(run: list[Word], config: SentenceConfig) -> list[list[Word]]:
-    """Cut until no piece has more than max_tokens."""
+    """Cut a run until no piece has more than max_tokens."""
     if len(run) <= config.max_tokens:
         return [run]
     place = _best_cut(run, config.min_tokens)
@@ -100,7 +84,7 @@ def _cut_long(run: list[Word], config: SentenceConfig) -> list[list[Word]]:
 
 
 def _best_cut(run: Sequence[Word], min_tokens: int) -> int:
-    """The place of the longest pause that leaves min_tokens on both sides; of equals the most central."""
+    """The place of the longest pause with at least min_tokens on both sides; among equal pauses, the central one."""
 
     def preference(place: int) -> tuple[float, int]:
         pause = run[place][1] - run[place - 1][2]

@@ -1,6 +1,6 @@
-"""Sentences with their translations -> bilingual subtitles (.srt, .vtt) within the usual limits.
+"""Make bilingual subtitles (.srt, .vtt) of translated sentences, within the usual limits of length and time.
 
-A unit is what a line is never cut inside of: a wide (CJK) character, or a Latin word with the space before it.
+Lines are cut only between units. A unit is a wide (CJK) character, or a Latin word with the space before it.
 """
 
 from __future__ import annotations
@@ -11,38 +11,16 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import write_text
+from ml2021.st.config import SubtitleConfig
 
-# Players take < and { in .srt for the beginning of a tag, and --> for a time line.
+# In .srt, players read < and { as the start of a tag, and --> as a line of times.
 _SRT_MARKS = {"-->": "→", "<": "＜", "{": "(", "}": ")"}
 
 
 @dataclass(frozen=True)
-class SubtitleConfig:
-    """Limits of a cue."""
-
-    max_latin: int = 42  # characters of a line; a wide (CJK) character counts as max_latin / max_cjk
-    max_cjk: int = 16
-    max_lines: int = 2  # lines of each language
-    min_duration: float = 1.0  # seconds
-    max_duration: float = 7.0
-    reading_speed: float = 17.0  # Latin characters a second; where silence follows, a cue stays that long
-
-    def __post_init__(self) -> None:
-        if not 0 < self.min_duration < self.max_duration:
-            raise ConfigError(f"min_duration must be > 0 s and below max_duration, got {self.min_duration}")
-        if self.reading_speed <= 0:
-            raise ConfigError(f"reading_speed must be > 0, got {self.reading_speed}")
-        if min(self.max_latin, self.max_cjk, self.max_lines) < 1:
-            raise ConfigError("max_latin, max_cjk and max_lines must be at least 1")
-        if self.max_cjk > self.max_latin:
-            raise ConfigError(f"max_cjk ({self.max_cjk}) must be at most max_latin ({self.max_latin})")
-
-
-@dataclass(frozen=True)
 class TranslatedSentence:
-    """A sentence as the cascade gives it; times in seconds."""
+    """A sentence from the cascade; times in seconds."""
 
     start: float
     end: float
@@ -52,7 +30,7 @@ class TranslatedSentence:
 
 @dataclass(frozen=True)
 class Cue:
-    """What stands on the screen from start to end, in milliseconds."""
+    """Lines that are on the screen from start to end, in milliseconds."""
 
     start: int
     end: int
@@ -65,9 +43,9 @@ class Cue:
 
 
 def make_cues(sentences: Sequence[TranslatedSentence], config: SubtitleConfig) -> list[Cue]:
-    """Cues in order of time, none overlapping; a long sentence becomes several, with time in proportion to its text.
+    """Cues in order of time that do not overlap; a long sentence becomes several, timed in proportion to their text.
 
-    Where speech leaves less than min_duration, the next cue comes that much later.
+    If a cue would last less than min_duration, the next one starts later.
     """
     ordered = sorted(sentences, key=lambda s: (s.start, s.end))
     parts = [part for s in ordered for part in _split(s, config)]
@@ -76,8 +54,8 @@ def make_cues(sentences: Sequence[TranslatedSentence], config: SubtitleConfig) -
         starts[i] = max(starts[i], starts[i - 1] + round(1000 * config.min_duration))
     cues = []
     for i, part in enumerate(parts):
-        room = max(width(part.source, config), width(part.target, config))
-        stay = max(config.min_duration, room / config.reading_speed)
+        characters = max(width(part.source, config), width(part.target, config))
+        stay = max(config.min_duration, characters / config.reading_speed)
         end = max(round(1000 * part.end), starts[i] + round(1000 * stay))
         end = min(end, starts[i] + round(1000 * config.max_duration), *starts[i + 1 : i + 2])
         cues.append(Cue(starts[i], end, tuple(wrap(part.source, config)), tuple(wrap(part.target, config))))
@@ -85,7 +63,7 @@ def make_cues(sentences: Sequence[TranslatedSentence], config: SubtitleConfig) -
 
 
 def write_subtitles(cues: Sequence[Cue], folder: Path, name: str) -> list[Path]:
-    """Write NAME.srt and NAME.vtt, each whole; gives their paths."""
+    """Write NAME.srt and NAME.vtt, each completely or not at all; returns their paths."""
     srt, vtt = [], ["WEBVTT\n\n"]
     for number, cue in enumerate(cues, 1):
         text = "\n".join(cue.lines)
@@ -100,13 +78,13 @@ def write_subtitles(cues: Sequence[Cue], folder: Path, name: str) -> list[Path]:
 
 
 def width(text: str, config: SubtitleConfig) -> float:
-    """Room that a text takes, in Latin characters."""
+    """The width of a text, in Latin characters."""
     wide = sum(_is_wide(c) for c in text)
     return len(text) - wide + wide * config.max_latin / config.max_cjk
 
 
 def wrap(text: str, config: SubtitleConfig) -> list[str]:
-    """As few lines within the limit as there can be, of about the same width; a word that is wider is cut inside."""
+    """Wrap a text into as few lines as possible, of about the same width; a word wider than a line is cut."""
     units = _units(text, config)
     lines = _filled(units, config.max_latin, config)
     limit = -(-sum(width(line, config) for line in lines) // max(1, len(lines)))
@@ -119,7 +97,7 @@ def wrap(text: str, config: SubtitleConfig) -> list[str]:
 
 
 def _filled(units: Sequence[str], limit: float, config: SubtitleConfig) -> list[str]:
-    """Lines with as many units as go into `limit`, each at least one."""
+    """Fill each line with as many units as fit into `limit`, and at least one."""
     lines = [""]
     for unit in units:
         if width((lines[-1] + unit).strip(), config) > limit + 1e-6:
@@ -129,11 +107,11 @@ def _filled(units: Sequence[str], limit: float, config: SubtitleConfig) -> list[
 
 
 def _units(text: str, config: SubtitleConfig) -> list[str]:
-    """The units of a text, each at most a line wide."""
+    """The units of a text, none wider than a line."""
     units: list[str] = []
     for c in " ".join(text.split()):
-        goes_on = bool(units) and not _is_wide(c) and c != " " and not _is_wide(units[-1][-1])
-        if goes_on and len(units[-1].lstrip()) < config.max_latin:
+        continues = bool(units) and not _is_wide(c) and c != " " and not _is_wide(units[-1][-1])
+        if continues and len(units[-1].lstrip()) < config.max_latin:
             units[-1] += c
         else:
             units.append(c)
@@ -141,7 +119,7 @@ def _units(text: str, config: SubtitleConfig) -> list[str]:
 
 
 def _split(sentence: TranslatedSentence, config: SubtitleConfig) -> list[TranslatedSentence]:
-    """A sentence as parts that each fit a cue."""
+    """Split a sentence into parts that each fit into a cue."""
     duration = max(sentence.end - sentence.start, 0.0)
     num_parts = max(1, int(-(-duration // config.max_duration)))
     while True:
@@ -160,7 +138,7 @@ def _split(sentence: TranslatedSentence, config: SubtitleConfig) -> list[Transla
 
 
 def _divide(text: str, num_parts: int, config: SubtitleConfig) -> list[str]:
-    """num_parts pieces of about the same width, cut between units."""
+    """Cut a text between units into num_parts pieces of about the same width."""
     units = _units(text, config)
     total = sum(width(unit, config) for unit in units)
     pieces = [""] * num_parts

@@ -1,49 +1,42 @@
-"""Lectures to bilingual subtitles with trained models.
+"""Make bilingual subtitles of lectures with trained models.
 
     python -m ml2021.st.transcribe LECTURE.wav [LECTURE.mp3 LECTURE.mp4 ...] --asr exp/my/asr --mt exp/my/mt --out DIR
 
 writes to DIR, for each lecture, NAME.srt and NAME.vtt (Chinese above English), NAME.zh.* and NAME.en.*, and NAME.jsonl
-with the times and scores of all words. A lecture that is done is skipped; a killed run goes on where it was.
+with the times and scores of all words. A lecture that is done is skipped, and a killed run continues where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import hashlib
-import json
 import logging
 import os
 import shutil
-import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from lhotse_prep.audio.config import AudioLimits
+from lhotse_prep.workflow.digests import digest_file, digest_json
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from lhotse_prep.workflow.files import read_jsonl, write_jsonl, write_text
-from lhotse_prep.workflow.locks import held
+from lhotse_prep.workflow.executor import prepared_processes
+from lhotse_prep.workflow.files import read_jsonl, write_jsonl
+from lhotse_prep.workflow.resumable import ResultFolder, check_recordings
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
-from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
+from ml2021.asr.decode.config import DecodeConfig, file_digests, with_lm_dir
 from ml2021.mt.config import TranslateConfig
-from ml2021.st.sentences import SentenceConfig
-from ml2021.st.subtitles import SubtitleConfig
+from ml2021.st.config import SentenceConfig, SubtitleConfig
+from ml2021.st.model_files import recogniser_digests, translator_digests
+from ml2021.st.output import SUFFIXES, write_lecture
 
 if TYPE_CHECKING:
     from ml2021.asr.decode.long_form import TimedWord
 
 logger = logging.getLogger(__name__)
-START_METHOD = "spawn"  # of the processes: a forked one cannot use threads of torch that run already
-STATE = ".transcribe"  # folder in --out: what was recognised, and the key of what is done
+STATE = ".transcribe"  # subfolder of --out: words that were recognised, and the marks of lectures that are done
 
 
 @dataclass(frozen=True)
@@ -59,166 +52,142 @@ class TranscribeOptions:
     subtitles: SubtitleConfig
 
 
-class Transcriber:
-    """Models in memory, through which lectures go one by one."""
+@dataclass(frozen=True)
+class _OptionDigests:
+    """Digests of the models and values that a lecture's words depend on, and of those that its files depend on."""
 
-    def __init__(self, options: TranscribeOptions) -> None:
+    words: str
+    files: str
+
+
+class Transcriber:
+    """Puts one lecture after another through models that stay in memory."""
+
+    def __init__(self, options: TranscribeOptions, digests: _OptionDigests) -> None:
         from ml2021.st.cascade import Cascade
 
         o = options
-        self.options = o
+        self.options, self.digests = options, digests
+        self.results = _result_folder(options, digests)
         self.cascade = Cascade(o.asr, o.mt, o.decode, o.sentences, o.translate)
 
     def __call__(self, lecture: Path) -> str:
-        """Write all files of a lecture; gives a line that tells what was done.
+        """Write all files of a lecture; returns a line that says what was done.
 
         Raises:
           DataError: the recording cannot be read or has no speech, the disk is full, or another process is writing
             the same lecture's files. The files of an earlier run stay as they were.
         """
-        from ml2021.st.output import SUFFIXES, disk_error, write_lecture
-
-        out, state = self.options.out, self.options.out / STATE
-        keys = _Keys(lecture, self.options)
-        work = state / f"{lecture.stem}.work"
-        try:
-            with held(work), _emptied(work):
-                words = self._words(lecture, state, work, keys.recognition)
-                segments = self.cascade.translate(words)
-                write_lecture(lecture.stem, segments, work, self.options.subtitles)
-                for suffix in SUFFIXES:
-                    os.replace(work / f"{lecture.stem}{suffix}", out / f"{lecture.stem}{suffix}")
-                write_text(state / f"{lecture.stem}.done", keys.whole)
-                (state / f"{lecture.stem}.words.jsonl").unlink(missing_ok=True)
-        except OSError as e:
-            raise disk_error(e, out, lecture.stem) from e
+        content = digest_file(lecture)
+        with self.results.work(lecture.stem, content) as work_dir:
+            words = self._words(lecture, content, work_dir)
+            segments = self.cascade.translate(words)
+            write_lecture(lecture.stem, segments, work_dir, self.options.subtitles)
+        self._words_path(lecture).unlink(missing_ok=True)
         return f"{lecture}: {words[-1].end:.0f} s, {len(words)} words, {len(segments)} sentences"
 
-    def _words(self, lecture: Path, state: Path, work: Path, key: str) -> list[TimedWord]:
-        """What the recogniser hears, or heard before this run was cut short with the same recording and models."""
+    def _words(self, lecture: Path, content: str, work_dir: Path) -> list[TimedWord]:
+        """The recogniser's words, kept on disk in case the run is cut short before the lecture is done."""
         from lhotse_prep.audio.convert import as_16k_mono
 
-        kept = state / f"{lecture.stem}.words.jsonl"
-        if (found := _kept_words(kept, key)) is not None:
-            return found
-        words = self.cascade.recognise(as_16k_mono(lecture, work, AudioLimits()))
+        path, key = self._words_path(lecture), digest_json([content, self.digests.words])
+        if (kept := _read_words(path, key)) is not None:
+            return kept
+        words = self.cascade.recognise(as_16k_mono(lecture, work_dir, AudioLimits()))
         rows = [{"text": w.text, "start": w.start, "end": w.end, "score": w.score} for w in words]
-        write_jsonl(kept, [{"key": key, "num_words": len(rows)}, *rows])
+        write_jsonl(path, [{"key": key, "num_words": len(rows)}, *rows])
         return words
 
-
-@contextlib.contextmanager
-def _emptied(folder: Path) -> Iterator[None]:
-    """A folder for a while, without what a run that was killed left there."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-class _Keys:
-    """Hashes of all that a lecture's words and files depend on; a recording and a model count by size and date."""
-
-    def __init__(self, lecture: Path, options: TranscribeOptions) -> None:
-        decode = options.decode
-        fusion = [_stamps(Path(p)) for p in (decode.lm_dir, decode.hotwords_file) if p is not None]
-        heard = [_stamps(lecture), _stamps(options.asr), *fusion, to_mapping(decode)]
-        told = [
-            _stamps(options.mt),
-            *(to_mapping(c) for c in (options.sentences, options.translate, options.subtitles)),
-        ]
-        self.recognition = _digest(heard)
-        self.whole = _digest([*heard, *told])
+    def _words_path(self, lecture: Path) -> Path:
+        return self.results.state_dir / f"{lecture.stem}.words.jsonl"
 
 
 def transcribe(lectures: Sequence[Path], options: TranscribeOptions, num_jobs: int = 1) -> None:
-    """Put lectures through the cascade, num_jobs at a time in processes of their own. One bad lecture stops no other.
+    """Put lectures through the cascade, num_jobs at a time in separate processes. A bad lecture does not stop the rest.
 
     Raises:
-      DataError: before anything is done, two lectures of one name, a missing recording or model; at the end, the
-        lectures that failed, with the reason of each.
+      DataError: before anything is done, two lectures have the same name, or a recording or model is missing; at the
+        end, the lectures that failed, with the reason of each.
     """
-    _check(lectures)
-    todo = [x for x in lectures if not _is_done(x, options)]
-    if len(todo) < len(lectures):
-        logger.info("%d of %d lectures are done already", len(lectures) - len(todo), len(lectures))
-    failures: list[str] = []
-    bar = tqdm(total=len(todo), desc="lectures", unit="lecture", disable=not sys.stderr.isatty())
-    for line, failure in _results(todo, options, min(num_jobs, len(todo))):
-        if failure is None:
-            logger.info("%s", line)
-        else:
-            failures.append(str(failure))
-            logger.error("%s", failure)
-        bar.update()
-    bar.close()
+    recordings = [(lecture.stem, lecture) for lecture in lectures]
+    check_recordings(recordings)
+    digests = _option_digests(options)
+    results = _result_folder(options, digests)
+    missing = set(results.missing(recordings))
+    todo = [lecture for lecture in lectures if lecture.stem in missing]
+    failures = _transcribe_all(todo, options, digests, min(num_jobs, len(todo))) if todo else []
     if failures:
         raise DataError(f"{len(failures)} of {len(lectures)} lectures have no subtitles: {'; '.join(failures)}")
 
 
-def _results(todo: Sequence[Path], options: TranscribeOptions, num_jobs: int) -> Iterator[tuple[str, DataError | None]]:
-    """A line or an error of each lecture, as they end."""
-    if num_jobs <= 1:
-        worker = Transcriber(options) if todo else None
-        for lecture in todo:
-            assert worker is not None
-            try:
-                yield worker(lecture), None
-            except DataError as e:
-                yield "", e
-        return
-    Transcriber(options)  # a model that is missing or damaged is said once, here
-    threads = max(1, (os.cpu_count() or 1) // num_jobs)
-    pool = ProcessPoolExecutor(num_jobs, get_context(START_METHOD), _start_worker, (options, threads))
-    with pool:
-        running = {pool.submit(_work, lecture): lecture for lecture in todo}
-        for future in as_completed(running):
-            try:
-                yield future.result(), None
-            except DataError as e:
-                yield "", e
-            except BrokenProcessPool:
-                yield "", DataError(f"{running[future]}: a process was killed (out of memory?); use fewer --jobs")
+def _transcribe_all(
+    lectures: Sequence[Path], options: TranscribeOptions, digests: _OptionDigests, num_jobs: int
+) -> list[str]:
+    """Returns the reason of each lecture that failed."""
+    num_threads = None
+    if num_jobs > 1:
+        Transcriber(options, digests)  # a missing or damaged model is reported here, once
+        num_threads = max(1, (os.cpu_count() or 1) // num_jobs)
+    failures: list[str] = []
+    num_results = 0
+    with prepared_processes(num_jobs, partial(_load_models, options, digests, num_threads)) as executor:
+        try:
+            for result in executor.map(_transcribe_one, lectures, "lectures"):
+                num_results += 1
+                if isinstance(result, str):
+                    logger.info("%s", result)
+                else:
+                    logger.error("%s", result)
+                    failures.append(str(result))
+        except DataError:  # a process was killed, which ends the other processes too
+            results = _result_folder(options, digests)
+            for lecture in lectures[num_results:]:
+                if not results.is_done(lecture.stem, digest_file(lecture)):
+                    failures.append(f"{lecture}: a process was killed (out of memory?); use fewer --jobs")
+                    logger.error("%s", failures[-1])
+    return failures
 
 
-_worker: Transcriber | None = None
+_transcriber: Transcriber | None = None  # of this process
 
 
-def _start_worker(options: TranscribeOptions, num_threads: int) -> None:
-    """Load the models into a process of the pool."""
+def _load_models(options: TranscribeOptions, digests: _OptionDigests, num_threads: int | None) -> None:
+    """Load the models into this process.
+
+    Args:
+      options, digests: see Transcriber.
+      num_threads: threads of torch; None: as many as it takes by itself.
+    """
     import torch
 
-    global _worker
-    torch.set_num_threads(num_threads)
-    _worker = Transcriber(options)
+    global _transcriber
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    _transcriber = Transcriber(options, digests)
 
 
-def _work(lecture: Path) -> str:
-    assert _worker is not None
-    return _worker(lecture)
+def _transcribe_one(lecture: Path) -> str | DataError:
+    """A line that says what was done, or why the lecture failed."""
+    assert _transcriber is not None
+    try:
+        return _transcriber(lecture)
+    except DataError as e:
+        return e
 
 
-def _check(lectures: Sequence[Path]) -> None:
-    missing = [x for x in lectures if not x.is_file()]
-    if missing:
-        raise DataError(f"no such recording: {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
-    name, count = Counter(x.stem for x in lectures).most_common(1)[0]
-    if count > 1:
-        raise DataError(f"{count} recordings are named {name}; their files in --out would be the same: rename one")
+def _result_folder(options: TranscribeOptions, digests: _OptionDigests) -> ResultFolder:
+    return ResultFolder(options.out, STATE, SUFFIXES, digests.files, may_be_edited=True)
 
 
-def _is_done(lecture: Path, options: TranscribeOptions) -> bool:
-    from ml2021.st.output import SUFFIXES
+def _option_digests(options: TranscribeOptions) -> _OptionDigests:
+    o = options
+    words = digest_json([recogniser_digests(o.asr), file_digests(o.decode), to_mapping(o.decode)])
+    values = [to_mapping(config) for config in (o.sentences, o.translate, o.subtitles)]
+    return _OptionDigests(words, digest_json([words, translator_digests(o.mt), values]))
 
-    done = options.out / STATE / f"{lecture.stem}.done"
-    whole = all((options.out / f"{lecture.stem}{suffix}").is_file() for suffix in SUFFIXES)
-    return whole and done.is_file() and done.read_bytes() == _Keys(lecture, options).whole.encode()
 
-
-def _kept_words(path: Path, key: str) -> list[TimedWord] | None:
-    """Words that an earlier run kept; None where there are none, or those of another recording, model or options.
+def _read_words(path: Path, key: str) -> list[TimedWord] | None:
+    """Words that an earlier run kept; None if there is no file, or it is of another recording, model or configuration.
 
     Raises:
       DataError: the file is damaged.
@@ -236,21 +205,10 @@ def _kept_words(path: Path, key: str) -> list[TimedWord] | None:
             raise ValueError(f"{len(words)} words of {head['num_words']}")
     except (DataError, ValueError, TypeError, KeyError) as e:
         raise DataError(
-            f"{path}, what was recognised before, is damaged ({e}): remove it, or give --redo, and the same command "
-            "recognises the lecture again"
+            f"{path}, which holds the words recognised by an earlier run, is damaged ({e}): remove it, or give --redo, "
+            "and the same command recognises the lecture again"
         ) from e
     return words
-
-
-def _stamps(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size and date of a file, or of a model's files."""
-    names = ("*.pt", "*.json", "*.spm", "*.bin", "*.safetensors", "marian/*", "lang/*", "*.arpa")
-    files = [path] if path.is_file() else sorted({p for n in names for p in path.glob(n) if p.is_file()})
-    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def main(argv: list[str]) -> None:
@@ -263,10 +221,16 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("lectures", type=Path, nargs="+", metavar="LECTURE", help="wav, flac, mp3, mp4 ...")
     parser.add_argument("--asr", type=Path, required=True, help="experiment of stage 5, such as exp/mini/asr")
-    parser.add_argument("--mt", type=Path, required=True, help="experiment of stage 8, a Marian or CTranslate2 folder")
+    parser.add_argument(
+        "--mt", type=Path, required=True, help="experiment of stage 8, or a Marian or CTranslate2 folder"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the subtitles")
-    parser.add_argument("--conf", type=Path, help="folder with decode.yaml and mt.yaml [the defaults]")
-    parser.add_argument("--jobs", type=int, default=1, help="lectures at a time, a process each [%(default)s]")
+    parser.add_argument(
+        "--conf",
+        type=Path,
+        help="folder with decode.yaml and mt.yaml [for decoding, the values of --asr's training; else the defaults]",
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="lectures at a time, each in a process [%(default)s]")
     parser.add_argument("--redo", action="store_true", help="do again what is done")
     args = parser.parse_args(argv)
     if args.jobs < 1:
@@ -277,17 +241,15 @@ def main(argv: list[str]) -> None:
 
 
 def _options(args: argparse.Namespace) -> TranscribeOptions:
-    if args.conf is None:
-        configs = DecodeConfig(), SentenceConfig(), TranslateConfig(), SubtitleConfig()
-    else:
-        decode = args.conf / "decode.yaml"
-        configs = (
-            with_lm_dir(load_config(decode, "decode", DecodeConfig), args.asr.parent),
-            load_config(decode, "sentences", SentenceConfig),
-            load_config(args.conf / "mt.yaml", "translate", TranslateConfig),
-            load_config(decode, "subtitles", SubtitleConfig),
-        )
-    return TranscribeOptions(args.asr, args.mt, args.out, *configs)
+    from ml2021.asr.decode.options import decode_config  # imports torch
+
+    decode = with_lm_dir(decode_config(args.asr, args.conf), args.asr.parent)
+    sentences, translate, subtitles = SentenceConfig(), TranslateConfig(), SubtitleConfig()
+    if args.conf is not None:
+        sentences = load_config(args.conf / "decode.yaml", "sentences", SentenceConfig)
+        translate = load_config(args.conf / "mt.yaml", "translate", TranslateConfig)
+        subtitles = load_config(args.conf / "decode.yaml", "subtitles", SubtitleConfig)
+    return TranscribeOptions(args.asr, args.mt, args.out, decode, sentences, translate, subtitles)
 
 
 if __name__ == "__main__":

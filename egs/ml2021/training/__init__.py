@@ -1,4 +1,4 @@
-"""The one training loop with its state, checkpoints and optimisers, for whatever model a task brings.
+"""The training loop that all models share, with its state, checkpoints and optimisers.
 
-asr and mt may import all of it; it imports lhotse_prep alone.
+asr and mt may import from it; it imports only from lhotse_prep.
 """

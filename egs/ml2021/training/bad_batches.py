@@ -1,4 +1,4 @@
-"""Batches whose loss was not finite, written down so that a user can look at what was in them."""
+"""Records of batches with a non-finite loss or gradient, so that a user can inspect what was in them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ def dump_batch(exp_dir: Path, ids: Sequence[str], epoch: int, batch: int, step: 
     """Write exp_dir/bad-batches/epoch-E-batch-B.json.
 
     Args:
-      ids: what was in the batch, such as ids of cuts.
-      batch: its number in the epoch, over all processes.
-      step: optimiser steps done before it.
-      loss: what came out; it may be finite where the gradient is not.
+      ids: ids of the items in the batch, such as cuts.
+      epoch: epoch number, from 1.
+      batch: number of the batch in the epoch, counted over all processes.
+      step: optimiser steps done before this batch.
+      loss: its loss, which may be finite if only the gradient is not.
     Returns:
-      The file.
+      The path of the file.
     """
     path = exp_dir / "bad-batches" / f"epoch-{epoch}-batch-{batch}.json"
     write_json(path, {"epoch": epoch, "batch": batch, "step": step, "loss": str(loss), "ids": list(ids)})

@@ -1,8 +1,7 @@
-"""Checkpoints: whole or absent, with a sha256 beside each, read without running anything, averaged as icefall does."""
+"""Checkpoints: written atomically with a sha256, loaded without executing code, averaged as in icefall."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -13,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lhotse_prep.workflow.digests import digest_file
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import whole_file, write_text
 
-# icefall's epoch-N.pt holds its options, among them folders: a path is a plain value, by both of its names in Python.
+# icefall's epoch-N.pt also holds its options, including paths, whose class has another name from Python 3.13 on.
 _PATHS: list[Any] = [(PosixPath, "pathlib.PosixPath"), (PosixPath, "pathlib._local.PosixPath")]
 logger = logging.getLogger(__name__)
 
@@ -24,35 +24,35 @@ logger = logging.getLogger(__name__)
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint and its sha256 (`NAME.sha256`); a kill at any moment leaves the old file or the new one.
 
-    An older hash goes first: a file without one is read unchecked, one with another's hash would count as damaged.
+    The old hash is removed first: a file without a hash is read unchecked, but one with a wrong hash counts as damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _hash_path(path).unlink(missing_ok=True)
     with whole_file(path, "wb") as f:
         torch.save(content, f)
     _sync_folder(path.parent)
-    write_text(_hash_path(path), f"{_sha256(path)}  {path.name}\n")
+    write_text(_hash_path(path), f"{digest_file(path)}  {path.name}\n")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-      DataError: there is none, its bytes are not those written, or it holds more than tensors and plain values.
+      DataError: the file is missing or damaged, or holds anything but tensors and plain values.
     """
     if not path.is_file():
-        others = ", ".join(p.name for p in training_checkpoints(path.parent))
-        there = f" ({path.parent} has {others})" if others else ""
+        existing = ", ".join(p.name for p in training_checkpoints(path.parent))
+        listing = f" ({path.parent} has {existing})" if existing else ""
         raise DataError(
-            f"no checkpoint {path}{there}; train first (stage 5 or 8), or name another --exp-dir, --epoch or --avg"
+            f"no checkpoint {path}{listing}; train first (stage 5 or 8), or name another --exp-dir, --epoch or --avg"
         )
     hash_path = _hash_path(path)
-    if hash_path.is_file() and hash_path.read_text().split()[:1] != [_sha256(path)]:
+    if hash_path.is_file() and hash_path.read_text().split()[:1] != [digest_file(path)]:
         raise DataError(f"checkpoint {path} is damaged: its sha256 is not that in {hash_path.name}; use another epoch")
     try:
         with torch.serialization.safe_globals(_PATHS):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e:  # torch raises many kinds for a file that is no checkpoint
+    except Exception as e:  # torch raises many types for a file that is not a checkpoint
         raise DataError(f"{path} cannot be read as a checkpoint: {(str(e) or repr(e)).splitlines()[0]}") from e
     if not isinstance(content, dict) or "model" not in content:
         raise DataError(f"{path} is not a checkpoint of a model: it has no key 'model'")
@@ -66,23 +66,23 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def remove_unfinished(exp_dir: Path) -> None:
-    """Remove what a kill in the middle of save_checkpoint has left of a file; no other process may be saving."""
+    """Remove temporary files of a save_checkpoint that was killed. No other process may be saving at the same time."""
     for path in exp_dir.glob(".*.pt*.tmp"):
         path.unlink()
 
 
 def training_checkpoints(exp_dir: Path) -> list[Path]:
-    """The epoch-N.pt and checkpoint-N.pt of a training, each kind by ascending N."""
+    """All epoch-N.pt, then all checkpoint-N.pt of a training, each by ascending N."""
     return [exp_dir / f"{kind}-{n}.pt" for kind in ("epoch", "checkpoint") for n in _numbers(exp_dir, kind)]
 
 
 def newest_checkpoint(exp_dir: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint with the most steps that can be read; a damaged one is passed over with a warning."""
+    """The readable checkpoint with the most steps and its content; damaged ones are skipped with a warning."""
     kinds = (
         [exp_dir / f"{kind}-{n}.pt" for n in reversed(_numbers(exp_dir, kind))] for kind in ("epoch", "checkpoint")
     )
-    found = [newest for paths in kinds if (newest := _first_readable(paths)) is not None]
-    return max(found, key=lambda item: item[1]["batch_idx_train"], default=None)
+    readable = [newest for paths in kinds if (newest := _first_readable(paths)) is not None]
+    return max(readable, key=lambda item: item[1]["batch_idx_train"], default=None)
 
 
 def _first_readable(paths: Sequence[Path]) -> tuple[Path, dict[str, Any]] | None:
@@ -90,24 +90,24 @@ def _first_readable(paths: Sequence[Path]) -> tuple[Path, dict[str, Any]] | None
         try:
             return path, load_checkpoint(path)
         except DataError as e:
-            logger.warning("%s; falling back to the one before", e)
+            logger.warning("%s; falling back to the previous one", e)
     return None
 
 
 def average_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of the weights of several checkpoints."""
+    """The mean weights of several checkpoints."""
     total: dict[str, Tensor] = {}
     for path in paths:
         for name, value in load_checkpoint(path)["model"].items():
             total[name] = total[name] + value.double() if name in total else value.double()
-    like = load_checkpoint(paths[0])["model"]
-    return {name: (value / len(paths)).to(like[name].dtype) for name, value in total.items()}
+    first = load_checkpoint(paths[0])["model"]
+    return {name: (value / len(paths)).to(first[name].dtype) for name, value in total.items()}
 
 
 def average_with_running_average(start: Path, end: Path) -> dict[str, Tensor]:
-    """The mean weights over all steps between two checkpoints, from their running averages `model_avg`.
+    """The mean weights over all steps between two checkpoints, computed from their running averages `model_avg`.
 
-    With a(n) the mean over steps 1..n, the mean over m+1..n is (n a(n) - m a(m)) / (n - m).
+    If a(n) is the mean over steps 1..n, the mean over m+1..n is (n a(n) - m a(m)) / (n - m).
     """
     first, last = load_checkpoint(start), load_checkpoint(end)
     m, n = first["batch_idx_train"], last["batch_idx_train"]
@@ -124,7 +124,7 @@ def average_with_running_average(start: Path, end: Path) -> dict[str, Tensor]:
 
 
 def load_averaged(exp_dir: Path, epoch: int | None, avg: int, use_averaged_model: bool) -> dict[str, Tensor]:
-    """The weights that icefall's --epoch --avg --use-averaged-model name; epoch None is the newest."""
+    """The weights selected by icefall's --epoch, --avg and --use-averaged-model; epoch None means the newest."""
     if epoch is None:
         epochs = epoch_numbers(exp_dir)
         if not epochs:
@@ -132,33 +132,35 @@ def load_averaged(exp_dir: Path, epoch: int | None, avg: int, use_averaged_model
         epoch = epochs[-1]
     end = exp_dir / f"epoch-{epoch}.pt"
     if avg <= 1 and not use_averaged_model:
-        return load_checkpoint(end)["model"]
+        weights: dict[str, Tensor] = load_checkpoint(end)["model"]
+        return weights
     if use_averaged_model:
         start = exp_dir / f"epoch-{epoch - avg}.pt"
         if epoch - avg < 1:
-            return load_checkpoint(end)["model_avg"]
+            running_average: dict[str, Tensor] = load_checkpoint(end)["model_avg"]
+            return running_average
         return average_with_running_average(start, end)
     return average_checkpoints([exp_dir / f"epoch-{e}.pt" for e in range(max(1, epoch - avg + 1), epoch + 1)])
 
 
 def step_numbers(exp_dir: Path) -> list[int]:
-    """The steps that have a checkpoint-N.pt, ascending."""
+    """N of all checkpoint-N.pt, ascending."""
     return _numbers(exp_dir, "checkpoint")
 
 
 def epoch_numbers(exp_dir: Path) -> list[int]:
-    """The epochs that have a checkpoint, ascending."""
+    """N of all epoch-N.pt, ascending."""
     return _numbers(exp_dir, "epoch")
 
 
 def _numbers(exp_dir: Path, kind: str) -> list[int]:
-    """N of the files KIND-N.pt, ascending."""
+    """N of all KIND-N.pt, ascending."""
     matches = (re.fullmatch(rf"{kind}-(\d+)\.pt", p.name) for p in exp_dir.glob(f"{kind}-*.pt"))
     return sorted(int(m.group(1)) for m in matches if m)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to disk, so that a file that was renamed outlives a power cut."""
+    """Flush a folder's entries to disk, so that a renamed file survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -168,11 +170,3 @@ def _sync_folder(folder: Path) -> None:
 
 def _hash_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Looking into a model while it trains: which module first gives numbers that are not finite, and a table of sizes."""
+"""Inspecting a model during training: the first module with non-finite values, and statistics of every tensor."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ HEADER = ("module", "kind", "calls", "shape", "mean", "rms", "min", "max", "zero
 
 @contextlib.contextmanager
 def inf_check(model: nn.Module) -> Iterator[None]:
-    """Stop at the first module whose output, or the gradient of it, is not finite.
+    """Stop at the first module whose output is not finite, or the gradient of whose output is not finite.
 
     Raises:
-      DataError: names the module.
+      DataError: such a module was reached; the message names it.
     """
 
     def require(x: Tensor, what: str) -> None:
         if not bool(torch.isfinite(x).all()):
             raise DataError(
                 f"{what} is not finite ({int(torch.isnan(x).sum())} NaN, {int(torch.isinf(x).sum())} inf of "
-                f"{x.numel()}, shape {tuple(x.shape)}); what comes before it was finite"
+                f"{x.numel()}, shape {tuple(x.shape)}); everything before it was finite"
             )
 
     def look(name: str, output: Any) -> None:
@@ -40,7 +40,7 @@ def inf_check(model: nn.Module) -> Iterator[None]:
 
 
 class Diagnostics:
-    """Sums over batches of the outputs of every module and their gradients, and of the parameters and theirs."""
+    """Statistics over batches of every module's outputs, every parameter, and their gradients."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -48,19 +48,19 @@ class Diagnostics:
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Collect from the forward and backward passes inside."""
+        """Collect from the forward and backward passes in the with-block."""
         with _hooked(self.model, self._look):
             yield
 
     def add_parameters(self) -> None:
-        """Collect from the parameters as they are, and from their gradients."""
+        """Collect from the current parameters and their gradients."""
         for name, p in self.model.named_parameters():
             self._add(name, "parameter", p)
             if p.grad is not None:
                 self._add(name, "parameter grad", p.grad)
 
     def table(self) -> str:
-        """One line a module or parameter and kind."""
+        """One line per module or parameter and kind of tensor; HEADER names the columns."""
         lines = [HEADER, *((*key, *sums.columns()) for key, sums in sorted(self.rows.items()))]
         widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
         return "".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() + "\n" for line in lines)
@@ -77,7 +77,7 @@ class Diagnostics:
 
 
 class _Sums:
-    """Statistics of tensors, over all their numbers."""
+    """Statistics over all values of several tensors."""
 
     def __init__(self) -> None:
         self.calls = self.count = 0
@@ -96,7 +96,7 @@ class _Sums:
         self.smallest, self.largest = min(self.smallest, float(x.min())), max(self.largest, float(x.max()))
 
     def columns(self) -> tuple[str, ...]:
-        """As HEADER names them, after module and kind."""
+        """The columns of HEADER after module and kind."""
         n = max(self.count, 1)
         numbers = (self.total / n, (self.squares / n) ** 0.5, self.smallest, self.largest)
         shape = "x".join(map(str, self.shape)) or "scalar"
@@ -105,7 +105,7 @@ class _Sums:
 
 @contextlib.contextmanager
 def _hooked(model: nn.Module, look: Any) -> Iterator[None]:
-    """Call look(name, output) after every module's forward."""
+    """Call look(name, output) after the forward pass of every module."""
     handles = [
         module.register_forward_hook(lambda _, __, output, name=name: look(name, output))
         for name, module in model.named_modules()
@@ -119,7 +119,7 @@ def _hooked(model: nn.Module, look: Any) -> Iterator[None]:
 
 
 def _float_tensors(output: Any) -> list[Tensor]:
-    """The tensors of floats of a module's output, also inside tuples and lists."""
+    """The floating-point tensors in a module's output, including those inside tuples and lists."""
     if isinstance(output, Tensor):
         return [output] if output.is_floating_point() else []
     if isinstance(output, (tuple, list)):

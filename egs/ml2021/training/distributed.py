@@ -1,7 +1,7 @@
-"""Several processes as one: who this process is, and sums over all, started by torchrun; alone, everything is a no-op.
+"""Training in several processes started by torchrun: ranks, sums and averages. With one process, all of it is a no-op.
 
-Gradients are summed by this module, not by a wrapper around the model: layers that a step leaves out, layers that are
-frozen for a while and accumulated batches need no special case, and all processes get the same bits.
+This module sums the gradients, not a wrapper around the model such as DistributedDataParallel. Thus layers that a step
+skips, temporarily frozen layers and accumulated batches need no special case, and all processes get the same bits.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from lhotse_prep.workflow.errors import DataError
 
 T = TypeVar("T")
-BUCKET_NUMBERS = 8_000_000  # gradients summed in one message
+BUCKET_NUMBERS = 8_000_000  # gradient values summed in one message
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among all: rank 0 writes files and logs."""
+    """The rank of this process and the number of processes; rank 0 writes files and logs."""
 
     rank: int = 0
     size: int = 1
@@ -33,7 +33,7 @@ class World:
         return self.rank == 0
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The sum of each value over all processes, which must give the same keys."""
+        """The sum of each value over all processes; every process must pass the same keys."""
         if self.size == 1:
             return dict(values)
         names = sorted(values)
@@ -43,7 +43,7 @@ class World:
 
     @torch.no_grad()
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every process the mean of the gradients; where some have none for a parameter, theirs counts as 0."""
+        """Replace the gradients by their mean over all processes; a process without a gradient counts as 0."""
         if self.size == 1:
             return
         parameters = [p for p in parameters if p.requires_grad]
@@ -57,19 +57,19 @@ class World:
 
     @torch.no_grad()
     def average_buffers(self, model: nn.Module) -> None:
-        """Give every process the mean of what layers remember of their inputs, such as running statistics."""
+        """Replace floating-point buffers, such as running statistics, by their mean over all processes."""
         if self.size > 1:
             _average([b for b in model.buffers() if b.is_floating_point()], self.size)
 
     @torch.no_grad()
     def broadcast(self, model: nn.Module) -> None:
-        """Give every process the weights and buffers of rank 0."""
+        """Copy the weights and buffers of rank 0 to every process."""
         if self.size > 1:
             for tensor in model.state_dict().values():
                 dist.broadcast(tensor, 0)
 
     def from_main(self, value: T) -> T:
-        """What rank 0 has, a plain value, to all."""
+        """Rank 0's value (a picklable object), in every process."""
         if self.size == 1:
             return value
         box = [value]
@@ -77,7 +77,7 @@ class World:
         return box[0]
 
     def gather(self, value: T) -> list[T]:
-        """What each process has, plain values, in the order of ranks."""
+        """The values of all processes (picklable objects), ordered by rank."""
         if self.size == 1:
             return [value]
         box: list[T | None] = [None] * self.size
@@ -85,16 +85,16 @@ class World:
         return cast(list[T], box)
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Block until all processes get here."""
         if self.size > 1:
             dist.barrier()
 
 
 def join_world() -> tuple[World, torch.device]:
-    """Join the processes that torchrun started, by nccl or gloo; without it: one process, on the first GPU if any.
+    """Join the processes that torchrun started (nccl or gloo); without torchrun: one process, on the first GPU if any.
 
     Raises:
-      DataError: a node runs more processes than it has GPUs.
+      DataError: this node has fewer GPUs than processes.
     """
     has_gpu = torch.cuda.is_available()
     if "RANK" not in os.environ:
@@ -113,7 +113,7 @@ def join_world() -> tuple[World, torch.device]:
 
 
 def leave_world() -> None:
-    """Close what join_world opened."""
+    """Undo join_world."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -123,18 +123,18 @@ def _message_device() -> torch.device:
 
 
 def _average(tensors: list[Tensor], size: int) -> None:
-    """Mean over processes, in place, several tensors a message."""
+    """Average tensors over processes in place, sending several tensors per message."""
     buckets: dict[torch.dtype, list[list[Tensor]]] = {}
     for t in tensors:
         same = buckets.setdefault(t.dtype, [[]])
         if same[-1] and sum(x.numel() for x in same[-1]) + t.numel() > BUCKET_NUMBERS:
             same.append([])
         same[-1].append(t)
-    sent = []
+    messages = []
     for bucket in (b for same in buckets.values() for b in same if b):
         flat = torch.cat([t.flatten() for t in bucket])
-        sent.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
-    for bucket, flat, work in sent:
+        messages.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
+    for bucket, flat, work in messages:
         work.wait()
         flat /= size
         for t, mean in zip(bucket, flat.split([t.numel() for t in bucket])):

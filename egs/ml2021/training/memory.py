@@ -1,4 +1,4 @@
-"""Memory that runs out: found before training on the batches that need most, and told in terms of the batch size."""
+"""Running out of memory: tried on the largest batches before training, and reported in terms of the batch size."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def give_back_freed_memory() -> None:
-    """Let the system have the pages that the C library keeps after they were freed; nothing where it is not glibc.
+    """Return freed heap pages to the system (glibc only; a no-op with other C libraries).
 
-    Small tensors that stay (rows of a language model) among large ones that go leave holes in the heap, by which a
-    process that decodes for hours grows, though it uses no more.
+    Large tensors that are freed between small ones that stay (rows of a language model) leave holes in the heap: a
+    process that decodes for hours would keep growing although it uses no more memory.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
@@ -32,26 +32,26 @@ def give_back_freed_memory() -> None:
 
 @contextlib.contextmanager
 def memory_errors(task: Task, batch: Any) -> Iterator[None]:
-    """Turn torch's out-of-memory errors, of a GPU or of the CPU's allocator, into one that names the batch size."""
+    """Turn torch's out-of-memory errors (GPU or CPU) into a DataError that says which batch size to lower."""
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError) as e:
         if not isinstance(e, torch.OutOfMemoryError) and "can't allocate memory" not in str(e):
             raise
         ids = list(task.batch_ids(batch))
-        shown = f" with {', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}" if ids else ""
-        raise DataError(f"out of memory on a batch of {len(ids)} utterances{shown}; lower {task.batch_limit}") from e
+        examples = f" with {', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}" if ids else ""
+        raise DataError(f"out of memory on a batch of {len(ids)} utterances{examples}; lower {task.batch_limit}") from e
 
 
 def try_worst_batches(task: Task, model: nn.Module, forward_backward: Callable[[Any], None]) -> None:
-    """Run the task's worst batches, and leave the model as it was.
+    """Run the task's largest batches once, leaving the model unchanged.
 
     Args:
-      task: its worst_batches() are loaded as batches of epoch 1.
-      model: gets gradients, which are dropped; its buffers are put back.
+      task: gives the batches, as worst_batches(); they are loaded as batches of epoch 1.
+      model: its gradients are dropped and its buffers restored.
       forward_backward: computes the loss of a batch and its gradients.
     Raises:
-      DataError: memory ran out; the message names the batch size.
+      DataError: memory ran out; the message says which batch size to lower.
     """
     started, count = time.monotonic(), 0
     buffers = [(b, b.clone()) for b in model.buffers()]

@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate, which is a function of the step alone, so that a resume needs no state of it."""
+"""The optimiser of a training, and the gradient norm that the loop clips to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ml2021.training.config import TrainConfig
-from ml2021.training.scaled_adam import ScaledAdam, eden
+from ml2021.training.scaled_adam import ScaledAdam
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -25,18 +25,6 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     return torch.optim.AdamW(groups, lr=config.base_lr, fused=True)
 
 
-def largest_norm(config: TrainConfig) -> float:
-    """Gradient norm to which the training loop clips; ScaledAdam clips by its own measure."""
+def max_grad_norm(config: TrainConfig) -> float:
+    """The gradient norm that the training loop clips to: infinite for ScaledAdam, which clips by itself."""
     return math.inf if config.optimizer == "scaled_adam" else config.grad_clip
-
-
-def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
-    """Eden, or a linear warm-up, then a half cosine down to final_lr_factor at num_steps, the last step of training."""
-    if config.schedule == "eden":
-        c, epoch = config, config.num_epochs * step // max(1, num_steps)  # icefall counts this step, not this epoch
-        return eden(c.base_lr, step + 1, epoch, c.lr_batches, c.lr_epochs, c.warmup_steps, c.warmup_start)
-    if step < config.warmup_steps:
-        return config.base_lr * (step + 1) / config.warmup_steps
-    progress = min(1.0, (step - config.warmup_steps) / max(1, num_steps - config.warmup_steps))
-    part = 0.5 * (1 + math.cos(math.pi * progress))
-    return config.base_lr * (config.final_lr_factor + (1 - config.final_lr_factor) * part)

@@ -1,4 +1,4 @@
-"""What a training shows of itself: TensorBoard, a bar on a terminal and plain lines elsewhere, a log file."""
+"""Reporting of a training: TensorBoard, a progress bar on a terminal (log lines elsewhere), and a log file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ml2021.training.distributed import World
 from ml2021.training.task import Example
 
 logger = logging.getLogger(__name__)
-REPORTED = ("weight", "seconds", "num_left_out")  # beside the task's own sums
+BOOKKEEPING = ("weight", "seconds", "num_left_out")  # sums that are not averages of the task
 
 
 class Progress:
-    """The reports of one training; only the main process writes."""
+    """Reports the progress of one training; only the main process writes."""
 
     def __init__(self, exp_dir: Path, first_step: int, log_interval: int, world: World) -> None:
         self.writer = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=first_step) if world.is_main else None
@@ -35,25 +35,26 @@ class Progress:
     def begin_epoch(
         self, epoch: int, steps: Iterable[Any], num_done: int, steps_per_epoch: int, num_steps: int
     ) -> Iterable[Any]:
-        """Give steps back with a bar around them; num_done of the epoch's were done before."""
+        """Wrap the steps of an epoch in a progress bar; num_done steps of this epoch were done by an earlier run."""
         self.epoch, self.num_steps, self.total = epoch, num_steps, {}
         self.started = self.interval_started = time.monotonic()
         self.interval_seconds = 0.0
         hidden = not (self.world.is_main and sys.stderr.isatty())
-        self.bar = tqdm(
+        bar: Iterable[Any] = tqdm(
             steps, desc=f"epoch {epoch}", disable=hidden, leave=False, initial=num_done, total=steps_per_epoch
         )
-        return self.bar
+        self.bar = bar
+        return bar
 
     def add_step(self, step: int, sums: Mapping[str, float], learning_rate: float, grad_norm: float) -> None:
-        """Take the sums of a step over all processes, and show them where the interval is over."""
+        """Add a step's sums over all processes, and report every log_interval steps."""
         for name, value in sums.items():
             self.total[name] = self.total.get(name, 0.0) + value
         self.interval_seconds += sums["seconds"]
         if step % self.log_interval or not self.world.is_main:
             return
-        shown = _means(sums)
-        self._scalars("train/current_", shown, step)
+        means = _means(sums)
+        self._scalars("train/current_", means, step)
         extra = {"learning_rate": learning_rate, "grad_norm": grad_norm}
         elapsed, self.interval_started = time.monotonic() - self.interval_started, time.monotonic()
         if self.interval_seconds:
@@ -61,37 +62,37 @@ class Progress:
         self.interval_seconds = 0.0
         self._scalars("train/", extra, step)
         assert self.bar is not None
-        self.bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()})
+        self.bar.set_postfix({k: f"{v:.3f}" for k, v in means.items()})
         if self.bar.disable:
-            logger.info("epoch %d: step %d of about %d, %s", self.epoch, step, self.num_steps, _show(shown | extra))
+            logger.info("epoch %d: step %d of about %d, %s", self.epoch, step, self.num_steps, _format(means | extra))
 
     def end_epoch(self, step: int) -> None:
-        """Show the means over the epoch, and how many utterances it left out."""
+        """Report the means over the epoch, and how many utterances were left out of the loss."""
         means = _means(self.total)
         self._scalars("train/epoch_", means, step)
-        took = time.monotonic() - self.started
-        logger.info("epoch %d: step %d, %s, %.1f s", self.epoch, step, _show(means), took)
+        seconds = time.monotonic() - self.started
+        logger.info("epoch %d: step %d, %s, %.1f s", self.epoch, step, _format(means), seconds)
         if self.total.get("num_left_out"):
             logger.warning(
-                "epoch %d: %d utterances left out of the loss: no path, they have more tokens than encoder frames",
+                "epoch %d: %d utterances left out of the loss: they have more tokens than encoder frames",
                 self.epoch,
                 round(self.total["num_left_out"]),
             )
 
     def add_valid(self, step: int, epoch: int, sums: Mapping[str, float], example: Example | None) -> None:
-        """Show the means over the dev part, and a decoded utterance of it."""
+        """Report the means over the dev part, and one decoded utterance of it."""
         if sums.get("weight"):
             means = _means(sums)
             self._scalars("valid/", means, step)
-            logger.info("epoch %d: dev %s", epoch, _show(means))
+            logger.info("epoch %d: dev %s", epoch, _format(means))
         if example is not None:
-            logger.info("epoch %d: %s is %r, heard as %r", epoch, example.id, example.ref, example.hyp)
+            logger.info("epoch %d: %s: ref %r, hyp %r", epoch, example.id, example.ref, example.hyp)
             if self.writer is not None:
                 text = f"{example.id}\n\n    ref: {example.ref}\n    hyp: {example.hyp}"
                 self.writer.add_text("valid/example", text, step)
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Close the bar and flush TensorBoard's events."""
         if self.bar is not None:
             self.bar.close()
         if self.writer is not None:
@@ -105,7 +106,7 @@ class Progress:
 
 @contextlib.contextmanager
 def log_file(folder: Path, world: World) -> Iterator[None]:
-    """Copy what the main process logs in the meantime to folder/train-DATE.txt."""
+    """Copy the main process's log to folder/train-DATE.txt while the with-block runs."""
     if not world.is_main:
         yield
         return
@@ -121,9 +122,9 @@ def log_file(folder: Path, world: World) -> Iterator[None]:
 
 
 def _means(sums: Mapping[str, float]) -> dict[str, float]:
-    """The task's own sums, divided by the weight."""
-    return {k: v / max(sums["weight"], 1e-9) for k, v in sums.items() if k not in REPORTED}
+    """The task's sums, each divided by the weight."""
+    return {k: v / max(sums["weight"], 1e-9) for k, v in sums.items() if k not in BOOKKEEPING}
 
 
-def _show(values: Mapping[str, float]) -> str:
+def _format(values: Mapping[str, float]) -> str:
     return ", ".join(f"{k} {v:.4g}" for k, v in values.items())

@@ -1,4 +1,7 @@
-"""ScaledAdam and the Eden learning rate (Yao et al., 2023, arXiv 2310.11230, section 3.6 and appendix A.1)."""
+"""The ScaledAdam optimiser (Yao et al., 2023, arXiv 2310.11230, section 3.6 and appendix A.1).
+
+B: parameters of one shape, stacked.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FIRST_THRESHOLDS = (10, 20, 40)  # steps at which the clipping threshold is set before a whole period has passed
-MAX_SCALE_STEP = 0.1
-
-
-def eden(
-    base_lr: float,
-    step: int,
-    epoch: float,
-    lr_batches: float,
-    lr_epochs: float,
-    warmup_batches: float = 500.0,
-    warmup_start: float = 0.1,
-) -> float:
-    """The Eden learning rate: it falls with the inverse root of batches and of epochs once these are many.
-
-    Args:
-      base_lr: 0.045 suits ScaledAdam.
-      step: batches done. epoch: epochs done.
-      lr_batches, lr_epochs: after about so many the rate begins to fall.
-      warmup_batches: over which the rate rises linearly from warmup_start to 1 of its value.
-    """
-    decay = ((step / lr_batches) ** 2 + 1) ** -0.25 * ((epoch / lr_epochs) ** 2 + 1) ** -0.25
-    warmup = 1.0 if step >= warmup_batches else warmup_start + (1.0 - warmup_start) * step / warmup_batches
-    return base_lr * decay * warmup
+FIRST_THRESHOLDS = (10, 20, 40)  # steps that set the clipping threshold before a whole period has passed
+MAX_SCALE_STEP = 0.1  # largest relative change of a tensor's size in one update
 
 
 class ScaledAdam(torch.optim.Optimizer):
-    """Adam whose steps are relative to the size (root mean square) of a parameter tensor, and which learns that size.
+    """Adam with steps relative to the size (root mean square) of a parameter tensor, and with learned sizes.
 
-    Gradients are clipped to clipping_scale times the median of their recent norms, with each gradient counted relative
-    to its parameter's size. Parameters of one shape are stacked and updated together; their state is kept with the
-    first of them.
+    Gradients are clipped to clipping_scale times the median of their recent norms; for the norm, each gradient is
+    multiplied by its parameter's size. Parameters of one shape are stacked and updated together, and the first of them
+    holds their state.
     """
 
     def __init__(
@@ -59,10 +40,10 @@ class ScaledAdam(torch.optim.Optimizer):
     ) -> None:
         """
         Args:
-          clipping_scale: times the median norm is where clipping begins.
-          scalar_lr_scale: the learning rate of sizes, and of parameters of one element, relative to lr.
-          param_min_rms, param_max_rms: sizes stay between these.
-          scalar_max: parameters of one element stay within -scalar_max..scalar_max.
+          clipping_scale: gradient norms are clipped at this times the median norm.
+          scalar_lr_scale: the learning rate of sizes and of one-element parameters, relative to lr.
+          param_min_rms, param_max_rms: limits of the sizes.
+          scalar_max: one-element parameters stay within -scalar_max..scalar_max.
           size_update_period: steps between updates of the sizes.
           clipping_update_period: steps between updates of the clipping threshold.
         """
@@ -82,7 +63,7 @@ class ScaledAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update. A parameter without a gradient counts as one whose gradient is zero."""
+        """Update all parameters. A missing gradient counts as zero."""
         assert closure is None, "ScaledAdam takes no closure"
         for group in self.param_groups:
             stacks = [(same, *_stacked(same)) for same in _by_shape(group["params"])]
@@ -98,7 +79,7 @@ class ScaledAdam(torch.optim.Optimizer):
                     parameter.copy_(value)
 
     def _clipping_factor(self, group: dict[str, Any], stacks: list[tuple[list[nn.Parameter], Tensor, Tensor]]) -> float:
-        """What gradients are multiplied by, 1 or less; keeps the norms, which the first state holds."""
+        """The factor for all gradients, at most 1. The state of the first parameter keeps the recent norms."""
         first = self.state[stacks[0][0][0]]
         step = int(first["step"])
         if step == 0:
@@ -115,13 +96,13 @@ class ScaledAdam(torch.optim.Optimizer):
         first["norms"][step % period] = norm
         if step % period == 0:
             first["threshold"].fill_(group["clipping_scale"] * _median(first["norms"]))
-        elif step in FIRST_THRESHOLDS and step < period:  # norms change fast at first, so twice as much is allowed
+        elif step in FIRST_THRESHOLDS and step < period:  # norms change quickly at first: allow twice as much
             first["threshold"].fill_(2 * group["clipping_scale"] * _median(first["norms"][1 : step + 1]))
         return min(1.0, float(first["threshold"]) / (norm + 1e-20))
 
 
 def _median(norms: Tensor) -> float:
-    """Of an even number of values the upper one, as icefall takes it (and a little less of 10)."""
+    """The median as in icefall: of an even number of values the upper one (of 10 values, the fifth)."""
     return float(norms.sort().values[len(norms) // 4 * 2])
 
 
@@ -151,12 +132,12 @@ def _initial_state(p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rms(p: Tensor) -> Tensor:
-    """Of each stacked tensor: (B, ...) -> (B, 1, ...)."""
+    """The root mean square of each stacked tensor: (B, ...) -> (B, 1, ...)."""
     return p.square().mean(dim=tuple(range(1, p.dim())), keepdim=True).sqrt()
 
 
 def _update(p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    """Move p (B, ...) in place."""
+    """Update p (B, ...) in place."""
     beta1, beta2 = group["betas"]
     is_scalar = p[0].numel() == 1
     lr = group["lr"] * (group["scalar_lr_scale"] if is_scalar else 1.0)
@@ -168,7 +149,7 @@ def _update(p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any
     if is_scalar:
         delta = grad.div(denominator).mul_(-lr)
     else:
-        # sizes first: their update needs the size that the steps before were taken with
+        # the sizes first: their update needs the size used in the previous steps
         scale_step = _scale_step(p, grad, state, group)
         delta = grad.div(denominator).mul_(-lr * state["rms"].clamp(min=group["param_min_rms"]))
         if scale_step is not None:
@@ -179,9 +160,9 @@ def _update(p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any
 
 
 def _scale_step(p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor | None:
-    """Every size_update_period steps: by what part each of p should grow, (B, 1, ...); refreshes its known size.
+    """Every size_update_period steps, the relative growth of each of p, (B, 1, ...); also measures the sizes anew.
 
-    The gradient of log size is sum(p * grad); the update is Adam's, on the sum over the period.
+    The gradient of the log size is sum(p * grad); the update is Adam's, with the sum over the period.
     """
     period, beta2 = group["size_update_period"], group["betas"][1] ** group["size_update_period"]
     index = state["step"] % period

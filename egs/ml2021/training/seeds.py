@@ -1,4 +1,4 @@
-"""Randomness as a function of where training is, not of what ran before: what makes a resume exact."""
+"""Seeds that depend only on the position in training, not on what ran before, so that resuming is exact."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 
 def derived_seed(*numbers: int) -> int:
-    """A seed of 32 bits that differs for all tuples of non-negative numbers."""
+    """A 32-bit seed from non-negative numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def seed_everything(*numbers: int) -> None:
-    """Set the generators of Python, numpy and torch (all devices) by a tuple of numbers."""
+    """Seed the generators of Python, numpy and torch (all devices) with derived_seed(*numbers)."""
     seed = derived_seed(*numbers)
     random.seed(seed)
     np.random.seed(seed)

@@ -1,4 +1,4 @@
-"""All that training changes, as a checkpoint keeps it: weights, their running average, optimiser, place in the data."""
+"""What training changes and a checkpoint saves: weights, their running average, optimiser, position in the data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
 from lhotse_prep.workflow.errors import DataError
 from ml2021.training.config import TrainConfig
@@ -15,25 +16,25 @@ from ml2021.training.optimizers import make_optimizer
 
 
 class TrainState:
-    """The state of a training, at the start or as a checkpoint has it."""
+    """The state of a training, initial or loaded from a checkpoint."""
 
     def __init__(self, model: nn.Module, config: TrainConfig, device: torch.device) -> None:
         self.model = model.to(device)
         self.model_avg = copy.deepcopy(model).to(torch.float64)
         self.optimizer = make_optimizer(model, config)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        self.scaler = GradScaler(device.type, enabled=config.precision == "fp16")
         self.step = 0  # optimiser steps done, over all epochs
-        self.averaged_steps = 0  # of them, in model_avg
+        self.averaged_steps = 0  # steps that model_avg covers
         self.epoch = 1
-        self.batches_done = 0  # in this epoch, by all processes
-        self.steps_per_epoch = 0  # known once an epoch has been counted
-        self.bad_steps = 0  # steps in a row that had no finite loss
+        self.batches_done = 0  # in this epoch, over all processes
+        self.steps_per_epoch = 0  # 0 until counted
+        self.bad_steps = 0  # consecutive steps without a finite loss or gradient
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """Bring model_avg up to this step: the weights now count for all steps since the last update.
+        """Extend model_avg to this step; the current weights stand for all steps since the last update.
 
-        So model_avg in a checkpoint is the mean over exactly its steps, as average_with_running_average needs it.
+        Thus model_avg in a checkpoint is the mean over exactly its steps, as average_with_running_average needs.
         """
         part = (self.step - self.averaged_steps) / max(self.step, 1)
         current = self.model.state_dict()
@@ -45,7 +46,7 @@ class TrainState:
         self.averaged_steps = self.step
 
     def content(self) -> dict[str, Any]:
-        """The state by icefall's names of a checkpoint's keys."""
+        """The state under the keys of icefall's checkpoints."""
         return {
             "model": self.model.state_dict(),
             "model_avg": self.model_avg.state_dict(),
@@ -59,10 +60,10 @@ class TrainState:
         }
 
     def load(self, content: dict[str, Any], path: Path) -> None:
-        """Take the state that content() gave.
+        """Restore the state that content() returned.
 
         Raises:
-          DataError: it is of another model or optimiser, or has no state of training.
+          DataError: it belongs to another model or optimiser, or has no training state.
         """
         try:
             self.model.load_state_dict(content["model"])
@@ -76,5 +77,5 @@ class TrainState:
         except (RuntimeError, ValueError, KeyError, TypeError) as e:
             raise DataError(
                 f"{path} does not fit this training: {str(e).splitlines()[-1].strip()}; "
-                f"move {path.parent} away to train from the start, or give it as --init-from"
+                f"move {path.parent} away to train from the start, or pass it as --init-from"
             ) from e

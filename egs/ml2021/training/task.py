@@ -1,4 +1,4 @@
-"""What the training loop needs to know of a kind of model: its batches, its loss, and what it was trained on."""
+"""The interface between the training loop and a kind of model: its batches, its loss and its data."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class StepLoss:
-    """What a batch gives: the loss to go down, and sums to report (each divided by `weight` when shown).
+    """The loss of a batch, and sums to report, which are divided by `weight` for display.
 
-    The names in `sums` are the same for all batches of a task.
+    All batches of a task have the same names in `sums`.
     """
 
-    loss: Tensor  # scalar
+    loss: Tensor  # scalar to minimise
     sums: dict[str, float]
     weight: float
     seconds: float = 0.0  # of audio in the batch, for the throughput
-    num_left_out: int = 0  # utterances without a path
+    num_left_out: int = 0  # utterances left out of the loss, with more tokens than frames
 
 
 @dataclass(frozen=True)
 class Example:
-    """A decoded utterance of the dev part, to look at."""
+    """A decoded utterance of the dev part, for the log."""
 
     id: str
     ref: str
@@ -34,28 +34,28 @@ class Example:
 
 
 class Task(ABC):
-    """A kind of model and its data. What is planned is cheap to make; load_train and load_valid do the reading."""
+    """A kind of model and its data. Planning batches is cheap; load_train and load_valid read the data."""
 
-    batch_limit = "the batch size"  # what a user lowers when memory runs out
+    batch_limit = "the batch size"  # the option to lower when memory runs out
 
     @abstractmethod
     def train_batches(self, epoch: int) -> Iterator[Any]:
-        """The batches planned for an epoch (1-based), a function of seed and epoch alone."""
+        """The planned batches of an epoch (from 1); they depend only on seed and epoch."""
 
     @abstractmethod
     def valid_batches(self) -> Iterator[Any]:
-        """The batches planned of the dev part."""
+        """The planned batches of the dev part."""
 
     @abstractmethod
     def compute_loss(self, model: nn.Module, batch: Any, step: int) -> StepLoss:
-        """The loss of a loaded batch; step counts from the start of training."""
+        """The loss of a loaded batch; step is the number of optimiser steps since the start of training."""
 
     def num_train_batches(self, epoch: int) -> int:
-        """How many batches an epoch has."""
+        """The number of batches in an epoch."""
         return sum(1 for _ in self.train_batches(epoch))
 
     def load_train(self, batches: Iterator[tuple[int, Any]], epoch: int) -> Iterator[Any]:
-        """Load planned batches; what is random in it is a function of seed, epoch and the number given with each."""
+        """Load planned batches, given with their numbers; randomness depends only on seed, epoch and number."""
         return (batch for _, batch in batches)
 
     def load_valid(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -63,21 +63,21 @@ class Task(ABC):
         return batches
 
     def worst_batches(self) -> Iterator[Any]:
-        """The planned batches that will need most memory, to be tried before training."""
+        """The planned batches that need the most memory, tried before training."""
         return iter(())
 
     def batch_ids(self, batch: Any) -> Sequence[str]:
-        """The ids of what a loaded batch holds, in order, for messages."""
+        """The ids of the items in a loaded batch, in order, for messages."""
         return ()
 
     def fingerprint(self) -> dict[str, str]:
-        """What a resume must find unchanged: {name: a description with a digest}."""
+        """What must not change when training resumes: {name: description with a digest}."""
         return {}
 
     def batching(self) -> str:
-        """The options that decide which batches an epoch has; a resume inside an epoch must find them unchanged."""
+        """The options that determine an epoch's batches; they must not change when training resumes inside an epoch."""
         return ""
 
     def example(self, model: nn.Module) -> Example | None:
-        """Decode an utterance of the dev part; model is in evaluation mode."""
+        """Decode one utterance of the dev part, or None; model is in evaluation mode."""
         return None

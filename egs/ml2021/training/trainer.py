@@ -1,8 +1,8 @@
-"""The one training loop, for recogniser and translator, in one process or several.
+"""The training loop of all models, in one process or several.
 
-The batches of an epoch are one list, a function of seed and epoch. A step takes accum_grad batches for each process;
-batch number k goes to process k % size, so that two processes do what one with twice the accum_grad does. What is
-random in a step is a function of (seed, epoch, k), never of what ran before: a killed run goes on to the same bits.
+The list of an epoch's batches depends only on seed and epoch. A step takes accum_grad batches per process; batch k goes
+to process k % size, so two processes compute the same as one process with twice the accum_grad. Randomness in a step
+depends only on (seed, epoch, k), not on what ran before: a killed and resumed run gives the same bits.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from ml2021.training.checkpoint import (
 from ml2021.training.config import TrainConfig
 from ml2021.training.diagnostics import Diagnostics
 from ml2021.training.distributed import World
+from ml2021.training.learning_rate import learning_rate
 from ml2021.training.memory import memory_errors, try_worst_batches
-from ml2021.training.optimizers import largest_norm, learning_rate
+from ml2021.training.optimizers import max_grad_norm
 from ml2021.training.progress import Progress, log_file
 from ml2021.training.resume import find_start, require_same_training
 from ml2021.training.seeds import seed_everything
@@ -41,13 +42,13 @@ from ml2021.training.state import TrainState
 from ml2021.training.task import StepLoss, Task
 
 logger = logging.getLogger(__name__)
-MIN_LOSS_SCALE = 2.0**-10  # below it, fp16 gradients overflow whatever the scale
+MIN_LOSS_SCALE = 2.0**-10  # gradients that still overflow fp16 below this scale are bad
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-Group = list[tuple[int, Any]]  # numbered batches of a step
+Group = list[tuple[int, Any]]  # the numbered batches of one step
 
 
 class Trainer:
-    """Trains a model on a task; `run()` goes on from the newest good checkpoint in exp_dir."""
+    """Trains a model on a task; `run()` resumes from the newest good checkpoint in exp_dir."""
 
     def __init__(
         self,
@@ -62,22 +63,22 @@ class Trainer:
         self.world = world or World()
         self.state = TrainState(model, config, device)
         self.model, self.optimizer = self.state.model, self.state.optimizer
-        self.group_size = config.accum_grad * self.world.size  # batches a step
+        self.group_size = config.accum_grad * self.world.size  # batches per step
         self.fingerprint = task.fingerprint()
         self.batching = f"{task.batching()}, {self.group_size} batches a step"
 
     def run(self) -> None:
-        """Go on from the newest checkpoint and train to the last epoch."""
+        """Resume from the newest checkpoint and train to the last epoch."""
         self.resume()
         self.fit()
 
     def resume(self, start: str | None = None) -> None:
-        """Take the state of a checkpoint of exp_dir.
+        """Load the state of a checkpoint in exp_dir.
 
         Args:
-          start: as find_start takes it; None: the newest that can be read, none is no error.
+          start: a file name (see find_start), or None for the newest readable checkpoint, if there is one.
         Raises:
-          DataError: the checkpoint is of another training; the message says what differs.
+          DataError: the checkpoint belongs to another training; the message says what differs.
         """
         path = None
         if self.world.is_main:
@@ -89,14 +90,14 @@ class Trainer:
             weights = self.model.state_dict()
             require_same_training(path, content, weights, self.fingerprint, self.batching)
             self.state.load(content, path)
-            logger.info("going on from %s: epoch %d, step %d", path, self.state.epoch, self.state.step)
+            logger.info("resuming from %s: epoch %d, step %d", path, self.state.epoch, self.state.step)
         self.world.broadcast(self.model)
         self.world.broadcast(self.state.model_avg)
 
     def fit(self) -> None:
-        """Train from the present state to the last epoch, and write pretrained.pt, the average over the last epochs.
+        """Train from the current state to the last epoch; write pretrained.pt, the average over the last epochs.
 
-        What is logged meanwhile goes to log/train-DATE.txt, too.
+        The log is also written to log/train-DATE.txt.
         """
         state = self.state
         with log_file(self.exp_dir / "log", self.world):
@@ -119,7 +120,7 @@ class Trainer:
             self.world.wait()
 
     def diagnose(self) -> str:
-        """A table of the activations, weights and gradients of every module, over some batches; no step is made."""
+        """A table of every module's activations, weights and gradients over some batches, without a training step."""
         diagnostics = Diagnostics(self.model)
         self.model.train()
         for group in islice(self.groups(self.state.epoch), self.config.num_diagnostics_batches):
@@ -130,28 +131,28 @@ class Trainer:
         return diagnostics.table()
 
     def groups(self, epoch: int, skip: int = 0) -> Iterator[Group]:
-        """This process's numbered batches of each step of an epoch, after the first `skip` batches of all processes.
+        """This process's numbered batches of each step of an epoch, after the first `skip` batches (of all processes).
 
         The last step is filled up with the first batches of the epoch.
         """
         planned = _filled_up(self.task.train_batches(epoch), self.group_size)
         numbered = islice(enumerate(planned), skip + self.world.rank, None, self.world.size)
-        numbers = deque[int]()  # of what is being loaded: workers run ahead, and keep the order
+        numbers = deque[int]()  # of the batches being loaded: workers run ahead, but in order
 
-        def remembered() -> Iterator[tuple[int, Any]]:
+        def remember_numbers() -> Iterator[tuple[int, Any]]:
             for number, batch in numbered:
                 numbers.append(number)
                 yield number, batch
 
         group: Group = []
-        for batch in self.task.load_train(remembered(), epoch):
+        for batch in self.task.load_train(remember_numbers(), epoch):
             group.append((numbers.popleft(), batch))
             if len(group) == self.config.accum_grad:
                 yield group
                 group = []
 
     def compute_losses(self, group: Group, use: Callable[[StepLoss], None]) -> list[StepLoss]:
-        """The losses of the batches of a step, each given to `use` before the next is computed."""
+        """The losses of the batches of a step; `use` is called with each before the next is computed."""
         results = []
         for number, batch in group:
             seed_everything(self.config.seed, self.state.epoch, number, 1)
@@ -163,12 +164,12 @@ class Trainer:
         return results
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The precision of the configuration."""
+        """The context for the configured precision."""
         dtype = DTYPES[self.config.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def backward(self, result: StepLoss) -> None:
-        """Add the gradients of one of the batches of a step."""
+        """Add the gradients of one batch of a step."""
         if bool(torch.isfinite(result.loss)):
             self.state.scaler.scale(result.loss / self.config.accum_grad).backward()
 
@@ -177,10 +178,10 @@ class Trainer:
         if state.steps_per_epoch == 0:
             state.steps_per_epoch = -(-self.task.num_train_batches(state.epoch) // self.group_size)
             if state.steps_per_epoch == 0:
-                raise DataError("the train part gives no batches: it is empty, or max_duration is below every cut")
+                raise DataError("the train part gives no batches: it is empty, or no cut is within max_duration")
 
     def _try_worst_batches(self) -> None:
-        """Forward and backward of the largest batches, without a step."""
+        """Run forward and backward of the largest batches, without a step."""
 
         def forward_backward(batch: Any) -> None:
             self.compute_losses([(0, batch)], self.backward)
@@ -197,14 +198,15 @@ class Trainer:
             rate = learning_rate(self.config, state.step, num_steps)
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = rate
-            shown = self._train_step(group)
+            reported = self._train_step(group)
             state.batches_done += self.group_size
-            if shown is None:
+            if reported is None:
                 continue
+            sums, grad_norm = reported
             state.step += 1
             if state.step % self.config.average_period == 0:
                 state.update_average()
-            progress.add_step(state.step, shown[0], rate, shown[1])
+            progress.add_step(state.step, sums, rate, grad_norm)
             if state.step % self.config.save_every_n == 0:
                 self._save(f"checkpoint-{state.step}.pt")
                 if self.world.is_main:
@@ -213,22 +215,22 @@ class Trainer:
         progress.end_epoch(state.step)
 
     def _train_step(self, group: Group) -> tuple[dict[str, float], float] | None:
-        """One optimiser step: the sums over its batches and the norm of the gradient; None: it was left out."""
+        """One optimiser step: the sums over its batches and the gradient norm, or None if the step was skipped."""
         buffers = [(b, b.clone()) for b in self.model.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
         results = self.compute_losses(group, self.backward)
         bad = [not bool(torch.isfinite(r.loss)) for r in results]
         sums = self.world.sum(_sums(results) | {"num_bad": float(sum(bad))})
-        num_bad = sums.pop("num_bad")  # in all processes, which go the same way from here on
+        num_bad = sums.pop("num_bad")  # over all processes, so they all branch the same way from here
         scaler = self.state.scaler
         norm = torch.tensor(float("nan"))
         if num_bad == 0:
             self.world.average_gradients(self.model.parameters())
             self.world.average_buffers(self.model)
             scaler.unscale_(self.optimizer)
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), largest_norm(self.config))
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_grad_norm(self.config))
             if bool(torch.isfinite(norm)) or scaler.is_enabled():
-                scaler.step(self.optimizer)  # with a scaler, an overflow leaves the step out and lowers the scale
+                scaler.step(self.optimizer)  # if gradients overflow, the scaler skips the step and lowers the scale
                 scaler.update()
         if bool(torch.isfinite(norm)):
             self.state.bad_steps = 0
@@ -236,18 +238,18 @@ class Trainer:
         for buffer, before in buffers:
             buffer.copy_(before)
         if num_bad == 0 and scaler.is_enabled() and scaler.get_scale() >= MIN_LOSS_SCALE:
-            logger.info("step %d left out: fp16 overflow, loss scale now %g", self.state.step, scaler.get_scale())
+            logger.info("step %d skipped: fp16 overflow, loss scale now %g", self.state.step, scaler.get_scale())
         else:
             self._report_bad_step([(*x, r) for x, r, is_bad in zip(group, results, bad) if is_bad or num_bad == 0])
         return None
 
     def _report_bad_step(self, batches: Sequence[tuple[int, Any, StepLoss]]) -> None:
-        """Count a step without a finite loss or gradient and write down its batches; stop after too many in a row."""
+        """Count a step without a finite loss or gradient and record its batches; stop after too many in a row."""
         state, c = self.state, self.config
         for number, batch, result in batches:
             loss = float(result.loss.detach())
             path = dump_batch(self.exp_dir, self.task.batch_ids(batch), state.epoch, number, state.step, loss)
-            logger.warning("step %d left out: its loss or gradient is not finite; its batch is in %s", state.step, path)
+            logger.warning("step %d skipped: its loss or gradient is not finite; its batch is in %s", state.step, path)
         state.bad_steps += 1
         if state.bad_steps >= c.max_bad_steps:
             raise DataError(
@@ -277,7 +279,7 @@ class Trainer:
             save_checkpoint(self.exp_dir / name, content)
 
     def _remove_old(self) -> None:
-        """Keep the newest epochs; a checkpoint inside an epoch is of no use once the epoch is over."""
+        """Remove old epochs, and the checkpoints inside an epoch, which are useless once the epoch is over."""
         if self.world.is_main:
             old = epoch_numbers(self.exp_dir)[: -self.config.keep_epochs]
             names = [f"epoch-{n}.pt" for n in old] + [f"checkpoint-{n}.pt" for n in step_numbers(self.exp_dir)]
@@ -287,13 +289,13 @@ class Trainer:
     def _save_pretrained(self) -> None:
         c = self.config
         weights = load_averaged(self.exp_dir, c.num_epochs, min(c.average_epochs, c.num_epochs), True)
-        like: dict[str, Tensor] = self.model.state_dict()
-        weights = {k: v.to(like[k].dtype) for k, v in weights.items()}
+        current: dict[str, Tensor] = self.model.state_dict()
+        weights = {k: v.to(current[k].dtype) for k, v in weights.items()}
         save_checkpoint(self.exp_dir / "pretrained.pt", {"model": weights, "fingerprint": self.fingerprint})
 
 
 def _filled_up(batches: Iterator[Any], size: int) -> Iterator[Any]:
-    """The batches, then the first of them again until their number is a multiple of size."""
+    """The batches, then the first ones again until their number is a multiple of size."""
     first: list[Any] = []
     count = 0
     for batch in batches:
@@ -305,10 +307,10 @@ def _filled_up(batches: Iterator[Any], size: int) -> Iterator[Any]:
 
 
 def _sums(results: Sequence[StepLoss]) -> dict[str, float]:
-    """What several batches report, added up."""
+    """The sums that several batches report, added up."""
     total: dict[str, float] = {}
     for r in results:
-        own = {"weight": r.weight, "seconds": r.seconds, "num_left_out": float(r.num_left_out)}
-        for name, value in (r.sums | own).items():
+        bookkeeping = {"weight": r.weight, "seconds": r.seconds, "num_left_out": float(r.num_left_out)}
+        for name, value in (r.sums | bookkeeping).items():
             total[name] = total.get(name, 0.0) + value
     return total

@@ -1,4 +1,4 @@
-"""The exact search for the best path of a text through a lecture's log-probs, and which of its times are in doubt.
+"""The exact search for the best path of a text through a lecture's log-probs, and for the times that are in doubt.
 
-`alignment` may import it, `align` and `strays` above all; it imports workflow alone.
+`alignment` may import it, chiefly `align` and `strays`; it imports workflow only.
 """

@@ -1,4 +1,4 @@
-"""Units beside gaps that may as well be elsewhere: the same words can be said at both ends of speech without text.
+"""Units beside gaps that may just as well be elsewhere: the same words can be said at both ends of speech without text.
 
 Legend: U units in the text.
 """
@@ -10,30 +10,31 @@ from numpy.typing import NDArray
 
 from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.search.frame_reader import BLOCK, FrameReader
-from lhotse_prep.alignment.search.rows import Band, Text
-from lhotse_prep.alignment.search.viterbi import BLANK, LABEL, NEVER
+from lhotse_prep.alignment.search.rows import Band
+from lhotse_prep.alignment.search.states import BLANK, LABEL, NEVER, Block, Text
 
-WEAK = np.log(0.05)  # a unit's mean log-prob under which the model hardly hears it
-_NEAR = 20  # timed units on either side of a gap that are looked at: some six seconds of words
-# By how much a place must be better than any other, log-prob. Less than star_opening: a place amid speech without text
-# costs that much more than one beside it, so that what is said there once more is no reason for doubt.
+WEAK = float(np.log(0.05))  # below this mean log-prob, the model hardly recognises a unit
+_NEAR = 20  # timed units on either side of a gap that are examined: about six seconds of words
+# A unit is in doubt if the best path without it at its place is within this log-prob of the best path. Less than
+# star_opening: a place amid speech without text costs that much more than a place beside it, so a repetition of the
+# words there causes no doubt.
 _MARGIN = 2.5
 _ALL = 1e9  # a beam that drops nothing
 
 
 def doubtful_units(reader: FrameReader, text: Text, path: Alignment, distance: int) -> NDArray[np.bool_]:
-    """(U,) which units another path, nearly as good, leaves out or has at least `distance` frames away.
+    """(U,) units that another path, nearly as good, leaves out or has at least `distance` frames away.
 
-    Looked at are the ends of gaps of as many frames: those with as much speech without text, and those where the model
-    hardly hears the unit, which is reason enough for doubt there. From an end it goes on to the first unit that is in
-    no doubt, for a unit can only move over the gap with those that are nearer to it. The other paths are those of the
-    timed units around the gap: units that the best path leaves out stay so. A model that hardly hears most units tells
-    nothing of single ones: none is in doubt then. The work is at most 80 * _NEAR searches of 2 * _NEAR units in each
-    frame.
+    It examines the ends of gaps of at least `distance` frames: gaps with that much speech without text, and gaps beside
+    a unit that the model hardly recognises, which is in doubt for that reason alone. From each end it goes on to the
+    first unit that is not in doubt, because a unit can only move across the gap together with the units nearer to it.
+    The other paths consist of the timed units around the gap; units that the best path leaves out stay out. If the
+    model hardly recognises most units, its scores say nothing about single units, and none is in doubt. The work is at
+    most 80 * _NEAR searches of 2 * _NEAR units in each frame.
 
     Args:
-      reader: of the log-probs, after the way forward.
-      text: the units, and what a path may cost.
+      reader: of the log-probs, after the forward pass.
+      text: the units, and the costs of a path.
       path: the best.
       distance: frames, at least 1.
     """
@@ -65,23 +66,24 @@ class _Around:
 
     def __init__(self, reader: FrameReader, text: Text, units: NDArray[np.int64], begin: int, finish: int) -> None:
         self.units, self.begin, self.text = units, begin, text.part(units)
-        self.emissions, self.star_scores = reader.frames(begin, finish, np.append(0, text.symbols[units]))
+        self.frames = reader.frames(begin, finish, np.append(0, text.symbols[units]))
         self.best = self._best()
 
     def _best(self) -> float:
         """Log-prob of the best path."""
         rows = Band(self.text, _ALL)
-        num_frames, num_units = len(self.emissions), len(self.units)
+        emissions, star_scores = self.frames
+        num_frames, num_units = len(emissions), len(self.units)
         for begin in range(0, num_frames, BLOCK):
-            rows.advance(self.emissions[begin : begin + BLOCK], self.star_scores[begin : begin + BLOCK])
+            rows.advance(Block(emissions[begin : begin + BLOCK], star_scores[begin : begin + BLOCK]))
         num_blocks = -(-num_frames // BLOCK)
         last = rows.window(num_blocks, num_units - 1, num_units + 1)
         return float(max(last[LABEL, 0], last[BLANK, 1])) + rows.offset(num_blocks)
 
     def margin(self, unit: int, begin: int, finish: int) -> float:
-        """By how much the best path is better than the best of those without `unit` in frames begin..finish - 1."""
+        """Log-prob of the best path minus that of the best path without `unit` in frames begin..finish - 1."""
         frames = slice(max(0, begin - self.begin), finish - self.begin)
-        column = self.emissions[frames, np.searchsorted(self.units, unit) + 1]
+        column = self.frames.emissions[frames, np.searchsorted(self.units, unit) + 1]
         kept = column.copy()
         column[:] = NEVER
         other = self._best()

@@ -1,4 +1,4 @@
-"""Log-probs of a lecture, read a block of frames at a time, forward once and then block by block on the way back.
+"""Log-probs of a lecture, read a block of frames at a time: forward once, then block by block on the way back.
 
 Legend: T frames, V symbols with blank (0), F frames of a block, C different symbols in the text, with blank.
 """
@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from lhotse_prep.alignment.search.viterbi import NEVER
+from lhotse_prep.alignment.search.states import NEVER, Block
 from lhotse_prep.workflow.errors import DataError
 
 BLOCK = 1024  # frames between kept rows
@@ -22,7 +22,7 @@ class FrameReader:
     """Blocks of BLOCK frames, with the columns that a text needs."""
 
     symbols: NDArray[np.int64]  # (U,) the text's units as columns of a block, 1..C - 1; 0 is blank
-    num_frames: int  # known once the way forward is through
+    num_frames: int  # known after the forward pass
 
     def __init__(
         self,
@@ -37,9 +37,9 @@ class FrameReader:
           log_probs: (T, V), or blocks of it.
           units: (U,), U > 0, ids in 1..V - 1.
           lecture: named in errors.
-          star_penalty: speech without text has the frame's best log-prob less this, and at least that of blank;
-            None: there is none.
-          mismatch_penalty: each unit has at least the best unit's log-prob less this; None: its own.
+          star_penalty: speech without text gets the frame's best log-prob minus this, and at least that of blank;
+            None: no speech without text.
+          mismatch_penalty: each unit gets at least the best unit's log-prob minus this; None: its own.
         """
         self.units, self.lecture = units, lecture
         self.star_penalty, self.mismatch_penalty = star_penalty, mismatch_penalty
@@ -60,53 +60,50 @@ class FrameReader:
 
     @property
     def num_blocks(self) -> int:
-        """How many blocks the way forward found."""
+        """How many blocks the forward pass has read."""
         return len(self._star_scores)
 
-    def forward(self, needs_all_units: bool) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Every block in order: log-probs (F, C), and of speech without text (F,).
+    def forward(self, needs_all_units: bool) -> Iterator[Block]:
+        """Every block in order.
 
         Args:
-          needs_all_units: each unit needs a frame.
+          needs_all_units: whether each unit needs a frame.
         Raises:
           DataError: wrong shape or type, no frames, too few frames, an id outside the vocabulary, values not finite.
         """
-        if self._star_scores:  # been here before: everything is checked and stored
+        if self._star_scores:  # a second forward pass: everything is checked and stored
             yield from map(self.block, range(self.num_blocks))
             return
         if self.array is not None:
             self._check_shape(self.array)
             self._check_count(len(self.array), needs_all_units)
         for whole in self._whole_blocks():
-            emissions, star_scores = self._read(whole)
+            block = self._read(whole)
             if self._blocks is not None:
                 self._spool = self._spool or tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
-                self._spool.write(emissions.tobytes())
-            self._star_scores.append(star_scores)
+                self._spool.write(block.emissions.tobytes())
+            self._star_scores.append(block.star_scores)
             self.num_frames += len(whole)
-            yield emissions, star_scores
+            yield block
         self._check_count(self.num_frames, needs_all_units)
 
-    def block(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A block that the way forward has passed, once more."""
+    def block(self, index: int) -> Block:
+        """Read a block again that the forward pass has read."""
         star_scores = self._star_scores[index]
-        return self._again(index * BLOCK, index * BLOCK + len(star_scores)), star_scores
+        return Block(self._reread(index * BLOCK, index * BLOCK + len(star_scores)), star_scores)
 
-    def frames(
-        self, begin: int, finish: int, columns: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Frames begin..finish - 1 once more: some columns of a block's (F, len(columns)), and star scores (F,)."""
+    def frames(self, begin: int, finish: int, columns: NDArray[np.int64]) -> Block:
+        """Read frames begin..finish - 1 again, with the given columns of a block's emissions: (F, len(columns))."""
         assert 0 <= begin < finish <= self.num_frames
         parts = []
         for index in range(begin // BLOCK, -(-finish // BLOCK)):
             first, last = max(begin, index * BLOCK), min(finish, (index + 1) * BLOCK)
             star_scores = self._star_scores[index][first - index * BLOCK : last - index * BLOCK]
-            parts.append((np.take(self._again(first, last), columns, axis=1), star_scores))
-        emissions, star_scores = (np.concatenate(x) for x in zip(*parts, strict=True))
-        return emissions, star_scores
+            parts.append((np.take(self._reread(first, last), columns, axis=1), star_scores))
+        return Block(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
-    def _again(self, begin: int, finish: int) -> NDArray[np.float32]:
-        """Frames begin..finish - 1 that the way forward has passed, (F, C)."""
+    def _reread(self, begin: int, finish: int) -> NDArray[np.float32]:
+        """Frames begin..finish - 1 that the forward pass has read, (F, C)."""
         if self.array is not None:
             return self._emissions(self.array[begin:finish])
         assert self._spool is not None
@@ -117,14 +114,14 @@ class FrameReader:
 
     def _emissions(self, whole: NDArray[np.floating]) -> NDArray[np.float32]:
         """(F, V) -> (F, C) of the text's units."""
-        result = np.take(np.asarray(whole), self.columns, axis=1).astype(np.float32, copy=False)
+        result: NDArray[np.float32] = np.take(np.asarray(whole), self.columns, axis=1).astype(np.float32, copy=False)
         if self.mismatch_penalty is not None:
             least = whole[:, 1:].max(axis=1, keepdims=True).astype(np.float32) - np.float32(self.mismatch_penalty)
             np.maximum(result[:, 1:], least, out=result[:, 1:])
         return result
 
-    def _read(self, whole: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Check a block; the text's columns (F, C), and speech without text (F,)."""
+    def _read(self, whole: NDArray[np.floating]) -> Block:
+        """Check some frames (F, V), and take what the text needs of them."""
         best = whole.max(axis=1).astype(np.float32)
         if not (np.isfinite(best).all() and np.isfinite(whole.min())):
             raise DataError(
@@ -133,8 +130,8 @@ class FrameReader:
             )
         emissions = self._emissions(whole)
         if self.star_penalty is None:
-            return emissions, np.full(len(best), NEVER)
-        return emissions, np.maximum(emissions[:, 0], best - np.float32(self.star_penalty))
+            return Block(emissions, np.full(len(best), NEVER))
+        return Block(emissions, np.maximum(emissions[:, 0], best - np.float32(self.star_penalty)))
 
     def _whole_blocks(self) -> Iterator[NDArray[np.floating]]:
         """The frames in blocks of BLOCK, the last one shorter."""

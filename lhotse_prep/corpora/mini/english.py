@@ -1,4 +1,4 @@
-"""The English inflection that the grammar of the mini corpus needs: plurals, articles, verbs, comparison."""
+"""English inflection for the grammar of the mini corpus: plurals, articles, verb forms, comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _A_BEFORE_VOWEL = ("uni", "use", "one")
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun; its last word is inflected."""
+    """The plural of a noun, made by inflecting its last word."""
     first, space, last = noun.rpartition(" ")
     if last in _PLURALS:
         last = _PLURALS[last]
@@ -26,7 +26,7 @@ def plural(noun: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    """The noun after `a` or `an`."""
+    """The noun with `a` or `an` before it."""
     vowel = noun[0].lower() in "aeiou" and not noun.lower().startswith(_A_BEFORE_VOWEL)
     return f"{'an' if vowel else 'a'} {noun}"
 
@@ -35,8 +35,8 @@ def verb_form(phrase: str, form: str) -> str:
     """Inflect the first word of a verb phrase.
 
     Args:
-      phrase: begins with the base form, "train the model"; after a modal nothing changes.
-      form: "ing", or the number of the subject: "sg", "pl", "I".
+      phrase: begins with a base form, "train the model", or with a modal, which is not inflected.
+      form: "ing" for the gerund, or the number of the subject: "sg", "pl", "I".
     """
     verb, space, rest = phrase.partition(" ")
     if verb in _MODALS:

@@ -1,17 +1,17 @@
-"""A small bilingual grammar: each rule writes a Mandarin phrase and its English translation at the same time.
+"""A small bilingual grammar: each rule writes a Mandarin phrase and its English translation together.
 
-A rule is one line of text, `SYMBOL WEIGHT | Mandarin | English | head`. Both sides hold slots `{SYMBOL}`; the same slot
-on both sides is the same phrase, `{SYMBOL2}` is another phrase of the same symbol. A slot may ask for a form:
+A rule is one line of text, `SYMBOL WEIGHT | Mandarin | English | head`. Both sides have slots `{SYMBOL}`; the same slot
+on both sides is the same phrase, and `{SYMBOL2}` is another phrase of that symbol. A slot may require a form:
 
   {thing:m}      Mandarin side: the measure word of the noun
   {thing:pl}     the plural (a mass noun stays as it is)      {thing:a}   with `a` or `an`
   {thing:the}    with `the` (a mass noun stays as it is)
   {ADJ:er}       comparative                                  {ADJ:est}   superlative
   {VP:ing}       gerund                                       {VP:NP}     the verb agrees with the phrase of slot NP
-  {=be:NP}       a verb written here that agrees with NP
+  {=be:NP}       the verb in the slot itself, which agrees with NP
 
 The head gives the phrase its number: `sg`, `pl`, `I`, the name of a slot, or `SLOT.pl` (plural unless a mass noun).
-A comma on the Mandarin side is a short pause of the speaker; it is not in the transcript.
+A comma on the Mandarin side is a short pause in the speech; it is not in the transcript.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from lhotse_prep.corpora.mini.english import comparative, plural, superlative, verb_form, with_article
 
 _SLOT = re.compile(r"\{(=?)([A-Za-z+]+)(\d?)(?::(\w+))?\}")
-# How much rarer a phrase gets each time it was used: keeps a few rules from filling a lecture.
+# Exponent by which a rule becomes rarer with use, so that a few rules do not fill a lecture.
 _USE_DISCOUNT = 0.6
-_MAX_DEPTH = 9
+_MAX_DEPTH = 9  # of nested phrases; from there on only the rules with the fewest slots are used
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Phrase:
 
     Args:
       mandarin: characters and terms, with "," at pauses.
-      english: a noun in the singular, a verb phrase in its base form, anything else as it is written.
-      number: "count" or "mass" for a noun, "sg", "pl" or "I" for a noun phrase, "" for the rest.
-      measure: a noun's measure word.
-      names: the rules that made it, as (symbol, Mandarin side).
+      english: a noun in the singular, a verb phrase in its base form, any other phrase as it is used.
+      number: "count" or "mass" for a noun, "sg", "pl" or "I" for a noun phrase, "" for other phrases.
+      measure: the measure word of a noun.
+      names: of the rules that the phrase was drawn with.
     """
 
     mandarin: str
@@ -62,17 +62,17 @@ class Rule:
 
     @property
     def name(self) -> tuple[str, str]:
-        """What it is counted by."""
+        """(symbol, Mandarin side), by which uses of the rule are counted."""
         return self.symbol, self.mandarin
 
     def slots(self) -> list[str]:
-        """Names of the slots, each once, in the order of the Mandarin side."""
-        found = [m[2] + m[3] for m in _SLOT.finditer(self.mandarin) if not m[1]]
-        return list(dict.fromkeys(found))
+        """The names of the slots in the order of the Mandarin side, without repetition."""
+        names = [m[2] + m[3] for m in _SLOT.finditer(self.mandarin) if not m[1]]
+        return list(dict.fromkeys(names))
 
 
 def parse_rules(text: str) -> list[Rule]:
-    """Read rules, one a line; empty lines and lines that begin with # are skipped."""
+    """Read rules, one per line; blank lines and lines that begin with # are skipped."""
     rules = []
     for line in text.splitlines():
         if not line.strip() or line.startswith("#"):
@@ -85,7 +85,7 @@ def parse_rules(text: str) -> list[Rule]:
 
 @dataclass
 class Grammar:
-    """Rules by symbol, and how often each was used."""
+    """Rules by symbol, and how often each has been used."""
 
     rules: Mapping[str, list[Rule]]
     used: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -99,28 +99,35 @@ class Grammar:
         return cls(grouped)
 
     def draw(
-        self, symbol: str, rng: random.Random, given: Mapping[str, Phrase] | None = None, depth: int = 0
+        self, symbol: str, rng: random.Random, filled: Mapping[str, Phrase] | None = None, depth: int = 0
     ) -> Phrase:
-        """Draw a phrase at random; rules that were used much are drawn less. Slots of `given` are filled already."""
+        """Draw a phrase at random; the more a rule has been used, the less likely it is.
+
+        Args:
+          symbol: of the phrase.
+          rng: source of randomness.
+          filled: phrases for slots, by name; the others are drawn.
+          depth: of nested phrases so far.
+        """
         rules = self.rules[symbol]
-        if depth >= _MAX_DEPTH:  # end the recursion: the rules with the fewest slots
+        if depth >= _MAX_DEPTH:  # to end the recursion
             fewest = min(len(r.slots()) for r in rules)
             rules = [r for r in rules if len(r.slots()) == fewest]
         weights = [r.weight / (1 + self.used[r.name] / r.weight) ** _USE_DISCOUNT for r in rules]
         rule = rng.choices(rules, weights)[0]
-        parts = dict(given or {})
+        parts = dict(filled or {})
         for slot in rule.slots():
             if slot not in parts:
                 parts[slot] = self.draw(slot.rstrip("0123456789"), rng, None, depth + 1)
         return write_phrase(rule, parts)
 
     def count(self, phrase: Phrase) -> None:
-        """Say that a drawn phrase was used."""
+        """Count a drawn phrase as used."""
         self.used.update(phrase.names)
 
 
 def write_phrase(rule: Rule, parts: Mapping[str, Phrase]) -> Phrase:
-    """Fill a rule's slots."""
+    """The phrase of a rule with its slots filled; `parts` are the phrases by slot."""
     number, measure = rule.head, rule.measure
     slot, _, as_plural = rule.head.partition(".")
     if slot in parts:
@@ -129,7 +136,7 @@ def write_phrase(rule: Rule, parts: Mapping[str, Phrase]) -> Phrase:
         number = part.number
         if as_plural:
             number = "sg" if part.number == "mass" else "pl"
-        elif rule.symbol.isupper() and number in ("count", "mass"):  # a determiner was put before the noun
+        elif rule.symbol.isupper() and number in ("count", "mass"):  # the rule adds a determiner to the noun
             number = "sg"
     return Phrase(
         mandarin=_SLOT.sub(lambda m: _mandarin_slot(m, parts), rule.mandarin),

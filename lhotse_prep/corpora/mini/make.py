@@ -1,7 +1,7 @@
-"""The mini corpus: lectures made here, written by a bilingual grammar and spoken by espeak-ng. Nothing is downloaded.
+"""Makes the mini corpus: a bilingual grammar writes the lectures, and espeak-ng speaks them. Nothing is downloaded.
 
-It has the form of real lectures (a long recording, one transcript, one translation, no times) and, apart from them, the
-truth: times of each sentence and its translation. Only scoring may read the truth.
+The lectures have the form of real ones (a long recording, one transcript, one translation, no times). A separate folder
+holds the truth: the times and the translation of each sentence. Only scoring may read it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.audio.synthesis import Voice
+from lhotse_prep.corpora.mini.config import MiniConfig
 from lhotse_prep.corpora.mini.grammar import Phrase
 from lhotse_prep.corpora.mini.rules import make_grammar, rare_words
-from lhotse_prep.corpora.mini.speech import SAMPLE_RATE, Voice, planned_seconds, speak_lectures
+from lhotse_prep.corpora.mini.speech import planned_seconds, speak_lectures
 from lhotse_prep.text.normalize import is_han
-from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import whole_file, write_json, write_text
 
 logger = logging.getLogger(__name__)
 
-# Those of dev and test lie within the range of the others.
+# The voices of dev and test lie within the range of the training voices.
 _TRAIN_VOICES = (
     Voice("m3", 225, 40, 50),
     Voice("f1", 240, 55, 55),
@@ -34,46 +37,24 @@ _TRAIN_VOICES = (
 )
 _DEV_VOICE = Voice("f1", 230, 46, 50)
 _TEST_VOICE = Voice("m3", 235, 45, 52)
-_TEXT_RATE = 235  # to plan the length of a lecture that is not spoken
+_TEXT_RATE = 235  # words a minute, to plan the length of a lecture that is not spoken
 _TOKEN = re.compile(r"[a-z0-9'-]+|[^a-z0-9\s]")
 _MIN_TOKENS, _MAX_TOKENS = 4, 30
-_MAX_DRAWS = 5000  # for one sentence
-_CANDIDATES = 6  # training sentences that are drawn for one that is taken
-_RARE_COUNT = 3  # a rare word occurs at most so often in the spoken training lectures
-
-
-@dataclass(frozen=True)
-class MiniConfig:
-    """The mini corpus. The defaults make the full one: 48 minutes of speech, 24 text-only lectures."""
-
-    seed: int = 1
-    num_train: int = 6  # spoken training lectures; dev and test are one each
-    num_text_lectures: int = 24  # transcript and translation only
-    min_minutes: float = 5.0  # of a lecture
-    max_minutes: float = 7.0
-    min_char_count: int = 3  # a character of dev or test occurs at least so often in the spoken training lectures
-    min_term_count: int = 2  # the same for an English word
-    num_workers: int = 2  # processes that speak
-
-    def __post_init__(self) -> None:
-        if self.num_train < 1 or self.num_text_lectures < 0 or self.num_workers < 1:
-            raise ConfigError("num_train and num_workers must be >= 1, num_text_lectures >= 0")
-        if not 0.2 <= self.min_minutes <= 0.9 * self.max_minutes:
-            raise ConfigError("min_minutes must be >= 0.2 and at most 0.9 of max_minutes")
-        if self.min_char_count < 0 or self.min_term_count < 0:
-            raise ConfigError("min_char_count and min_term_count must be >= 0")
+_MAX_DRAWS = 5000  # attempts at one sentence
+_CANDIDATES = 6  # sentences drawn for each training sentence; the best one is used
+_RARE_COUNT = 3  # a rare word occurs at most this often in the spoken training lectures
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence in both languages; `spoken` is the transcript with "," where the speaker pauses."""
+    """A sentence in both languages; `spoken` is the transcript with "," where the speaker pauses."""
 
     spoken: str
     english: str
 
     @property
     def tokens(self) -> list[str]:
-        """The transcript: characters and English words."""
+        """The transcript's characters and English words."""
         return [t for t in self.spoken.split() if t != ","]
 
     @property
@@ -84,7 +65,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Lecture:
-    """The text of a lecture; `voice` is None where it is not spoken."""
+    """The texts of a lecture; `voice` is None if it is not spoken."""
 
     name: str
     part: str  # train, dev, test, text
@@ -97,7 +78,9 @@ def make_mini(out_dir: Path, truth_dir: Path, config: MiniConfig) -> None:
 
     Args:
       out_dir: gets NAME.wav, NAME.txt, NAME.en.txt and splits.yaml.
-      truth_dir: gets NAME.json, [[start_s, end_s, "tokens"], ...], and NAME.tsv, "tokens<TAB>English", one a sentence.
+      truth_dir: gets NAME.json, [[start in seconds, end, "tokens"], ...], and NAME.tsv, "tokens<TAB>English", both with
+        one entry per sentence.
+      config: size, limits and seed.
     Raises:
       DataError: espeak-ng fails, or the grammar cannot meet the configuration.
     """
@@ -123,7 +106,7 @@ def make_mini(out_dir: Path, truth_dir: Path, config: MiniConfig) -> None:
 
 
 def _speak(out_dir: Path, truth_dir: Path, lectures: Sequence[Lecture], config: MiniConfig) -> float:
-    """Write recordings and sentence times; returns the seconds spoken."""
+    """Write recordings and sentence times; returns the seconds of speech."""
     import soundfile
 
     spoken = [x for x in lectures if x.voice is not None]
@@ -140,10 +123,10 @@ def _speak(out_dir: Path, truth_dir: Path, lectures: Sequence[Lecture], config: 
 
 
 def make_lectures(config: MiniConfig) -> list[Lecture]:
-    """Write the texts of all lectures, the same each time for the same configuration.
+    """Write the texts of all lectures; the same configuration gives the same texts.
 
-    No sentence of dev or test is a sentence of another part, whatever filler it begins with; their characters and
-    English words are known from the spoken training lectures.
+    No sentence of dev or test occurs in another part, not even with another filler before it; all its characters and
+    English words occur in the spoken training lectures.
     """
     writer = _Writer(config)
     lectures = []
@@ -166,30 +149,30 @@ def token_counts(sentences: Iterable[Sentence]) -> tuple[Counter[str], Counter[s
 
 
 class _Writer:
-    """Draws sentences and keeps the parts apart."""
+    """Draws sentences from the grammar and keeps the parts disjoint."""
 
     def __init__(self, config: MiniConfig) -> None:
         self._grammar, self._rng, self._config = make_grammar(), random.Random(config.seed), config
         self._rare = rare_words(self._grammar)
-        self._part_of: dict[str, str] = {}  # a sentence without its filler -> where it occurs
-        self._counts = {part: Counter[str]() for part in ("train", "dev", "test", "text")}  # tokens written so far
+        self._part_of: dict[str, str] = {}  # {Mandarin sentence without its filler: part}
+        self._counts = {part: Counter[str]() for part in ("train", "dev", "test", "text")}  # of tokens so far
 
     def lecture(self, name: str, part: str, voice: Voice | None) -> Lecture:
-        """Draw sentences for a duration that lies well within the limits."""
+        """Draw sentences until the lecture has a duration well within the limits."""
         low, high = self._config.min_minutes * 60, self._config.max_minutes * 60
-        wanted = self._rng.uniform(low + (high - low) * 0.4, high - (high - low) * 0.25)
+        target_seconds = self._rng.uniform(low + (high - low) * 0.4, high - (high - low) * 0.25)
         rate = voice.rate if voice else _TEXT_RATE
         sentences: list[Sentence] = []
         seconds = 0.0
-        while seconds < wanted:
+        while seconds < target_seconds:
             sentences.append(self._next(part))
             seconds += planned_seconds(sentences[-1].spoken, rate)
         return Lecture(name, part, voice, tuple(sentences))
 
     def _next(self, part: str) -> Sentence:
-        """The next sentence. For training, of a few drawn ones that whose tokens were used least so far."""
-        drawn = [self._draw(part) for _ in range(_CANDIDATES if part in ("train", "text") else 1)]
-        phrase, core = max(drawn, key=lambda d: self._novelty(part, to_sentence(d[0])))
+        """The next sentence; for training, the candidate whose tokens have been used least so far."""
+        candidates = [self._draw(part) for _ in range(_CANDIDATES if part in ("train", "text") else 1)]
+        phrase, core = max(candidates, key=lambda c: self._novelty(part, to_sentence(c[0])))
         sentence = to_sentence(phrase)
         self._part_of.setdefault(core, part)
         self._grammar.count(phrase)
@@ -197,34 +180,36 @@ class _Writer:
         return sentence
 
     def _novelty(self, part: str, sentence: Sentence) -> float:
+        """Higher for a sentence whose tokens have been used less in a part."""
         counts = self._counts[part]
-        return sum((1 + counts[t]) ** -1.5 for t in set(sentence.tokens)) / len(sentence.tokens)
+        values: list[float] = [(1 + counts[t]) ** -1.5 for t in set(sentence.tokens)]
+        return sum(values) / len(sentence.tokens)
 
     def _draw(self, part: str) -> tuple[Phrase, str]:
-        """A sentence that may stand in a part, and its Mandarin side without the filler at its start."""
+        """A sentence that is allowed in a part, and its Mandarin side without the filler before it."""
         for _ in range(_MAX_DRAWS):
             plain = self._grammar.draw("S", self._rng)
             phrase = self._grammar.draw("TALK", self._rng, {"S": plain})
-            if self._may_stand(to_sentence(phrase), plain.mandarin, part):
+            if self._is_allowed(to_sentence(phrase), plain.mandarin, part):
                 return phrase, plain.mandarin
         raise DataError(
-            f"the grammar has no more new sentences for {part}: raise min_minutes or num_train, "
+            f"the grammar has no more new sentences for {part}; raise min_minutes or num_train, "
             "or lower min_char_count and min_term_count"
         )
 
-    def _may_stand(self, sentence: Sentence, core: str, part: str) -> bool:
-        tokens, known = sentence.tokens, self._counts["train"]
+    def _is_allowed(self, sentence: Sentence, core: str, part: str) -> bool:
+        tokens, train_counts = sentence.tokens, self._counts["train"]
         if not _MIN_TOKENS <= len(tokens) <= _MAX_TOKENS or self._part_of.get(core) in ("dev", "test"):
             return False
         if part == "train":
-            return all(known[t] < _RARE_COUNT for t in tokens if t in self._rare)
+            return all(train_counts[t] < _RARE_COUNT for t in tokens if t in self._rare)
         if part == "text":
             return True
-        limits = (self._config.min_term_count, self._config.min_char_count)
-        return core not in self._part_of and all(known[t] >= limits[is_han(t)] for t in tokens)
+        min_counts = (self._config.min_term_count, self._config.min_char_count)
+        return core not in self._part_of and all(train_counts[t] >= min_counts[is_han(t)] for t in tokens)
 
 
 def to_sentence(phrase: Phrase) -> Sentence:
-    """A phrase of the start symbol as it is spoken and as it is subtitled."""
+    """The spoken and the English side of a phrase of the start symbol, in their final form."""
     english = " ".join(phrase.english.split())
     return Sentence(" ".join(_TOKEN.findall(phrase.mandarin)), english[0].upper() + english[1:])

@@ -1,4 +1,4 @@
-"""The rules of the mini corpus' grammar: noun phrases, verb phrases, clauses, sentences (notation: mini_grammar)."""
+"""The rules of the mini corpus' grammar: noun phrases, verb phrases, clauses, sentences; notation: mini.grammar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SLOT = re.compile(r"\{.*?\}")
 _TERM = re.compile(r"[a-z][a-z -]*")
 
 # For each kind of noun, say data: `datan` is the noun itself, `data` a noun with or without an adjective, `DATAN` a
-# simple noun phrase, `DATAX` any noun phrase; `+` after the noun says that it can be counted.
+# simple noun phrase, `DATAX` any noun phrase; `+` after it means countable nouns only.
 _NOUN_PHRASES = """
 thing   6 | {thingn} | {thingn} | thingn
 thing   1.2 | {ADJ}的{thingn} | {ADJ} {thingn} | thingn
@@ -65,7 +65,7 @@ ADVERB 0.7 | 不夠 | not so
 ADVERB 0.7 | 越來越 | more and more
 """
 
-# What a person does (ACT) and what a model does (MACT).
+# Actions of people (ACT) and of models (MACT).
 _VERB_PHRASES = """
 ACT 3 | 訓練{MODELX} | train {MODELX}
 ACT 2 | train{MODELX} | train {MODELX}
@@ -232,7 +232,7 @@ S 1 | 我們重新{ACT}一次 | we {ACT} once again.
 S 1 | 就算{SAY},也沒有關係 | even if {SAY}, it does not matter.
 """
 
-# How a sentence may begin.
+# Fillers that a sentence may begin with.
 _FILLERS = """
 TALK 8 | {S} | {S}
 TALK 1.2 | 那{S} | so {S}
@@ -250,7 +250,7 @@ TALK 0.6 | 所以呢,{S} | so, {S}
 
 
 def make_grammar() -> Grammar:
-    """The whole grammar, its use counts at zero. The start symbol is TALK."""
+    """The whole grammar, with use counts of zero. The start symbol is TALK."""
     text = _KINDS + _VERB_PHRASES + _CLAUSES + _SENTENCES + _FILLERS
     for kind in NOUNS:
         text += _NOUN_PHRASES.replace("thing", kind).replace("THING", kind.upper())
@@ -258,12 +258,12 @@ def make_grammar() -> Grammar:
 
 
 def sentence_patterns(grammar: Grammar) -> list[Rule]:
-    """The rules that make whole sentences and clauses."""
+    """The rules for whole sentences and clauses."""
     return [*grammar.rules["S"], *grammar.rules["SAY"]]
 
 
 def english_terms(grammar: Grammar) -> set[str]:
-    """The English terms of the Mandarin side, some of two words."""
+    """The English terms on the Mandarin side; some have two words."""
     texts = [_SLOT.sub(",", rule.mandarin) for rules in grammar.rules.values() for rule in rules]
     return {term.strip() for text in texts for term in _TERM.findall(text)}
 

@@ -1,16 +1,13 @@
-"""Speaks a lecture with espeak-ng: Mandarin by its pinyin voice, English terms by its English voice, in one sentence.
+"""Speaks a lecture with espeak-ng: in each sentence its pinyin voice says the Mandarin, its English voice the terms.
 
-espeak-ng keeps its state in the library, so a lecture is spoken in a process of its own (`speak_lectures`), which makes
-the same samples each time.
+espeak-ng has global state, so each lecture is spoken in a new process (`speak_lectures`); this gives the same samples
+every time.
 """
 
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -21,28 +18,29 @@ from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.synthesis import Speaker, Voice
 from lhotse_prep.text.normalize import is_han
 from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.executor import fresh_processes
 
 Samples = npt.NDArray[np.float64]
 
 _ESPEAK_RATE = 22050
-_SILENCE = 0.02  # of a piece's peak: quieter is silence, at its ends
+_SILENCE = 0.02  # share of a piece's peak; quieter samples at its ends are silence
 _JOINT = (0.010, 0.040)  # seconds between two pieces of a sentence
 _COMMA = (0.12, 0.25)  # seconds at a comma
-_GAP = (0.35, 1.2)  # seconds between sentences; short ones are more common
+_GAP = (0.35, 1.2)  # seconds between sentences; short gaps are more common
 _EDGE = 0.6  # seconds before the first sentence and after the last
-_SNR_DB = 30.0
-_CUTOFF = (7000.0, 7800.0)  # Hz: the low-pass falls from 1 to 0
-# Syllables a second at espeak rate 200, for Mandarin and for English; used to plan a lecture's length.
+_SNR_DB = 30.0  # of speech to the added noise
+_CUTOFF = (7000.0, 7800.0)  # Hz; the low-pass falls from 1 to 0 in this range
+# Syllables per second at espeak rate 200, to plan the length of a lecture.
 _HAN_PER_SECOND, _ENGLISH_PER_SECOND = 4.95, 5.4
 
 
 @dataclass(frozen=True)
 class SpokenLecture:
-    """A lecture's sound.
+    """The sound of a lecture.
 
     Args:
       samples: (num_samples,), int16, at SAMPLE_RATE.
-      times: start and end of each sentence in seconds: its first and its last sample that is not silent.
+      times: start and end of each sentence in seconds, from its first to its last sample that is not silent.
     """
 
     samples: npt.NDArray[np.int16]
@@ -53,16 +51,12 @@ def speak_lectures(
     lectures: Sequence[tuple[Sequence[str], Voice, int, tuple[float, float]]], num_workers: int
 ) -> list[SpokenLecture]:
     """Speak each lecture (see speak_lecture for its four values) in a new process, num_workers at a time."""
-    with ThreadPoolExecutor(num_workers) as threads:
-        return list(threads.map(_speak_in_new_process, lectures))
+    with fresh_processes(num_workers) as executor:
+        return list(executor.map(_speak, lectures, "speaking"))
 
 
-def _speak_in_new_process(lecture: tuple[Sequence[str], Voice, int, tuple[float, float]]) -> SpokenLecture:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        try:
-            return process.submit(speak_lecture, *lecture).result()
-        except BrokenProcessPool as e:
-            raise DataError("a process that spoke a lecture was killed; free some memory and run again") from e
+def _speak(lecture: tuple[Sequence[str], Voice, int, tuple[float, float]]) -> SpokenLecture:
+    return speak_lecture(*lecture)
 
 
 def speak_lecture(sentences: Sequence[str], voice: Voice, seed: int, limits: tuple[float, float]) -> SpokenLecture:
@@ -70,8 +64,9 @@ def speak_lecture(sentences: Sequence[str], voice: Voice, seed: int, limits: tup
 
     Args:
       sentences: tokens separated by spaces, with "," at pauses.
-      seed: of pauses, of variations of voice, of noise.
-      limits: least and greatest duration in seconds; the pauses between sentences are fitted to it.
+      voice: of the speaker; rate and pitch vary a little from sentence to sentence.
+      seed: of pauses, voice variation and noise.
+      limits: minimum and maximum duration in seconds; the gaps between sentences are scaled to meet them.
     Raises:
       DataError: the limits cannot be met.
     """
@@ -92,7 +87,7 @@ def speak_lecture(sentences: Sequence[str], voice: Voice, seed: int, limits: tup
 
 
 def planned_seconds(sentence: str, rate: int) -> float:
-    """About how long a sentence and the gap after it will take."""
+    """The approximate duration of a sentence and the gap after it."""
     seconds = _GAP[0] + (_GAP[1] - _GAP[0]) / 3
     for token in sentence.split():
         if token == ",":
@@ -105,7 +100,7 @@ def planned_seconds(sentence: str, rate: int) -> float:
 
 
 def _speak_sentences(sentences: Sequence[str], voice: Voice, rng: np.random.Generator) -> list[Samples]:
-    """The sound of each sentence at SAMPLE_RATE. Each of the two voices is loaded once."""
+    """The sound of each sentence at SAMPLE_RATE; each of the two espeak voices is loaded once."""
     speaker = Speaker()
     pieces = [sentence_pieces(s) for s in sentences]
     voices = [
@@ -134,7 +129,7 @@ def _speak_sentences(sentences: Sequence[str], voice: Voice, rng: np.random.Gene
 
 
 def sentence_pieces(sentence: str) -> list[tuple[str, str]]:
-    """Cut a sentence where the language changes and at commas: (voice, what it reads); (",", "") is a pause."""
+    """Split a sentence at language changes and commas: (espeak voice, its text), or (",", "") for a pause."""
     from pypinyin import Style, lazy_pinyin
 
     pieces = []
@@ -155,7 +150,7 @@ def _silence(seconds: float) -> Samples:
 
 
 def trim(signal: Samples) -> Samples:
-    """Take silence off both ends."""
+    """Remove the silence at both ends."""
     loud = np.flatnonzero(np.abs(signal) > _SILENCE * np.abs(signal).max())
     return signal[loud[0] : loud[-1] + 1]
 
@@ -165,21 +160,21 @@ def _language(token: str) -> str:
 
 
 def _fit_gaps(gaps: Samples, other_seconds: float, limits: tuple[float, float]) -> Samples:
-    """Scale the gaps, within their bounds, so that the lecture's duration lies within limits."""
+    """Scale the gaps between sentences, within _GAP, so that the lecture's duration is within the limits."""
     total = other_seconds + gaps.sum()
-    wanted = min(max(total, limits[0] * 1.005), limits[1] * 0.995)
-    if wanted != total:
-        gaps = np.clip(gaps * (wanted - other_seconds) / gaps.sum(), *_GAP)
+    target = min(max(total, limits[0] * 1.005), limits[1] * 0.995)
+    if target != total:
+        gaps = np.clip(gaps * (target - other_seconds) / gaps.sum(), *_GAP)
         if not limits[0] <= other_seconds + gaps.sum() <= limits[1]:
             raise DataError(
-                f"a lecture of {total:.0f} s cannot be fitted into {limits[0]:.0f} to {limits[1]:.0f} s; "
-                "put min_minutes and max_minutes further apart"
+                f"a lecture of {total:.0f} s cannot be fitted to {limits[0]:.0f}..{limits[1]:.0f} s; "
+                "set min_minutes and max_minutes further apart"
             )
     return gaps
 
 
 def _finish(signal: Samples, rng: np.random.Generator) -> npt.NDArray[np.int16]:
-    """Scale to a random peak, add noise."""
+    """Scale the signal to a random peak, add noise, and convert it to 16-bit integers."""
     signal *= rng.uniform(0.5, 0.8) / np.abs(signal).max()
     level = np.sqrt(np.mean(signal[np.abs(signal) > 0.01] ** 2))
     signal += rng.standard_normal(len(signal)) * level * 10 ** (-_SNR_DB / 20)
@@ -187,9 +182,9 @@ def _finish(signal: Samples, rng: np.random.Generator) -> npt.NDArray[np.int16]:
 
 
 def resample(signal: Samples) -> Samples:
-    """From espeak's sample rate to SAMPLE_RATE, with a low-pass; done in the frequency domain, as in a whole signal."""
+    """Resample from espeak's rate to SAMPLE_RATE with a low-pass, in the frequency domain of the whole signal."""
     ratio = math.gcd(_ESPEAK_RATE, SAMPLE_RATE)
-    blocks = -(-len(signal) * ratio // _ESPEAK_RATE) + 1  # at least one block of zeros, so that the ends do not meet
+    blocks = -(-len(signal) * ratio // _ESPEAK_RATE) + 1  # at least one block of zeros, as the ends are periodic
     num_in, num_out = blocks * _ESPEAK_RATE // ratio, blocks * SAMPLE_RATE // ratio
     spectrum = np.fft.rfft(signal, num_in)[: num_out // 2 + 1]
     frequencies = np.arange(len(spectrum)) * (_ESPEAK_RATE / num_in)

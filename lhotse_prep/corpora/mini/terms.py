@@ -1,7 +1,7 @@
-"""The words of the mini corpus: nouns by kind, adjectives, verbs that stand alone, numbers.
+"""The vocabulary of the mini corpus: nouns by kind, adjectives, people and numbers.
 
-A noun is written `Mandarin=English`; `*` after it marks a mass noun, `@x` its measure word (個 where none is given),
-`?` a rare one. The Mandarin side of an English term is the term in lower case.
+A noun is written `Mandarin=English`; `*` after it marks a mass noun, `@x` its measure word (個 by default), `?` a rare
+noun. The Mandarin side of an English term is the term in lower case.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ NOUNS = {
 }
 
 ADJECTIVES = {
-    # of anything
+    # of any noun
     "ADJ": """
         大=large; 小=small; 好=good; 新=new; 簡單=simple; 複雜=complicated; 重要=important; 奇怪=strange;
         有趣=interesting; 有用=useful; 特別=special; 完整=complete; 穩定=stable; robust=robust; random=random;
         general=general; powerful=powerful; sparse=sparse
     """,
-    # before a noun
+    # only before a noun
     "KIND": """
         deep=deep; linear=linear; pre-trained=pre-trained; supervised=supervised?; unsupervised=unsupervised;
         end-to-end=end-to-end; convolutional=convolutional?
@@ -75,10 +75,11 @@ NUMBERS = """
 ONES = "一=one; 二=two; 三=three; 四=four; 五=five; 六=six; 七=seven; 八=eight; 九=nine"
 TENS = "二十=twenty; 三十=thirty; 四十=forty; 五十=fifty; 六十=sixty; 七十=seventy; 八十=eighty; 九十=ninety"
 
-RARE = 0.1
+RARE = 0.1  # weight of a rare word
 
 
 def _entries(text: str) -> list[tuple[str, str]]:
+    """(Mandarin, English with its marks) of each entry."""
     pairs = []
     for entry in text.replace("\n", " ").split(";"):
         if entry.strip():
@@ -96,7 +97,7 @@ def _words(symbol: str, text: str) -> list[Rule]:
 
 
 def term_rules() -> list[Rule]:
-    """The lexicon as rules. A noun of kind `data` has the symbol `data`, and `data+` too where it can be counted."""
+    """The vocabulary as rules. A noun of kind `data` has the symbol `datan`, and also `datan+` if it is countable."""
     rules = []
     for kind, text in NOUNS.items():
         for mandarin, english in _entries(text):

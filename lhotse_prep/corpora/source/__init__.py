@@ -1,4 +1,4 @@
-"""The source folder, the one form that every corpus is brought into: its files, its parts, limits of good data.
+"""The source folder, the form into which every corpus is brought: its files, its parts, and the limits of good data.
 
 Every later room may import all of it; it imports workflow, text and audio.
 """

@@ -1,24 +1,24 @@
-"""How a corpus is read and what passes for good data: sections `corpus` and `checks` of prep.yaml."""
+"""How a corpus is read, and the limits of good data: sections `corpus` and `checks` of prep.yaml."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from lhotse_prep.audio.config import AudioLimits
+from lhotse_prep.workflow.config import RejectPolicy
 from lhotse_prep.workflow.errors import ConfigError
-from lhotse_prep.workflow.findings import RejectPolicy
 
 KINDS = ("auto", "long", "utterances", "folder")
 
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """How a corpus of the user's is read."""
+    """How a user's corpus is read."""
 
-    kind: str = "auto"  # of the tables at --corpus: told by the length of their recordings, or named here
-    utterances: str = ""  # tables of the utterances that the lectures at --corpus are made of (folder or file)
-    keep_dev_in_test: bool = False  # test utterances whose audio is in dev too stay in test
-    long_seconds: float = 120.0  # rows that last longer than this (median) are lectures
+    kind: str = "auto"  # of the tables at --corpus; auto: judged by the length of their recordings
+    utterances: str = ""  # file or folder: tables of the utterances that the lectures at --corpus consist of
+    keep_dev_in_test: bool = False  # keep test utterances whose audio is also in dev
+    long_seconds: float = 120.0  # auto: tables whose rows are at least this long (median) hold lectures
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -29,13 +29,13 @@ class CorpusConfig:
 
 @dataclass(frozen=True)
 class CheckConfig(AudioLimits):
-    """Limits of what passes for good data."""
+    """Limits of good data; a recording or text beyond them is an error."""
 
-    max_characters_per_second: float = 25.0  # of the transcript
-    min_characters_per_second: float = 0.3  # in recordings longer than rate_seconds
-    rate_seconds: float = 10.0  # seconds; the text of a shorter recording cannot be too short
-    skip_bad: bool = False  # leave out what has an error and write rejected.jsonl
-    max_rejected: float = 0.05  # of the rows, that may be left out
+    max_characters_per_second: float = 25.0  # of the transcript, over the recording's duration
+    min_characters_per_second: float = 0.3  # checked in recordings longer than rate_seconds
+    rate_seconds: float = 10.0  # seconds; in shorter recordings a transcript is never too short
+    skip_bad: bool = False  # leave out data with errors, count it and write rejected.jsonl; otherwise stop
+    max_rejected: float = 0.05  # share of the rows that may be left out, in 0..1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,5 +46,5 @@ class CheckConfig(AudioLimits):
         self.policy()
 
     def policy(self) -> RejectPolicy:
-        """What follows from errors."""
+        """What errors in the data lead to."""
         return RejectPolicy(self.skip_bad, self.max_rejected)

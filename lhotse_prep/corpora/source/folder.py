@@ -1,8 +1,8 @@
-"""The one form that every corpus is brought into: a folder of recordings, texts and parts.
+"""The source folder, the form into which every corpus is brought: recordings, texts and parts.
 
 Lectures: `NAME.wav` or `NAME.flac` (16 kHz, mono), `NAME.txt`, `NAME.en.txt`, and `splits.yaml` with the lectures of
-each part: train, dev, test, text (no recording) and decode (no text). Utterances: `utterances.jsonl`, one a line, with
-their audio in `audio/PART/`. Where lectures are made of utterances whose place is known, `segments.jsonl` has it.
+each part: train, dev, test, text (no recording) and decode (no text). Utterances: `utterances.jsonl`, one per line,
+with their audio in `audio/PART/`. `segments.jsonl` says where known utterances lie in the lectures.
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ from lhotse_prep.workflow.files import read_jsonl, read_text, write_text
 logger = logging.getLogger(__name__)
 
 UTTERANCES = "utterances.jsonl"
-
 SEGMENTS = "segments.jsonl"
 
 
 @dataclass(frozen=True)
 class SourceLecture:
-    """A lecture of a source folder, or an utterance."""
+    """A lecture or an utterance of a source folder."""
 
     id: str
     part: str
-    audio: Path | None
-    transcript: str  # empty only in the part decode, or where it is missing
+    audio: Path | None  # None for a text-only lecture
+    transcript: str  # empty in the part decode, or if its file is missing
     translation: str  # may be empty
-    lecture: str | None = None  # of an utterance, the lecture that it is from, where its file name tells
-    number: int | None = None  # and its place there
+    lecture: str | None = None  # of an utterance: the lecture that it is from, if its file name says so
+    number: int | None = None  # of an utterance: its position in that lecture
     is_utterance: bool = False
 
 
@@ -50,10 +49,17 @@ def add_lecture(
     translation: str,
     limits: CheckConfig | None = None,
 ) -> None:
-    """Write one lecture's files; audio that is not 16 kHz mono WAV or FLAC is converted, and that is logged.
+    """Write the files of one lecture; audio that is not 16 kHz mono WAV or FLAC is converted, with a log line.
 
+    Args:
+      source_dir: the source folder.
+      lecture: its id.
+      audio: its recording, as a file or as the content of one; None writes only texts.
+      transcript: not written if blank.
+      translation: not written if blank.
+      limits: of good audio; the defaults if None.
     Raises:
-      DataError: the name cannot be a file's; the audio cannot be used (AudioError).
+      DataError: the id cannot be a file name; the audio cannot be used (AudioError).
     """
     check_name(lecture)
     source_dir.mkdir(parents=True, exist_ok=True)
@@ -66,7 +72,11 @@ def add_lecture(
 
 
 def keep_audio(audio: Path | bytes | memoryview, folder: Path, name: str, limits: CheckConfig) -> Path:
-    """Store a recording as NAME.wav or NAME.flac; bytes go to disk first, as they are, and are read from there."""
+    """Store a recording as NAME.wav or NAME.flac and return its path; bytes are written to disk first.
+
+    Raises:
+      AudioError: the audio cannot be used.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(audio, Path):
         return store_audio(audio, folder, name, limits)
@@ -80,7 +90,7 @@ def keep_audio(audio: Path | bytes | memoryview, folder: Path, name: str, limits
 
 
 def is_source(folder: Path) -> bool:
-    """True for a folder in this form: its parts are listed, and all its audio is 16 kHz mono WAV or FLAC by name."""
+    """True if a folder has this form: its parts are listed, and all its audio is 16 kHz mono WAV or FLAC."""
     import soundfile as sf
 
     if (folder / UTTERANCES).is_file():
@@ -95,7 +105,7 @@ def is_source(folder: Path) -> bool:
             try:
                 info = sf.info(str(audio))
             except sf.LibsndfileError:
-                continue  # damaged: said where it is read
+                continue  # damaged: an error when it is read
             if info.samplerate != SAMPLE_RATE or info.channels != 1:
                 return False
     return True
@@ -104,10 +114,11 @@ def is_source(folder: Path) -> bool:
 def read_source(source_dir: Path) -> list[SourceLecture]:
     """All lectures of a source folder, in the order of splits.yaml, then its utterances.
 
-    A transcript that is missing is empty here: what that means is for the checks of stage 1 to say.
+    A missing transcript is returned as an empty one; the checks of stage 1 judge it.
 
     Raises:
-      DataError: nothing is listed, a recording is missing, a file is not UTF-8, a text-only lecture has no transcript.
+      DataError: no lecture or utterance is listed, a recording is missing, a file is not UTF-8, a text-only lecture has
+        no transcript.
     """
     splits = source_dir / SPLITS
     lectures = []
@@ -118,13 +129,11 @@ def read_source(source_dir: Path) -> list[SourceLecture]:
                 raise DataError(f"lecture {name} ({part}): no recording {name}.wav or {name}.flac in {source_dir}")
             transcript = read_text(source_dir / f"{name}.txt") or ""
             if part == TEXT_ONLY and not transcript.split():
-                raise DataError(
-                    f"lecture {name} ({part}): its transcript {name}.txt is missing or empty: nothing to learn"
-                )
+                raise DataError(f"lecture {name} ({part}): its transcript {name}.txt is missing or empty; add it")
             translation = read_text(source_dir / f"{name}.en.txt") or ""
             lectures.append(SourceLecture(name, part, audio, transcript, translation))
     if not splits.is_file() and not (source_dir / UTTERANCES).is_file():
-        raise DataError(f"{source_dir} has neither {SPLITS} nor {UTTERANCES}: stage 0 makes them")
+        raise DataError(f"{source_dir} has neither {SPLITS} nor {UTTERANCES}; run stage 0, which makes them")
     lectures += _read_utterances(source_dir)
     if not lectures:
         raise DataError(f"{source_dir} lists no lecture and no utterance in {SPLITS} or {UTTERANCES}")
@@ -132,7 +141,7 @@ def read_source(source_dir: Path) -> list[SourceLecture]:
 
 
 def read_segments(source_dir: Path) -> dict[str, list[dict[str, Any]]]:
-    """{lecture: its utterances in order, with "begin" and "end" in samples}; empty where none are known."""
+    """{lecture: rows of its utterances in order, "begin" and "end" in samples}; {} without segments.jsonl."""
     segments: dict[str, list[dict[str, Any]]] = {}
     if (source_dir / SEGMENTS).is_file():
         for row in read_jsonl(source_dir / SEGMENTS):
@@ -141,7 +150,7 @@ def read_segments(source_dir: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def find_audio(folder: Path, name: str, suffixes: Sequence[str] = READ_AS_IS) -> Path | None:
-    """The recording of a lecture, or None."""
+    """The recording of a lecture with one of the suffixes, or None if there is none."""
     return next((p for p in (folder / f"{name}{s}" for s in suffixes) if p.is_file()), None)
 
 
@@ -166,5 +175,5 @@ def _read_utterances(source_dir: Path) -> list[SourceLecture]:
                 )
             )
         except (KeyError, TypeError) as e:
-            raise DataError(f"{path}, line {number}: no utterance as stage 0 writes them ({e!r})") from e
+            raise DataError(f"{path}, line {number}: not an utterance as stage 0 writes it ({e!r})") from e
     return utterances

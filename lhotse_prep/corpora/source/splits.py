@@ -1,4 +1,4 @@
-"""Which lecture is in which part: `splits.yaml`, and names that files can have."""
+"""Which lecture is in which part (`splits.yaml`), and which names lectures may have."""
 
 from __future__ import annotations
 
@@ -11,38 +11,34 @@ from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_text
 
 PARTS = ("train", "dev", "test")
-
-TEXT_ONLY = "text"
-
-DECODE = "decode"
-
+TEXT_ONLY = "text"  # without a recording
+DECODE = "decode"  # without texts
 ALL_PARTS = (*PARTS, TEXT_ONLY, DECODE)
-
 SPLITS = "splits.yaml"
 
 
 def check_name(name: str) -> None:
-    """Raise DataError where a lecture or utterance is called what no file can be called."""
+    """Raise DataError if the name of a lecture or utterance cannot be used as a file name."""
     if not name or "/" in name or "\0" in name or name.startswith(".") or any(c.isspace() for c in name):
         raise DataError(
-            f"{name!r} cannot name a lecture: it must be a plain file name without spaces; rename its files"
+            f"{name!r} cannot name a lecture: names must be plain file names without spaces; rename its files"
         )
 
 
 def write_splits(source_dir: Path, splits: Mapping[str, Sequence[str]]) -> None:
-    """Write splits.yaml; every part is there, empty or not."""
+    """Write splits.yaml with all parts, also empty ones."""
     content = {part: list(splits.get(part, [])) for part in ALL_PARTS}
     write_text(source_dir / SPLITS, yaml.safe_dump(content, sort_keys=False))
 
 
 def read_splits(path: Path) -> dict[str, list[str]]:
-    """Read splits.yaml.
+    """Read splits.yaml; all parts are in the result, also those that the file leaves out.
 
     Raises:
-      DataError: not a mapping of known parts to lists of lectures, or a lecture in two parts.
+      DataError: not a mapping of known parts to lists of lectures, a bad name, or a lecture that is listed twice.
     """
     try:
-        # this loader leaves text as it is: a lecture called 10_1 or 01 is no number
+        # this loader converts nothing: otherwise the lecture names 10_1 and 01 would become numbers
         content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader) or {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as e:
         raise DataError(f"{path} cannot be read: {' '.join(str(e).split())}") from e
@@ -65,7 +61,10 @@ def read_splits(path: Path) -> dict[str, list[str]]:
 
 
 def default_splits(lectures: Sequence[str]) -> dict[str, list[str]]:
-    """Whole lectures to parts: the last tenth (at least one of two) to test, the tenth before (of three) to dev."""
+    """Split lectures in order of their names: the last tenth to test, the tenth before it to dev, the rest to train.
+
+    A tenth is at least one lecture; a single lecture goes to train, two go to train and test.
+    """
     ordered = sorted(lectures)
     tenth = max(1, round(len(ordered) / 10))
     num_test = tenth if len(ordered) >= 2 else 0

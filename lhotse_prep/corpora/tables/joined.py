@@ -1,7 +1,7 @@
-"""Lectures together with the utterances that they are made of: where each utterance lies in its lecture, exactly.
+"""Tables of lectures joined with tables of the utterances in them: exactly where each utterance lies in its lecture.
 
-The long form has the test part's utterances back to back. Matching their samples gives the boundaries back, which stage
-3 uses instead of an alignment. Utterances of train and dev are taken as they are; then all lectures are for test.
+The lectures consist of the test part's utterances back to back. Matching samples recovers the boundaries, which stage 3
+uses instead of an alignment. Utterances of train and dev are imported unchanged; then all lectures are for test.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any
 import soundfile as sf
 
 from lhotse_prep.corpora.source.config import CheckConfig
-from lhotse_prep.corpora.source.folder import SEGMENTS, find_audio
+from lhotse_prep.corpora.source.folder import SEGMENTS, UTTERANCES, find_audio
 from lhotse_prep.corpora.source.splits import SPLITS, read_splits, write_splits
-from lhotse_prep.corpora.tables.find_pieces import Found, Piece, find_pieces, to_int16
-from lhotse_prep.corpora.tables.lectures import import_parquet
+from lhotse_prep.corpora.tables.find_pieces import Piece, PiecePlace, find_pieces, to_int16
+from lhotse_prep.corpora.tables.lectures import import_lectures
+from lhotse_prep.corpora.tables.row_ids import unique_ids
 from lhotse_prep.corpora.tables.rows import part_of, row_places
-from lhotse_prep.corpora.tables.store import StoredRow, store_rows, unique_ids
-from lhotse_prep.corpora.tables.utterances import UTTERANCES, import_utterances
+from lhotse_prep.corpora.tables.store_rows import StoredRow, store_rows
+from lhotse_prep.corpora.tables.utterances import import_utterances
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.executor import Executor, SerialExecutor
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Job:
-    """A lecture to be searched."""
+    """One lecture to search for pieces."""
 
     lecture: str
     audio: Path
@@ -46,19 +47,21 @@ def import_joined(
     limits: CheckConfig | None = None,
     executor: Executor | None = None,
 ) -> None:
-    """Write the lectures, segments.jsonl with the place of their utterances, and the utterances of train and dev.
+    """Write the lectures, segments.jsonl with the places of their utterances, and the utterances of train and dev.
+
+    If there are no utterances of test, the lectures are searched for all utterances, and none is imported.
 
     Args:
       long_form: tables of lectures.
       utterances: tables of utterances.
       source_dir: where to write.
-      limits: of what passes for good audio.
-      executor: where row groups and lectures are read.
+      limits: of good audio; the defaults if None.
+      executor: where row groups and lectures are read; this process if None.
     Raises:
-      DataError: as import_parquet and import_utterances.
+      DataError: as import_lectures and import_utterances.
     """
     limits, executor = limits or CheckConfig(), executor or SerialExecutor()
-    import_parquet(long_form[0].parent, source_dir, limits, executor, list(long_form))
+    import_lectures(long_form[0].parent, source_dir, limits, executor, list(long_form))
     searched = [t for t in utterances if part_of(t) == "test"] or list(utterances)
     others = [t for t in utterances if t not in searched]
     in_dev: set[str] = set()
@@ -67,30 +70,30 @@ def import_joined(
         import_utterances(others[0].parent, source_dir, limits, executor, tables=others)
         in_dev = {r["digest"] for r in read_jsonl(source_dir / UTTERANCES) if r["part"] == "dev"}
         write_splits(source_dir, {"test": lectures})
-        logger.info("train and dev are the utterances'; all %d lectures are for test", len(lectures))
+        logger.info("train and dev are utterances; all %d lectures are for test", len(lectures))
     rows, pieces = _fingerprints(searched, source_dir / "audio", limits, executor)
     jobs = [_Job(name, _audio(source_dir, name), pieces) for name in lectures]
     segments: list[dict[str, Any]] = []
-    for job, (found, num_samples) in zip(jobs, executor.map(_search, jobs, "matching")):
-        covered = sum(f.end - f.begin for f in found) / num_samples
-        logger.info("%s: %d utterances found, %.2f%% of its audio", job.lecture, len(found), 100 * covered)
+    for job, (places, num_samples) in zip(jobs, executor.map(_search, jobs, "matching")):
+        covered = sum(p.end - p.begin for p in places) / num_samples
+        logger.info("%s: %d utterances found, %.2f%% of its audio", job.lecture, len(places), 100 * covered)
         segments += [
             {
                 "lecture": job.lecture,
-                "id": f.id,
-                "begin": f.begin,
-                "end": f.end,
-                "text": rows[f.id].transcription,
-                "translation": rows[f.id].translation,
-                "in_dev": rows[f.id].digest in in_dev,
+                "id": p.id,
+                "begin": p.begin,
+                "end": p.end,
+                "text": rows[p.id].transcription,
+                "translation": rows[p.id].translation,
+                "in_dev": rows[p.id].digest in in_dev,
             }
-            for f in found
+            for p in places
         ]
     unused = len(rows) - len({s["id"] for s in segments})
     logger.info("%d of %d utterances are in no lecture", unused, len(rows))
     if num_dev := sum(s["in_dev"] for s in segments):
         logger.warning(
-            "%d of the lectures' %d utterances are in dev too: an honest score of test leaves them out",
+            "%d of the lectures' %d utterances are also in dev: a fair score on test leaves them out",
             num_dev,
             len(segments),
         )
@@ -100,13 +103,13 @@ def import_joined(
 def _fingerprints(
     tables: Sequence[Path], work: Path, limits: CheckConfig, executor: Executor
 ) -> tuple[dict[str, StoredRow], dict[int, list[Piece]]]:
-    """Rows by id, and what is searched for by the hash of its beginning; bad rows are left out with a warning."""
+    """{id: row} and {prefix hash: pieces} of the utterances, each audio once; bad rows are left out with a warning."""
     places = [p for t in tables for p in row_places(t)]
     ids = unique_ids(places)
     rows: dict[str, StoredRow] = {}
     pieces: dict[int, list[Piece]] = {}
     seen: set[str] = set()
-    for row in store_rows(places, ids, work, "utterance", limits, executor, keeps_audio=False, looks_closely=True):
+    for row in store_rows(places, ids, work, "utterance", limits, executor, keeps_audio=False, with_digest=True):
         if isinstance(row, Finding):
             logger.warning("%s", row)
         elif row.prefix and row.digest not in seen:
@@ -116,8 +119,8 @@ def _fingerprints(
     return rows, pieces
 
 
-def _search(job: _Job) -> tuple[list[Found], int]:
-    """What is found in a lecture, and its samples; this runs in a worker."""
+def _search(job: _Job) -> tuple[list[PiecePlace], int]:
+    """The places of pieces in a lecture, and its number of samples; this runs in a worker."""
     samples, _ = sf.read(job.audio, dtype="float32")
     pcm = to_int16(samples)
     return find_pieces(pcm, job.pieces), len(pcm)
@@ -126,5 +129,5 @@ def _search(job: _Job) -> tuple[list[Found], int]:
 def _audio(source_dir: Path, name: str) -> Path:
     audio = find_audio(source_dir, name)
     if audio is None:
-        raise DataError(f"lecture {name} has no recording in {source_dir}")
+        raise DataError(f"lecture {name} has no recording in {source_dir}; run stage 0 again")
     return audio

@@ -1,11 +1,11 @@
-"""Parquet tables as the Hugging Face hub has them: which rows there are, and one row at a time.
+"""Parquet tables in the form of the Hugging Face hub: lists their rows, and reads one row at a time.
 
-Columns: `audio` ({bytes, path}; or a string, a path), `transcription`, `translation`, `file`.
+Columns: `audio` ({bytes, path}, or a path), `transcription`, `translation`, `file`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,28 +16,28 @@ from lhotse_prep.workflow.errors import DataError
 
 COLUMNS = ("audio", "transcription", "translation", "file")
 _PART_NAMES = {"validation": "dev", "valid": "dev"}
-_LOOKED_AT = 8  # rows whose lengths tell lectures from utterances
+_NUM_SAMPLED = 8  # rows whose lengths decide between lectures and utterances
 
 
 @dataclass(frozen=True)
 class RowPlace:
-    """A row of a table, before its audio is read."""
+    """A row of a table whose audio has not been read."""
 
     table: Path
-    group: int  # row group
-    number: int  # row within the table
-    part: str
-    file: str  # the column `file`, or the path of the audio
+    group: int  # index of the row group
+    number: int  # index of the row in the table
+    part: str  # train, dev or test
+    file: str  # column `file`, or else the path of the audio
 
     @property
     def where(self) -> str:
-        """For messages."""
+        """The table and row, for messages."""
         return f"{self.table.name}, row {self.number}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table. `audio` is a view into Arrow's memory where it is not a file."""
+    """A row of a table; `audio` is a file, or a view into Arrow's memory."""
 
     place: RowPlace
     audio: memoryview | Path
@@ -54,69 +54,83 @@ class RowError(DataError):
 
 
 def find_tables(path: Path) -> list[Path]:
-    """The .parquet files of a folder (also in its subfolders), or the file itself."""
+    """The .parquet files of a folder and its subfolders, or the file itself."""
     return [path] if path.suffix == ".parquet" else sorted(path.rglob("*.parquet"))
 
 
 def part_of(table: Path) -> str:
-    """train, dev or test by the file's name, as the hub writes it; anything else counts as train."""
+    """train, dev or test by the file name, as the hub writes it; any other name counts as train."""
     name = table.name.split("-")[0].split(".")[0].lower()
     return _PART_NAMES.get(name, name if name in PARTS else "train")
 
 
 def row_places(table: Path) -> list[RowPlace]:
-    """All rows of a table; no audio is read.
+    """All rows of a table, without reading audio.
 
     Raises:
-      DataError: not a table, a column is missing, a row has no name.
+      DataError: not a parquet file, a column is missing or of the wrong type, a row without a name.
     """
     file = _open(table)
     places: list[RowPlace] = []
     is_struct = _is_struct(file)
     for group in range(file.num_row_groups):
-        names = file.read_row_group(group, columns=["file", "audio.path" if is_struct else "audio"]).to_pylist()
-        for content in names:
-            audio = content["audio"]
-            name = content["file"] or (audio.get("path") if isinstance(audio, dict) else audio) or ""
+        rows = file.read_row_group(group, columns=["file", "audio.path" if is_struct else "audio"]).to_pylist()
+        for row in rows:
+            audio = row["audio"]
+            name = row["file"] or (audio.get("path") if isinstance(audio, dict) else audio) or ""
             place = RowPlace(table, group, len(places), part_of(table), str(name))
             if not PurePosixPath(place.file).stem:
-                raise DataError(f"{place.where}: neither `file` nor audio.path names the row")
+                raise DataError(f"{place.where}: it has no name in `file` or audio.path; add one")
             places.append(place)
     return places
 
 
+def require_rows(tables: Iterable[Path], places: Sequence[RowPlace], path: Path) -> None:
+    """Raise DataError if there are no tables in `path`, or no rows in its tables."""
+    if not list(tables):
+        raise DataError(f"no .parquet file in {path}; --corpus takes a table or a folder of tables")
+    if not places:
+        raise DataError(f"the tables of {path} have no rows")
+
+
 def read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row | RowError]:
-    """The rows of a row group, one in memory at a time; a row without audio comes as an error."""
+    """The rows of a row group, one in memory at a time; a row without audio is yielded as its error.
+
+    Args:
+      table: the file.
+      group: index of the row group.
+      places: all rows of that group, in order.
+    """
     import pyarrow as pa
 
     yield from _read_rows(table, group, places)
-    pa.default_memory_pool().release_unused()  # else what a shard took stays with this process
+    pa.default_memory_pool().release_unused()  # otherwise the process keeps the memory of the shard
 
 
 def _read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row | RowError]:
     file = _open(table)
     is_struct = _is_struct(file)
     at = 0
+    content: memoryview | Path
     for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=list(COLUMNS)):
         audio = batch.column("audio")
         for i in range(batch.num_rows):
             place = places[at]
             at += 1
             try:
-                sound = (
-                    _audio(audio.field("bytes")[i], audio.field("path")[i].as_py(), place)
-                    if is_struct
-                    else (_file_beside(place, audio[i].as_py()))
-                )
+                if is_struct:
+                    content = _audio(audio.field("bytes")[i], audio.field("path")[i].as_py(), place)
+                else:
+                    content = _file_beside(place, audio[i].as_py())
             except RowError as e:
                 yield e
                 continue
             text, translation = (batch.column(c)[i].as_py() or "" for c in ("transcription", "translation"))
-            yield Row(place, sound, text, translation)
+            yield Row(place, content, text, translation)
 
 
 def typical_seconds(tables: list[Path]) -> float:
-    """The median length in seconds of the first few rows by their headers; 0 where none can be read."""
+    """The median length in seconds of the first few rows, from their audio headers; 0 if none can be read."""
     lengths = []
     for table in tables:
         places = row_places(table)
@@ -126,9 +140,9 @@ def typical_seconds(tables: list[Path]) -> float:
             seconds = declared_seconds(row.audio if isinstance(row.audio, Path) else _reader(row.audio))
             if seconds is not None:
                 lengths.append(seconds)
-            if len(lengths) >= _LOOKED_AT:
+            if len(lengths) >= _NUM_SAMPLED:
                 break
-        if len(lengths) >= _LOOKED_AT:
+        if len(lengths) >= _NUM_SAMPLED:
             break
     return sorted(lengths)[len(lengths) // 2] if lengths else 0.0
 
@@ -144,10 +158,10 @@ def _open(table: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        # read through a small buffer: without it a column of a whole row group, gigabytes of audio, is read at once
+        # a small buffer: otherwise the audio column of a whole row group, maybe gigabytes, is read at once
         file = pq.ParquetFile(table, buffer_size=1 << 20, pre_buffer=False)
     except (pa.ArrowInvalid, OSError) as e:
-        raise DataError(f"{table} is not a parquet file, or damaged: {str(e).splitlines()[0]}") from e
+        raise DataError(f"{table} is not a parquet file, or it is damaged: {str(e).splitlines()[0]}") from e
     missing = [c for c in COLUMNS if c not in file.schema_arrow.names]
     if missing:
         raise DataError(f"{table}: no column {', '.join(missing)}; its columns: {', '.join(file.schema_arrow.names)}")
@@ -156,7 +170,7 @@ def _open(table: Path) -> Any:
 
 
 def _check_types(table: Path, schema: Any) -> None:
-    """Raise DataError where a column is neither what the hub writes nor a path."""
+    """Raise DataError if a column is not text or, for audio, neither a path nor {bytes, path}."""
     import pyarrow as pa
 
     def is_text(kind: Any) -> bool:
@@ -178,7 +192,7 @@ def _is_struct(file: Any) -> bool:
 
 
 def _audio(content: Any, path: str | None, place: RowPlace) -> memoryview | Path:
-    """The bytes, or the file beside the table that `path` names."""
+    """The bytes of a row's audio or, if it has none, the file beside the table that `path` names."""
     buffer = content.as_buffer() if content.is_valid else None
     if buffer is not None and buffer.size:
         return memoryview(buffer)
@@ -186,6 +200,7 @@ def _audio(content: Any, path: str | None, place: RowPlace) -> memoryview | Path
 
 
 def _file_beside(place: RowPlace, path: str | None) -> Path:
+    """The file in the table's folder that `path` names; raises RowError if there is none."""
     if not path:
         raise RowError(place, "its audio is empty")
     folder = place.table.parent

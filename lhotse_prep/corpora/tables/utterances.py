@@ -1,6 +1,6 @@
-"""The data set's utterances on the Hugging Face hub, a table with one row an utterance, -> a source folder.
+"""A table of utterances, such as the data set's on the Hugging Face hub, to a source folder.
 
-The parts are kept as given, but for test: what is in dev too, by its audio, is taken out of test and counted.
+The parts stay as they are, except that test loses the utterances whose audio is also in dev; they are counted.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 from lhotse_prep.corpora.source.config import CheckConfig
 from lhotse_prep.corpora.source.folder import UTTERANCES
 from lhotse_prep.corpora.source.splits import PARTS
-from lhotse_prep.corpora.tables.rows import RowPlace, find_tables, row_places
-from lhotse_prep.corpora.tables.store import StoredRow, repeated_files, require_rows, store_rows, unique_ids
+from lhotse_prep.corpora.tables.row_ids import repeated_files, unique_ids
+from lhotse_prep.corpora.tables.rows import RowPlace, find_tables, require_rows, row_places
+from lhotse_prep.corpora.tables.store_rows import StoredRow, store_rows
 from lhotse_prep.workflow.executor import Executor, SerialExecutor
 from lhotse_prep.workflow.files import write_json, write_jsonl
 from lhotse_prep.workflow.findings import Finding, settle
@@ -38,14 +39,15 @@ def import_utterances(
     Args:
       path: a table or a folder of tables: data/{train,dev,test}-*.parquet.
       source_dir: where to write.
-      limits: of what passes for good audio.
-      executor: where row groups are read.
-      keep_dev_in_test: leave in test what is in dev too.
-      tables: those of path to read; all where None.
+      limits: of good audio; the defaults if None.
+      executor: where row groups are read; this process if None.
+      keep_dev_in_test: keep test utterances whose audio is also in dev.
+      tables: the tables of path to read; all if None.
     Returns:
-      Counts: rows and utterances of each part, test rows that are in dev, rows left out as bad.
+      Counts: rows and utterances of each part, test rows that are in dev, and rows left out because of errors.
     Raises:
-      DataError: no table, a `file` that is repeated within a part (all are listed), audio that cannot be used.
+      DataError: no table; rows with the `file` of another row of their part, or with audio that cannot be used, unless
+        limits.skip_bad.
     """
     limits = limits or CheckConfig()
     tables = find_tables(path) if tables is None else tables
@@ -54,20 +56,20 @@ def import_utterances(
     repeated = dict(repeated_files(places, "utterance", across_parts=False))
     findings: list[Finding] = list(repeated.values())
     settle(findings, len(places), limits.policy(), source_dir)
-    names = _ids(places)
+    ids = _ids(places)
     rows: list[dict[str, Any]] = []
     digests: dict[str, set[str]] = {part: set() for part in PARTS}
     counts = {f"rows_{part}": sum(p.part == part for p in places) for part in PARTS} | {"test_in_dev": 0}
     for part in PARTS:
-        own = [(p, None if i in repeated else names[i]) for i, p in enumerate(places) if p.part == part]
+        indices = [i for i, p in enumerate(places) if p.part == part]
         stored = store_rows(
-            [p for p, _ in own],
-            [name for _, name in own],
+            [places[i] for i in indices],
+            [None if i in repeated else ids[i] for i in indices],
             source_dir / "audio" / part,
             "utterance",
             limits,
             executor or SerialExecutor(),
-            looks_closely=True,
+            with_digest=True,
         )
         for row in stored:
             if isinstance(row, Finding):
@@ -87,31 +89,31 @@ def import_utterances(
     logger.info("%s: %s", path, ", ".join(f"{part} {counts[f'utterances_{part}']} utterances" for part in PARTS))
     if counts["test_in_dev"]:
         logger.info(
-            "%d of %d test utterances are in dev too and were taken out", counts["test_in_dev"], counts["rows_test"]
+            "%d of %d test utterances are also in dev and were left out", counts["test_in_dev"], counts["rows_test"]
         )
     return counts
 
 
 def lecture_and_number(name: str) -> tuple[str | None, int | None]:
-    """('week10_1', 12) of 'week10_1_0012' or 'week10_1-12'; (None, None) where the name does not tell."""
+    """('week10_1', 12) of 'week10_1_0012' or 'week10_1-12'; (None, None) for other names."""
     match = _NUMBERED.fullmatch(name)
     return (match[1], int(match[2])) if match else (None, None)
 
 
 def _ids(places: Sequence[RowPlace]) -> list[str]:
-    """Ids that are unique in a part by `file`, and across parts by putting the part before where one is taken.
+    """An id for each row; an id that a row of an earlier part has already gets its part as a prefix.
 
-    What is in dev has its name from there, and a test row of the same name is then the same audio (and is taken out)
-    or is called test_NAME.
+    So a test row with the name of a dev row is called test_NAME, unless it has the same audio and is left out.
     """
-    owner: dict[str, str] = {}
+    part_of_id: dict[str, str] = {}
     ids = []
     for p, name in zip(places, unique_ids(places)):
-        ids.append(name if owner.setdefault(name, p.part) == p.part else f"{p.part}_{name}")
+        ids.append(name if part_of_id.setdefault(name, p.part) == p.part else f"{p.part}_{name}")
     return ids
 
 
 def _content(row: StoredRow, source_dir: Path) -> dict[str, Any]:
+    """The row of utterances.jsonl."""
     assert row.audio is not None
     part = row.place.part
     lecture, number = lecture_and_number(row.id.removeprefix(f"{part}_"))

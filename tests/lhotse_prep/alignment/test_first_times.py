@@ -8,7 +8,8 @@ import torch
 from torchaudio.functional import resample
 
 from lhotse_prep.alignment.first_times import _dtw, group_regions, synthetic_times
-from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank
+from lhotse_prep.audio.fbank import fbank
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.synthesis import Speaker, Voice
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.workflow.errors import DataError

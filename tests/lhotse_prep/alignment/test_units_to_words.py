@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lhotse_prep.alignment.search.align import Alignment
+from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.units_to_words import align_words, finish_times, onset_lag, words_of_units
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.aligner.config import AlignerConfig

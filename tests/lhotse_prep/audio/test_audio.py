@@ -1,4 +1,4 @@
-"""Recordings of any kind become 16 kHz mono; what is wrong with one is said with the value and the limit."""
+"""Recordings of any format become 16 kHz mono; errors have the value and the limit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tone(seconds: float, rate: int = RATE) -> np.ndarray:
 
 
 def encode(path: Path, codec: str, rate: int, seconds: float, with_video: bool = False) -> Path:
-    """A stereo file, as a recorder or a camera writes it."""
+    """Write a stereo file like those of a recorder or, with video, of a camera."""
     with av.open(str(path), "w") as container:
         if with_video:
             video = container.add_stream("mpeg4", rate=5)
@@ -51,7 +51,7 @@ def encode(path: Path, codec: str, rate: int, seconds: float, with_video: bool =
     ("name", "codec", "rate"),
     [("a.mp3", "libmp3lame", 44_100), ("a.m4a", "aac", 48_000), ("a.mp4", "aac", 44_100), ("a.flac", "flac", 48_000)],
 )
-def test_what_recorders_write_is_converted_once_with_a_log_line(
+def test_formats_of_recorders_are_converted_with_one_log_line(
     tmp_path: Path, name: str, codec: str, rate: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     if codec == "flac":
@@ -65,14 +65,14 @@ def test_what_recorders_write_is_converted_once_with_a_log_line(
     assert path.name == "x.flac" and out_rate == RATE and samples.ndim == 1
     assert len(samples) / RATE == pytest.approx(3, abs=0.06)
     inner = samples[RATE:-RATE]
-    shift = max(range(40), key=lambda i: float(inner @ tone(4)[i : i + len(inner)]))  # encoders delay
+    shift = max(range(40), key=lambda i: float(inner @ tone(4)[i : i + len(inner)]))  # encoders add a delay
     assert np.abs(inner - tone(4)[shift : shift + len(inner)]).max() < 0.06
     assert len([m for m in caplog.messages if f"{rate} Hz, 2 channels" in m and "converted to 16 kHz mono" in m]) == 1
     assert list((tmp_path / "out").iterdir()) == [path]
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp3", "libmp3lame"), ("a.m4a", "aac"), ("a.mp4", "aac")])
-def test_length_of_a_tables_rows_is_told_whatever_their_format(tmp_path: Path, name: str, codec: str) -> None:
+def test_the_typical_length_of_a_tables_rows_is_known_for_every_format(tmp_path: Path, name: str, codec: str) -> None:
     path = encode(tmp_path / name, codec, 48_000, 7)
     assert declared_seconds(path) == pytest.approx(7, abs=0.1)
     row = {"audio": {"bytes": path.read_bytes(), "path": name}, "transcription": "a", "translation": "b", "file": name}
@@ -80,29 +80,29 @@ def test_length_of_a_tables_rows_is_told_whatever_their_format(tmp_path: Path, n
     assert typical_seconds([tmp_path / "train.parquet"]) == pytest.approx(7, abs=0.1)
 
 
-def test_length_of_what_is_no_audio_is_not_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_audio_has_no_declared_length(tmp_path: Path) -> None:
     assert declared_seconds(unreadable(tmp_path / "a.wav")) is None
 
 
-def test_an_empty_file_is_said(tmp_path: Path) -> None:
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     with pytest.raises(AudioError, match=r"a\.wav is empty \(0 bytes\)"):
         store_audio(tmp_path / "a.wav", tmp_path, "x", LIMITS)
 
 
-def test_a_place_that_cannot_be_written_is_no_full_disk(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_not_reported_as_a_full_disk(tmp_path: Path) -> None:
     sf.write(tmp_path / "fast.wav", tone(1, 44_100), 44_100)
     with pytest.raises(NotADirectoryError):
         store_audio(tmp_path / "fast.wav", tmp_path / "fast.wav", "x", LIMITS)
 
 
-def test_samples_without_a_header_are_said(tmp_path: Path) -> None:
+def test_samples_without_a_header_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.raw").write_bytes(tone(1).tobytes())
     with pytest.raises(AudioError, match=r"a\.raw "):
         as_16k_mono(tmp_path / "a.raw", tmp_path, LIMITS)
 
 
-def test_a_copy_is_made_only_where_it_must_be(tmp_path: Path) -> None:
+def test_a_copy_is_made_only_if_needed(tmp_path: Path) -> None:
     sf.write(tmp_path / "ready.wav", tone(1), RATE)
     sf.write(tmp_path / "fast.wav", tone(1, 44_100), 44_100)
     assert as_16k_mono(tmp_path / "ready.wav", tmp_path / "none", LIMITS) == tmp_path / "ready.wav"
@@ -110,7 +110,7 @@ def test_a_copy_is_made_only_where_it_must_be(tmp_path: Path) -> None:
     assert copy == tmp_path / "fast.flac" and sf.info(str(copy)).samplerate == RATE
 
 
-def test_a_film_without_sound_is_said(tmp_path: Path) -> None:
+def test_a_video_without_audio_is_an_error(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "x.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width = stream.height = 32
@@ -177,7 +177,7 @@ def silent(path: Path) -> Path:
         (silent, "silent", r"silent from beginning to end \(peak 0, limit 0.0001 of full scale\); record it again"),
     ],
 )
-def test_bad_recording_is_described(tmp_path: Path, make, check: str, message: str) -> None:  # noqa: ANN001
+def test_a_bad_recording_is_described(tmp_path: Path, make, check: str, message: str) -> None:  # noqa: ANN001
     path = make(tmp_path / "bad.wav")
     with pytest.raises(AudioError, match=message) as error:
         inspect_audio(path, LIMITS)
@@ -185,7 +185,7 @@ def test_bad_recording_is_described(tmp_path: Path, make, check: str, message: s
 
 
 @pytest.mark.parametrize("make", [cut_short_wav, header_only, declares_hours, unreadable])
-def test_bad_header_is_found_before_anything_is_copied(tmp_path: Path, make) -> None:  # noqa: ANN001
+def test_a_bad_header_is_detected_before_anything_is_copied(tmp_path: Path, make) -> None:  # noqa: ANN001
     path = make(tmp_path / "bad.wav")
     (tmp_path / "out").mkdir()
     with pytest.raises(AudioError):
@@ -193,7 +193,7 @@ def test_bad_header_is_found_before_anything_is_copied(tmp_path: Path, make) -> 
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_compressed_audio_that_decodes_to_too_much_is_stopped(tmp_path: Path) -> None:
+def test_decoding_stops_at_the_limit_of_the_duration(tmp_path: Path) -> None:
     encode(tmp_path / "a.mp3", "libmp3lame", 44_100, 4)
     (tmp_path / "out").mkdir()
     with pytest.raises(AudioError, match="a.mp3: (its header declares|it decodes to more than)") as error:
@@ -206,12 +206,12 @@ def test_compressed_audio_that_decodes_to_too_much_is_stopped(tmp_path: Path) ->
         store_audio(tmp_path / "b.m4a", tmp_path / "out", "x", LIMITS)
 
 
-def test_wav_written_to_a_pipe_is_good(tmp_path: Path) -> None:
+def test_a_wav_written_to_a_pipe_is_good(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", 0xFFFFFFFF, tone(1))
     assert check_header(path, LIMITS).frames == RATE
 
 
-def test_report(tmp_path: Path) -> None:
+def test_the_report_is_the_same_for_wav_and_flac(tmp_path: Path) -> None:
     samples = tone(1)
     samples[100:110] = 1.0
     sf.write(tmp_path / "a.wav", samples, RATE)

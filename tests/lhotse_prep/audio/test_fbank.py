@@ -1,15 +1,16 @@
-"""Features: done in pieces, they are those of the whole; and they are Lhotse's with Kaldi's settings."""
+"""Features computed in pieces are those that Lhotse computes of the whole recording."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lhotse_prep.audio.fbank import FRAME_SHIFT, SAMPLE_RATE, fbank, fbank_extractor
+from lhotse_prep.audio.fbank import FRAME_SHIFT, fbank, fbank_extractor
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 
 
 @pytest.mark.parametrize("seconds", [0.05, 3.0, 60.0, 60.005, 121.3])
-def test_pieces_make_the_whole(seconds: float) -> None:
+def test_pieces_equal_the_whole(seconds: float) -> None:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, int(seconds * SAMPLE_RATE)).astype(np.float32)
     whole = np.asarray(fbank_extractor().extract(samples, SAMPLE_RATE))
     pieces = fbank(samples)

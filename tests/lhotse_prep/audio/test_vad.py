@@ -1,4 +1,4 @@
-"""Speech found piece by piece is the speech found in the whole."""
+"""Speech detected block by block is the same as in the whole recording."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import pytest
 from silero_vad import get_speech_timestamps, load_silero_vad
 from torch import from_numpy
 
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.synthesis import Speaker, Voice
-from lhotse_prep.audio.vad import SAMPLE_RATE, speech_stretches
+from lhotse_prep.audio.vad import speech_stretches
 
 
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
-    """About 20 s: sentences with pauses of 0.1 to 3 s, faint noise throughout."""
+    """About 20 s: sentences with pauses of 0.1 to 3 s, and faint noise everywhere."""
     from torchaudio.functional import resample
 
     speaker = Speaker()
@@ -33,16 +34,17 @@ def test_stretches_are_those_of_the_whole_recording(speech: np.ndarray) -> None:
     whole = get_speech_timestamps(
         from_numpy(speech), load_silero_vad(onnx=True), min_silence_duration_ms=150, min_speech_duration_ms=100
     )
-    found = speech_stretches(np.array_split(speech, 7))
-    assert len(whole) > 5 and found.tolist() == [[s["start"], s["end"]] for s in whole]
+    stretches = speech_stretches(np.array_split(speech, 7))
+    assert len(whole) > 5 and stretches.tolist() == [[s["start"], s["end"]] for s in whole]
 
 
-def test_size_of_the_pieces_does_not_matter(speech: np.ndarray) -> None:
-    one = speech_stretches([speech])
-    assert one.tolist() == speech_stretches(speech[i : i + 1000] for i in range(0, len(speech), 1000)).tolist()
-    assert (one[1:, 0] >= one[:-1, 1]).all() and one[0, 0] >= 0 and one[-1, 1] <= len(speech)
+def test_the_size_of_the_blocks_does_not_matter(speech: np.ndarray) -> None:
+    stretches = speech_stretches([speech])
+    assert stretches.tolist() == speech_stretches(speech[i : i + 1000] for i in range(0, len(speech), 1000)).tolist()
+    assert (stretches[1:, 0] >= stretches[:-1, 1]).all()
+    assert stretches[0, 0] >= 0 and stretches[-1, 1] <= len(speech)
 
 
-def test_no_speech_is_no_stretch() -> None:
+def test_silence_has_no_stretch() -> None:
     assert speech_stretches([np.zeros(SAMPLE_RATE, dtype=np.float32)]).shape == (0, 2)
     assert speech_stretches([]).shape == (0, 2)

@@ -1,4 +1,4 @@
-"""Features of sentence boundaries and the regression on them."""
+"""Cohesion of tokens, and the regression that predicts sentence boundaries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_characters_of_a_word_cohere():
     across = [i for i in range(1, len(text)) if i not in inside]
     assert values[0] == 0
     assert min(values[i] for i in inside if text[i] != "型") > max(values[i] for i in across)
-    assert values[text.index("型")] == 0  # seen once
+    assert values[text.index("型")] == 0  # occurs once
 
 
 def test_cohesion_is_pointwise_mutual_information():

@@ -1,4 +1,4 @@
-"""Sentence pairs of made-up lectures whose true pairs are known."""
+"""Sentence pairs of generated lectures, whose true pairs are known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPENINGS = {"所 以": "So", "那 個": "Now", "因 為": "Because", "我 們 �
 
 
 def sentence(rng: random.Random, terms: bool) -> tuple[str, str]:
-    """A transcript and its translation, of one to three clauses."""
+    """A sentence of one to three clauses and its translation."""
     nouns = NOUNS | TERMS if terms else NOUNS
     source, target = [], []
     for _ in range(rng.choice((1, 1, 2, 3))):
@@ -71,50 +71,50 @@ def exact(pairs, truth) -> float:
 @pytest.mark.parametrize("pauses", [True, False], ids=["pauses", "no pauses"])
 def test_finds_the_true_pairs(terms, pauses):
     lectures = [lecture(seed, 80, terms, pauses) for seed in range(4)]
-    found = make_pairs([text for text, _ in lectures], BitextConfig())
+    pairs = make_pairs([text for text, _ in lectures], BitextConfig())
     for text, truth in lectures:
-        assert_covers(text, found[text.id])
-        assert exact(found[text.id], truth) > 0.97
-        assert sum(p.score > 0 for p in found[text.id]) > 0.97 * len(truth)
+        assert_covers(text, pairs[text.id])
+        assert exact(pairs[text.id], truth) > 0.97
+        assert sum(p.score > 0 for p in pairs[text.id]) > 0.97 * len(truth)
 
 
 def test_recorded_and_text_only_lectures_together():
     lectures = [lecture(seed, 80, pauses=seed < 2) for seed in range(4)]
-    found = make_pairs([text for text, _ in lectures], BitextConfig())
-    assert all(exact(found[text.id], truth) > 0.97 for text, truth in lectures)
+    pairs = make_pairs([text for text, _ in lectures], BitextConfig())
+    assert all(exact(pairs[text.id], truth) > 0.97 for text, truth in lectures)
 
 
 def test_pauses_at_random_places_do_no_harm():
     lectures = [lecture(seed, 80) for seed in range(4)]
     rng = random.Random(0)
-    misled = [LectureText(t.id, t.tokens, t.words, [rng.choice((0.0, 0.5)) for _ in t.tokens]) for t, _ in lectures]
-    found = make_pairs(misled, BitextConfig())
-    assert all(exact(found[text.id], truth) > 0.9 for text, truth in lectures)
+    misleading = [LectureText(t.id, t.tokens, t.words, [rng.choice((0.0, 0.5)) for _ in t.tokens]) for t, _ in lectures]
+    pairs = make_pairs(misleading, BitextConfig())
+    assert all(exact(pairs[text.id], truth) > 0.9 for text, truth in lectures)
 
 
 @pytest.mark.parametrize("side", ["translation", "transcript"])
-def test_a_missing_block_costs_only_its_own_sentences(side):
+def test_a_missing_block_affects_only_its_sentences(side):
     lectures = [lecture(seed, 120) for seed in range(4)]
     text, truth = lectures[0]
-    first, last = truth[50], truth[69]  # 20 sentences of 120
+    first, last = truth[50], truth[69]  # 20 of 120 sentences
     if side == "translation":
-        gone = last[2] + last[3] - first[2]
-        damaged = LectureText(text.id, text.tokens, text.words[: first[2]] + text.words[first[2] + gone :])
-        kept = truth[:50] + [(a, b, c - gone, d) for a, b, c, d in truth[70:]]
+        num_removed = last[2] + last[3] - first[2]
+        damaged = LectureText(text.id, text.tokens, text.words[: first[2]] + text.words[first[2] + num_removed :])
+        kept = truth[:50] + [(a, b, c - num_removed, d) for a, b, c, d in truth[70:]]
     else:
-        gone = last[0] + last[1] - first[0]
-        damaged = LectureText(text.id, text.tokens[: first[0]] + text.tokens[first[0] + gone :], text.words)
-        kept = truth[:50] + [(a - gone, b, c, d) for a, b, c, d in truth[70:]]
-    found = make_pairs([damaged] + [t for t, _ in lectures[1:]], BitextConfig())
-    assert_covers(damaged, found[text.id])
-    assert exact(found[text.id], kept) > 0.9
+        num_removed = last[0] + last[1] - first[0]
+        damaged = LectureText(text.id, text.tokens[: first[0]] + text.tokens[first[0] + num_removed :], text.words)
+        kept = truth[:50] + [(a - num_removed, b, c, d) for a, b, c, d in truth[70:]]
+    pairs = make_pairs([damaged] + [t for t, _ in lectures[1:]], BitextConfig())
+    assert_covers(damaged, pairs[text.id])
+    assert exact(pairs[text.id], kept) > 0.9
     for other, its_truth in lectures[1:]:
-        assert exact(found[other.id], its_truth) > 0.97
+        assert exact(pairs[other.id], its_truth) > 0.97
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_covers_whatever_the_texts_are(seed):
-    """Texts that have nothing to do with each other, of any lengths and kinds."""
+def test_pairs_cover_any_texts(seed):
+    """Unrelated texts of any length and kind."""
     rng = random.Random(seed)
     alphabets = [list("甲乙丙丁戊己庚辛"), ["bert", "l(x)", "98%", "=>"], list("甲乙丙") + ["bert", "3×3"]]
     vocabulary = rng.choice([["a", "b", "c"], ["The", "GPT", "I", "x."], ["so", "But", "---", "well,", "then.”"]])
@@ -124,9 +124,9 @@ def test_covers_whatever_the_texts_are(seed):
         words = rng.choices(vocabulary, k=rng.choice((1, 2, 30, 300)))
         pauses = [rng.choice((None, 0.0, 0.4)) for _ in tokens] if rng.random() < 0.5 else None
         lectures.append(LectureText(str(number), tokens, words, pauses))
-    found = make_pairs(lectures, BitextConfig(num_rounds=3))
+    pairs = make_pairs(lectures, BitextConfig(num_rounds=3))
     for text in lectures:
-        assert_covers(text, found[text.id])
+        assert_covers(text, pairs[text.id])
 
 
 def test_same_input_same_pairs():

@@ -1,4 +1,4 @@
-"""The bitext search against every path there is, on inputs small enough to list them."""
+"""The bitext search compared with all possible paths, on inputs small enough to enumerate them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from lhotse_prep.bitext import search as bitext_search
-from lhotse_prep.bitext.search import LengthPrior, search
+from lhotse_prep.bitext.search import Band, LectureUnits, LengthPrior, search
 
 
 class Problem:
-    """A random small lecture: one unit a token, one word of one unit a segment or more."""
+    """A small random lecture: tokens of 0 to 2 units, segments of 1 to 3 words of one unit each."""
 
     def __init__(self, seed: int, num_tokens: int, num_segments: int) -> None:
         rng = np.random.default_rng(seed)
@@ -30,10 +30,10 @@ class Problem:
 
     def full_band(self):
         rows = self.num_segments + 1
-        return np.zeros(rows, dtype=np.int64), np.full(rows, self.num_tokens, dtype=np.int64)
+        return Band(np.zeros(rows, dtype=np.int64), np.full(rows, self.num_tokens, dtype=np.int64))
 
     def search(self, band=None):
-        return search(
+        lecture = LectureUnits(
             self.source,
             self.source_starts,
             self.target,
@@ -41,14 +41,13 @@ class Problem:
             self.segment_words,
             self.probs,
             self.unigram,
-            self.prior,
             self.token_odds,
             self.segment_odds,
-            band or self.full_band(),
         )
+        return search(lecture, self.prior, band or self.full_band())
 
     def bead_score(self, k0, k1, i, j):
-        """The definition, written out; -inf where there is no such bead."""
+        """The score of a bead as it is defined; -inf if such a bead is not allowed."""
         if k0 == k1:
             return bitext_search.NULL_STRETCH + bitext_search.NULL_TOKEN * (j - i) + self.token_odds[j]
         if i == j:
@@ -71,7 +70,7 @@ class Problem:
         return sum(self.bead_score(*bead) for bead in beads)
 
     def best_path_score(self, band=None):
-        """Over all paths, by plain recursion over (row, column, whether the last bead was a null stretch)."""
+        """The best score of all paths, by recursion over row, column and whether the last bead had no segment."""
         low, high = band or self.full_band()
         memory = {}
 
@@ -110,16 +109,16 @@ def test_finds_the_best_of_all_paths(seed):
 def test_finds_the_best_path_inside_a_band(seed):
     problem = Problem(100 + seed, num_tokens=12, num_segments=6)
     center = np.arange(7) * 2
-    band = np.maximum(0, center - 3), np.minimum(12, center + 3)
+    band = Band(np.maximum(0, center - 3), np.minimum(12, center + 3))
     beads = problem.search(band)
     for k0, k1, i, j in beads:
         assert band[0][k0] <= i <= band[1][k0] and band[0][k1] <= j <= band[1][k1]
     assert problem.path_score(beads) == pytest.approx(problem.best_path_score(band), abs=1e-3)
 
 
-def test_a_word_with_no_letters_is_no_trouble():
+def test_segments_without_units_are_searched():
     problem = Problem(3, num_tokens=6, num_segments=3)
-    problem.target_starts[:] = 0  # segments of nothing but marks
+    problem.target_starts[:] = 0  # segments that are only punctuation
     problem.target = problem.target[:0]
     assert problem.search()[-1][1::2] == (3, 6)
 

@@ -1,4 +1,4 @@
-"""Sentence starts from capitals and stops."""
+"""Possible sentence starts, from capitals and stops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lhotse_prep.bitext.sentence_starts import first_segment_odds, segment_start
 
 
 def text(seed: int, stop_probability: float) -> list[str]:
-    """Sentences that begin with So or The, with BERT (and seldom Adam) inside, and I at both places."""
+    """200 sentences that begin with So, The or I, with BERT, models or Adam and another I inside."""
     rng = random.Random(seed)
     words = []
     for _ in range(200):
@@ -29,19 +29,19 @@ def text(seed: int, stop_probability: float) -> list[str]:
 
 
 @pytest.mark.parametrize("stop_probability", [0.3, 0.6, 0.9])
-def test_words_that_begin_sentences_are_told_from_names(stop_probability):
+def test_sentence_openers_are_distinguished_from_names(stop_probability):
     odds = starter_odds([text(0, stop_probability)])
     assert min(odds["So"], odds["The"]) > 1
     assert max(odds["BERT"], odds["Adam"], odds["I"]) < -0.5
 
 
-def test_with_no_stops_only_the_shape_counts():
+def test_without_stops_only_the_shape_counts():
     odds = starter_odds([text(0, 0.0)])
     assert odds["So"] == odds["The"] == odds["Adam"] > 1
     assert odds["BERT"] == odds["I"] < -2
 
 
-def test_a_stop_is_stronger_than_any_word():
+def test_a_stop_outweighs_any_word():
     words = ["So", "we", "go.", "then", "BERT", "is", "seen", "The", "end"]
     starts = [*segment_starts(words), len(words)]
     odds = first_segment_odds(words, np.array(starts), starter_odds([text(0, 0.6)]))

@@ -1,4 +1,4 @@
-"""The word table against a dictionary that is known."""
+"""The word table learns a known dictionary, and keeps terms that both sides share."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_learns_a_dictionary_from_pairs(seed):
     assert (table.probs.sum(axis=0) <= 1 + 1e-4).all() and (table.probs[:, RARE] == 0).all()
 
 
-def test_shared_terms_hold_before_any_training():
+def test_shared_terms_have_their_probability_before_training():
     table = WordTable([["bert", "甲"]], [["BERT", "x", "x"]])
     assert table.probs[table.source_ids["bert"], table.target_ids["bert"]] >= 0.5
 
 
-def test_a_shared_term_stands_for_itself_alone_however_often_it_is_seen_beside_another_word():
+def test_a_shared_term_translates_only_itself_even_if_another_word_often_occurs_with_it():
     pairs = [(["0.1", "甲"], ["line", "0.1"]), (["0.1", "甲"], ["line", "step"]), (["0.1"], ["line"])] * 10
     table = WordTable([s for s, _ in pairs], [t for _, t in pairs])
     table.train([(table.encode_source(s)[0], table.encode_target(t)[0]) for s, t in pairs], 5, 0.3)
@@ -63,14 +63,14 @@ def test_a_shared_term_stands_for_itself_alone_however_often_it_is_seen_beside_a
     assert table.probs[character, table.target_ids["line"]] > 0
 
 
-def test_a_term_that_the_translations_never_write_is_learned_as_any_word():
+def test_a_term_that_no_translation_contains_is_learned_like_any_token():
     pairs = [(["gpu", "甲"], ["card", "apple"]), (["gpu"], ["card"]), (["甲"], ["apple"])] * 10
     table = WordTable([s for s, _ in pairs], [t for _, t in pairs])
     table.train([(table.encode_source(s)[0], table.encode_target(t)[0]) for s, t in pairs], 5, 0.3)
     assert table.probs[table.source_ids["gpu"]].argmax() == table.target_ids["card"]
 
 
-def test_one_sighting_proves_nothing():
+def test_a_pair_seen_once_gets_no_probability():
     table = WordTable([["甲"], ["乙", "乙"]], [["apple", "apple"], ["boy", "boy"]])
     table.train([(table.encode_source(["甲"])[0], table.encode_target(["apple"])[0])], 3, 1.0)
     assert table.probs[table.source_ids["甲"], table.target_ids["apple"]] == 0

@@ -1,4 +1,4 @@
-"""Stage 7 from manifests to jsonl."""
+"""From manifests and aligned supervisions to the files of data/C/bitext."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OBJECTS = {"bert": "BERT", "這 個 模 型": "this model", "self-attention": "s
 
 
 def sentences(seed, number=80):
-    """Pairs of a transcript and its translation."""
+    """Sentences and their translations."""
     rng = random.Random(seed)
     pairs = []
     for _ in range(number):
@@ -31,7 +31,7 @@ def sentences(seed, number=80):
 
 
 def stretch(first, tokens, times, start=None, end=None):
-    """An aligned supervision; `times` holds (start, end) of a token, or None where it is untimed."""
+    """An aligned supervision; `times` holds (start, end) of each token, None if it has no time."""
     items = [AlignmentItem(t, a[0], round(a[1] - a[0], 3), 0.9) for t, a in zip(tokens, times) if a is not None]
     start = items[0].start if start is None else start
     end = items[-1].end if end is None else end
@@ -48,7 +48,7 @@ def stretch(first, tokens, times, start=None, end=None):
 
 
 def make_corpus(data, parts=("train", "dev", "test"), extra=""):
-    """Manifests of one lecture a part, named train1, dev1, test1; `extra` ends the transcripts."""
+    """Manifests with one lecture per part: train1, dev1, test1; `extra` is appended to the transcripts."""
     for part in parts:
         source, target = zip(*sentences(part))
         custom = {"translated_text": {"eng": " ".join(target)}}
@@ -68,7 +68,7 @@ def test_pause_is_the_gap_between_neighbours():
     assert pauses == [None, pytest.approx(0.3), pytest.approx(0.0), pytest.approx(1.1), pytest.approx(0.0), None]
 
 
-def test_untimed_tokens_have_no_pause_inside_a_stretch_and_its_times_at_its_edges():
+def test_untimed_tokens_have_no_pause_but_at_the_edges_of_a_stretch_its_times_count():
     stretches = [
         stretch(0, list("甲乙丙丁"), [(0.0, 0.2), None, (0.5, 0.7), None], end=1.0),
         stretch(4, list("甲乙"), [(1.5, 1.6), (1.6, 1.7)]),
@@ -114,14 +114,14 @@ def test_writes_the_pairs_of_each_part(tmp_path, caplog):
     assert "test: 1 lectures, 80 pairs, 0 rejected" in caplog.text
 
 
-def test_what_has_no_translation_is_rejected_with_the_reason(tmp_path):
+def test_untranslated_tokens_are_rejected_with_a_reason(tmp_path):
     extra = " 完 全 沒 有 人 翻 過 來 的 東 西" * 5
     make_corpus(tmp_path, extra=extra)
     make_bitext(tmp_path, tmp_path / "bitext", BitextConfig())
     kept, rejected = (read_jsonl(tmp_path / "bitext" / f"{name}.jsonl") for name in ("train", "rejected"))
     assert [(row["source"], row["target"]) for row in kept[:79]] == sentences("train")[:79]
-    of_train = [row for row in rejected if row["lecture"] == "train1"]
-    assert sum(row["num_tokens"] for row in of_train) > 40 and all(row["reason"] for row in of_train)
+    rejected_train = [row for row in rejected if row["lecture"] == "train1"]
+    assert sum(row["num_tokens"] for row in rejected_train) > 40 and all(row["reason"] for row in rejected_train)
 
 
 def test_a_lecture_without_translation_is_left_out_and_named(tmp_path, caplog):
@@ -137,7 +137,7 @@ def test_a_lecture_without_translation_is_left_out_and_named(tmp_path, caplog):
         make_bitext(tmp_path, tmp_path / "bitext", BitextConfig())
 
 
-def test_utterances_with_exact_times_are_pairs_as_they_are(tmp_path):
+def test_utterances_with_exact_times_become_pairs_unchanged(tmp_path):
     make_corpus(tmp_path)
     segments = []
     for i, (source, target) in enumerate((("甲 乙", "Never said before."), ("丙", ""), ("丁 bert", "Nor this"))):

@@ -1,4 +1,4 @@
-"""Each thing that can be wrong with texts, parts and manifests has its message; what is good has none."""
+"""Each fault of texts, parts and manifests has its message; good data has none."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from lhotse_prep.cli import main
 from lhotse_prep.corpora.source.config import CheckConfig
 from lhotse_prep.manifests.checks import check_overlap, check_same_audio, check_text
 from lhotse_prep.manifests.files import load_safely, write_manifest
+from lhotse_prep.workflow.config import RejectPolicy
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl
-from lhotse_prep.workflow.findings import REJECTED, Finding, RejectPolicy, settle
+from lhotse_prep.workflow.findings import REJECTED, Finding, settle
 
 LIMITS = CheckConfig()
 RATE = 16_000
@@ -55,14 +56,14 @@ def test_good_text(text: str, translation: str, seconds: float) -> None:
     ],
 )
 def test_bad_text(text: str, translation: str, seconds: float, message: str) -> None:
-    (found,) = messages(text, translation, seconds)
-    assert found.startswith(f"supervision u1: {message}")
+    (text_message,) = messages(text, translation, seconds)
+    assert text_message.startswith(f"supervision u1: {message}")
 
 
-def test_overlap_takes_from_training_and_from_test_what_dev_has() -> None:
+def test_audio_of_dev_must_leave_train_and_test() -> None:
     digests = {"train": {"a": "1", "b": "2"}, "dev": {"c": "1", "d": "3"}, "test": {"e": "3", "f": "2", "g": "4"}}
-    found = [(f.part, f.id) for f in check_overlap(digests)]
-    assert found == [("train", "a"), ("train", "b"), ("test", "e")]
+    overlaps = [(f.part, f.id) for f in check_overlap(digests)]
+    assert overlaps == [("train", "a"), ("train", "b"), ("test", "e")]
     assert str(check_overlap(digests)[0]) == (
         "recording a: its samples are those of c in dev; take it out of train: parts must not share audio"
     )
@@ -74,7 +75,7 @@ def test_the_same_audio_twice_in_a_part_is_a_warning() -> None:
 
 
 def folder(path: Path, count: int = 20) -> Path:
-    """Manifests of train with recordings r0, r1, ...; dev and test are empty."""
+    """Write manifests: train has recordings r0, r1, ...; dev and test are empty."""
     path.mkdir()
     recordings, supervisions = [], []
     for i in range(count):
@@ -122,7 +123,7 @@ def test_good_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "train: 20 recordings, 20 supervisions, all good" in capsys.readouterr().out
 
 
-def test_bad_ones_are_left_out_when_asked(tmp_path: Path) -> None:
+def test_bad_recordings_are_left_out_with_skip_bad(tmp_path: Path) -> None:
     path, out = folder(tmp_path / "m"), tmp_path / "good"
     sf.write(path / "r3.wav", np.zeros(RATE), RATE)
     with pytest.raises(DataError, match="recording r3: .*r3.wav is silent from beginning to end"):
@@ -179,7 +180,7 @@ def test_manifest_bytes_depend_on_content_alone(tmp_path: Path) -> None:
     assert list(load_safely(tmp_path / "a.jsonl.gz", SupervisionSet)) == list(manifest)
 
 
-def test_what_two_steps_leave_out_is_listed_together(tmp_path: Path) -> None:
+def test_rejections_of_two_steps_are_listed_together(tmp_path: Path) -> None:
     rows = [Finding("silent", kind, kind, "train", "is silent", "record it again") for kind in ("lecture", "utterance")]
     for findings in (rows[:1], rows[:1], rows[1:]):
         settle(findings, 100, RejectPolicy(skip_bad=True), tmp_path)

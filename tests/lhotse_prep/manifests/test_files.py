@@ -29,7 +29,7 @@ def array(storage: str) -> TemporalArray:
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         (cut("command", "touch ran"), "cut c: its audio source is of type 'command'"),
         (cut("url", "http://x/y.wav"), "type 'url'"),
@@ -41,12 +41,12 @@ def array(storage: str) -> TemporalArray:
         (cut().pad(2.0).mix(cut("command", "touch ran")), "type 'command'"),
     ],
 )
-def test_cut_that_could_run_something_is_refused(bad: Cut, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_a_cut_that_could_run_something_is_refused(bad: Cut, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         check_cut(bad)
 
 
-def test_cut_of_plain_files_passes_as_it_is(tmp_path: Path) -> None:
+def test_a_cut_of_plain_files_is_returned_unchanged(tmp_path: Path) -> None:
     with NumpyFilesWriter(tmp_path) as storage:
         stored = storage.store_array("a", np.zeros(3))
     good = cut(features=features("lilcom_chunky"), custom={"vector": stored, "score": 0.5})

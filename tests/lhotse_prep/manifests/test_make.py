@@ -1,4 +1,4 @@
-"""Manifests: what a lecture becomes, what Lhotse makes of it, and what validation refuses."""
+"""Manifests of a source folder, and what validation refuses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def noise(num_samples: int = RATE) -> np.ndarray:
     return np.random.default_rng(0).uniform(-0.1, 0.1, num_samples).astype(np.float32)
 
 
-def test_lecture_becomes_recording_and_supervision(tmp_path: Path) -> None:
+def test_a_lecture_becomes_a_recording_and_a_supervision(tmp_path: Path) -> None:
     manifests = prepare_ml2021(make_source(tmp_path / "in", a=noise()), tmp_path / "out")
     recordings = load_manifest(tmp_path / "out" / "ml2021_recordings_train.jsonl.gz")
     supervisions = load_manifest(tmp_path / "out" / "ml2021_supervisions_train.jsonl.gz")
@@ -49,7 +49,7 @@ def test_lecture_becomes_recording_and_supervision(tmp_path: Path) -> None:
     main(["validate", str(tmp_path / "out")])
 
 
-def test_damaged_audio_is_refused_with_the_lecture(tmp_path: Path) -> None:
+def test_damaged_audio_is_refused_with_the_lectures_id(tmp_path: Path) -> None:
     with_nan = noise()
     with_nan[8000] = np.nan
     with pytest.raises(DataError, match="recording b.*not numbers, first at 0.50 s"):
@@ -63,7 +63,7 @@ def test_damaged_audio_is_refused_with_the_lecture(tmp_path: Path) -> None:
         main(["validate", str(tmp_path / "out")])
 
 
-def test_transcript_of_punctuation_alone_is_refused(tmp_path: Path) -> None:
+def test_a_transcript_of_punctuation_alone_is_refused(tmp_path: Path) -> None:
     source = make_source(tmp_path / "in", a=noise())
     (source / "a.txt").write_text("。，！")
     with pytest.raises(DataError, match="supervision a: its text is empty, or punctuation alone"):
@@ -76,7 +76,7 @@ def manifests_of(path: Path) -> tuple[list[Recording], list[SupervisionSegment]]
     return [recording], [SupervisionSegment("s", "r", 0.0, 1.0, text="我")]
 
 
-def test_what_lhotse_lets_pass_is_refused(tmp_path: Path) -> None:
+def test_faults_that_lhotse_accepts_are_refused(tmp_path: Path) -> None:
     recordings, supervisions = manifests_of(tmp_path / "a.wav")
 
     def check(r: list[Recording], s: list[SupervisionSegment]) -> None:

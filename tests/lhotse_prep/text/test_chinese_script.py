@@ -1,4 +1,4 @@
-"""Scripts: phrases decide, spaces and everything that is not Han stay."""
+"""Conversion of scripts goes by phrases; spaces and everything that is not Han stay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lhotse_prep.workflow.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("script", "text", "wanted"),
+    ("script", "text", "expected"),
     [
         ("keep", "头 发 bert", "头 发 bert"),
         ("s2t", "头 发 发 展 self-supervised 3×3", "頭 髮 發 展 self-supervised 3×3"),
@@ -17,9 +17,9 @@ from lhotse_prep.workflow.errors import ConfigError
         ("s2t", "", ""),
     ],
 )
-def test_scripts(script: str, text: str, wanted: str) -> None:
-    assert convert_script(text, script) == wanted
-    assert convert_script(wanted, script) == wanted
+def test_scripts(script: str, text: str, expected: str) -> None:
+    assert convert_script(text, script) == expected
+    assert convert_script(expected, script) == expected
 
 
 def test_unknown_script() -> None:

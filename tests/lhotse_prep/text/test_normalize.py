@@ -1,4 +1,4 @@
-"""Normalised text: idempotent, nothing spoken lost, spaces of Chinese put back."""
+"""Normalisation is idempotent, loses nothing that is spoken, and restores the spaces between Han characters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FUNCTIONS = [normalize_transcript, normalize_for_scoring, normalize_translation]
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("那我們講 Self-Supervised learning。", "那 我 們 講 self-supervised learning"),
         ("３×３ 的 ｆｉｌｔｅｒ,98％", "3×3 的 filter,98%"),
@@ -33,12 +33,12 @@ FUNCTIONS = [normalize_transcript, normalize_for_scoring, normalize_translation]
         ("", ""),
     ],
 )
-def test_transcript(text: str, wanted: str) -> None:
-    assert normalize_transcript(text) == wanted
+def test_transcript(text: str, expected: str) -> None:
+    assert normalize_transcript(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("３×３ 的 ｆｉｌｔｅｒ,98％", "3×3 的 filter 98%"),
         ("yes/no 98%,bert", "yes no 98% bert"),
@@ -46,12 +46,12 @@ def test_transcript(text: str, wanted: str) -> None:
         ("self-supervised =>", "self-supervised =>"),
     ],
 )
-def test_scoring_also_parts_words_that_marks_join(text: str, wanted: str) -> None:
-    assert normalize_for_scoring(text) == wanted
+def test_scoring_also_splits_words_joined_by_marks(text: str, expected: str) -> None:
+    assert normalize_for_scoring(text) == expected
 
 
 def spoken(text: str) -> list[str]:
-    """Letters, digits and mathematical signs, in their one form."""
+    """Letters, digits and mathematical signs, lower-cased, in NFKC."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
     return [c for c in folded if unicodedata.category(c) in ("Lu", "Ll", "Lo", "Lt", "Nd", "Nl", "Sm") and c != "~"]
 
@@ -82,5 +82,5 @@ def test_idempotent_for_every_character(function: Callable[[str], str]) -> None:
             assert function(once) == once, (hex(ord(c)), once)
 
 
-def test_translation_keeps_case_and_marks_but_unifies_quotes() -> None:
+def test_a_translation_keeps_case_and_marks_but_gets_straight_quotes() -> None:
     assert normalize_translation(" It’s  “Deep” `x`\n  Learning. ") == "It's \"Deep\" 'x' Learning."

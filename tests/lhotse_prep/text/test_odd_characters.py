@@ -1,4 +1,4 @@
-"""The report of odd characters: counts over all texts, an example of each."""
+"""The report of odd characters has their counts over all texts and an example of each."""
 
 from __future__ import annotations
 

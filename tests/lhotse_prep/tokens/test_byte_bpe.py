@@ -1,4 +1,4 @@
-"""Bytes as characters and back, and byte-BPE vocabularies: every text comes back, broken bytes lose least."""
+"""Byte characters and byte-BPE: every text survives encoding, and incomplete bytes lose as little as possible."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXTS = [
 
 
 def icefall_model(folder: Path, texts: list[str], of_bytes: bool, vocab_size: int, **options: object) -> Path:
-    """A lang folder as icefall's scripts leave it: unigram, nmt_nfkc, user-defined symbols, #0 and #1 in tokens.txt."""
+    """A lang folder as icefall's scripts write it: unigram, nmt_nfkc, user-defined symbols, #0 and #1 in tokens.txt."""
     model = io.BytesIO()
     lines = [to_byte_chars(t) if of_bytes else t for t in texts]
     spm.SentencePieceTrainer.train(
@@ -57,7 +57,7 @@ def icefall_bbpe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def most_characters(data: bytes) -> str:
-    """The text with most characters that some of the bytes spell, by trying every way to leave bytes out."""
+    """The longest text that can be decoded from a subset of the bytes, by brute force."""
     best = [""]
     for end in range(1, len(data) + 1):
         candidates = [best[-1]]
@@ -105,14 +105,14 @@ def test_broken_bytes_lose_least(seed: int) -> None:
             del data[at]
         else:
             data[at] = rng.randrange(256)
-    found = list(valid_characters(bytes(data)))
-    assert "".join(c for c, _, _ in found) == most_characters(bytes(data))
-    assert all(bytes(data[b:e]).decode() == c for c, b, e in found)
-    assert all(a[2] <= b[1] for a, b in zip(found, found[1:]))
+    characters = list(valid_characters(bytes(data)))
+    assert "".join(c for c, _, _ in characters) == most_characters(bytes(data))
+    assert all(bytes(data[b:e]).decode() == c for c, b, e in characters)
+    assert all(a[2] <= b[1] for a, b in zip(characters, characters[1:]))
 
 
 @pytest.mark.parametrize("case", ["auto", "upper"])
-def test_own_byte_bpe_spells_any_text(tmp_path: Path, case: str) -> None:
+def test_a_byte_bpe_made_here_encodes_any_text(tmp_path: Path, case: str) -> None:
     table = make_lang(TEXTS, [], tmp_path, LangConfig(kind="bbpe", num_pieces=300, case=case))
     rng = random.Random(0)
     random_texts = [
@@ -130,7 +130,7 @@ def test_own_byte_bpe_spells_any_text(tmp_path: Path, case: str) -> None:
         assert loaded.kind == "bbpe" and loaded.encode(text) == ids
 
 
-def test_folder_of_icefall_encodes_as_icefall(icefall_bbpe: Path) -> None:
+def test_an_icefall_folder_encodes_as_icefall_does(icefall_bbpe: Path) -> None:
     table = load_lang(icefall_bbpe)
     assert table.kind == "bbpe" and table.upper_case and "#0" not in table.symbols
     model = spm.SentencePieceProcessor(str(icefall_bbpe / "bbpe.model"))
@@ -142,13 +142,13 @@ def test_folder_of_icefall_encodes_as_icefall(icefall_bbpe: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_hypothesis_decodes_as_icefall_and_its_words_have_their_tokens(icefall_bbpe: Path, seed: int) -> None:
+def test_a_hypothesis_decodes_as_in_icefall_and_its_words_have_their_tokens(icefall_bbpe: Path, seed: int) -> None:
     table = load_lang(icefall_bbpe)
     model = spm.SentencePieceProcessor(str(icefall_bbpe / "bbpe.model"))
     rng = random.Random(seed)
     ids = [rng.randrange(3, len(table)) for _ in range(30)]
-    icefalls = most_characters(from_byte_chars(model.decode(ids)))
-    assert table.decode(ids) == normalize_spaces(icefalls.lower())
+    icefall_text = most_characters(from_byte_chars(model.decode(ids)))
+    assert table.decode(ids) == normalize_spaces(icefall_text.lower())
     spans = table.words(ids)
     assert all(a.begin <= b.begin and a.end <= b.begin + 1 for a, b in zip(spans, spans[1:]))
     for s in spans:
@@ -156,7 +156,7 @@ def test_hypothesis_decodes_as_icefall_and_its_words_have_their_tokens(icefall_b
 
 
 def normalize_spaces(text: str) -> str:
-    """A space around each Chinese character."""
+    """The text with single spaces, also around each Chinese character."""
     return " ".join("".join(f" {c} " if "\u4e00" <= c <= "\u9fff" else c for c in text).split())
 
 
@@ -166,9 +166,9 @@ def test_plain_model_with_byte_fallback_and_unspaced_characters(tmp_path: Path) 
     table = load_lang(folder)
     assert table.kind == "bpe" and table.upper_case
     assert table.decode(table.encode("我 龘 hello")) == "我 龘 hello"
-    several = next(i for i, s in enumerate(table.symbols) if len(s.strip("▁")) > 1 and is_han(s[-1]) and is_han(s[-2]))
-    spans = table.words([several])
-    assert "".join(s.text for s in spans) == table.symbols[several].strip("▁")
+    piece = next(i for i, s in enumerate(table.symbols) if len(s.strip("▁")) > 1 and is_han(s[-1]) and is_han(s[-2]))
+    spans = table.words([piece])
+    assert "".join(s.text for s in spans) == table.symbols[piece].strip("▁")
     assert all((s.begin, s.end) == (0, 1) for s in spans)
 
 
@@ -179,7 +179,7 @@ def test_one_language_is_enough(tmp_path: Path, kind: str) -> None:
         assert table.decode(table.encode(text)) == text and table.decode([]) == ""
 
 
-def test_folder_is_taken_as_it_is(icefall_bbpe: Path, tmp_path: Path) -> None:
+def test_a_folder_is_copied_unchanged(icefall_bbpe: Path, tmp_path: Path) -> None:
     config = LangConfig(kind="bbpe", from_dir=str(icefall_bbpe))
     table = make_lang([], [], tmp_path / "lang", config)
     loaded = load_lang(tmp_path / "lang")
@@ -196,7 +196,7 @@ def test_characters_and_bpe_of_icefall(icefall_bbpe: Path, tmp_path: Path) -> No
     assert type(table) is TokenTable and table.decode(table.encode(TEXTS[0])) == TEXTS[0]
 
 
-def test_what_does_not_fit_is_said(icefall_bbpe: Path, tmp_path: Path) -> None:
+def test_mismatched_files_and_options_are_errors(icefall_bbpe: Path, tmp_path: Path) -> None:
     lang = shutil.copytree(icefall_bbpe, tmp_path / "lang")
     lines = (lang / "tokens.txt").read_text(encoding="utf-8").split("\n")
     symbols = [line.rpartition(" ")[0] for line in lines if line]
@@ -207,6 +207,6 @@ def test_what_does_not_fit_is_said(icefall_bbpe: Path, tmp_path: Path) -> None:
     shutil.copy(lang / "bbpe.model", lang / "bpe.model")
     with pytest.raises(DataError, match="has bpe.model and bbpe.model"):
         load_lang(lang)
-    for wrong in ({"kind": "chars"}, {"case": "title"}, {"case": "upper"}, {"num_pieces": 3}):
+    for options in ({"kind": "chars"}, {"case": "title"}, {"case": "upper"}, {"num_pieces": 3}):
         with pytest.raises(ConfigError):
-            LangConfig(**wrong)  # type: ignore[arg-type]
+            LangConfig(**options)  # type: ignore[arg-type]

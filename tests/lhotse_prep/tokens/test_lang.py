@@ -1,4 +1,4 @@
-"""Text to token ids and back, and a lang folder that says when it is damaged."""
+"""Text to token ids and back, and errors for damaged lang folders."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def table(tmp_path: Path) -> TokenTable:
 
 
 @pytest.mark.parametrize("text", [*TEXTS, "", "我", "a", "我 a 我 a c", "learning learning 機"])
-def test_text_comes_back(table: TokenTable, text: str) -> None:
+def test_text_survives_encoding(table: TokenTable, text: str) -> None:
     assert table.decode(table.encode(text)) == text
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_text_comes_back(table: TokenTable, seed: int) -> None:
+def test_random_text_survives_encoding(table: TokenTable, seed: int) -> None:
     rng = random.Random(seed)
     chars = [s for s in table.symbols if is_han(s)]
     letters = sorted({c for text in TEXTS for w in text.split() if not is_han(w) for c in w})
@@ -68,17 +68,17 @@ def test_same_texts_give_the_same_files(table: TokenTable, tmp_path: Path) -> No
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "lang" / name).read_bytes()
 
 
-def test_character_that_is_unknown_becomes_unk_and_its_neighbours_stay(table: TokenTable) -> None:
+def test_an_unknown_character_becomes_unk_and_its_neighbours_stay(table: TokenTable) -> None:
     assert table.decode(table.encode("我 龘 們 learning")) == "我 <unk> 們 learning"
 
 
-def test_rare_characters_are_left_out_when_asked(tmp_path: Path) -> None:
+def test_rare_characters_are_left_out_with_min_char_count(tmp_path: Path) -> None:
     config = LangConfig(num_english_pieces=30, min_char_count=2)
     table = make_lang(["我 我 們 a a b"], [], tmp_path, config)
     assert "我" in table.ids and "們" not in table.ids and table.encode("們") == [UNK_ID]
 
 
-def test_english_of_other_texts_makes_pieces_but_no_characters(tmp_path: Path) -> None:
+def test_english_texts_add_pieces_but_no_characters(tmp_path: Path) -> None:
     table = make_lang(["我 們 a"], ["zebra zebra 馬"], tmp_path, LangConfig(num_english_pieces=40))
     assert UNK_ID not in table.encode("zebra") and table.encode("馬") == [UNK_ID]
 
@@ -89,24 +89,24 @@ def test_one_language_is_enough(tmp_path: Path, text: str) -> None:
     assert table.decode(table.encode(text)) == text
 
 
-def test_blanks_decode_to_nothing_and_a_piece_after_a_character_begins_a_word(table: TokenTable) -> None:
+def test_a_blank_decodes_to_nothing_and_a_piece_after_a_character_begins_a_word(table: TokenTable) -> None:
     inner = next(i for i, s in enumerate(table.symbols) if i > 2 and s.isascii() and s.isalpha())
     assert table.decode([BLANK_ID, table.ids["我"], BLANK_ID, inner]) == f"我 {table.symbols[inner]}"
 
 
-def test_nothing_to_make_tokens_of(tmp_path: Path) -> None:
+def test_empty_texts_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="transcripts are empty"):
         make_lang(["", " "], ["only english"], tmp_path, LangConfig())
 
 
-def test_model_that_is_none_is_named(table: TokenTable, tmp_path: Path) -> None:
+def test_a_damaged_model_is_named(table: TokenTable, tmp_path: Path) -> None:
     (tmp_path / "lang" / "bpe.model").write_bytes(b"garbage")
-    (tmp_path / "lang" / "lang.json").unlink()  # as in a folder of icefall's, whose hash nobody knows
-    with pytest.raises(DataError, match=r"bpe\.model is no sentencepiece model, or damaged"):
+    (tmp_path / "lang" / "lang.json").unlink()  # as in icefall's folders, which have no hash
+    with pytest.raises(DataError, match=r"bpe\.model is not a sentencepiece model, or damaged"):
         load_lang(tmp_path / "lang")
 
 
-def test_tokens_in_another_encoding_are_named(table: TokenTable, tmp_path: Path) -> None:
+def test_tokens_in_another_encoding_are_an_error(table: TokenTable, tmp_path: Path) -> None:
     path = tmp_path / "lang" / "tokens.txt"
     path.write_bytes(path.read_text(encoding="utf-8").encode("big5", errors="ignore"))
     with pytest.raises(DataError, match=r"tokens\.txt is not UTF-8"):
@@ -123,7 +123,7 @@ def test_tokens_in_another_encoding_are_named(table: TokenTable, tmp_path: Path)
         ("bpe.model", None, "bpe.model is missing"),
     ],
 )
-def test_damage_is_named(table: TokenTable, tmp_path: Path, name: str, change, message: str) -> None:
+def test_damage_is_described(table: TokenTable, tmp_path: Path, name: str, change, message: str) -> None:
     path = tmp_path / "lang" / name
     if change is None:
         path.unlink()

@@ -1,4 +1,4 @@
-"""Units of pronunciation: every word has some, equal sounds have equal ones."""
+"""Every word of the texts has pronunciation units, and words that sound the same have the same ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from lhotse_prep.text.syllables import syllable
 from lhotse_prep.tokens.pronunciation_units import BLANK_ID, PronunciationUnits
 from lhotse_prep.workflow.errors import DataError
 
@@ -15,7 +14,7 @@ TEXTS = [
     "我 們 來 講 機 器 學 習 的 attention 跟 self-supervised learning",
     "那 呃 這 個 t-sne 是 一 個 3×3 的 generator 98%",
     "媽 麻 馬 罵 嗎 事 是 世 市",
-    "々 々 好 〇 一 \U00031350 \U00031351 人",  # characters that have no reading, alone and together
+    "々 々 好 〇 一 \U00031350 \U00031351 人",  # some characters have no reading, alone and in a row
     "only english here",
 ]
 
@@ -65,14 +64,7 @@ def test_no_english_and_no_chinese_are_fine() -> None:
     assert PronunciationUnits.of_texts(["deep learning"], 50).encode_words(["deep"])
 
 
-@pytest.mark.parametrize(
-    ("character", "expected"), [("八", "ba"), ("把", "ba"), ("女", "nv"), ("們", "men"), ("\U000323af", "\U000323af")]
-)
-def test_syllable(character: str, expected: str) -> None:
-    assert syllable(character) == expected
-
-
-def test_saved_units_are_the_same_and_leave_out_others(units: PronunciationUnits, tmp_path: Path) -> None:
+def test_loaded_units_are_the_saved_ones_and_unknown_words_have_none(units: PronunciationUnits, tmp_path: Path) -> None:
     units.save(tmp_path)
     loaded = PronunciationUnits.load(tmp_path)
     assert len(loaded) == len(units)

@@ -1,4 +1,4 @@
-"""Windows: every supervision whole in exactly one, limits kept, nothing cut at a word; chunks cover every sample."""
+"""Every supervision is whole in exactly one window, windows keep their limits, and chunks cover every sample."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RATE = 16_000
 
 
 def random_lecture(seed: int) -> tuple[Recording, list[SupervisionSegment]]:
-    """Stretches of 1 to 40 words, sometimes with no pause between them or untimed words in between."""
+    """A lecture of stretches of 1 to 40 words, some without a pause or with untimed words between them."""
     rng = random.Random(seed)
     time, token, stretches = rng.choice([0.0, 0.5]), 0, []
     for number in range(rng.randint(1, 30)):
@@ -61,8 +61,8 @@ def test_every_token_is_in_exactly_one_window_or_left_out(seed: int) -> None:
     in_cuts = [s for c in cuts for s in c.supervisions]
     first_tokens = sorted((s.custom["first_token"], len(s.text.split())) for s in [*in_cuts, *left_out])
     covered = [first + i for first, count in first_tokens for i in range(count)]
-    wanted = [s.custom["first_token"] + i for s in stretches for i in range(len(s.text.split()))]
-    assert covered == wanted
+    expected = [s.custom["first_token"] + i for s in stretches for i in range(len(s.text.split()))]
+    assert covered == expected
     assert len({s.id for s in in_cuts}) == len(in_cuts)
     assert all(s.custom["confidence"] < config.min_confidence or s.duration < config.min_duration for s in left_out)
 
@@ -89,8 +89,8 @@ def test_windows_keep_their_limits_and_hold_their_supervisions(seed: int) -> Non
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_alignments_are_parted_exactly(seed: int) -> None:
-    """From word times to windows: each timed word once, in order, at its time; words without a time nowhere."""
+def test_every_timed_word_of_a_random_alignment_is_in_a_window_at_its_time(seed: int) -> None:
+    """From word times to windows: each timed word once, in order, at its time; no word without a time."""
     rng = np.random.default_rng(seed)
     num_words = int(rng.integers(1, 300))
     start = np.cumsum(rng.exponential(0.3, num_words) + (rng.random(num_words) < 0.05) * rng.uniform(1, 8, num_words))
@@ -106,11 +106,11 @@ def test_random_alignments_are_parted_exactly(seed: int) -> None:
     recording = Recording("l", [], RATE, int(duration * RATE), int(duration * RATE) / RATE)
     config = WindowConfig(target_duration=8.0, max_duration=10.0)
     cuts, left_out = make_windows(recording, stretches, config, for_training=bool(seed % 2))
-    in_windows, elsewhere = tokens_of([s for c in cuts for s in c.supervisions]), tokens_of(left_out)
+    in_windows, not_in_windows = tokens_of([s for c in cuts for s in c.supervisions]), tokens_of(left_out)
     timed = [f"w{i}" for i in np.flatnonzero(~unspoken)]
-    assert sorted(in_windows + elsewhere) == sorted(timed)
+    assert sorted(in_windows + not_in_windows) == sorted(timed)
     assert in_windows == [w for w in timed if w in set(in_windows)]
-    assert seed % 2 or all(s.duration < 0.1 for s in left_out)  # only what has no audio to speak of
+    assert seed % 2 or all(s.duration < 0.1 for s in left_out)  # only windows of a few frames
     for cut in cuts:
         assert cut.duration <= config.max_duration + 1e-3
         for s in cut.supervisions:
@@ -123,7 +123,7 @@ def test_random_alignments_are_parted_exactly(seed: int) -> None:
 def test_words_stay_where_they_were_in_the_recording() -> None:
     recording, stretches = random_lecture(3)
     cuts, _ = make_windows(recording, stretches, WindowConfig(), for_training=False)
-    spoken = [i for s in stretches for i in s.alignment["word"]]  # Lhotse's alignments count from the recording's start
+    spoken = [i for s in stretches for i in s.alignment["word"]]  # alignments count from the start of the recording
     assert [i for c in cuts for s in c.supervisions for i in s.alignment["word"]] == spoken
     begins = [c.start + s.start for c in cuts for s in c.supervisions]
     assert begins == pytest.approx([s.alignment["word"][0].start for c in cuts for s in c.supervisions], abs=1e-3)
@@ -131,7 +131,7 @@ def test_words_stay_where_they_were_in_the_recording() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_lhotse_trims_and_windows_the_cuts(seed: int) -> None:
+def test_lhotse_can_trim_and_divide_the_cuts(seed: int) -> None:
     recording, stretches = random_lecture(seed)
     cuts, _ = make_windows(recording, stretches, WindowConfig(), for_training=False)
     trimmed = cuts.trim_to_supervisions(keep_overlapping=False)
@@ -149,15 +149,17 @@ def test_lhotse_trims_and_windows_the_cuts(seed: int) -> None:
     cuts.describe()
 
 
-def test_low_confidence_is_kept_out_of_training_by_the_threshold() -> None:
+def test_supervisions_of_low_confidence_are_left_out_of_training() -> None:
     recording, stretches = random_lecture(4)
     low = [s.id for s in stretches if s.custom["confidence"] < 0.3]
     cuts, left_out = make_windows(recording, stretches, WindowConfig(min_duration=0.01), for_training=True)
     assert low and {s.id.rstrip("ab") for s in left_out} == set(low)
-    everything, none = make_windows(
+    all_cuts, none_left_out = make_windows(
         recording, stretches, WindowConfig(min_duration=0.01, min_confidence=0.0), for_training=True
     )
-    assert not none and len(tokens_of([s for c in everything for s in c.supervisions])) == len(tokens_of(stretches))
+    assert not none_left_out and len(tokens_of([s for c in all_cuts for s in c.supervisions])) == len(
+        tokens_of(stretches)
+    )
 
 
 def test_long_stretch_is_split_at_its_widest_gap() -> None:
@@ -173,7 +175,7 @@ def test_long_stretch_is_split_at_its_widest_gap() -> None:
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_chunks_cover_every_sample_once_and_hear_context(seed: int) -> None:
+def test_chunks_keep_every_sample_once_and_have_context(seed: int) -> None:
     rng = random.Random(seed)
     num_samples, chunk, context = rng.randint(1, 5000), rng.randint(1, 700), rng.randint(0, 100)
     chunks = decoding_chunks(num_samples, chunk, context)
@@ -182,12 +184,12 @@ def test_chunks_cover_every_sample_once_and_hear_context(seed: int) -> None:
         assert c.begin == max(0, c.keep_begin - context) and c.end == min(num_samples, c.keep_begin + chunk + context)
 
 
-def test_config_says_what_is_wrong() -> None:
+def test_config_error_names_the_field() -> None:
     with pytest.raises(ConfigError, match="max_duration"):
         WindowConfig(target_duration=20.0, max_duration=10.0)
 
 
-def test_window_without_audio_is_left_out_and_given_back() -> None:
+def test_window_of_too_few_frames_is_left_out_and_returned() -> None:
     recording = Recording("l", [], RATE, RATE, 1.0)
     spans = [(0.0, 0.5), (0.5, 0.51), (0.51, 1.0)]
     stretches = [

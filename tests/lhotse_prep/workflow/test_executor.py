@@ -1,15 +1,16 @@
-"""Whatever does the work, the results are the same, in the same order, down to the bytes of what is written."""
+"""All executors give the same results in the same order, and write the same bytes."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,15 +28,16 @@ from lhotse_prep.text.config import TextConfig
 from lhotse_prep.windows.config import WindowConfig
 from lhotse_prep.windows.write import write_windows
 from lhotse_prep.workflow.config import ExecutorConfig
+from lhotse_prep.workflow.digests import digest_bytes
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from lhotse_prep.workflow.executor import open_executor
+from lhotse_prep.workflow.executor import fresh_processes, open_executor, prepared_processes
 
 RATE = 16_000
 PARTS = ("train", "dev", "test")
 
 
 def power(x: int) -> int:
-    time.sleep(0.01 * (x % 3))  # so that they end in another order
+    time.sleep(0.01 * (x % 3))  # so that they finish in another order
     if x == 99:
         raise DataError("99 is bad")
     return x**2
@@ -58,10 +60,48 @@ def test_results_in_order_and_errors(config: ExecutorConfig) -> None:
             list(executor.map(power, range(90, 100), "powers"))
 
 
+def process_and_power(x: int) -> tuple[int, int]:
+    return os.getpid(), power(x)
+
+
+def die(x: int) -> None:
+    os._exit(x)
+
+
+_prepared: list[int] = []  # of this process
+
+
+def prepare() -> None:
+    _prepared.append(7)
+
+
+def prepared_and_process(x: int) -> tuple[list[int], int]:
+    return _prepared, os.getpid()
+
+
+@pytest.mark.parametrize("num_jobs", [1, 2])
+def test_prepared_processes_are_prepared_once_each(num_jobs: int) -> None:
+    _prepared.clear()
+    with prepared_processes(num_jobs, prepare) as executor:
+        prepared, processes = zip(*executor.map(prepared_and_process, range(6), "pieces"))
+    assert all(values == [7] for values in prepared)
+    assert (os.getpid() in processes) == (num_jobs == 1) and len(set(processes)) <= num_jobs
+
+
+def test_fresh_processes_run_each_piece_in_a_new_process() -> None:
+    with fresh_processes(2) as executor:
+        processes, powers = zip(*executor.map(process_and_power, range(3), "powers"))
+        assert powers == (0, 1, 4) and len({*processes, os.getpid()}) == 4
+        with pytest.raises(DataError, match="99 is bad"):
+            list(executor.map(power, [99], "powers"))
+        with pytest.raises(DataError, match="dying: a process died"):
+            list(executor.map(die, [1], "dying"))
+
+
 @pytest.mark.parametrize(
     "change", [{"kind": "threads"}, {"num_jobs": 0}, {"dask_scheduler": "somewhere"}], ids=lambda c: next(iter(c))
 )
-def test_wrong_values(change: dict) -> None:
+def test_wrong_values(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         ExecutorConfig(**change)
 
@@ -78,14 +118,14 @@ def test_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
         pass
 
 
-def test_scheduler_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_without_workers_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     import distributed
 
-    class Lonely(contextlib.nullcontext):  # type: ignore[type-arg]
+    class ClientWithoutWorkers(contextlib.nullcontext):  # type: ignore[type-arg]
         def wait_for_workers(self, num: int, timeout: float) -> None:
             raise TimeoutError(f"{num} workers did not come in {timeout} s")
 
-    monkeypatch.setattr(distributed, "Client", lambda address, timeout: Lonely())
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout: ClientWithoutWorkers())
     config = ExecutorConfig("dask", dask_scheduler="tcp://127.0.0.1:1")
     with pytest.raises(DataError, match="127.0.0.1:1 has had no worker for 120 s; start some"), open_executor(config):
         pass
@@ -93,7 +133,7 @@ def test_scheduler_without_workers_is_not_waited_for_for_ever(monkeypatch: pytes
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a scheduler with two workers, started as a user starts them on a cluster."""
+    """The address of a scheduler with two workers, started by the commands that a user would run on a cluster."""
     folder = tmp_path_factory.mktemp("dask")
     address_file, python = folder / "scheduler.json", [sys.executable, "-m", "distributed.cli"]
     commands = [
@@ -146,7 +186,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve short lectures at 44.1 kHz, and beside them a table of nine utterances in `table`."""
+    """Twelve short lectures at 44.1 kHz; `table` beside the folder has nine utterances."""
     folder = tmp_path_factory.mktemp("corpus") / "in"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -162,8 +202,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
         )
     (folder.parent / "table").mkdir()
-    for part, own in (("train", rows[:4]), ("dev", rows[4:6]), ("test", rows[4:])):
-        table = pa.Table.from_pylist(own)
+    for part, part_rows in (("train", rows[:4]), ("dev", rows[4:6]), ("test", rows[4:])):
+        table = pa.Table.from_pylist(part_rows)
         pq.write_table(table, folder.parent / "table" / f"{part}-0.parquet", row_group_size=2)
     for i in range(12):
         sf.write(folder / f"l{i:02d}.wav", rng.uniform(-0.3, 0.3, (44_100 * 2, 2)), 44_100)
@@ -172,12 +212,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def everything(corpus: Path, out: Path, config: ExecutorConfig) -> dict[str, str]:
-    """Digests of all files of stages 0, 1 and 4; paths in them are made to be the same."""
+def digests_of_stages(corpus: Path, out: Path, config: ExecutorConfig) -> dict[str, str]:
+    """{path: digest} of all files of stages 0, 1 and 4, with the output folder inside them replaced by OUT."""
     with open_executor(config) as executor:
         table = corpus.parent / "table"
-        made = make_manifests(table, out / "u", CorpusConfig(), TextConfig(), CheckConfig(), executor)
-        assert [len(made[part]["supervisions"]) for part in PARTS] == [4, 2, 3]
+        manifests = make_manifests(table, out / "u", CorpusConfig(), TextConfig(), CheckConfig(), executor)
+        assert [len(manifests[part]["supervisions"]) for part in PARTS] == [4, 2, 3]
         import_corpus(corpus, out / "source", CorpusConfig(), CheckConfig(), executor)
         make_manifests(out / "source", out / "m", CorpusConfig(), TextConfig(), CheckConfig(), executor)
         (out / "a").mkdir()
@@ -189,15 +229,15 @@ def everything(corpus: Path, out: Path, config: ExecutorConfig) -> dict[str, str
     digests = {}
     for path in sorted(p for p in out.rglob("*") if p.is_file()):
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        digests[str(path.relative_to(out))] = hashlib.sha256(content.replace(str(out).encode(), b"OUT")).hexdigest()
+        digests[str(path.relative_to(out))] = digest_bytes(content.replace(str(out).encode(), b"OUT"))
     return digests
 
 
 def test_same_bytes_from_processes_and_from_dask(corpus: Path, scheduler: str, tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001
     monkeypatch.setattr("lhotse_prep.windows.features.CUTS_PER_FILE", 3)
-    serial = everything(corpus, tmp_path / "serial", SERIAL)
+    serial = digests_of_stages(corpus, tmp_path / "serial", SERIAL)
     assert sum(name.endswith(".lca") for name in serial) >= 5 and sum(n.endswith(".flac") for n in serial) == 21
-    assert everything(corpus, tmp_path / "processes", PROCESSES) == serial
-    assert everything(corpus, tmp_path / "dask", ExecutorConfig("dask", dask_scheduler=scheduler)) == serial
+    assert digests_of_stages(corpus, tmp_path / "processes", PROCESSES) == serial
+    assert digests_of_stages(corpus, tmp_path / "dask", ExecutorConfig("dask", dask_scheduler=scheduler)) == serial
     cuts = load_manifest(tmp_path / "dask/w/ml2021_cuts_train.jsonl.gz", CutSet)
     assert all(c.load_features().shape == (c.num_frames, 80) for c in cuts)

@@ -1,9 +1,10 @@
-"""Stages: done or not, whole or absent, after kills, changes and mistakes."""
+"""Stages run when they must, and leave complete outputs or none, also after kills, changes and errors."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,30 +16,30 @@ import pytest
 from lhotse_prep.workflow.entry import hyphenated, stage_parser
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl, whole_file, whole_files, write_jsonl
-from lhotse_prep.workflow.locks import held
+from lhotse_prep.workflow.locks import folder_lock
 from lhotse_prep.workflow.stage import Input, Stage, read_done
 
 
 class Place:
-    """A stage that reads `source` and writes `out`, and counts how often it had to."""
+    """A stage that reads `source` and writes `out`, and counts how often it ran."""
 
     def __init__(self, folder: Path) -> None:
         self.source, self.out = folder / "source.txt", folder / "made" / "out"
         self.source.write_text("one")
-        self.times_made = 0
+        self.num_runs = 0
 
     def stage(self, resumable: bool = False, **options: object) -> Stage:
         return Stage("cook", self.out, [Input(self.source)], options, resumable)
 
     def run(self, resumable: bool = False, **options: object) -> bool:
-        """True where there was something to do."""
+        """Run the stage; True unless it was up to date."""
         stage = self.stage(resumable, **options)
         if stage.is_done():
             return False
         with stage.work() as out:
             (out / "deep").mkdir(exist_ok=True)
             (out / "deep" / "result.txt").write_text(self.source.read_text() + str(options))
-            self.times_made += 1
+            self.num_runs += 1
         return True
 
 
@@ -48,7 +49,7 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.mark.parametrize("resumable", [False, True])
-def test_second_run_has_nothing_to_do(place: Place, resumable: bool) -> None:
+def test_a_second_run_does_nothing(place: Place, resumable: bool) -> None:
     assert place.run(resumable) and not place.run(resumable)
     assert (place.out / "deep" / "result.txt").read_text() == "one{}"
     done = read_done(place.out)
@@ -64,7 +65,7 @@ def test_changed_option_or_input_runs_again(place: Place, resumable: bool) -> No
     assert (place.out / "deep" / "result.txt").read_text() == "two{'rate': 2}"
 
 
-def test_same_content_written_again_does_not(place: Place) -> None:
+def test_the_same_input_written_again_does_not_run_the_stage_again(place: Place) -> None:
     place.run()
     place.source.write_text("one")
     os.utime(place.source, (1, 1))
@@ -80,7 +81,7 @@ def test_missing_output_or_damaged_mark_runs_again(place: Place) -> None:
         assert place.run()
 
 
-def test_files_of_an_older_run_do_not_linger(place: Place) -> None:
+def test_files_of_an_older_run_are_removed(place: Place) -> None:
     place.run()
     (place.out / "stray.txt").touch()
     place.run(rate=2)
@@ -89,7 +90,7 @@ def test_files_of_an_older_run_do_not_linger(place: Place) -> None:
 
 
 @pytest.mark.parametrize("had_output", [False, True])
-def test_error_in_the_middle_leaves_what_was_there(place: Place, had_output: bool) -> None:
+def test_an_error_leaves_the_old_output(place: Place, had_output: bool) -> None:
     if had_output:
         place.run()
     stage = place.stage(rate=2)
@@ -129,7 +130,7 @@ def kill_in_the_middle(place: Place, project: Path, resumable: bool) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-def test_kill_in_the_middle_leaves_nothing_half_made(place: Place, project: Path) -> None:
+def test_a_kill_leaves_no_unfinished_output(place: Place, project: Path) -> None:
     kill_in_the_middle(place, project, resumable=False)
     assert not place.out.exists()
     with pytest.raises(DataError, match="--stage 3"):
@@ -138,7 +139,7 @@ def test_kill_in_the_middle_leaves_nothing_half_made(place: Place, project: Path
 
 
 @pytest.mark.parametrize("resumable", [False, True])
-def test_two_runs_at_once_do_not_write_the_same_folder(place: Place, project: Path, resumable: bool) -> None:
+def test_two_runs_cannot_write_the_same_folder_at_once(place: Place, project: Path, resumable: bool) -> None:
     with start_and_wait(place, project, resumable) as process:
         assert process.stdout is not None and process.stdout.readline() == "written\n"
         with pytest.raises(DataError, match=rf"out is being written by another run \(process {process.pid}\)"):
@@ -152,13 +153,13 @@ def test_two_runs_at_once_do_not_write_the_same_folder(place: Place, project: Pa
 FORKED = """
 import multiprocessing, os, signal, sys, time
 from pathlib import Path
-from lhotse_prep.workflow.locks import held
+from lhotse_prep.workflow.locks import folder_lock
 context = multiprocessing.get_context("fork")
 started = context.Event()
 def work():
     started.set()
     time.sleep(60)
-with held(Path(sys.argv[1])):
+with folder_lock(Path(sys.argv[1])):
     worker = context.Process(target=work)
     worker.start()
     started.wait()  # a fork closes the lock before it does anything else
@@ -167,7 +168,7 @@ with held(Path(sys.argv[1])):
 """
 
 
-def test_worker_that_outlives_its_killed_parent_keeps_no_folder(project: Path, tmp_path: Path) -> None:
+def test_a_worker_that_outlives_its_killed_parent_keeps_no_folder_locked(project: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORKED, str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(project)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -175,14 +176,14 @@ def test_worker_that_outlives_its_killed_parent_keeps_no_folder(project: Path, t
         worker = int(process.stdout.readline())
         process.wait(timeout=30)
         try:
-            os.kill(worker, 0)  # it is there still
-            with held(tmp_path / "out"):
+            os.kill(worker, 0)  # it is still running
+            with folder_lock(tmp_path / "out"):
                 pass
         finally:
             os.kill(worker, signal.SIGKILL)
 
 
-def test_whole_files_take_the_place_of_theirs_and_of_no_other(tmp_path: Path) -> None:
+def test_whole_files_replaces_what_matches_and_nothing_else(tmp_path: Path) -> None:
     out, patterns = tmp_path / "out", ("*.jsonl", "feats_*")
     with whole_files(out, patterns) as work:
         (work / "feats_a").mkdir()
@@ -200,7 +201,7 @@ def test_whole_files_take_the_place_of_theirs_and_of_no_other(tmp_path: Path) ->
     assert (out / "cuts.jsonl").read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_killed_training_goes_on_where_it_was(place: Place, project: Path) -> None:
+def test_a_killed_training_is_resumed(place: Place, project: Path) -> None:
     kill_in_the_middle(place, project, resumable=True)
     assert read_done(place.out) is None
     with place.stage(resumable=True).work() as out:
@@ -208,16 +209,16 @@ def test_killed_training_goes_on_where_it_was(place: Place, project: Path) -> No
     assert place.stage(resumable=True).is_done()
 
 
-def test_work_begun_from_other_inputs_is_set_aside_not_resumed(place: Place, project: Path) -> None:
+def test_work_from_other_inputs_is_moved_away_and_not_resumed(place: Place, project: Path) -> None:
     kill_in_the_middle(place, project, resumable=True)
     place.source.write_text("two")
     with place.stage(resumable=True).work() as out:
         assert not (out / "half.txt").exists()
-    (aside,) = place.out.parent.glob("out.before-*")
-    assert (aside / "half.txt").exists()
+    (old_work,) = place.out.parent.glob("out.before-*")
+    assert (old_work / "half.txt").exists()
 
 
-def test_input_that_a_stage_makes_counts_by_its_outputs(place: Place, tmp_path: Path) -> None:
+def test_only_outputs_of_a_stage_count_as_its_input_to_another(place: Place, tmp_path: Path) -> None:
     place.run()
 
     def eat() -> Stage:
@@ -225,16 +226,16 @@ def test_input_that_a_stage_makes_counts_by_its_outputs(place: Place, tmp_path: 
 
     with eat().work():
         pass
-    (place.out / "later.txt").touch()  # such as a decoding inside a training folder
+    (place.out / "later.txt").touch()  # such as decoding results inside a training folder
     assert eat().is_done()
     place.run(rate=2)
     assert not eat().is_done()
 
 
-def test_missing_input_is_said_before_any_work_with_the_stage_that_makes_it(place: Place) -> None:
+def test_a_missing_input_is_an_error_that_names_its_stage(place: Place) -> None:
     with pytest.raises(DataError, match=r"made/out is missing or unfinished: stage 3 .*\./run\.sh --stage 3"):
         Stage("eat", place.out.parent / "eaten", [Input(place.out, 3)], {}).is_done()
-    place.out.mkdir(parents=True)  # made, but not finished
+    place.out.mkdir(parents=True)  # begun, but not finished
     with pytest.raises(DataError, match="stage 3"):
         Stage("eat", place.out.parent / "eaten", [Input(place.out, 3)], {}).is_done()
     place.source.unlink()
@@ -242,14 +243,14 @@ def test_missing_input_is_said_before_any_work_with_the_stage_that_makes_it(plac
         place.run()
 
 
-def test_key_has_names_contents_and_options_apart(tmp_path: Path) -> None:
+def test_the_key_depends_on_names_contents_and_options(tmp_path: Path) -> None:
     for name, content in (("a", "x"), ("b", "x"), ("c", "y")):
         (tmp_path / name).write_text(content)
     keys = {Stage("s", tmp_path / "o", [Input(tmp_path / n)], {"v": v}).key for n in "abc" for v in (1, 2)}
     assert len(keys) == 6
 
 
-def test_whole_file_is_the_old_or_the_new(tmp_path: Path) -> None:
+def test_whole_file_has_the_old_content_or_the_new(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.txt"
     with whole_file(path) as f:
         f.write("old")
@@ -261,7 +262,7 @@ def test_whole_file_is_the_old_or_the_new(tmp_path: Path) -> None:
     assert path.read_text() == "old" and [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
 
-def test_jsonl_round_trip_and_damage(tmp_path: Path) -> None:
+def test_jsonl_round_trip_and_damaged_lines(tmp_path: Path) -> None:
     rows = [{"id": "week1", "text": "機 器 a\u2028b"}, {}, {"x": [1.5, None]}]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     assert read_jsonl(tmp_path / "rows.jsonl") == rows
@@ -277,7 +278,7 @@ def test_jsonl_round_trip_and_damage(tmp_path: Path) -> None:
         read_jsonl(tmp_path / "rows.jsonl")
 
 
-def test_hyphens_and_underscores_are_the_same_and_values_stay() -> None:
+def test_underscores_in_options_become_hyphens_and_values_stay() -> None:
     assert hyphenated(["--stop_stage", "a_b", "--exp_dir=x_y=z", "-h", "c_d"]) == [
         "--stop-stage",
         "a_b",
@@ -288,17 +289,21 @@ def test_hyphens_and_underscores_are_the_same_and_values_stay() -> None:
 
 
 @pytest.mark.parametrize("argv", [["--dat", "x"], ["--nonsense", "1"], ["stray"]])
-def test_undeclared_option_is_an_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_is_an_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         stage_parser("A stage.").parse_args(argv)
     assert error.value.code == 2 and "unrecognized arguments" in capsys.readouterr().err
 
 
 MAIN = """
-import sys
-from lhotse_prep.errors import ConfigError
+import logging, sys
+from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.entry import run_main
 def main(argv):
+    if argv == ["log"]:
+        logging.info("all is well")
+        logging.warning("this is odd")
+        return
     if argv == ["user"]:
         raise ConfigError("rate must be > 0, got -1")
     if argv == ["file"]:
@@ -319,22 +324,30 @@ def start_main(project: Path, argument: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("argument", "said"), [("user", "rate must be > 0, got -1"), ("file", "No such file or directory: /nonexistent/x")]
+    ("argument", "message"),
+    [("user", "rate must be > 0, got -1"), ("file", "No such file or directory: /nonexistent/x")],
 )
-def test_mistakes_of_the_user_are_one_line(project: Path, argument: str, said: str) -> None:
+def test_an_error_of_the_user_is_one_line(project: Path, argument: str, message: str) -> None:
     with start_main(project, argument) as process:
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert stderr.count("\n") == 1 and stderr.rstrip().endswith(f"error: {said}")
+    assert stderr.count("\n") == 1 and stderr.rstrip().endswith(f"error: {message}")
 
 
-def test_our_own_mistakes_keep_their_traceback(project: Path) -> None:
+def test_log_lines_have_time_level_and_place(project: Path) -> None:
+    with start_main(project, "log") as process:
+        _, stderr = process.communicate(timeout=30)
+    line = r"\d+-\d+-\d+ \d+:\d+:\d+ {} \(\S+:\d+:main\) {}\n"
+    assert re.fullmatch(line.format("INFO", "all is well") + line.format("WARNING", "this is odd"), stderr)
+
+
+def test_a_bug_keeps_its_traceback(project: Path) -> None:
     with start_main(project, "bug") as process:
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1 and "Traceback" in stderr and "a bug" in stderr
 
 
-def test_interrupt_is_130_and_silent(project: Path) -> None:
+def test_ctrl_c_exits_with_130_and_prints_nothing(project: Path) -> None:
     with start_main(project, "wait") as process:
         assert process.stdout is not None and process.stdout.readline() == "waiting\n"
         time.sleep(0.2)
@@ -343,7 +356,7 @@ def test_interrupt_is_130_and_silent(project: Path) -> None:
     assert process.returncode == 130 and stderr == ""
 
 
-def test_done_says_what_was_made_and_how_long_it_took(place: Place) -> None:
+def test_done_has_the_duration_and_the_time(place: Place) -> None:
     place.run()
     done = json.loads((place.out / ".done").read_text())
     assert done["seconds"] >= 0 and done["finished"][:2] == "20"

@@ -1,4 +1,4 @@
-"""YAML into dataclasses: what is read, and what every mistake is called."""
+"""YAML into dataclasses: the values that are read, and the message of every error."""
 
 from __future__ import annotations
 
@@ -34,14 +34,12 @@ class Outer:
 
 
 @pytest.mark.parametrize("text", ["thing: {count: 1, lr: 2, count: 3}\n", "thing:\n  count: 1\nthing:\n  lr: 2\n"])
-def test_key_that_is_there_twice_is_an_error(tmp_path: Path, text: str) -> None:
-    with pytest.raises(
-        ConfigError, match=r"thing\.yaml is not valid YAML: key '(count|thing)' is there twice.*line \d"
-    ):
+def test_a_repeated_key_is_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"thing\.yaml is not valid YAML: key '(count|thing)' appears twice.*line \d"):
         read(tmp_path, text)
 
 
-def test_merged_mappings_may_change_what_they_take_over(tmp_path: Path) -> None:
+def test_a_merged_mapping_may_override_values(tmp_path: Path) -> None:
     text = "thing: &a {count: 1, lr: 2}\nother: {<<: *a, count: 3}\n"
     (tmp_path / "thing.yaml").write_text(text)
     assert load_config(tmp_path / "thing.yaml", "other", Outer) == Outer(count=3, lr=2.0)
@@ -53,18 +51,18 @@ def read(folder: Path, text: str) -> Outer:
 
 
 @pytest.mark.parametrize("text", ["", "thing:", "other: {count: 9}", "thing: {}", "# nothing"])
-def test_what_is_not_said_is_the_default(tmp_path: Path, text: str) -> None:
+def test_missing_values_are_the_defaults(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == Outer()
 
 
-def test_values_are_read_and_come_back(tmp_path: Path) -> None:
+def test_values_are_read_and_survive_json(tmp_path: Path) -> None:
     config = read(
         tmp_path,
         "thing:\n  count: 7\n  lr: 1e-4\n  flag: true\n  speeds: [0.9, 1]\n  limit: null\n"
         "  inner: {rate: 2, names: [b, 語]}\nother: 1\n",
     )
-    wanted = Outer(7, 1e-4, True, (0.9, 1.0), None, inner=Inner(2.0, ("b", "語")))
-    assert config == wanted
+    expected = Outer(7, 1e-4, True, (0.9, 1.0), None, inner=Inner(2.0, ("b", "語")))
+    assert config == expected
     assert isinstance(config.inner.rate, float) and isinstance(config.speeds[1], float)
     assert from_mapping(json.loads(json.dumps(to_mapping(config))), Outer, "config.json") == config
 
@@ -93,18 +91,18 @@ def test_values_are_read_and_come_back(tmp_path: Path) -> None:
         ("thing: !!python/object/apply:os.getcwd []", r"not valid YAML"),
     ],
 )
-def test_mistakes_are_named_with_their_place(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_name_the_key_and_the_file(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         read(tmp_path, text)
     assert "\n" not in str(error.value) and "thing.yaml" in str(error.value)
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no configuration file .*asr\.yaml.*--conf"):
         load_config(tmp_path / "asr.yaml", "thing", Outer)
 
 
-def test_file_that_is_no_text(tmp_path: Path) -> None:
+def test_a_binary_file_is_not_yaml(tmp_path: Path) -> None:
     (tmp_path / "thing.yaml").write_bytes(b"thing: \xff\xfe")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_config(tmp_path / "thing.yaml", "thing", Outer)

@@ -1,4 +1,4 @@
-"""A corpus of tones for tests that train a recogniser: each token is a band of frequencies."""
+"""A corpus of tones for tests that train a recogniser: each token is a frequency band."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ asr:
 
 @dataclass(frozen=True)
 class ToneCorpus:
-    """Folders as stages 2 and 4 leave them."""
+    """Folders in the layout of stages 2 and 4."""
 
     cuts: Path
     lang: Path
 
 
 def write_tones(folder: Path, part: str, num_cuts: int, seed: int) -> None:
-    """Cuts of two to six tokens, with features on disk."""
+    """Write cuts of two to six tokens, with features on disk."""
     rng = np.random.default_rng(seed)
     cuts = []
     with NumpyFilesWriter(str(folder / f"feats_{part}")) as writer:
@@ -96,7 +96,7 @@ def write_tones(folder: Path, part: str, num_cuts: int, seed: int) -> None:
 
 @pytest.fixture(scope="session")
 def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> ToneCorpus:
-    """24 train cuts, 4 dev cuts, and their tokens."""
+    """24 train cuts, 4 dev cuts, and a lang folder for them."""
     folder = tmp_path_factory.mktemp("tones")
     corpus = ToneCorpus(folder / "cuts", folder / "lang")
     for part, num_cuts in (("train", 24), ("dev", 4)):
@@ -127,7 +127,7 @@ def one_epoch(config: AsrConfig) -> AsrConfig:
 
 @pytest.fixture(scope="session")
 def trained(tone_corpus, one_epoch, tmp_path_factory):  # type: ignore[no-untyped-def]
-    """A folder with one epoch."""
+    """An experiment folder after one epoch."""
     folder = tmp_path_factory.mktemp("trained")
     train_recogniser(tone_corpus.cuts, tone_corpus.lang, folder, one_epoch)
     return folder
@@ -135,7 +135,7 @@ def trained(tone_corpus, one_epoch, tmp_path_factory):  # type: ignore[no-untype
 
 @pytest.fixture(scope="session")
 def other_lang(tone_corpus, tmp_path_factory):  # type: ignore[no-untyped-def]
-    """The same characters and two more."""
+    """A lang folder with the same characters and two more."""
     folder = tmp_path_factory.mktemp("lang")
     words = ["model data"] * 3
     make_lang(["一 二 三 四 五 六 七 八 九 十", *words], words, folder, LangConfig(num_english_pieces=10))

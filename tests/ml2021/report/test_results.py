@@ -36,6 +36,13 @@ def finish(folder: Path, seconds: float, scores: dict[str, Any] | None = None) -
         (folder / "scores.json").write_text(json.dumps(scores))
 
 
+def test_seconds_of_stage_7_are_counted_once(tmp_path: Path) -> None:
+    """Both of its results count from the start of the same process."""
+    finish(tmp_path / "bitext", 8.0)
+    finish(tmp_path / "translated_cuts", 9.0)
+    assert collect_results(tmp_path, tmp_path / "exp")["wall_seconds"] == {"bitext": 8.0, "total": 8.0}
+
+
 def test_scores_and_seconds_of_all_stages_are_merged(tmp_path: Path) -> None:
     data, exp = tmp_path / "data", tmp_path / "exp"
     finish(data / "source", 10.0)

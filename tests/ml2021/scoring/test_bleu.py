@@ -1,4 +1,4 @@
-"""BLEU and chrF: known values, and the signature that sacreBLEU's own command prints."""
+"""BLEU and chrF: known values, and the signature that the sacrebleu command prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_perfect_and_hopeless():
 
 
 def test_by_hand():
-    """One reference of 8 words, 7 right: 7/8 words, 5/7 pairs, 3/6 triples, 2/5 runs of four; no brevity penalty."""
+    """7 of 8 words are correct, 5 of 7 bigrams, 4 of 6 trigrams and 3 of 5 4-grams; there is no brevity penalty."""
     scores = score_translations(["a b c d e f x h"], ["a b c d e f g h"])
     assert scores.bleu == pytest.approx(100 * math.prod((7 / 8, 5 / 7, 4 / 6, 3 / 5)) ** 0.25)
 
@@ -50,7 +50,7 @@ def test_counts_must_agree():
 
 def test_empty_files_are_no_perfect_translation(tmp_path):
     (tmp_path / "empty").touch()
-    with pytest.raises(DataError, match="0 hypotheses for 0 references: need as many, and at least one"):
+    with pytest.raises(DataError, match="0 hypotheses for 0 references: need equally many, and at least one"):
         main([str(tmp_path / "empty"), str(tmp_path / "empty")])
 
 

@@ -1,4 +1,4 @@
-"""COMET by its own command: a stand-in everywhere, and the real one, with a tiny checkpoint, where it is installed."""
+"""COMET by its command: a stub, and, if installed, the real one with a tiny checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HYPOTHESES = ["We train a BERT model", "What is this?", ""]
 REFERENCES = ["We train the BERT model.", "What's this", "Good"]
 COMMAND = shutil.which(os.environ.get(COMMAND_VARIABLE, "comet-score"))
 
-# Run by the interpreter beside comet-score: a RegressionMetric over a tiny XLM-R, as COMET stores one, and its scores.
+# Run by the interpreter next to comet-score: writes a COMET checkpoint with a tiny XLM-R and prints its score.
 MAKE_CHECKPOINT = """
 import sys, torch, yaml
 from pathlib import Path
@@ -55,12 +55,12 @@ print("EXPECTED", loaded.predict(rows, gpus=0, progress_bar=False).system_score)
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A comet-score that keeps what it is given and says 0.5; its checkpoint is returned."""
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stub of comet-score that records its input and prints -0.5; returns the checkpoint."""
     command = tmp_path / "comet-score"
     command.write_text(
-        f'#!/bin/sh\necho "$@" > {tmp_path}/given\n'
-        f"while [ $# -gt 0 ]; do case $1 in -[str]) cp $2 {tmp_path}/given$1;; esac; shift; done\n"
+        f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n'
+        f"while [ $# -gt 0 ]; do case $1 in -[str]) cp $2 {tmp_path}/input$1;; esac; shift; done\n"
         "echo Warning: 0.25\nprintf 'a file\\tscore: -0.5000\\n'\n"
     )
     command.chmod(0o755)
@@ -69,41 +69,43 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "model.ckpt"
 
 
-def test_gives_the_command_a_line_a_sentence(stand_in):
-    assert comet_score([*SOURCES, "a"], [*HYPOTHESES, "two\nlines"], [*REFERENCES, "b"], stand_in) == -0.5
-    given = stand_in.with_name("given")
-    assert f"--model {stand_in}" in given.read_text()
-    lines = {option: Path(f"{given}{option}").read_text(encoding="utf-8").split("\n") for option in ("-s", "-t", "-r")}
+def test_gives_the_command_a_line_a_sentence(stub):
+    assert comet_score([*SOURCES, "a"], [*HYPOTHESES, "two\nlines"], [*REFERENCES, "b"], stub) == -0.5
+    assert f"--model {stub}" in stub.with_name("arguments").read_text()
+    lines = {
+        option: stub.with_name(f"input{option}").read_text(encoding="utf-8").split("\n")
+        for option in ("-s", "-t", "-r")
+    }
     assert lines["-s"] == ["我們訓練 bert 模型", "這是什麼", "好", "a", ""]
     assert lines["-t"] == [*HYPOTHESES, "two lines", ""] and lines["-r"] == [*REFERENCES, "b", ""]
 
 
-def test_what_is_missing_is_said(stand_in, monkeypatch, caplog, tmp_path):
+def test_what_is_missing_is_said(stub, monkeypatch, caplog, tmp_path):
     caplog.set_level("INFO")
     assert comet_score(["a"], ["a"], ["a"], tmp_path / "none.ckpt") is None
     assert "no COMET: no checkpoint" in caplog.text
     monkeypatch.setenv(COMMAND_VARIABLE, str(tmp_path / "nowhere"))
-    assert comet_score(["a"], ["a"], ["a"], stand_in) is None
+    assert comet_score(["a"], ["a"], ["a"], stub) is None
     assert "no COMET: no command comet-score" in caplog.text
     with pytest.raises(DataError, match="1 sources, 2 hypotheses, 1 references"):
-        comet_score(["a"], ["a", "b"], ["a"], stand_in)
+        comet_score(["a"], ["a", "b"], ["a"], stub)
 
 
-def test_a_failure_is_told_with_its_reason(stand_in):
-    command = stand_in.with_name("comet-score")
+def test_a_failure_is_told_with_its_reason(stub):
+    command = stub.with_name("comet-score")
     command.write_text("#!/bin/sh\necho much >&2\necho 'Exception: hparams.yaml is missing' >&2\nexit 1\n")
     with pytest.raises(DataError, match=r"exit code 1\): Exception: hparams.yaml is missing"):
-        comet_score(["a"], ["a"], ["a"], stand_in)
+        comet_score(["a"], ["a"], ["a"], stub)
 
 
-def test_the_scorer_prints_it(stand_in, tmp_path, capsys):
+def test_the_scorer_prints_it(stub, tmp_path, capsys):
     for name, texts in (("ref", REFERENCES), ("hyp", HYPOTHESES), ("src", SOURCES)):
         (tmp_path / name).write_text("\n".join(texts) + "\n", encoding="utf-8")
     paths = [str(tmp_path / name) for name in ("ref", "hyp")]
-    bleu.main([*paths, "--source", str(tmp_path / "src"), "--comet", str(stand_in)])
+    bleu.main([*paths, "--source", str(tmp_path / "src"), "--comet", str(stub)])
     assert "COMET -0.5000" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        bleu.main([*paths, "--comet", str(stand_in)])
+        bleu.main([*paths, "--comet", str(stub)])
 
 
 @pytest.mark.slow
@@ -114,15 +116,15 @@ def test_the_real_command_scores_as_its_package_does(tmp_path):
     texts = [*("".join(s.split()) for s in SOURCES), *HYPOTHESES, *REFERENCES]
     texts[0] = "我們訓練 bert 模型"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    made = subprocess.run(
+    process = subprocess.run(
         [str(python), "-c", MAKE_CHECKPOINT, str(tmp_path), *texts], capture_output=True, text=True, env=environment
     )
-    assert made.returncode == 0, made.stderr[-2000:]
-    expected = float(made.stdout.split("EXPECTED")[1])
+    assert process.returncode == 0, process.stderr[-2000:]
+    expected = float(process.stdout.split("EXPECTED")[1])
     checkpoint = tmp_path / "checkpoints" / "model.ckpt"
-    found = comet_score(SOURCES, HYPOTHESES, REFERENCES, checkpoint)
-    assert found == pytest.approx(expected, abs=0.01)  # the command computes in half precision
-    assert comet_score(SOURCES, REFERENCES[::-1], REFERENCES, checkpoint) != found
+    score = comet_score(SOURCES, HYPOTHESES, REFERENCES, checkpoint)
+    assert score == pytest.approx(expected, abs=0.01)  # the command computes in half precision
+    assert comet_score(SOURCES, REFERENCES[::-1], REFERENCES, checkpoint) != score
     (tmp_path / "hparams.yaml").unlink()
     with pytest.raises(DataError, match="hparams.yaml"):
         comet_score(SOURCES, HYPOTHESES, REFERENCES, checkpoint)

@@ -1,4 +1,4 @@
-"""MER against a plain edit distance and by hand, and files that other tools and we ourselves read."""
+"""MER against a plain edit distance and by hand, and the result files."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_each_error_counts_for_the_language_it_happens_in() -> None:
     ("ref", "hyp", "counts"),
     [
         ("我 deep 的", "我 deep 的", (3, 0, 0, 0)),
-        ("我 們 deep net 的 人", "你 他 deep nets 得 人", (4, 0, 0, 3)),  # the first 我 and the last 人 are not at one
+        ("我 們 deep net 的 人", "你 他 deep nets 得 人", (4, 0, 0, 3)),  # not the first 我 and the last 人
         ("我 deep", "我 很 deep", (2, 1, 0, 0)),
         ("我 們 deep", "我 很 們 deep", (2, 0, 0, 0)),
         ("我 deep net", "我 net", (2, 0, 1, 0)),
@@ -76,8 +76,8 @@ def test_each_error_counts_for_the_language_it_happens_in() -> None:
     ],
 )
 def test_errors_at_switches(ref: str, hyp: str, counts: tuple[int, ...]) -> None:
-    found = score([("a", ref, hyp)]).switches
-    assert (found.num_ref, found.insertions, found.deletions, found.substitutions) == counts
+    switches = score([("a", ref, hyp)]).switches
+    assert (switches.num_ref, switches.insertions, switches.deletions, switches.substitutions) == counts
 
 
 def test_lectures_are_scored_apart() -> None:
@@ -109,7 +109,7 @@ def test_percents(ref: str, hyp: str, percents: dict[str, float | None]) -> None
 
 
 def test_id_that_is_there_twice_is_refused() -> None:
-    with pytest.raises(DataError, match="utterance a is there twice"):
+    with pytest.raises(DataError, match="utterance a occurs twice"):
         score([("a", "我", "我"), ("a", "我", "我")])
 
 

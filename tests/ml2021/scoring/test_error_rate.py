@@ -1,4 +1,4 @@
-"""The report of `python -m ml2021.scoring.error_rate`: its figures, intervals, and who is better than whom."""
+"""The report of `python -m ml2021.scoring.error_rate`: rates, intervals and comparisons of systems."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def counts(refs: list[list[str]], hyps: list[list[str]]) -> list[Counts]:
 
 
 @pytest.mark.parametrize(
-    ("refs", "hyps", "said"),
+    ("refs", "hyps", "line"),
     [
         ({"a": ""}, {"a": ""}, "MER no reference tokens (0 / 0: 0 ins, 0 del, 0 sub)"),
         ({"a": "", "b": ""}, {"a": "嗯", "b": ""}, "MER no reference tokens (1 / 0: 1 ins, 0 del, 0 sub)"),
@@ -56,8 +56,8 @@ def counts(refs: list[list[str]], hyps: list[list[str]]) -> list[Counts]:
         ({"a": "deep net"}, {"a": "deep"}, "95% interval not known"),
     ],
 )
-def test_empty_sides_and_single_languages_are_defined(refs: dict[str, str], hyps: dict[str, str], said: str) -> None:
-    assert report(refs, {"x": hyps}).count(said) == 2  # by both normalisers
+def test_empty_sides_and_single_languages_are_defined(refs: dict[str, str], hyps: dict[str, str], line: str) -> None:
+    assert report(refs, {"x": hyps}).count(line) == 2  # by both normalisers
 
 
 def test_what_is_missing_is_named() -> None:
@@ -71,9 +71,9 @@ def test_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
     inside = 0
     for _ in range(100):
         hyps = [[w if rng.random() > 0.1 else "x" for w in ref] for ref in refs]
-        found = interval(counts(refs, hyps))
-        assert found is not None and found.low < found.high
-        inside += found.low <= 10 <= found.high
+        confidence = interval(counts(refs, hyps))
+        assert confidence is not None and confidence.low < confidence.high
+        inside += confidence.low <= 10 <= confidence.high
     assert 88 <= inside <= 99
 
 

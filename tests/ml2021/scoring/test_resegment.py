@@ -1,4 +1,4 @@
-"""Re-segmentation against all ways to cut, and its invariants."""
+"""Re-segmentation compared with all possible cuts, and its invariants."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_no_way_to_cut_is_better(seed: int) -> None:
         ("a b c d", ["a b c d"], ["a b c d"]),
         ("", ["a", "b"], ["", ""]),
         ("a x c d", ["a b", "c d"], ["a x", "c d"]),
-        ("a b x c d", ["a b", "c d"], ["a b", "x c d"]),  # inserted at the cut: it goes after it
+        ("a b x c d", ["a b", "c d"], ["a b", "x c d"]),  # a token inserted at the cut goes after it
         ("c d", ["a b", "c d"], ["", "c d"]),
         ("a b", ["a b", "c d"], ["a b", ""]),
         ("x y z", [""], ["x y z"]),
@@ -44,8 +44,8 @@ def test_no_way_to_cut_is_better(seed: int) -> None:
     ],
 )
 def test_by_hand(hypothesis: str, references: list[str], segments: list[str]) -> None:
-    found = resegment(hypothesis.split(), [r.split() for r in references])
-    assert [" ".join(s) for s in found] == segments
+    result = resegment(hypothesis.split(), [r.split() for r in references])
+    assert [" ".join(s) for s in result] == segments
 
 
 def test_a_lecture_takes_no_time() -> None:

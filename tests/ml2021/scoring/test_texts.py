@@ -1,4 +1,4 @@
-"""Transcripts are read whatever system wrote them, and what is damaged is named."""
+"""Transcripts of other systems are read in every format, and damaged lines are reported."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ CTM = ";; made by another system\nw1 1 0.50 0.2 學 0.9\nw1 1 0.10 0.4 機\nw2 A
         ("", {}),
     ],
 )
-def test_formats_are_told_apart(tmp_path: Path, content: str, texts: dict[str, str]) -> None:
+def test_formats_are_recognised(tmp_path: Path, content: str, texts: dict[str, str]) -> None:
     (tmp_path / "x").write_text(content, encoding="utf-8", newline="")
-    found = read_texts(tmp_path / "x", "hyp")
-    assert found == texts and list(found) == list(texts)
+    result = read_texts(tmp_path / "x", "hyp")
+    assert result == texts and list(result) == list(texts)
 
 
 def test_the_format_may_be_given(tmp_path: Path) -> None:
@@ -39,10 +39,10 @@ def test_the_format_may_be_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "file_format", "message"),
     [
-        (b"a x\nb y\na z\n", "auto", "utterance a is there twice.*--format bare"),
+        (b"a x\nb y\na z\n", "auto", "utterance a occurs twice.*--format bare"),
         (b"a:\tref=['x']\nbroken\n", "auto", "not a line of a recogs file: 'broken'"),
         (b"a:\tref=['x']\na:\thyp=[oops]\n", "auto", "not a line of a recogs file"),
-        (b"w1 1 0.5 0.2 net\nw1 1 oops\n", "ctm", "not a line of a CTM file.*oops"),
+        (b"w1 1 0.5 0.2 net\nw1 1 oops\n", "ctm", "line 2: expected 'recording channel start duration word'.*oops"),
         (b"a \xff\n", "auto", "not UTF-8"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The cascade's own parts: what is recognised is translated in order, and scored where the references are cut."""
+"""The cascade: words are translated in order, and translations are scored where the references are cut."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from ml2021.asr.decode.long_form import TimedWord
 from ml2021.mt.translate import Sentences, Translation
 from ml2021.st import cascade as module
 from ml2021.st.cascade import Cascade, run_test_lectures
+from ml2021.st.config import SentenceConfig, SubtitleConfig
 from ml2021.st.output import written
 from ml2021.st.scores import against_references
-from ml2021.st.sentences import SentenceConfig
-from ml2021.st.subtitles import SubtitleConfig
 
 WORDS = [TimedWord(t, s, s + 0.2, 1.0) for t, s in [("我", 1.0), ("們", 1.2), ("bert", 2.5), ("好", 2.7)]]
 ENGLISH = {("我", "們"): "We do.", ("bert", "好"): "BERT is good.", ("bert", "很", "好"): "BERT is so good.", (): ""}
@@ -34,12 +33,13 @@ class Dictionary:
 
 @pytest.fixture
 def cascade(monkeypatch: pytest.MonkeyPatch) -> Cascade:
-    """The real cascade around a recogniser that always hears WORDS."""
-    made = Cascade.__new__(Cascade)
-    made.decode, made.sentences, made.translator, made.context = DecodeConfig(), SentenceConfig(), Dictionary(), 0
-    made.model = made.tokens = made.fusion = None  # type: ignore[assignment]
+    """The real cascade with a recogniser that always gives WORDS."""
+    cascade = Cascade.__new__(Cascade)
+    cascade.decode, cascade.sentences, cascade.context = DecodeConfig(), SentenceConfig(), 0
+    cascade.translator = Dictionary()
+    cascade.model = cascade.tokens = cascade.fusion = None  # type: ignore[assignment]
     monkeypatch.setattr(module, "recognise", lambda *_: WORDS)
-    return made
+    return cascade
 
 
 def make_files(folder: Path, lectures: Sequence[str] = ("x",)) -> None:
@@ -76,8 +76,8 @@ def test_lecture_comes_out_as_subtitles_and_scores(cascade: Cascade, tmp_path: P
     srt = (tmp_path / "out" / "x.srt").read_text()
     assert "00:00:01,000 --> " in srt and "我們\nWe do." in srt
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert scores["mer_lecture"] == {"mer": 20.0, "zh": 25.0, "en": 0.0}  # 很 was not heard
-    assert scores["bleu_cascade"] == pytest.approx(100.0) and scores["bleu_document_cascade"] < 70  # two words are gone
+    assert scores["mer_lecture"] == {"mer": 20.0, "zh": 25.0, "en": 0.0}  # 很 is missing
+    assert scores["bleu_cascade"] == pytest.approx(100.0) and scores["bleu_document_cascade"] < 70  # two words missing
     assert scores["bleu_oracle"] < 90 and scores["chrf_oracle"] < scores["chrf_cascade"]
     assert 0 < scores["bleu_cascade_against_oracle_p"] <= 1
 
@@ -88,7 +88,7 @@ def test_lecture_without_speech_has_an_empty_hypothesis_and_stops_no_other(
     make_files(tmp_path, ["quiet", "x"])
     monkeypatch.setattr(module, "recognise", lambda audio, *_: [] if audio.stem == "quiet" else WORDS)
     run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
-    assert "quiet.wav: the recogniser heard no word in it" in caplog.text
+    assert "quiet.wav: the recogniser gives no words" in caplog.text
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert scores["lectures_without_speech"] == 1
     assert scores["mer_lecture"]["mer"] == 60.0  # five tokens of five, and one of five, are deleted
@@ -97,16 +97,16 @@ def test_lecture_without_speech_has_an_empty_hypothesis_and_stops_no_other(
     assert "quiet:\thyp=[]" in next((tmp_path / "out").glob("recogs-*")).read_text()
 
 
-def test_recogniser_that_hears_nothing_at_all_is_said(
+def test_recogniser_without_words_is_an_error(
     cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_files(tmp_path)
     monkeypatch.setattr(module, "recognise", lambda *_: [])
-    with pytest.raises(DataError, match="no speech is heard in any of the 1 test lectures"):
+    with pytest.raises(DataError, match="no words for any of the 1 test lectures"):
         run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
 
 
-def test_no_test_lecture_is_said(cascade: Cascade, tmp_path: Path) -> None:
+def test_no_test_lecture_is_an_error(cascade: Cascade, tmp_path: Path) -> None:
     make_files(tmp_path, [])
     with pytest.raises(DataError, match="test part has no lecture"):
         run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())

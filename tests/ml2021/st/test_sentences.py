@@ -1,4 +1,4 @@
-"""Words into sentences: every word in exactly one, cut where the speaker pauses."""
+"""Words are split into sentences where the speaker pauses; every word is in exactly one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import random
 import pytest
 
 from lhotse_prep.workflow.errors import ConfigError
-from ml2021.st.sentences import SentenceConfig, Word, split_sentences
+from ml2021.st.config import SentenceConfig
+from ml2021.st.sentences import Word, split_sentences
 
 
 def words_with_pauses(pauses: list[float], duration: float = 0.2) -> list[Word]:
-    """One word more than pauses, named 0, 1, ..."""
+    """len(pauses) + 1 words, named 0, 1, ..."""
     words, time = [], 0.0
     for i, pause in enumerate([*pauses, 0.0]):
         words.append((str(i), time, time + duration))

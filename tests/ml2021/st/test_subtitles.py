@@ -1,4 +1,4 @@
-"""Cues within their limits, with nothing lost, in files that players and a real parser read."""
+"""Cues stay within their limits and lose no text; a real parser reads the files."""
 
 from __future__ import annotations
 
@@ -10,17 +10,8 @@ import pysubs2
 import pytest
 
 from lhotse_prep.workflow.errors import ConfigError
-from ml2021.st.subtitles import (
-    Cue,
-    SubtitleConfig,
-    TranslatedSentence,
-    _filled,
-    _units,
-    make_cues,
-    width,
-    wrap,
-    write_subtitles,
-)
+from ml2021.st.config import SubtitleConfig
+from ml2021.st.subtitles import Cue, TranslatedSentence, _filled, _units, make_cues, width, wrap, write_subtitles
 
 CONFIG = SubtitleConfig()
 
@@ -126,8 +117,8 @@ def test_marks_of_mathematics_are_not_taken_for_tags(tmp_path: Path) -> None:
     text = "if x<y & y>0 --> {a}"
     srt, vtt = write_subtitles([Cue(0, 3_723_004, (text,), ())], tmp_path, "week1")
     assert srt.read_text() == "1\n00:00:00,000 --> 01:02:03,004\nif x＜y & y>0 → (a)\n\n"
-    shown = vtt.read_text().split("\n")[3]
-    assert "<" not in shown and ">" not in shown and unescape(shown) == text
+    line = vtt.read_text().split("\n")[3]
+    assert "<" not in line and ">" not in line and unescape(line) == text
 
 
 def test_no_cues_make_files_that_are_valid(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, damage is noticed, averages are the means they claim to be."""
+"""Checkpoints are written atomically, damage is detected, and averages are the means that they should be."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PERIOD = 4  # steps between updates of the running average
 
 
 def weights(step: int) -> dict[str, torch.Tensor]:
-    """What the model is after a step: floats of two kinds and a counter."""
+    """The weights after a step: floats of two types and a counter."""
     g = torch.Generator().manual_seed(step)
     return {
         "w": torch.randn(3, 2, generator=g),
@@ -35,9 +35,9 @@ def weights(step: int) -> dict[str, torch.Tensor]:
 
 
 def running_average(step: int) -> dict[str, torch.Tensor]:
-    """Mean of the weights over steps 1..step as training keeps it: the weights of every PERIOD-th step for PERIOD."""
-    seen = [weights(s) for s in range(PERIOD, step + 1, PERIOD)]
-    means = {name: torch.stack([w[name].double() for w in seen]).mean(dim=0) for name in ("w", "half")}
+    """The mean over steps 1..step as computed by training: the weights of every PERIOD-th step count PERIOD times."""
+    sampled = [weights(s) for s in range(PERIOD, step + 1, PERIOD)]
+    means = {name: torch.stack([w[name].double() for w in sampled]).mean(dim=0) for name in ("w", "half")}
     return {**means, "count": torch.tensor(step)}
 
 
@@ -66,7 +66,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     flip_a_byte(path)
     with pytest.raises(DataError, match=r"epoch-1\.pt is damaged"):
         load_checkpoint(path)
-    (tmp_path / "epoch-1.pt.sha256").write_text("")  # a disk that was full
+    (tmp_path / "epoch-1.pt.sha256").write_text("")  # as on a full disk
     with pytest.raises(DataError, match=r"epoch-1\.pt is damaged"):
         load_checkpoint(path)
 
@@ -102,10 +102,10 @@ def test_newest_has_the_most_steps_of_those_that_can_be_read(tmp_path: Path) -> 
     assert newest_checkpoint(tmp_path) is None
     paths = [tmp_path / "checkpoint-90.pt", save_epoch(tmp_path, 10, 80), save_epoch(tmp_path, 9, 72)]
     save_checkpoint(paths[0], {"model": weights(90), "batch_idx_train": 90})
-    os.utime(paths[0], ns=(1, 1))  # a copied folder has other times
+    os.utime(paths[0], ns=(1, 1))  # copied folders have other modification times
     for path, step in zip(paths, (90, 80, 72), strict=True):
-        found = newest_checkpoint(tmp_path)
-        assert found is not None and found[0] == path and torch.equal(found[1]["model"]["w"], weights(step)["w"])
+        newest = newest_checkpoint(tmp_path)
+        assert newest is not None and newest[0] == path and torch.equal(newest[1]["model"]["w"], weights(step)["w"])
         flip_a_byte(path)
     assert newest_checkpoint(tmp_path) is None
 
@@ -118,20 +118,20 @@ def test_epoch_numbers_are_ascending_numbers(tmp_path: Path) -> None:
 
 def test_average_of_checkpoints_is_the_mean(tmp_path: Path) -> None:
     steps = [8, 12, 20]
-    found = average_checkpoints([save_epoch(tmp_path, i, s) for i, s in enumerate(steps, 1)])
+    average = average_checkpoints([save_epoch(tmp_path, i, s) for i, s in enumerate(steps, 1)])
     for name in ("w", "half"):
-        wanted = torch.stack([weights(s)[name].double() for s in steps]).mean(dim=0)
-        torch.testing.assert_close(found[name], wanted.to(weights(1)[name].dtype))
+        expected = torch.stack([weights(s)[name].double() for s in steps]).mean(dim=0)
+        torch.testing.assert_close(average[name], expected.to(weights(1)[name].dtype))
 
 
 @pytest.mark.parametrize(("m", "n"), [(4, 8), (8, 40), (12, 16), (40, 400)])
 def test_running_averages_give_the_mean_over_the_steps_between(tmp_path: Path, m: int, n: int) -> None:
-    found = average_with_running_average(save_epoch(tmp_path, 1, m), save_epoch(tmp_path, 2, n))
+    average = average_with_running_average(save_epoch(tmp_path, 1, m), save_epoch(tmp_path, 2, n))
     between = [weights(s) for s in range(m + PERIOD, n + 1, PERIOD)]
     for name in ("w", "half"):
-        wanted = torch.stack([x[name].double() for x in between]).mean(dim=0)
-        torch.testing.assert_close(found[name], wanted.to(weights(1)[name].dtype))
-    assert found["count"] == n
+        expected = torch.stack([x[name].double() for x in between]).mean(dim=0)
+        torch.testing.assert_close(average[name], expected.to(weights(1)[name].dtype))
+    assert average["count"] == n
 
 
 def test_running_averages_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_load_averaged_means_what_its_options_mean_in_icefall(tmp_path: Path) ->
 def test_kill_while_saving_leaves_the_old_or_the_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, killed_in: str, overwrite: bool
 ) -> None:
-    """Also where a file of the same name was there: a run that went back writes its epochs again."""
+    """Also if the file existed: a run that restarted from an earlier epoch overwrites later ones."""
     save_epoch(tmp_path, 1, 8)
     save_epoch(tmp_path, 2, 16)
     number = 2 if overwrite else 3
@@ -178,13 +178,13 @@ def test_kill_while_saving_leaves_the_old_or_the_new(
 
     with monkeypatch.context() as patch:
         patch.setattr(killed_in, kill)
-        patch.setattr(Path, "unlink", no_clean_up)  # a killed process does not tidy up
+        patch.setattr(Path, "unlink", no_clean_up)  # a killed process does not clean up
         with pytest.raises(KeyboardInterrupt):
             save_epoch(tmp_path, number, 24)
-    found = newest_checkpoint(tmp_path)
-    new_is_there = killed_in == "ml2021.training.checkpoint.write_text"
-    assert found is not None and "damaged" not in caplog.text
-    assert found[1]["batch_idx_train"] == (24 if new_is_there else 16)
-    assert any(p.suffix == ".tmp" for p in tmp_path.iterdir()) != new_is_there
+    newest = newest_checkpoint(tmp_path)
+    new_is_saved = killed_in == "ml2021.training.checkpoint.write_text"
+    assert newest is not None and "damaged" not in caplog.text
+    assert newest[1]["batch_idx_train"] == (24 if new_is_saved else 16)
+    assert any(p.suffix == ".tmp" for p in tmp_path.iterdir()) != new_is_saved
     remove_unfinished(tmp_path)
     assert not any(p.suffix == ".tmp" for p in tmp_path.iterdir())

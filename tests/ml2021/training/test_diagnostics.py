@@ -1,4 +1,4 @@
-"""The first module that gives a number that is not finite is named; statistics are those of the numbers."""
+"""The first module with a non-finite value is named, and the statistics are correct."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ml2021.training.diagnostics import HEADER, Diagnostics, inf_check
 
 
 class Root(nn.Module):
-    """sqrt(|x|): an infinite gradient at 0; gives a tuple, as some encoders do."""
+    """sqrt(|x|), with an infinite gradient at 0; returns a tuple, as some encoders do."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x.abs().sqrt(), torch.tensor([1])
@@ -26,7 +26,7 @@ class Model(nn.Module):
         return self.last(self.root(self.first(x))[0])
 
 
-def test_numbers_that_are_finite_pass() -> None:
+def test_finite_values_pass() -> None:
     model = Model()
     with inf_check(model):
         model(torch.randn(4, 2)).sum().backward()
@@ -62,12 +62,12 @@ def test_statistics_are_those_of_all_batches() -> None:
     out = model.first(torch.cat(batches)).detach()
     calls, shape, mean, rms, smallest, largest, zeros = rows["first", "output"]
     assert (calls, shape, zeros) == ("2", "6x3", "0.0")
-    for shown, wanted in ((mean, out.mean()), (rms, out.square().mean().sqrt()), (smallest, out.min())):
-        assert float(shown) == pytest.approx(float(wanted), rel=1e-3)
+    for printed, value in ((mean, out.mean()), (rms, out.square().mean().sqrt()), (smallest, out.min())):
+        assert float(printed) == pytest.approx(float(value), rel=1e-3)
     assert float(largest) == pytest.approx(float(out.max()), rel=1e-3)
     assert float(rows["last", "output grad"][2]) == 1.0 and rows["last.bias", "parameter grad"][2] == "10"
 
 
 def packed(table: str) -> list[str]:
-    """Lines with two spaces between columns."""
+    """The lines of a table with exactly two spaces between columns."""
     return ["  ".join(c.strip() for c in line.split("  ") if c.strip()) for line in table.splitlines()]

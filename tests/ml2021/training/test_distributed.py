@@ -1,4 +1,4 @@
-"""Two processes end with the same weights, and do what one process does with twice the accumulation."""
+"""Two processes end with the same weights, and compute the same as one process with twice the accumulation."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def train(project: Path, exp_dir: Path, accum_grad: int, processes: int, bad_bat
 
 
 def losses(exp_dir: Path) -> list[str]:
-    """'step batch loss' of all processes."""
+    """The lines 'step batch loss' of all processes."""
     return sorted(line for p in exp_dir.glob("losses-*.txt") for line in p.read_text().splitlines())
 
 
 @pytest.fixture(scope="module")
 def runs(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path]:
-    """{(processes, accum_grad): exp_dir} of trainings with four batches a step."""
+    """{(processes, accum_grad): exp_dir} of trainings with four batches per step."""
     folder = tmp_path_factory.mktemp("runs")
-    made = {}
+    exp_dirs = {}
     for processes, accum_grad in ((1, 4), (2, 2)):
-        made[processes, accum_grad] = folder / f"{processes}-{accum_grad}"
-        train(project, made[processes, accum_grad], accum_grad, processes)
-    return made
+        exp_dirs[processes, accum_grad] = folder / f"{processes}-{accum_grad}"
+        train(project, exp_dirs[processes, accum_grad], accum_grad, processes)
+    return exp_dirs
 
 
 @pytest.mark.slow
@@ -55,10 +55,10 @@ def test_two_processes_do_what_one_does_with_twice_the_accumulation(runs: dict[t
     assert len(alone) == 3 * 12 and [x.split()[:2] for x in alone] == [x.split()[:2] for x in together]
     for a, b in zip(alone, together):  # the order of sums differs
         assert float.fromhex(a.split()[2]) == pytest.approx(float.fromhex(b.split()[2]), rel=1e-4)
-    assert alone[:4] == together[:4]  # before the first step: the very same bits, dropout too
-    shown = [read_scalars(runs[key] / "tensorboard") for key in ((1, 4), (2, 2))]
+    assert alone[:4] == together[:4]  # before the first step: exactly the same, including dropout
+    scalars = [read_scalars(runs[key] / "tensorboard") for key in ((1, 4), (2, 2))]
     for tag in ("train/current_square", "train/grad_norm", "train/epoch_square", "valid/square"):
-        a, b = (dict(s[tag]) for s in shown)
+        a, b = (dict(s[tag]) for s in scalars)
         assert a.keys() == b.keys() and len(a) in (3, 9)
         assert all(a[step] == pytest.approx(b[step], rel=1e-4) for step in a)
 
@@ -67,7 +67,7 @@ def test_two_processes_do_what_one_does_with_twice_the_accumulation(runs: dict[t
 def test_a_bad_loss_in_one_process_leaves_the_step_out_in_both(
     project: Path, tmp_path: Path, runs: dict[tuple[int, int], Path]
 ) -> None:
-    train(project, tmp_path, 2, 2, bad_batch=7)  # of the second step and of process 1
+    train(project, tmp_path, 2, 2, bad_batch=7)  # in the second step, on process 1
     first, second = (torch.load(tmp_path / f"rank-{rank}.pth") for rank in (0, 1))
     assert all(torch.equal(first[k], second[k]) and torch.isfinite(first[k]).all() for k in first)
     steps = load_checkpoint(runs[2, 2] / "epoch-3.pt")["batch_idx_train"]

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system, though what stays lies among it."""
+"""Freed memory is returned to the system even if tensors that stay are scattered among it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def resident_mb() -> float:
 @pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc"
 )
-def test_holes_between_what_stays_are_given_back() -> None:
-    tensors = [torch.zeros(12_000) for _ in range(4000)]  # 188 MB, each too small to be a mapping of its own
+def test_holes_between_tensors_that_stay_are_returned() -> None:
+    tensors = [torch.zeros(12_000) for _ in range(4000)]  # 188 MB in total; each is too small for a separate mapping
     kept = tensors[::20]
     before = resident_mb()
     del tensors

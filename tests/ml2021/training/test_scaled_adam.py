@@ -1,4 +1,4 @@
-"""ScaledAdam and Eden: icefall's own numbers, and what they promise."""
+"""ScaledAdam and Eden: numbers from icefall, and their properties."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ml2021.training.config import TrainConfig
-from ml2021.training.optimizers import largest_norm, learning_rate, make_optimizer
-from ml2021.training.scaled_adam import ScaledAdam, eden
+from ml2021.training.learning_rate import eden, learning_rate
+from ml2021.training.optimizers import make_optimizer, max_grad_norm
+from ml2021.training.scaled_adam import ScaledAdam
 
 GOLDEN = Path(__file__).parents[2] / "goldens" / "scaled_adam.npz"
 
@@ -21,7 +22,7 @@ GOLDEN = Path(__file__).parents[2] / "goldens" / "scaled_adam.npz"
 def steps(
     optimizer: ScaledAdam, parameters: list[nn.Parameter], grads: list[Tensor], rates: list[float] | None = None
 ) -> None:
-    """One step for each entry of grads[i] (S, ...), the gradients of parameters[i]."""
+    """Make S steps; grads[i] (S, ...) has the gradients of parameters[i]."""
     for t in range(len(grads[0])):
         if rates is not None:
             optimizer.param_groups[0]["lr"] = rates[t]
@@ -35,16 +36,16 @@ def test_steps_and_rates_are_those_of_icefall() -> None:
     parameters = [nn.Parameter(golden[f"init_{i}"].clone()) for i in range(6)]
     grads, rates = [golden[f"grad_{i}"] for i in range(6)], golden["lr"].tolist()
     assert [eden(0.045, t, t // 40, 50.0, 1.5, 20.0, 0.5) for t in range(130)] == pytest.approx(rates)
-    optimizer, done = ScaledAdam(parameters, clipping_scale=2.0), 0
+    optimizer, num_steps = ScaledAdam(parameters, clipping_scale=2.0), 0
     for count in (1, 4, 11, 45, 130):
-        steps(optimizer, parameters, [g[done:count] for g in grads], rates[done:count])
-        done = count
+        steps(optimizer, parameters, [g[num_steps:count] for g in grads], rates[num_steps:count])
+        num_steps = count
         for i, p in enumerate(parameters):
             torch.testing.assert_close(p.detach(), golden[f"after_{count}_{i}"], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("step", "epoch", "wanted"),
+    ("step", "epoch", "rate"),
     [
         (0, 0, 0.1),  # warm-up begins at a tenth
         (250, 0, 0.55 * (1 + 1 / 900) ** -0.25),
@@ -53,8 +54,8 @@ def test_steps_and_rates_are_those_of_icefall() -> None:
         (30000, 10.5, 17**-0.25 * 10**-0.25),
     ],
 )
-def test_eden_at_points_worked_out_by_hand(step: int, epoch: float, wanted: float) -> None:
-    assert eden(1.0, step, epoch, 7500.0, 3.5) == pytest.approx(wanted)
+def test_eden_at_points_worked_out_by_hand(step: int, epoch: float, rate: float) -> None:
+    assert eden(1.0, step, epoch, 7500.0, 3.5) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("factor", [0.01, 30.0])
@@ -80,7 +81,7 @@ def test_parameters_of_one_shape_do_not_touch_each_other() -> None:
 
 
 def test_size_is_learned_within_its_limits() -> None:
-    """A gradient that always asks for a larger tensor makes it grow to param_max_rms and no further."""
+    """A gradient that always increases a tensor makes it grow up to param_max_rms."""
     p = nn.Parameter(torch.tensor([[0.5, -0.5], [0.5, -0.5]]))
     optimizer = ScaledAdam([p], lr=0.02, param_max_rms=2.0)
     sizes = []
@@ -105,15 +106,15 @@ def test_gradients_are_clipped_to_twice_the_median_norm() -> None:
     steps(optimizer, [p], [grads[:110]])
     state = optimizer.state[p]
     limited[110] *= float(state["threshold"] / (state["rms"].flatten() * grads[110].norm()))
-    found = []
+    results = []
     for gradients in (outlier, limited):
         p = nn.Parameter(start.clone())
         steps(ScaledAdam([p]), [p], [gradients])
-        found.append(p.detach())
-    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+        results.append(p.detach())
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
 
 
-def test_resumed_from_its_state_it_goes_on_bit_for_bit() -> None:
+def test_resumed_from_its_state_it_continues_exactly() -> None:
     g = torch.Generator().manual_seed(3)
     parameters = [nn.Parameter(torch.randn(s, generator=g)) for s in ((3, 2), (3, 2), (4,), ())]
     grads = [torch.randn(57, *p.shape, generator=g) for p in parameters]
@@ -122,8 +123,8 @@ def test_resumed_from_its_state_it_goes_on_bit_for_bit() -> None:
     others = copy.deepcopy(parameters)
     resumed = ScaledAdam(others)
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    for optim, own in ((optimizer, parameters), (resumed, others)):
-        steps(optim, own, [x[30:] for x in grads])
+    for optim, weights in ((optimizer, parameters), (resumed, others)):
+        steps(optim, weights, [x[30:] for x in grads])
     assert all(torch.equal(a, b) for a, b in zip(parameters, others))
 
 
@@ -140,10 +141,10 @@ def test_configuration_chooses_optimiser_rate_and_clipping() -> None:
     scaled = TrainConfig(
         optimizer="scaled_adam", schedule="eden", base_lr=0.045, num_epochs=10, warmup_steps=100, lr_epochs=2.0
     )
-    assert isinstance(make_optimizer(layer, scaled), ScaledAdam) and largest_norm(scaled) == float("inf")
+    assert isinstance(make_optimizer(layer, scaled), ScaledAdam) and max_grad_norm(scaled) == float("inf")
     assert learning_rate(scaled, 600, 1000) == eden(0.045, 601, 6, 7500.0, 2.0, 100)
     assert learning_rate(scaled, 0, 1000) == pytest.approx(0.045 * (0.1 + 0.9 / 100), rel=1e-4)
     halves = replace(scaled, warmup_start=0.5)
     assert learning_rate(halves, 0, 1000) == pytest.approx(0.045 * (0.5 + 0.5 / 100), rel=1e-4)
     plain = TrainConfig()
-    assert isinstance(make_optimizer(layer, plain), torch.optim.AdamW) and largest_norm(plain) == plain.grad_clip
+    assert isinstance(make_optimizer(layer, plain), torch.optim.AdamW) and max_grad_norm(plain) == plain.grad_clip

@@ -1,4 +1,4 @@
-"""The training loop: it learns, goes on after a kill as if nothing had happened, and stops where it cannot learn."""
+"""The training loop learns, resumes exactly after a kill, and stops if it cannot learn."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ BATCHES_PER_EPOCH = 13
 
 
 class Killed(BaseException):
-    """What a kill is to the process: nothing after it runs."""
+    """Stands for a kill: nothing in the process handles it."""
 
 
 class ToyTask(Task):
-    """A linear function with noise in the input; `kill_at` and `nan_at` are steps at which something happens."""
+    """Learns a linear function; raises Killed after `kill_at` losses, and gives NaN losses at the steps `nan_at`."""
 
     def __init__(self, kill_at: int | None = None, nan_at: tuple[int, ...] = ()) -> None:
         self.kill_at, self.nan_at = kill_at, nan_at
-        self.seen: list[int] = []  # steps
-        self.weights: dict[int, Tensor] = {}  # by steps done
+        self.steps: list[int] = []  # step of each training loss
+        self.weights: dict[int, Tensor] = {}  # by number of steps done
         self.rates: list[float] = []
         self.trainer: Trainer | None = None
 
@@ -63,9 +63,9 @@ class ToyTask(Task):
 
     def compute_loss(self, model: nn.Module, batch: Tensor, step: int) -> StepLoss:
         if model.training:
-            if len(self.seen) == self.kill_at:
+            if len(self.steps) == self.kill_at:
                 raise Killed
-            self.seen.append(step)
+            self.steps.append(step)
             self.weights[step] = flat(model.state_dict())
             if self.trainer is not None:
                 self.rates.append(self.trainer.optimizer.param_groups[0]["lr"])
@@ -110,18 +110,18 @@ def test_loss_falls_and_is_written_down(uninterrupted: tuple[Path, ToyTask]) -> 
 
 def test_newest_epochs_are_kept_and_nothing_half_way(uninterrupted: tuple[Path, ToyTask]) -> None:
     names = {p.name for p in uninterrupted[0].glob("*.pt*")}
-    wanted = {"epoch-2.pt", "epoch-3.pt", "epoch-4.pt", "pretrained.pt"}
-    assert names == wanted | {f"{n}.sha256" for n in wanted}
+    expected = {"epoch-2.pt", "epoch-3.pt", "epoch-4.pt", "pretrained.pt"}
+    assert names == expected | {f"{n}.sha256" for n in expected}
 
 
 def test_checkpoint_has_the_keys_that_icefall_reads(uninterrupted: tuple[Path, ToyTask]) -> None:
     content = load_checkpoint(uninterrupted[0] / "epoch-4.pt")
-    wanted = {"model", "model_avg", "optimizer", "scheduler", "grad_scaler", "sampler", "batch_idx_train"}
-    assert wanted <= content.keys() and content["batch_idx_train"] == 52
+    keys = {"model", "model_avg", "optimizer", "scheduler", "grad_scaler", "sampler", "batch_idx_train"}
+    assert keys <= content.keys() and content["batch_idx_train"] == 52
 
 
 def test_pretrained_is_the_mean_over_the_last_epochs(uninterrupted: tuple[Path, ToyTask]) -> None:
-    """Of the last 26 steps: the weights at every 4th step and every save count for the steps since the one before."""
+    """Over the last 26 steps: weights at every 4th step and every save stand for the steps since the previous ones."""
     folder, task = uninterrupted
     task.weights[52] = flat(load_checkpoint(folder / "epoch-4.pt")["model"])
     total = torch.zeros_like(task.weights[0])
@@ -133,8 +133,8 @@ def test_pretrained_is_the_mean_over_the_last_epochs(uninterrupted: tuple[Path, 
     names = [name for name, w in pretrained(folder).items() if w.is_floating_point()]
     like = load_checkpoint(folder / "epoch-4.pt")["model"]
     is_float = torch.cat([torch.full((w.numel(),), w.is_floating_point()) for w in like.values()])
-    found = flat({name: pretrained(folder)[name] for name in names})
-    torch.testing.assert_close(found, (total / 26)[is_float], atol=1e-6, rtol=1e-5)
+    averaged = flat({name: pretrained(folder)[name] for name in names})
+    torch.testing.assert_close(averaged, (total / 26)[is_float], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kill_at", [0, 3, 5, 12, 13, 14, 30, 51])
@@ -146,7 +146,7 @@ def test_killed_run_ends_as_the_uninterrupted_one(
     again = ToyTask()
     new_trainer(tmp_path, again).run()
     last_save = max(n for n in range(kill_at + 1) if n % CONFIG.save_every_n == 0 or n % BATCHES_PER_EPOCH == 0)
-    assert again.seen == list(range(last_save, 52))
+    assert again.steps == list(range(last_save, 52))
     for name, weight in pretrained(uninterrupted[0]).items():
         assert torch.equal(pretrained(tmp_path)[name], weight), name
 
@@ -165,7 +165,7 @@ def test_killed_twice_and_with_a_damaged_checkpoint_it_still_ends_so(
     again = ToyTask()
     with caplog.at_level(logging.WARNING):
         new_trainer(tmp_path, again).run()
-    assert "checkpoint-35.pt is damaged" in caplog.text and again.seen[0] == 30
+    assert "checkpoint-35.pt is damaged" in caplog.text and again.steps[0] == 30
     for name, weight in pretrained(uninterrupted[0]).items():
         assert torch.equal(pretrained(tmp_path)[name], weight), name
 
@@ -174,7 +174,7 @@ def test_finished_run_has_nothing_to_do(uninterrupted: tuple[Path, ToyTask]) -> 
     before = pretrained(uninterrupted[0])
     task = ToyTask()
     new_trainer(uninterrupted[0], task).run()
-    assert task.seen == [] and all(torch.equal(pretrained(uninterrupted[0])[k], v) for k, v in before.items())
+    assert task.steps == [] and all(torch.equal(pretrained(uninterrupted[0])[k], v) for k, v in before.items())
 
 
 def test_learning_rate_warms_up_then_falls_to_its_last_part(uninterrupted: tuple[Path, ToyTask]) -> None:
@@ -222,12 +222,12 @@ def test_no_batches_is_an_error(tmp_path: Path) -> None:
 
 
 def test_batch_that_is_left_out_is_written_down(tmp_path: Path) -> None:
-    """NaN in the input: neither the weights nor the running statistics of the normalisation take it."""
+    """NaN in the input reaches neither the weights nor the running statistics of batch normalisation."""
     task = ToyTask()
-    made = task.train_batches
+    train_batches = task.train_batches
 
     def with_nan(epoch: int) -> Iterator[Tensor]:
-        for i, batch in enumerate(made(epoch)):
+        for i, batch in enumerate(train_batches(epoch)):
             yield batch.index_fill(0, torch.tensor([3]), float("nan")) if (epoch, i) == (2, 6) else batch
 
     task.train_batches = with_nan  # type: ignore[method-assign]
@@ -247,7 +247,7 @@ def test_gradient_that_is_not_finite_is_a_bad_step_though_the_loss_is(tmp_path: 
 
     def steep(model: nn.Module, batch: Tensor, step: int) -> StepLoss:
         result = compute(model, batch, step)
-        hole = (result.loss - result.loss.detach()).sqrt() if model.training and step == 5 else 0.0  # 0, gradient inf
+        hole = (result.loss - result.loss.detach()).sqrt() if model.training and step == 5 else 0.0  # gradient inf
         return replace(result, loss=result.loss + hole)
 
     task.compute_loss = steep  # type: ignore[method-assign]
@@ -257,11 +257,11 @@ def test_gradient_that_is_not_finite_is_a_bad_step_though_the_loss_is(tmp_path: 
 
 
 def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
-    """13 batches by 4: four steps an epoch, the last filled up with the first batches of the epoch."""
+    """13 batches, 4 per step: four steps per epoch, the last filled up with the first batches of the epoch."""
     task = ToyTask()
     config = replace(CONFIG, accum_grad=4, num_epochs=2, average_epochs=1)
     new_trainer(tmp_path, task, config).run()
-    assert task.seen == [step for step in range(8) for _ in range(4)]
+    assert task.steps == [step for step in range(8) for _ in range(4)]
     assert load_checkpoint(tmp_path / "epoch-2.pt")["batch_idx_train"] == 8
 
 
@@ -272,7 +272,7 @@ def test_killed_run_with_accumulation_goes_on_exactly(tmp_path: Path) -> None:
         new_trainer(tmp_path / "killed", ToyTask(23), config).run()
     again = ToyTask()
     new_trainer(tmp_path / "killed", again, config).run()
-    assert again.seen[0] == 6 and len(again.seen) == 12
+    assert again.steps[0] == 6 and len(again.steps) == 12
     for name, weight in pretrained(tmp_path / "whole").items():
         assert torch.equal(pretrained(tmp_path / "killed")[name], weight), name
 

@@ -1,4 +1,4 @@
-"""A program for test_distributed.py: trains a small function in one process, or in those that torchrun starts.
+"""A program for test_distributed.py: trains a small model in one process, or in the processes of torchrun.
 
 python toy_training.py EXP_DIR ACCUM_GRAD [NUMBER_OF_A_BAD_BATCH]
 """
@@ -17,11 +17,11 @@ from ml2021.training.distributed import join_world, leave_world
 from ml2021.training.task import StepLoss, Task
 from ml2021.training.trainer import Trainer
 
-NUM_BATCHES = 10  # an epoch: no multiple of 4, the last step is filled up
+NUM_BATCHES = 10  # per epoch; not a multiple of 4, so the last step is filled up
 
 
 class NumberedTask(Task):
-    """Batches carry their number in the first column, and the losses of all are written down."""
+    """Batches come with their numbers, and all training losses are recorded."""
 
     def __init__(self, bad_batch: int | None) -> None:
         self.bad_batch = bad_batch

@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank
+from lhotse_prep.audio.fbank import fbank
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.strict_config import from_mapping
-from ml2021.asr.model.layers.frame_mask import FRAME, SUBSAMPLING_FACTOR
+from ml2021.asr.model.layers.encoder_frames import FRAME, SUBSAMPLING_FACTOR
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import CtcModel
 from ml2021.asr.model.zipformer.config import ZipformerConfig

@@ -20,9 +20,9 @@ from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.hypotheses import write_ctm
 from lhotse_prep.alignment.stretches import make_stretches, onset_errors
 from lhotse_prep.alignment.word_times import WordTimes
-from lhotse_prep.audio.fbank import SAMPLE_RATE
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.corpora.source.splits import PARTS
-from lhotse_prep.manifests.exact_times import given_report, read_given
+from lhotse_prep.manifests.exact_times import exact_times_report, read_exact_times
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json, write_jsonl
 from ml2021.asr.aligner.config import AlignerConfig
@@ -62,7 +62,7 @@ def align_corpus(
       config: the acoustic model and its training.
       stretch_config: where supervisions end.
     """
-    sources, given = [], {part: read_given(manifests, part) for part in PARTS}
+    sources, given = [], {part: read_exact_times(manifests, part) for part in PARTS}
     for part in PARTS:
         recordings = load_manifest(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
         for s in load_manifest(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet):
@@ -80,7 +80,7 @@ def align_corpus(
     for part in PARTS:
         own = [x.supervision for x in sources if x.part == part]
         stretches = [s for exact in given[part].values() for s in exact]
-        reports += [given_report(recording, exact) for recording, exact in given[part].items()]
+        reports += [exact_times_report(recording, exact) for recording, exact in given[part].items()]
         for s in own:
             stretches += (made := make_stretches(s, times[s.id], regions[s.id] / SAMPLE_RATE, stretch_config))
             errors += _errors(made, truth / f"{s.id}.json")

@@ -34,7 +34,7 @@ class AlignerConfig(FaultConfig):
         rounds = (self.first_epochs, self.more_epochs, self.max_rounds)
         require(min(rounds) > 0, f"first_epochs, more_epochs and max_rounds must be > 0, got {rounds}")
         require(0 < self.learned_confidence < 1, f"learned_confidence must be in 0..1, got {self.learned_confidence}")
-        require_all(self, ("settled", "window_duration"), 0, more=True)
+        require_all(self, ("settled", "window_duration"), 0, exclusive=True)
         require_all(self, ("min_steps",), 0)
         require_all(self, ("num_english_pieces",), 2)
         bad = set(self.train_parts) - {"train", "dev", "test"}

@@ -19,7 +19,8 @@ from torch import nn
 from lhotse_prep.alignment.first_times import group_regions, synthetic_times
 from lhotse_prep.alignment.units_to_words import align_words, finish_times
 from lhotse_prep.alignment.word_times import WordTimes
-from lhotse_prep.audio.fbank import FRAME_SHIFT, SAMPLE_RATE, fbank
+from lhotse_prep.audio.fbank import FRAME_SHIFT, fbank
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.workflow.errors import DataError
@@ -27,7 +28,7 @@ from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.aligner.acoustic import FRAME, log_prob_blocks
 from ml2021.asr.aligner.config import AlignerConfig
-from ml2021.asr.model.layers.frame_mask import SUBSAMPLING_FACTOR
+from ml2021.asr.model.layers.encoder_frames import SUBSAMPLING_FACTOR
 from ml2021.asr.model.layers.schedule import set_batch_count
 from ml2021.asr.model.recogniser import CtcModel
 from ml2021.asr.train.augment import augment_batch, spec_augment

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from lhotse_prep.workflow.entry import run_main
-from ml2021.asr.decode.windows import main
+from ml2021.asr.decode.options import parse_options
 
-if __name__ == "__main__":  # a worker process imports this module too
+
+def main(argv: list[str]) -> None:
+    """Decode windows (--cuts) or whole lectures (--manifests or --audio)."""
+    args = parse_options(argv)
+    if args.cuts is not None:
+        from ml2021.asr.decode import windows
+
+        windows.run(args)
+    else:
+        from ml2021.asr.decode import lectures  # windows need nothing of it
+
+        lectures.run(args)
+
+
+if __name__ == "__main__":  # worker processes import this module too
     run_main(main)

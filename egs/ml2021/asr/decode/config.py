@@ -1,11 +1,12 @@
-"""What is decoded and how: section `decode` of decode.yaml, for stages 6 and 10."""
+"""What is decoded and how: section `decode` of decode.yaml, for stages 6 and 10, and the options of streaming."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lhotse_prep.workflow.strict_config import require
+from lhotse_prep.workflow.digests import digest_file
+from lhotse_prep.workflow.strict_config import require, require_all
 from ml2021.asr.search.config import SearchConfig
 
 
@@ -13,9 +14,9 @@ from ml2021.asr.search.config import SearchConfig
 class LongFormConfig:
     """Overlapping windows over a whole lecture."""
 
-    chunk: float = 16.0  # seconds whose tokens a window gives
-    context: float = 2.0  # seconds heard besides, on both sides
-    max_silence: float = 8.0  # seconds; what lies in a longer silence is not decoded; 0: all is decoded
+    chunk: float = 16.0  # seconds of a window whose tokens are kept
+    context: float = 2.0  # seconds decoded in addition on both sides of a chunk
+    max_silence: float = 8.0  # seconds; a longer silence is not decoded; 0: everything is decoded
 
     def __post_init__(self) -> None:
         require(self.chunk > 0 and self.context >= 0, "chunk must be > 0 s and context >= 0 s")
@@ -29,7 +30,7 @@ class LongFormConfig:
 class DecodeConfig(SearchConfig):
     """A search, its batches, and the windows of whole lectures."""
 
-    max_duration: float = 200.0  # seconds of audio a batch
+    max_duration: float = 200.0  # seconds of audio in a batch
     long_form: LongFormConfig = field(default_factory=LongFormConfig)
 
     def __post_init__(self) -> None:
@@ -37,6 +38,32 @@ class DecodeConfig(SearchConfig):
         require(self.max_duration > 0, f"max_duration must be > 0 s, got {self.max_duration}")
 
 
+@dataclass(frozen=True)
+class StreamingConfig:
+    """How streams are decoded."""
+
+    decoding_method: str = "greedy_search"
+    num_active_paths: int = 4  # hypotheses of modified_beam_search
+    blank_penalty: float = 0.0  # subtracted from the blank's logit
+    num_decode_streams: int = 100  # decoded together, a chunk of each at a time
+
+    def __post_init__(self) -> None:
+        require_all(self, ("num_active_paths", "num_decode_streams"), 1)
+
+    @property
+    def beam(self) -> int | None:
+        """The beam that StreamingRecogniser takes; None: greedy search."""
+        return self.num_active_paths if self.decoding_method == "modified_beam_search" else None
+
+
 def with_lm_dir(config: DecodeConfig, exp: Path) -> DecodeConfig:
-    """Where a language model is used and no folder named, that of the experiment: exp/lm, which stage 6 makes."""
+    """Set lm_dir to exp/lm, which stage 6 makes, if a language model is used and lm_dir is not set."""
     return replace(config, lm_dir=str(exp / "lm")) if config.lm_scale > 0 and config.lm_dir is None else config
+
+
+def file_digests(config: DecodeConfig) -> dict[str, str]:
+    """{path: digest} of the files that a configuration names: hotwords, graph, and those of the language model."""
+    paths = [Path(path) for path in (config.hotwords_file, config.lg_file) if path is not None]
+    if config.lm_dir is not None:
+        paths += sorted(Path(config.lm_dir).glob("*.*"))
+    return {str(path): digest_file(path) for path in paths if path.is_file()}

@@ -1,18 +1,18 @@
-"""Whole lectures decoded: words with times and confidences as JSON lines and CTM, and icefall's files with scores.
+"""Decode whole lectures: words with times and confidences as JSON lines and CTM, and icefall's files with scores.
 
-    python -m ml2021.asr.decode --long --exp-dir exp/mini/asr --manifests data/mini/manifests --part test
-    python -m ml2021.asr.decode --long --exp-dir exp/mini/asr --audio my_lecture.wav
+    python -m ml2021.asr.decode --exp-dir exp/mini/asr --manifests data/mini/manifests --part test
+    python -m ml2021.asr.decode --exp-dir exp/mini/asr --audio my_lecture.wav
 
-A lecture's NAME.jsonl appears once it is decoded; run again, only the lectures that are missing are decoded.
-settings.json tells of which model and settings they are, and the hash of each.
+A lecture's NAME.jsonl is written when the lecture is decoded; run again, the command decodes only missing lectures.
+settings.json records the digests of the model and its language model, and the values of decoding.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,19 @@ import torch
 from lhotse import load_manifest
 from tqdm import tqdm
 
-from lhotse_prep.audio.fbank import SAMPLE_RATE
+from lhotse_prep.alignment.ctm import CtmWord, write_ctm
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.workflow.digests import digest_file, digest_json, digest_parts
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl, write_json, write_jsonl, write_text
+from lhotse_prep.workflow.files import read_jsonl, write_json, write_jsonl
+from lhotse_prep.workflow.resumable import ResultFolder, check_recordings
 from lhotse_prep.workflow.strict_config import to_mapping
-from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.decode.config import DecodeConfig, file_digests
 from ml2021.asr.decode.long_form import NoSpeechError, TimedWord, recognise
-from ml2021.asr.decode.options import add_options, config_of, suffix_of, weights_of
+from ml2021.asr.decode.options import config_of, suffix_of, weights_of
 from ml2021.asr.fusion.load import load_fusion
-from ml2021.asr.model.layers.frame_mask import FRAME
+from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.scoring.counts import ErrorRate
@@ -42,11 +45,12 @@ from ml2021.scoring.icefall_files import write_icefall_files
 logger = logging.getLogger(__name__)
 Row = Mapping[str, Any]
 SETTINGS = "settings.json"
+STATE = ".decode"  # subfolder of --out-dir: the marks of lectures that are decoded
 
 
 @dataclass(frozen=True)
 class Lecture:
-    """A recording to decode, and its transcript where it is known."""
+    """A recording to decode, and its transcript if it is known."""
 
     id: str
     audio: Path
@@ -54,10 +58,10 @@ class Lecture:
 
 
 def lectures_of(manifests: Path, part: str) -> list[Lecture]:
-    """The lectures of stage 1's manifests.
+    """The lectures of a part in stage 1's manifests.
 
     Raises:
-      DataError: the part has none.
+      DataError: the part has no lecture.
     """
     path = manifests / f"ml2021_supervisions_{part}.jsonl.gz"
     if not path.is_file():
@@ -74,45 +78,43 @@ def lectures_of(manifests: Path, part: str) -> list[Lecture]:
 def decode_lectures(
     model: AsrModel, tokens: TokenTable, lectures: Sequence[Lecture], out_dir: Path, config: DecodeConfig
 ) -> dict[str, list[Row]]:
-    """Decode what is not yet in out_dir; write each lecture's NAME.jsonl, and lectures.ctm of all.
+    """Decode the lectures that out_dir does not have yet; write NAME.jsonl of each, and lectures.ctm of all.
 
     Returns:
       The rows of each lecture's file: word, start, end (seconds), confidence, tokens [[symbol, seconds, confidence]].
     Raises:
-      DataError: two lectures of one name, or out_dir has lectures of another model or other settings, or damaged files.
+      DataError: two lectures have the same name, a recording is missing, or out_dir has lectures decoded with another
+        model or other settings, or damaged files.
     """
-    names = [x.id for x in lectures]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise DataError(f"lecture {twice[0]} is there twice: recordings need different file names")
+    recordings = [(lecture.id, lecture.audio) for lecture in lectures]
+    check_recordings(recordings)
     settings = _settings(model, config)
-    decoded = _decoded(out_dir, settings, names)
-    fusion = None
-    if not decoded.keys() >= set(names):
-        fusion = load_fusion(config, tokens, next(model.parameters()).device)
+    _check_settings(out_dir, settings)
+    results = ResultFolder(out_dir, STATE, (".jsonl",), digest_json(settings), may_be_edited=False)
+    missing = results.missing(recordings)
+    fusion = load_fusion(config, tokens, next(model.parameters()).device) if missing else None
     rows: dict[str, list[Row]] = {}
     for lecture in tqdm(lectures, desc="lectures", disable=not sys.stderr.isatty() or len(lectures) < 2):
-        path = out_dir / f"{lecture.id}.jsonl"
-        if lecture.id not in decoded:
+        if lecture.id in missing:
             started = time.time()
-            try:
-                words = recognise(lecture.audio, model, tokens, config, fusion)
-            except NoSpeechError as e:  # one recording stops no other
-                logger.warning("%s; it has no words", e)
-                words = []
-            write_jsonl(path, [_row(word, tokens) for word in words])
-            decoded[lecture.id] = _digest(path)
-            write_json(out_dir / SETTINGS, settings | {"lectures": decoded})
+            with results.work(lecture.id, digest_file(lecture.audio)) as work_dir:
+                try:
+                    words = recognise(lecture.audio, model, tokens, config, fusion)
+                except NoSpeechError as e:  # does not stop the other lectures
+                    logger.warning("%s; it has no words", e)
+                    words = []
+                write_jsonl(work_dir / f"{lecture.id}.jsonl", [_row(word, tokens) for word in words])
+                write_json(out_dir / SETTINGS, settings)
             logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
-        rows[lecture.id] = list(read_jsonl(path))
-    write_text(out_dir / "lectures.ctm", "".join(_ctm_line(i, row) for i in sorted(rows) for row in rows[i]))
+        rows[lecture.id] = list(read_jsonl(out_dir / f"{lecture.id}.jsonl"))
+    write_ctm(out_dir / "lectures.ctm", (_ctm_word(i, row) for i in sorted(rows) for row in rows[i]), digits=4)
     return rows
 
 
 def score_lectures(
     lectures: Sequence[Lecture], rows: Mapping[str, Sequence[Row]], out_dir: Path, part: str, suffix: str, method: str
 ) -> ErrorRate | None:
-    """Write icefall's files of the lectures whose transcript is known; None where there is none."""
+    """Write icefall's files of the lectures whose transcript is known; None if no transcript is."""
     pairs = [(x.id, x.text, " ".join(row["word"] for row in rows[x.id])) for x in lectures if x.text is not None]
     return write_icefall_files(out_dir, part, suffix, method, pairs) if pairs else None
 
@@ -127,73 +129,56 @@ def _row(word: TimedWord, tokens: TokenTable) -> Row:
     }
 
 
-def _ctm_line(lecture: str, row: Row) -> str:
-    duration = row["end"] - row["start"]
-    return f"{lecture} 1 {row['start']:.3f} {duration:.3f} {row['word']} {row['confidence']:.4f}\n"
+def _ctm_word(lecture: str, row: Row) -> CtmWord:
+    return CtmWord(lecture, row["start"], row["end"] - row["start"], row["word"], row["confidence"])
 
 
 def _settings(model: AsrModel, config: DecodeConfig) -> dict[str, Any]:
-    """What the words of a lecture depend on, beside its recording."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
-    named = [config.hotwords_file] if config.hotwords_file is not None else []
-    named += sorted(map(str, Path(config.lm_dir).glob("*.*"))) if config.lm_dir is not None else []
-    fusion = {name: _digest(Path(name)) for name in named if Path(name).is_file()}
-    return {"fusion": fusion, "weights": digest.hexdigest(), "decode": json.loads(json.dumps(to_mapping(config)))}
+    """Everything besides the recording that the words of a lecture depend on."""
+    weights = digest_parts(
+        name.encode() + weight.detach().cpu().contiguous().numpy().tobytes()
+        for name, weight in sorted(model.state_dict().items())
+    )
+    return {
+        "fusion": file_digests(config),
+        "weights": weights,
+        "decode": json.loads(json.dumps(to_mapping(config))),  # as it is when read from the file
+    }
 
 
-def _decoded(out_dir: Path, settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """{lecture: hash of its file} of what a run before this one left in out_dir; a lecture whose file is gone is not
-    among them, nor one that was killed before its hash was written."""
+def _check_settings(out_dir: Path, settings: Mapping[str, Any]) -> None:
+    """Raise DataError if settings.json is damaged or has other settings; without it, all lectures count as missing."""
     path = out_dir / SETTINGS
     if not path.is_file():
-        return {}
+        shutil.rmtree(out_dir / STATE, ignore_errors=True)
+        return
     try:
-        kept = json.loads(path.read_bytes())
-        decoded = dict(kept.pop("lectures", {}))
+        recorded = json.loads(path.read_bytes())
+        recorded.pop("lectures", None)  # version 0.1 listed its lectures here
     except (ValueError, AttributeError, TypeError) as e:
         raise DataError(
             f"{path} is damaged ({e}): remove it, and the same command decodes the lectures in that folder again"
         ) from e
-    if kept != settings:
+    if recorded != settings:
         raise DataError(
-            f"{out_dir} has lectures of another model or other settings (see {path}); name another --out-dir, or "
-            "remove that folder"
+            f"{out_dir} has lectures that were decoded with another model or other settings (see {path}); name another "
+            "--out-dir, or remove that folder"
         )
-    decoded = {name: hashed for name, hashed in decoded.items() if (out_dir / f"{name}.jsonl").is_file()}
-    for name in names:
-        if name in decoded and _digest(out_dir / f"{name}.jsonl") != decoded[name]:
-            raise DataError(
-                f"{out_dir / f'{name}.jsonl'} is damaged, or was changed since it was written: remove it, and the same "
-                "command decodes that lecture again"
-            )
-    return decoded
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def run(args: argparse.Namespace) -> None:
+    """Decode the lectures of --manifests or --audio; those that --out-dir has already are left as they are.
 
-
-def main(argv: Sequence[str]) -> None:
-    """Decode whole lectures; those that --out-dir already has are left as they are."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ml2021.asr.decode --long", description=main.__doc__, allow_abbrev=False
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--manifests", type=Path, help="stage 1's folder, such as data/mini/manifests")
-    source.add_argument("--audio", type=Path, nargs="+", help="recordings, 16 kHz, mono")
-    parser.add_argument("--part", choices=("train", "dev", "test"), default="test", help="of --manifests [%(default)s]")
-    add_options(parser)
-    parser.add_argument("--out-dir", type=Path, help="where the files go [EXP_DIR/METHOD-long]")
-    args = parser.parse_args(argv)
+    Args:
+      args: from options.parse_options.
+    """
     config = config_of(args)
     weights, name = weights_of(args)
     suffix = f"{suffix_of(config, name, args.use_averaged_model)}-long"
     out_dir = args.out_dir or args.exp_dir / f"{config.decoding_method}-long"
     model, tokens = load_model(args.exp_dir, weights)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if args.manifests:
+    if args.manifests is not None:
         lectures = lectures_of(args.manifests, args.part)
     else:
         lectures = [Lecture(path.stem, path) for path in args.audio]

@@ -1,7 +1,7 @@
-"""A whole lecture recognised in overlapping windows whose tokens are merged by time.
+"""Recognise a whole lecture in overlapping windows whose tokens are merged by time.
 
-Each window hears `context` seconds on both sides of its chunk. Long silences are left out. The recording is read in
-pieces, and features are computed window by window: memory does not grow with the lecture, but for its words.
+A window is a chunk with `context` seconds on both sides. Long silences are not decoded. The recording is read in pieces
+and features are computed window by window, so that only the words take more memory in a longer lecture.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank, fbank_extractor
+from lhotse_prep.alignment.config import StretchConfig
+from lhotse_prep.alignment.word_times import drawn_out, drawn_to_onsets
+from lhotse_prep.audio.fbank import fbank, fbank_extractor
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_stretches
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.windows.cut import Chunk, decoding_chunks
@@ -27,21 +30,21 @@ from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
 from ml2021.asr.decode.merge_windows import TimedToken, merge
 from ml2021.asr.fusion.scorer import Scorer
-from ml2021.asr.model.layers.frame_mask import FRAME
+from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.methods import search
 from ml2021.training.memory import give_back_freed_memory
 
-_BLOCK = 30 * SAMPLE_RATE  # samples read at a time to look for speech
+_BLOCK = 30 * SAMPLE_RATE  # samples read at a time to detect speech
 
 
 class NoSpeechError(DataError):
-    """A recording in which nothing is said, or nothing that the recogniser knows."""
+    """A recording without speech, or in which the recogniser finds no words."""
 
 
 @dataclass(frozen=True, slots=True)  # a lecture has many
 class TimedWord:
-    """A unit of normalised text with its time in seconds and the tokens that it was made of."""
+    """A Han character or other word with its times in seconds, its score, and the tokens that it was made of."""
 
     text: str
     start: float
@@ -53,11 +56,12 @@ class TimedWord:
 def recognise(
     audio: Path, model: AsrModel, tokens: TokenTable, config: DecodeConfig, fusion: Scorer | None = None
 ) -> list[TimedWord]:
-    """All words of a recording (16 kHz, mono) of any length; pauses between them are those that a VAD finds.
+    """All words of a recording (16 kHz, mono) of any length; the pauses between them come from a VAD.
 
     Args:
       audio: the recording.
-      model, tokens: the recogniser and its symbols.
+      model: the recogniser.
+      tokens: its token table.
       config: method, windows and batches.
       fusion: the language model and hotwords of config, from ml2021.asr.fusion.load.load_fusion.
     Raises:
@@ -67,21 +71,21 @@ def recognise(
     with _opened(audio) as f:
         regions = speech_stretches(_blocks(f))
         if not len(regions):
-            raise NoSpeechError(f"{audio}: no speech is heard in it; is it the right recording, and not silent?")
+            raise NoSpeechError(f"{audio}: no speech was detected in it; is it silent, or the wrong recording?")
         chunks = windows_over_speech(regions, f.frames, config.long_form)
         decoded = list(_decode_chunks(f, chunks, model, config, fusion))
     return words_of(merge(decoded), tokens, regions)
 
 
 def windows_over_speech(regions: NDArray[np.int64], num_samples: int, config: LongFormConfig) -> list[Chunk]:
-    """Overlapping windows over all speech, in order; silences longer than max_silence are not decoded.
+    """Overlapping windows over all speech, in order, without the silences longer than max_silence.
 
     Args:
       regions: (R, 2) stretches of speech in samples, ascending.
       num_samples: of the recording.
-      config: sizes.
+      config: sizes of the windows.
     Returns:
-      Windows in samples that begin at whole encoder frames; the kept parts are disjoint and hold every stretch.
+      Windows in samples that begin at whole encoder frames; the kept parts are disjoint and cover every stretch.
     """
     chunk, context, max_silence = (
         int(seconds * SAMPLE_RATE) // FRAME * FRAME for seconds in (config.chunk, config.context, config.max_silence)
@@ -103,48 +107,46 @@ def windows_over_speech(regions: NDArray[np.int64], num_samples: int, config: Lo
 
 
 def words_of(tokens: Sequence[TimedToken], table: TokenTable, regions: NDArray[np.int64]) -> list[TimedWord]:
-    """Words with times: a token tells only a moment within its word, the stretches of speech tell where words end.
+    """Words with times: a token marks only a moment within its word, stretches of speech tell where words end.
 
     Args:
       tokens: of a lecture, in order.
       table: their symbols.
-      regions: (R, 2) stretches of speech, samples. The first word that is emitted in one begins with it; each word
-        lasts until the next begins or its stretch ends. Words that begin with one token share its time evenly.
+      regions: (R, 2) stretches of speech, samples. The first word that is emitted in a stretch starts with it if it is
+        emitted soon after (see drawn_to_onsets). Each word lasts until the next word starts or its stretch ends, but
+        not longer than StretchConfig.max_word unless its tokens do. Words that begin with the same token share its time
+        evenly.
     """
     spans = table.words([t.id for t in tokens])
-    groups = [list(same) for _, same in groupby(spans, key=lambda s: s.begin)]  # words of one token share its time
+    groups = [list(same) for _, same in groupby(spans, key=lambda s: s.begin)]  # words that begin with the same token
     firsts, lasts = (
         np.array([tokens[i].frame * FRAME for i in at], dtype=np.int64)
         for at in ([g[0].begin for g in groups], [g[-1].end - 1 for g in groups])
     )
-    starts = _drawn_to_onset(firsts, lasts, regions)
+    starts, ends = _word_spans(firsts, lasts, regions, np.array([len(g) for g in groups]))
     words = []
-    for i, group in enumerate(groups):
-        region = max(0, int(np.searchsorted(regions[:, 0], lasts[i], side="right")) - 1)
-        end = max(int(regions[region, 1]), int(lasts[i]) + FRAME)
-        begin = int(starts[i])
-        end = max(begin, min(end, int(starts[i + 1])) if i + 1 < len(groups) else end)
+    for group, begin, end in zip(groups, starts.tolist(), ends.tolist()):
         for (start, stop), word in zip(pairwise(np.linspace(begin, end, len(group) + 1).tolist()), group):
-            own = tuple(tokens[word.begin : word.end])
-            score = float(np.mean([t.score for t in own]))
-            words.append(TimedWord(word.text, start / SAMPLE_RATE, stop / SAMPLE_RATE, score, own))
+            word_tokens = tuple(tokens[word.begin : word.end])
+            score = float(np.mean([t.score for t in word_tokens]))
+            words.append(TimedWord(word.text, start, stop, score, word_tokens))
     return words
 
 
-def _drawn_to_onset(
-    firsts: NDArray[np.int64], lasts: NDArray[np.int64], regions: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Where words start, in samples: that of the first word emitted in a stretch of speech is the stretch's begin."""
-    starts = firsts.copy()
-    region = np.searchsorted(regions[:, 0], firsts, side="right") - 1
-    for i, r in enumerate(region.tolist()):
-        if r >= 0 and (i == 0 or lasts[i - 1] < regions[r, 0]):
-            starts[i] = regions[r, 0]
-    return starts
+def _word_spans(
+    firsts: NDArray[np.int64], lasts: NDArray[np.int64], regions: NDArray[np.int64], num_words: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Starts and ends in seconds of words, or groups of num_words words, from the samples of first and last tokens."""
+    first, moment = firsts / SAMPLE_RATE, (lasts + 1) / SAMPLE_RATE
+    speech = regions / SAMPLE_RATE
+    start = drawn_to_onsets(first, moment, speech, least=0.0)
+    end = drawn_out(start, moment, speech, StretchConfig.max_word * num_words)
+    end = np.maximum(end, (lasts + FRAME) / SAMPLE_RATE)
+    return start, np.maximum(start, np.minimum(end, np.append(start[1:], np.inf)))
 
 
 def batches_by_duration(chunks: Sequence[Chunk], max_duration: float) -> list[list[Chunk]]:
-    """Neighbours together while their number times the longest is at most max_duration seconds; at least one."""
+    """Batches of neighbours: one chunk, or several whose number times the longest is at most max_duration seconds."""
     batches: list[list[Chunk]] = []
     longest = 0
     for chunk in chunks:
@@ -160,7 +162,7 @@ def batches_by_duration(chunks: Sequence[Chunk], max_duration: float) -> list[li
 def _decode_chunks(
     f: sf.SoundFile, chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig, fusion: Scorer | None
 ) -> Iterator[tuple[Chunk, list[TimedToken]]]:
-    """Windows in order with their tokens, in batches of at most config.max_duration seconds."""
+    """Yield windows in order with their tokens, decoded in batches of at most config.max_duration seconds."""
     extractor = fbank_extractor()
     with tqdm(total=len(chunks), desc="recognising", disable=not sys.stderr.isatty(), leave=False) as bar:
         for batch in batches_by_duration(chunks, config.max_duration):
@@ -185,7 +187,7 @@ def _opened(audio: Path) -> Iterator[sf.SoundFile]:
             if f.samplerate != SAMPLE_RATE or f.channels != 1 or f.frames == 0:
                 raise DataError(
                     f"{audio}: {f.samplerate} Hz, {f.channels} channels, {f.frames} samples; expected {SAMPLE_RATE} "
-                    "Hz, mono, not empty (stage 0 converts a folder of lectures)"
+                    "Hz, mono, not empty (stage 0 and ml2021.st.transcribe convert recordings)"
                 )
             yield f
     except sf.LibsndfileError as e:
@@ -199,7 +201,7 @@ def _blocks(f: sf.SoundFile) -> Iterator[NDArray[np.float32]]:
 
 def _samples(f: sf.SoundFile, begin: int, end: int) -> NDArray[np.float32]:
     f.seek(begin)
-    samples = f.read(end - begin, dtype="float32")
+    samples: NDArray[np.float32] = f.read(end - begin, dtype="float32")
     if len(samples) != end - begin:
-        raise DataError(f"{f.name} ends before sample {end} of the {f.frames} that its header names: copy it again")
+        raise DataError(f"{f.name} ends before sample {end} of the {f.frames} that its header declares: copy it again")
     return samples

@@ -1,4 +1,4 @@
-"""Tokens of overlapping windows -> tokens of the lecture; nothing is lost or doubled where the windows agree.
+"""Merge the tokens of overlapping windows; where the windows agree, no token is lost or doubled.
 
 Legend: frames are encoder frames counted from the lecture's first sample.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from lhotse_prep.windows.cut import Chunk
-from ml2021.asr.model.layers.frame_mask import FRAME
+from ml2021.asr.model.layers.encoder_frames import FRAME
 
 _SLACK = 12  # frames that two windows' times of one token may differ
 
@@ -25,23 +25,23 @@ class TimedToken:
 
 
 def merge(decoded: Sequence[tuple[Chunk, Sequence[TimedToken]]]) -> list[TimedToken]:
-    """Join the tokens of neighbouring windows, each heard with context.
+    """Join the tokens of neighbouring windows, which overlap by their contexts.
 
-    Around each seam, as far as both windows hear (but no farther than half of the shorter chunk), their tokens are
-    aligned by edit distance, in which tokens are the same or stand for each other only if their times are close. Each
-    place of that alignment is then decided by the window that hears more around it: the first before the seam, the
-    second behind it. A token that both have is taken once, a substitution as that window has it; a token that only
-    one of them has is kept where that window decides, and dropped as made up at its edge where the other does.
+    Around each seam between two chunks, where both windows have tokens (but at most half of the shorter chunk away),
+    the tokens are aligned by edit distance; two tokens can be aligned only if their times are close. Each position of
+    the alignment is decided by the window with more context around it: the first before the seam, the second after it.
+    A token in both windows is taken once; a substitution is taken from the deciding window. A token in only one window
+    is kept if that window decides; otherwise it is dropped as an error at the window's edge.
 
     Args:
       decoded: windows in order of time, with their tokens in order.
     Returns:
-      Tokens with frames that never descend.
+      Tokens whose frames never decrease.
     """
     if not decoded:
         return []
     merged: list[TimedToken] = []
-    first = -1  # frame from which the tokens of the present window are not yet in `merged`
+    first = -1  # first frame whose tokens of the current window are not yet in `merged`
     for (chunk, tokens), (next_chunk, next_tokens) in pairwise(decoded):
         seam, low, high = _vote_span(chunk, next_chunk)
         merged += [t for t in tokens if first <= t.frame < low]
@@ -56,7 +56,7 @@ def merge(decoded: Sequence[tuple[Chunk, Sequence[TimedToken]]]) -> list[TimedTo
 
 
 def vote(a: Sequence[TimedToken], b: Sequence[TimedToken], seam: int) -> list[TimedToken]:
-    """Tokens of the span that window a and the later window b both hear; see merge."""
+    """Merge the tokens of the span that window a and the later window b share; see merge."""
     chosen = []
     for x, y in _align(a, b):
         if x is not None and y is not None:
@@ -69,23 +69,23 @@ def vote(a: Sequence[TimedToken], b: Sequence[TimedToken], seam: int) -> list[Ti
 
 
 def _vote_span(chunk: Chunk, next_chunk: Chunk) -> tuple[int, int, int]:
-    """Seam, begin and end of the span, in frames."""
+    """Seam, begin and end of the span that both windows decide on, in frames."""
     seam = chunk.keep_end
     shorter = min(chunk.keep_end - chunk.keep_begin, next_chunk.keep_end - next_chunk.keep_begin)
     low = max(next_chunk.begin, seam - shorter // 2)
     high = min(chunk.end, seam + shorter // 2)
-    if high < low:  # silence between them, which neither hears
+    if high < low:  # a silence between them, which was not decoded
         end = -(-chunk.end // FRAME)
         return end, end, end
     return seam // FRAME, low // FRAME, -(-high // FRAME)
 
 
 def _align(a: Sequence[TimedToken], b: Sequence[TimedToken]) -> list[tuple[TimedToken | None, TimedToken | None]]:
-    """Pairs of a least-cost alignment in order; None where only one has a token. Among equals, the nearest times."""
+    """Pairs of a least-cost alignment in order, None for a missing token; among equals, that of the closest times."""
     cost = [[(0, 0, "")] * (len(b) + 1) for _ in range(len(a) + 1)]  # hundredths of an edit, -last frame, last move
     for i in range(len(a) + 1):
         for j in range(len(b) + 1):
-            moves = []  # of equal ones, the last in time comes last
+            moves = []  # among equal moves, min takes the one that is latest in time
             if i:
                 moves.append((cost[i - 1][j][0] + 100, -a[i - 1].frame, "a"))
             if j:
@@ -106,7 +106,7 @@ def _align(a: Sequence[TimedToken], b: Sequence[TimedToken]) -> list[tuple[Timed
 
 
 def _ascending(tokens: Sequence[TimedToken]) -> list[TimedToken]:
-    """Frames that never descend: the windows' times of one token differ a little."""
+    """Raise frames so that they never decrease: the windows' times of a token differ slightly."""
     frame, result = 0, []
     for token in tokens:
         frame = max(frame, token.frame)

@@ -1,8 +1,10 @@
-"""The command line of decoding: icefall's flags over the values of decode.yaml, and the names of what comes out."""
+"""The command line of decoding (icefall's flags, and values of decode.yaml), and the suffix of its files' names."""
 
 from __future__ import annotations
 
 import argparse
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from lhotse_prep.workflow.strict_config import load_config
+from lhotse_prep.workflow.strict_config import from_mapping, load_config
 from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
-from ml2021.asr.model.load import require_same_vocabulary
+from ml2021.asr.model.load import read_config, require_same_vocabulary
 from ml2021.asr.search.config import DECODING_METHODS, FUSION_METHODS
 from ml2021.asr.train.options import boolean
 from ml2021.training.checkpoint import (
@@ -23,82 +25,134 @@ from ml2021.training.checkpoint import (
     step_numbers,
 )
 
-# flag: (type, help); its value goes to the key of decode.yaml's section decode that has its name
+logger = logging.getLogger(__name__)
+CUTS_FLAGS = ("--cuts", "--manifest-dir")  # icefall calls it --manifest-dir
+CUTS_HELP = "stage 4's folder, such as data/mini/cuts"
+PARTS = ("train", "dev", "test")
+# flag: (type, help); its value replaces that of the key with the same name in section decode of decode.yaml
 VALUES: dict[str, tuple[type, str]] = {
-    "max-duration": (float, "seconds of audio a batch"),
-    "blank-penalty": (float, "taken from the blank's logit, for fewer deletions"),
+    "max-duration": (float, "seconds of audio in a batch"),
+    "blank-penalty": (float, "subtracted from the blank's logit, for fewer deletions"),
     "beam-size": (int, "hypotheses of modified_beam_search, beam_search, ctc_prefix_beam_search"),
-    "max-sym-per-frame": (int, "tokens a frame that beam_search may emit, with a model of rnnt_type regular"),
-    "beam": (float, "of fast_beam_search: log-probability below the best at which a path is given up"),
-    "max-contexts": (int, "of fast_beam_search, a frame"),
-    "max-states": (int, "of fast_beam_search, a frame"),
-    "num-paths": (int, "of fast_beam_search_nbest: drawn from the lattice"),
-    "nbest-scale": (float, "of fast_beam_search_nbest: of the scores while they are drawn"),
-    "lg-file": (str, "of fast_beam_search_nbest_LG: the graph, from python -m ml2021.asr.search.lg_graph"),
-    "ngram-lm-scale": (float, "of fast_beam_search_nbest_LG: of the graph's scores"),
-    "lm-scale": (float, f"of the language model, with {' or '.join(FUSION_METHODS)}; 0: none"),
-    "lm-dir": (str, "its folder, from python -m ml2021.asr.fusion.train, or with an lm.arpa; else lm beside EXP_DIR"),
-    "hotwords-file": (str, f"terms that get a bonus, one a line, with {' or '.join(FUSION_METHODS)}"),
-    "hotwords-score": (float, "bonus a token of a hotword"),
+    "max-sym-per-frame": (int, "tokens per frame that beam_search may emit, with a model of rnnt_type regular"),
+    "beam": (float, "fast_beam_search: a path is dropped if its log-probability is this far below the best"),
+    "max-contexts": (int, "fast_beam_search: decoder contexts per frame"),
+    "max-states": (int, "fast_beam_search: states of the graph per frame"),
+    "num-paths": (int, "fast_beam_search_nbest: paths drawn from the lattice"),
+    "nbest-scale": (float, "fast_beam_search_nbest: scale of the scores while paths are drawn"),
+    "lg-file": (str, "fast_beam_search_nbest_LG: the graph, from python -m ml2021.asr.search.lg_graph"),
+    "ngram-lm-scale": (float, "fast_beam_search_nbest_LG: scale of the graph's scores"),
+    "lm-scale": (float, f"scale of the language model, with {' or '.join(FUSION_METHODS)}; 0: none"),
+    "lm-dir": (str, "its folder, from python -m ml2021.asr.fusion.train or with an lm.arpa; else lm beside EXP_DIR"),
+    "hotwords-file": (str, f"terms that get a bonus, one per line, with {' or '.join(FUSION_METHODS)}"),
+    "hotwords-score": (float, "bonus of each token of a hotword"),
 }
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of python -m ml2021.asr.decode."""
+    """The options of python -m ml2021.asr.decode."""
     p = argparse.ArgumentParser(
         prog="python -m ml2021.asr.decode",
         allow_abbrev=False,
-        description="Decode windows with the model of an experiment folder and score them. --a_b is --a-b. "
-        "--long: whole lectures (--long --help).",
+        description="Decode with the model of an experiment folder: windows (--cuts), or whole lectures of any length "
+        "(--manifests or --audio). Windows, and lectures with a transcript, are also scored. Lectures that --out-dir "
+        "has already are not decoded again. --a_b is the same as --a-b.",
     )
-    add_cuts_options(p)
-    add_options(p)
-    p.add_argument("--out-dir", type=Path, help="where the files go [EXP_DIR/METHOD]")
+    source = p.add_mutually_exclusive_group(required=True)
+    source.add_argument(*CUTS_FLAGS, dest="cuts", type=Path, metavar="DIR", help=f"decode windows: {CUTS_HELP}")
+    source.add_argument(
+        "--manifests",
+        type=Path,
+        metavar="DIR",
+        help="decode whole lectures: stage 1's folder, such as data/mini/manifests",
+    )
+    source.add_argument(
+        "--audio", type=Path, nargs="+", metavar="FILE", help="decode whole lectures: recordings, 16 kHz, mono"
+    )
+    p.add_argument("--long", action="store_true", help="decode whole lectures; --manifests and --audio imply it")
+    p.add_argument("--part", choices=PARTS, default="test", help="of --cuts or --manifests [%(default)s]")
+    add_model_options(p)
+    p.add_argument(
+        "--conf",
+        type=Path,
+        help="folder with the decode.yaml to take values from [the values that EXP_DIR was trained with]",
+    )
+    p.add_argument("--decoding-method", type=_method, help=f"{', '.join(DECODING_METHODS)} [as --conf]")
+    for flag, (kind, text) in VALUES.items():
+        p.add_argument(f"--{flag}", type=kind, help=f"{text} [as --conf]")
+    p.add_argument(
+        "--out-dir", type=Path, help="where the files go [EXP_DIR/METHOD, for whole lectures EXP_DIR/METHOD-long]"
+    )
     return p
 
 
-def add_cuts_options(p: argparse.ArgumentParser) -> None:
-    """Which windows."""
-    p.add_argument("--cuts", type=Path, required=True, help="stage 4's folder, such as data/mini/cuts")
-    p.add_argument("--part", choices=("train", "dev", "test"), default="test", help="[%(default)s]")
+def parse_options(argv: Sequence[str]) -> argparse.Namespace:
+    """The values of parser()'s options; exits with 2 if they are wrong."""
+    p = parser()
+    args = p.parse_args(argv)
+    if args.long and args.cuts is not None:
+        p.error(
+            "--long decodes whole lectures, but --cuts names windows: give --manifests DIR or --audio FILE... instead "
+            "of --cuts, or leave --long out"
+        )
+    return args
 
 
 def add_model_options(p: argparse.ArgumentParser) -> None:
-    """Which model."""
+    """Add the options that say which model decodes; see weights_of."""
     p.add_argument("--exp-dir", type=Path, required=True, help="stage 5's folder, such as exp/mini/asr")
     p.add_argument("--epoch", type=int, help="decode with epoch-N.pt; without --epoch and --iter: pretrained.pt")
-    p.add_argument("--iter", type=int, default=0, help="decode with checkpoint-N.pt, in the place of --epoch")
-    p.add_argument("--avg", type=int, default=1, help="average over so many epochs or checkpoints [%(default)s]")
+    p.add_argument("--iter", type=int, default=0, help="decode with checkpoint-N.pt, instead of --epoch")
+    p.add_argument("--avg", type=int, default=1, help="average over this many epochs or checkpoints [%(default)s]")
     p.add_argument("--use-averaged-model", type=boolean, default=True, help="average by model_avg [%(default)s]")
 
 
-def add_options(p: argparse.ArgumentParser) -> None:
-    """Which model, and how it decodes."""
-    add_model_options(p)
-    p.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder with decode.yaml [%(default)s]")
-    p.add_argument("--decoding-method", type=_method, help=f"{', '.join(DECODING_METHODS)} [that of decode.yaml]")
-    for flag, (kind, text) in VALUES.items():
-        p.add_argument(f"--{flag}", type=kind, help=f"{text} [that of decode.yaml]")
+def experiment_decode_config(exp_dir: Path) -> DecodeConfig:
+    """The values for decoding that an experiment was trained with: key `decode` of its config.json, or the defaults.
+
+    Raises:
+      DataError: config.json is missing or damaged.
+      ConfigError: a value is out of range.
+    """
+    path = exp_dir / "config.json"
+    return from_mapping(read_config(path).get("decode") or {}, DecodeConfig, f"{path}: decode")
+
+
+def decode_config(exp_dir: Path, conf: Path | None) -> DecodeConfig:
+    """The values of conf/decode.yaml, or without conf those that the experiment was trained with; logs which.
+
+    Raises:
+      DataError, ConfigError: see experiment_decode_config and load_config.
+    """
+    if conf is not None:
+        logger.info("decoding with the values of %s", conf / "decode.yaml")
+        return load_config(conf / "decode.yaml", "decode", DecodeConfig)
+    config = experiment_decode_config(exp_dir)
+    recorded = "decode" in read_config(exp_dir / "config.json")
+    values = "the values that the model was trained with" if recorded else "default values, since the model has none"
+    logger.info("decoding with %s (%s); --conf DIR takes those of a decode.yaml", values, exp_dir / "config.json")
+    return config
 
 
 def config_of(args: argparse.Namespace) -> DecodeConfig:
-    """decode.yaml of the folder --conf, with the values given on the command line.
+    """The values of decode_config, replaced by those on the command line.
 
     Raises:
+      DataError: the experiment's config.json is missing or damaged.
       ConfigError: a value is out of range, or the method takes no language model or hotwords.
     """
-    config = load_config(args.conf / "decode.yaml", "decode", DecodeConfig)
-    given: dict[str, Any] = {flag.replace("-", "_"): getattr(args, flag.replace("-", "_")) for flag in VALUES}
-    given = {key: value for key, value in given.items() if value is not None}
+    config = decode_config(args.exp_dir, args.conf)
+    values: dict[str, Any] = {flag.replace("-", "_"): getattr(args, flag.replace("-", "_")) for flag in VALUES}
+    values = {key: value for key, value in values.items() if value is not None}
     if args.decoding_method is not None:
-        given["decoding_method"] = args.decoding_method
-        if args.decoding_method not in FUSION_METHODS:  # the file's are for the file's method
-            given = {"lm_scale": 0.0, "hotwords_file": None} | given
-    return with_lm_dir(replace(config, **given), args.exp_dir.parent)
+        values["decoding_method"] = args.decoding_method
+        if args.decoding_method not in FUSION_METHODS:  # decode.yaml has them for another method
+            values = {"lm_scale": 0.0, "hotwords_file": None} | values
+    return with_lm_dir(replace(config, **values), args.exp_dir.parent)
 
 
 def weights_of(args: argparse.Namespace) -> tuple[dict[str, Tensor] | None, str]:
-    """The weights that --epoch, --iter, --avg name, and a name for them; None and "": those of pretrained.pt.
+    """The weights that --epoch, --iter and --avg name, and a name for them; (None, ""): those of pretrained.pt.
 
     Raises:
       ConfigError: the options contradict each other.
@@ -110,7 +164,7 @@ def weights_of(args: argparse.Namespace) -> tuple[dict[str, Tensor] | None, str]
         raise ConfigError("give --epoch or --iter, not both")
     if args.iter == 0 and args.epoch is None:
         if args.avg != 1:
-            raise ConfigError(f"--avg {args.avg} needs --epoch or --iter: pretrained.pt is an average already")
+            raise ConfigError(f"--avg {args.avg} needs --epoch or --iter: pretrained.pt is already an average")
         return None, ""
     if args.iter > 0:
         newest, name = args.exp_dir / f"checkpoint-{args.iter}.pt", f"iter-{args.iter}"
@@ -125,7 +179,7 @@ def weights_of(args: argparse.Namespace) -> tuple[dict[str, Tensor] | None, str]
 
 
 def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool) -> str:
-    """What tells the files of a decoding from others: weights, method and its sizes, penalty, fusion; as icefall's."""
+    """The suffix of the files' names, as in icefall: weights, method and its sizes, penalty, scales of fusion."""
     c = config
     parts = [weights_name] if weights_name else []
     parts.append(c.decoding_method)
@@ -149,13 +203,18 @@ def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool)
 
 
 def _averaged_steps(exp_dir: Path, step: int, avg: int, use_averaged_model: bool) -> dict[str, Tensor]:
-    """Of checkpoint-N.pt up to N = step: the last `avg`, or with running averages from the one before them on."""
+    """Average over the last `avg` files checkpoint-N.pt with N <= step.
+
+    With use_averaged_model, the average is over all steps since the checkpoint before them.
+    """
     paths = [exp_dir / f"checkpoint-{n}.pt" for n in step_numbers(exp_dir) if n <= step]
-    wanted = avg + 1 if use_averaged_model else avg
-    if len(paths) < wanted:
-        raise DataError(f"--iter {step} --avg {avg} needs {wanted} checkpoints up to it, {exp_dir} has {len(paths)}")
+    num_needed = avg + 1 if use_averaged_model else avg
+    if len(paths) < num_needed:
+        raise DataError(
+            f"--iter {step} --avg {avg} needs {num_needed} checkpoints up to that step, {exp_dir} has {len(paths)}"
+        )
     if use_averaged_model:
-        return average_with_running_average(paths[-wanted], paths[-1])
+        return average_with_running_average(paths[-num_needed], paths[-1])
     return load_checkpoint(paths[-1])["model"] if avg == 1 else average_checkpoints(paths[-avg:])
 
 

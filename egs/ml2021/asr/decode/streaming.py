@@ -1,9 +1,9 @@
-"""Windows of a part decoded as streams, chunk by chunk, and scored; the model must be causal.
+"""Decode the windows of a part as streams, chunk by chunk, and score them; the model must be causal.
 
     python -m ml2021.asr.decode.streaming --exp-dir exp/mini/asr_streaming --cuts data/mini/cuts --epoch 12 --avg 4
 
-It writes what ml2021.asr.decode writes, to EXP_DIR/streaming/METHOD, and how long computing took. Decoding the same
-model with ml2021.asr.decode simulates this in one pass.
+It writes the files that ml2021.asr.decode writes, to EXP_DIR/streaming/METHOD, and the computing time.
+ml2021.asr.decode simulates this with the same model in one pass.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import torch
 from lhotse.cut import Cut
 from tqdm import tqdm
 
-from lhotse_prep.audio.fbank import FRAME_SHIFT, SAMPLE_RATE
+from lhotse_prep.audio.fbank import FRAME_SHIFT
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import write_json
-from ml2021.asr.decode.options import add_cuts_options, add_model_options, weights_of
+from ml2021.asr.decode.config import StreamingConfig
+from ml2021.asr.decode.options import CUTS_FLAGS, CUTS_HELP, PARTS, add_model_options, weights_of
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.model.zipformer.config import ZipformerConfig
@@ -40,35 +42,15 @@ METHODS = ("greedy_search", "modified_beam_search")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class StreamingConfig:
-    """How streams are decoded."""
-
-    decoding_method: str = "greedy_search"
-    num_active_paths: int = 4  # hypotheses of modified_beam_search
-    blank_penalty: float = 0.0  # taken from the blank's logit
-    num_decode_streams: int = 100  # decoded together, a chunk of each at a time
-
-    def __post_init__(self) -> None:
-        for name in ("num_active_paths", "num_decode_streams"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
-
-    @property
-    def beam(self) -> int | None:
-        """What StreamingRecogniser takes."""
-        return self.num_active_paths if self.decoding_method == "modified_beam_search" else None
-
-
 @dataclass
 class Timing:
-    """What decoding took."""
+    """Computing time of decoding."""
 
     audio: float = 0.0  # seconds that were decoded
-    steps: list[float] = field(default_factory=list)  # seconds for a chunk of each stream that was ready
+    steps: list[float] = field(default_factory=list)  # seconds of each step: a chunk of every ready stream
 
     def summary(self, chunk: int) -> dict[str, float]:
-        """RTF, seconds that computing a step took, and for how long frames wait for their chunk and its look-ahead.
+        """RTF, seconds per step, and how long a frame waits until its chunk and the look-ahead have arrived.
 
         Args:
           chunk: input frames.
@@ -86,15 +68,19 @@ class Timing:
 def with_chunk(
     config: ZipformerConfig, chunk_size: int | None, left_context_frames: int | None, where: Path
 ) -> ZipformerConfig:
-    """The encoder's configuration with the chunk to decode with first; None: the first that is not -1.
+    """The encoder's configuration with only the chunk size and left context to decode with.
 
+    Args:
+      config: of the trained model.
+      chunk_size, left_context_frames: frames of 20 ms; None: the first that the model was trained with and is not -1.
+      where: the model's folder, for messages.
     Raises:
-      ConfigError: the model is not causal, or was not trained with such chunks.
+      ConfigError: the model is not causal, or was not trained with these values.
     """
     if not config.causal:
         raise ConfigError(
-            f"the model in {where} is not causal, it needs the whole utterance: decode it with ml2021.asr.decode, or "
-            "train one that can stream (ml2021.asr.train --causal 1)"
+            f"the model in {where} is not causal: it needs the whole utterance. Decode it with ml2021.asr.decode, or "
+            "train a model that can stream (ml2021.asr.train --causal 1)"
         )
     return replace(
         config,
@@ -103,42 +89,43 @@ def with_chunk(
     )
 
 
-def _one_of(name: str, trained: Sequence[int], asked: int | None, where: Path) -> int:
+def _one_of(name: str, trained: Sequence[int], value: int | None, where: Path) -> int:
+    """The value of an option if the model was trained with it; None: the first finite one that it was trained with."""
     bounded = [n for n in trained if n > 0]
     if not bounded:
-        raise ConfigError(f"the model in {where} was trained with {name} -1 alone: a stream needs a bounded one")
-    if asked is not None and asked not in bounded:
+        raise ConfigError(f"the model in {where} was trained with {name} -1 alone; a stream needs a bounded one")
+    if value is not None and value not in bounded:
         raise ConfigError(
-            f"--{name.replace('_', '-')} {asked}: the model in {where} was trained with "
-            f"{', '.join(map(str, bounded))}; take one"
+            f"--{name.replace('_', '-')} {value}: the model in {where} was trained with "
+            f"{', '.join(map(str, bounded))}; take one of these"
         )
-    return bounded[0] if asked is None else asked
+    return bounded[0] if value is None else value
 
 
 def decode_streams(
     model: AsrModel, tokens: TokenTable, cuts: Sequence[Cut], config: StreamingConfig
 ) -> tuple[list[tuple[str, str, str]], Timing]:
-    """Decode cuts, each as a stream, num_decode_streams of them together; one that ends makes room for the next.
+    """Decode each cut as a stream, num_decode_streams at a time; when one ends, the next begins.
 
     Args:
-      model: in evaluation mode, causal; its first chunk_size and left_context_frames count.
+      model: causal, in evaluation mode; its first chunk_size and left_context_frames are used.
       cuts: with features.
     Returns:
-      (cut id, reference, hypothesis) of each cut, by id, and what it took.
+      (cut id, reference, hypothesis) of each cut, sorted by id, and the computing time.
     """
     results, timing = [], Timing(audio=sum(c.duration for c in cuts))
     with tqdm(total=len(cuts), desc="streaming", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for cut, stream in _ended(model, cuts, config, timing):
+        for cut, stream in _finished_streams(model, cuts, config, timing):
             text = cut.supervisions[0].text or ""
             results.append((cut.id, text, tokens.decode(stream.result.tokens)))
             bar.update()
     return sorted(results), timing
 
 
-def _ended(
+def _finished_streams(
     model: AsrModel, cuts: Sequence[Cut], config: StreamingConfig, timing: Timing
 ) -> Iterator[tuple[Cut, StreamingRecogniser]]:
-    """Each cut with its stream, once it has been decoded."""
+    """Yield each cut with its stream when it has been decoded."""
     waiting = list(cuts)[::-1]
     running: list[tuple[Cut, StreamingRecogniser]] = []
     while waiting or running:
@@ -156,22 +143,30 @@ def _ended(
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of python -m ml2021.asr.decode.streaming: icefall's flags."""
+    """The options of python -m ml2021.asr.decode.streaming, which are icefall's."""
     p = argparse.ArgumentParser(
         prog="python -m ml2021.asr.decode.streaming",
         allow_abbrev=False,
-        description="Decode windows as streams, chunk by chunk, with a causal model, and score them. --a_b is --a-b.",
+        description="Decode windows as streams, chunk by chunk, with a causal model, and score them. --a_b is the same "
+        "as --a-b.",
     )
     default = StreamingConfig()
-    add_cuts_options(p)
+    p.add_argument(*CUTS_FLAGS, dest="cuts", type=Path, required=True, metavar="DIR", help=CUTS_HELP)
+    p.add_argument("--part", choices=PARTS, default="test", help="[%(default)s]")
     add_model_options(p)
-    p.add_argument("--chunk-size", type=int, help="frames of 20 ms, one that the model was trained with [its first]")
-    p.add_argument("--left-context-frames", type=int, help="frames of 20 ms before a chunk, likewise")
+    p.add_argument(
+        "--chunk-size", type=int, help="frames of 20 ms, a value that the model was trained with [its first one]"
+    )
+    p.add_argument(
+        "--left-context-frames",
+        type=int,
+        help="frames of 20 ms before a chunk, a value that the model was trained with [its first one]",
+    )
     p.add_argument("--decoding-method", choices=METHODS, default=default.decoding_method, help="[%(default)s]")
     for name, kind, text in (
         ("num-active-paths", int, "hypotheses of modified_beam_search"),
-        ("blank-penalty", float, "taken from the blank's logit, for fewer deletions"),
-        ("num-decode-streams", int, "streams decoded together"),
+        ("blank-penalty", float, "subtracted from the blank's logit, for fewer deletions"),
+        ("num-decode-streams", int, "streams decoded at a time"),
     ):
         value = getattr(default, name.replace("-", "_"))
         p.add_argument(f"--{name}", type=kind, default=value, help=f"{text} [%(default)s]")
@@ -180,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def suffix_of(config: StreamingConfig, encoder: ZipformerConfig, weights_name: str, use_averaged_model: bool) -> str:
-    """What tells the files of a decoding from others: weights, method, chunk and left context; as icefall's."""
+    """The suffix of the files' names, as in icefall: weights, method, chunk and left context."""
     parts = [weights_name] if weights_name else []
     parts += ["streaming", config.decoding_method]
     if config.beam is not None:
@@ -194,7 +189,7 @@ def suffix_of(config: StreamingConfig, encoder: ZipformerConfig, weights_name: s
 
 
 def main(argv: Sequence[str]) -> None:
-    """Decode a part as streams, write icefall's files and scores-PART-SUFFIX.json."""
+    """Decode a part as streams; write icefall's files and scores-PART-SUFFIX.json."""
     args = parser().parse_args(argv)
     config = StreamingConfig(args.decoding_method, args.num_active_paths, args.blank_penalty, args.num_decode_streams)
     weights, name = weights_of(args)
@@ -210,8 +205,8 @@ def main(argv: Sequence[str]) -> None:
     suffix = suffix_of(config, encoder, name, args.use_averaged_model)
     out_dir = args.out_dir or args.exp_dir / "streaming" / config.decoding_method
     rate = write_icefall_files(out_dir, args.part, suffix, config.decoding_method, results)
-    took: dict[str, Any] = timing.summary(2 * encoder.chunk_size[0])
-    write_json(out_dir / f"scores-{args.part}-{suffix}.json", {"mer_windows": rate.percents(), "streaming": took})
+    times: dict[str, Any] = timing.summary(2 * encoder.chunk_size[0])
+    write_json(out_dir / f"scores-{args.part}-{suffix}.json", {"mer_windows": rate.percents(), "streaming": times})
     logger.info(
         "%s: %d windows in chunks of %d frames, MER %s, RTF %.4f; a frame waits %.2f to %.2f s, and %.0f ms "
         "(95%%: %.0f) until %d streams are computed",
@@ -219,11 +214,11 @@ def main(argv: Sequence[str]) -> None:
         len(results),
         encoder.chunk_size[0],
         rate.total,
-        took["rtf"],
-        took["wait_seconds_least"],
-        took["wait_seconds_most"],
-        1000 * took["step_seconds_median"],
-        1000 * took["step_seconds_95"],
+        times["rtf"],
+        times["wait_seconds_least"],
+        times["wait_seconds_most"],
+        1000 * times["step_seconds_median"],
+        1000 * times["step_seconds_95"],
         min(len(cuts), config.num_decode_streams),
     )
 

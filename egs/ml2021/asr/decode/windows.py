@@ -1,11 +1,11 @@
-"""Stage 6: windows of a part decoded and scored.
+"""Decode and score the windows of a part: stage 6, and python -m ml2021.asr.decode --cuts.
 
 python -m ml2021.asr.decode --exp-dir exp/mini/asr --cuts data/mini/cuts --part test --epoch 20 --avg 5
-python -m ml2021.asr.decode --long --help     # whole lectures
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 import time
@@ -19,7 +19,7 @@ from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 from ml2021.asr.decode.config import DecodeConfig
-from ml2021.asr.decode.options import config_of, parser, suffix_of, weights_of
+from ml2021.asr.decode.options import config_of, suffix_of, weights_of
 from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 def decode_cuts(
     model: AsrModel, tokens: TokenTable, cuts_dir: Path, part: str, config: DecodeConfig
 ) -> list[tuple[str, str, str]]:
-    """(cut id, reference, hypothesis) of each window of a part, by id."""
+    """(cut id, reference, hypothesis) of each window of a part, sorted by id."""
     results = []
     fusion = load_fusion(config, tokens, next(model.parameters()).device)
     data = AsrDataModule(cuts_dir, AsrDataConfig(), seed=0)
@@ -59,7 +59,16 @@ def decode_part(
     weights: dict[str, Tensor] | None,
     suffix: str,
 ) -> ErrorRate:
-    """Decode the windows of a part and write recogs-, errs-, wer-summary- files to out_dir."""
+    """Decode the windows of a part and write recogs-, errs-, wer-summary- files to out_dir.
+
+    Args:
+      exp_dir: of the model.
+      cuts_dir: stage 4's folder.
+      weights: see load_model.
+      suffix: of the files' names.
+    Raises:
+      DataError: the part has no windows.
+    """
     model, tokens = load_model(exp_dir, weights)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     started = time.time()
@@ -71,14 +80,12 @@ def decode_part(
     return rate
 
 
-def main(argv: list[str]) -> None:
-    """Decode windows with the model of an experiment folder and score them; --long: whole lectures (--long --help)."""
-    if "--long" in argv:
-        from ml2021.asr.decode import lectures as decode_long  # the windows need none of it
+def run(args: argparse.Namespace) -> None:
+    """Decode and score the windows of --cuts.
 
-        decode_long.main([a for a in argv if a != "--long"])
-        return
-    args = parser().parse_args(argv)
+    Args:
+      args: from options.parse_options.
+    """
     config = config_of(args)
     weights, name = weights_of(args)
     suffix = suffix_of(config, name, args.use_averaged_model)

@@ -17,7 +17,8 @@ import torch
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 
-from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank
+from lhotse_prep.audio.fbank import fbank
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.manifests.files import check_cut
 from lhotse_prep.tokens.token_table import BLANK, TokenTable
 from lhotse_prep.workflow.entry import run_main

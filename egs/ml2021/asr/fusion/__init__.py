@@ -1,4 +1,4 @@
-"""What is added to the score of a hypothesis: n-gram and LSTM language models and their training, hotwords.
+"""Shallow fusion, which adds to the scores of hypotheses: n-gram and LSTM language models, their training, hotwords.
 
 search, decode, export and st may import all of it; it imports training and lhotse_prep.
 """

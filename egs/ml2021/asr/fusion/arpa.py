@@ -10,22 +10,22 @@ from lhotse_prep.workflow.files import whole_file
 
 BOS, EOS = "<s>", "</s>"
 Ngram = tuple[str, ...]
-NEVER = -99.0  # how ARPA files write the logarithm of 0
+NEVER = -99.0  # the logarithm of 0 in ARPA files
 
 
 @dataclass(frozen=True)
 class ArpaModel:
-    """tables[n - 1]: {n-gram: (log10 probability of its last token after the others, log10 back-off weight)}."""
+    """tables[n - 1] is {n-gram: (log10 probability of its last token after the others, log10 back-off weight)}."""
 
     tables: tuple[dict[Ngram, tuple[float, float]], ...]
 
     @property
     def order(self) -> int:
-        """Tokens of the longest n-grams."""
+        """Number of tokens in the longest n-grams."""
         return len(self.tables)
 
     def log10_prob(self, context: Ngram, token: str) -> float:
-        """Of a token after a context, by the longest n-gram that is there (Katz, 1987)."""
+        """log10 probability of a token after a context, from the longest n-gram in the model (Katz, 1987)."""
         context = context[max(0, len(context) - self.order + 1) :]
         backoff = 0.0
         while True:
@@ -39,7 +39,7 @@ class ArpaModel:
 
 
 def write_arpa(path: Path, model: ArpaModel) -> None:
-    """Write a model as text."""
+    """Write a model in the ARPA format."""
     with whole_file(path) as f:
         f.write("\\data\\\n" + "".join(f"ngram {n}={len(t)}\n" for n, t in enumerate(model.tables, 1)))
         for n, table in enumerate(model.tables, 1):
@@ -51,17 +51,17 @@ def write_arpa(path: Path, model: ArpaModel) -> None:
 
 
 def read_arpa(path: Path) -> ArpaModel:
-    """Read a model, ours or another tool's.
+    """Read a model, written by write_arpa or by another tool.
 
     Raises:
-      DataError: no such file, a damaged line, or other numbers of n-grams than its head says.
+      DataError: the file is missing, a line is malformed, or the numbers of n-grams differ from those in the header.
     """
     if not path.is_file():
         raise DataError(f"no language model {path}; make one with python -m ml2021.asr.fusion.train")
     try:
         return _read(path)
     except UnicodeDecodeError as e:
-        raise DataError(f"{path} is not UTF-8 (byte {e.start} of a block); convert it, or make it again") from e
+        raise DataError(f"{path} is not UTF-8 (byte {e.start} of a block); convert it, or train it again") from e
 
 
 def _read(path: Path) -> ArpaModel:
@@ -84,7 +84,7 @@ def _read(path: Path) -> ArpaModel:
             except (ValueError, IndexError) as e:
                 raise DataError(f"{path}, line {number}: not a line of an ARPA file: {line[:80]!r}") from e
     if not ended or not sizes or [len(t) for t in tables] != sizes:
-        raise DataError(f"{path} is not whole: it promises {sizes} n-grams and has {[len(t) for t in tables]}")
+        raise DataError(f"{path} is not whole: its header announces {sizes} n-grams, it has {[len(t) for t in tables]}")
     return ArpaModel(tuple(tables))
 
 

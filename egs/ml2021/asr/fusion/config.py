@@ -12,34 +12,34 @@ KINDS = ("none", "ngram", "rnn")
 
 
 class FusionSettings(Protocol):
-    """What a search's configuration says of language models and hotwords."""
+    """The part of a search configuration that concerns language models and hotwords."""
 
     @property
     def lm_scale(self) -> float:
-        """Of the language model's log-probabilities; 0: none."""
+        """Weight of the language model's log-probabilities; 0: no language model."""
 
     @property
     def lm_dir(self) -> str | None:
-        """The language model's folder."""
+        """Folder of the language model."""
 
     @property
     def hotwords_file(self) -> str | None:
-        """Terms that get a bonus, one a line."""
+        """File with terms that get a bonus, one per line."""
 
     @property
     def hotwords_score(self) -> float:
-        """The bonus a token of a term that has none of its own."""
+        """Bonus per token for terms without a score of their own."""
 
 
 @dataclass(frozen=True)
 class RnnLmConfig:
-    """An LSTM over tokens, its output layer tied to its embedding."""
+    """The LSTM language model over tokens; its output layer shares the weights of its embedding."""
 
-    dim: int = 256
-    num_layers: int = 1
-    dropout: float = 0.3
-    max_tokens: int = 80  # of a training sequence; longer texts are cut, elsewhere in each epoch
-    batch_size: int = 32  # sequences
+    dim: int = 256  # dimension of the embedding and of the LSTM
+    num_layers: int = 1  # LSTM layers
+    dropout: float = 0.3  # dropout probability, 0 <= dropout < 1
+    max_tokens: int = 80  # tokens per training sequence at most; longer texts are split, at other places in each epoch
+    batch_size: int = 32  # sequences per batch
 
     def __post_init__(self) -> None:
         for name in ("dim", "num_layers", "max_tokens", "batch_size"):
@@ -51,12 +51,12 @@ class RnnLmConfig:
 
 @dataclass(frozen=True)
 class LmConfig:
-    """Which language model stage 6 trains on the transcripts of the train part and on the text-only lectures."""
+    """The language model that stage 6 trains on the transcripts of the train part and on text-only lectures."""
 
-    kind: str = "none"  # none, ngram or rnn
-    order: int = 4  # tokens of an n-gram
-    rnn: RnnLmConfig = field(default_factory=RnnLmConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)  # of rnn
+    kind: str = "none"  # none (train no language model), ngram or rnn (LSTM)
+    order: int = 4  # kind ngram: tokens in the longest n-grams, 1..9
+    rnn: RnnLmConfig = field(default_factory=RnnLmConfig)  # kind rnn: the network and its batches
+    train: TrainConfig = field(default_factory=TrainConfig)  # kind rnn: the training
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -1,7 +1,7 @@
-"""Hotwords: terms whose tokens get a bonus in the search, found by an Aho-Corasick automaton (Aho and Corasick, 1975).
+"""Hotwords: terms whose tokens get a bonus in the search (the automaton is that of Aho and Corasick, 1975).
 
-A file has a term a line, in the text's own writing, and after it `:2.5` where a term has a score of its own. A token of
-a term gets the score at once, as a loan that is taken back where the term is not finished.
+A file has one term per line, spelled as in the transcripts, optionally followed by its own score, such as `:2.5`. Each
+token of a term gets the score as soon as it is emitted; it is taken back if the term is not completed.
 
 Legend: S states, B hypotheses, V vocabulary.
 """
@@ -22,19 +22,19 @@ from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_text
 from ml2021.asr.fusion.scorer import Scorer, States
 
-MAX_NUMBERS = 100_000_000  # in the table of states and tokens
+MAX_NUMBERS = 100_000_000  # limit on states times tokens, the size of the table
 _LINE = re.compile(r"(?P<term>.*?)(?:\s+:(?P<score>\S+))?\s*")
 
 
 def read_hotwords(path: Path, tokens: TokenTable, default_score: float) -> dict[tuple[int, ...], float]:
-    """Read terms: {token ids: bonus a token}.
+    """Read terms: {token ids: bonus per token}.
 
     Raises:
-      DataError: no such file, a score that is no number, or a term with characters that the recogniser cannot emit.
+      DataError: the file is missing, a score is not a number, or a term has characters that the recogniser cannot emit.
     """
     content = read_text(path)
     if content is None:
-        raise DataError(f"no hotwords file {path}: it has a term a line")
+        raise DataError(f"no hotwords file {path}: name a file with one term per line")
     terms = {}
     for number, line in enumerate(content.split("\n"), 1):
         match = _LINE.fullmatch(line)
@@ -48,23 +48,23 @@ def read_hotwords(path: Path, tokens: TokenTable, default_score: float) -> dict[
             raise DataError(f"{path}, line {number}: the score {match['score']!r} is not a number") from e
         ids = tuple(tokens.encode(text))
         if UNK_ID in ids:
-            raise DataError(f"{path}, line {number}: {text!r} has characters that tokens.txt has not; leave it out")
+            raise DataError(f"{path}, line {number}: {text!r} has characters that tokens.txt lacks; remove it")
         terms[ids] = score
     return terms
 
 
 class Hotwords(Scorer):
-    """The bonus of terms."""
+    """Scores hypotheses by the bonus of the terms in them."""
 
     def __init__(self, terms: Mapping[tuple[int, ...], float], vocab_size: int, device: torch.device) -> None:
         """
         Args:
-          terms: {token ids: bonus a token}.
+          terms: {token ids: bonus per token}.
         Raises:
-          DataError: more terms than the table has room for.
+          DataError: there are more terms than fit into the table.
         """
         children: list[dict[int, int]] = [{}]
-        lent, won = [0.0], [0.0]  # by state: what is taken back if nothing follows, what its terms have for good
+        lent, won = [0.0], [0.0]  # by state: the bonus to take back if no term is completed, that of completed terms
         for ids, score in terms.items():
             state = 0
             for depth, token in enumerate(ids, 1):
@@ -78,13 +78,13 @@ class Hotwords(Scorer):
             won[state] = score * len(ids)
         if len(children) * vocab_size > MAX_NUMBERS:
             raise DataError(
-                f"hotwords have {len(children)} states; {MAX_NUMBERS // vocab_size} are the most: fewer terms"
+                f"hotwords need {len(children)} states, the limit is {MAX_NUMBERS // vocab_size}: use fewer terms"
             )
         following = torch.zeros(len(children), vocab_size, dtype=torch.int64)
         is_end = [w > 0 for w in won]
         fallback = [0] * len(children)
         waiting = deque([0])
-        while waiting:  # states in the order of their depth
+        while waiting:  # states in order of depth
             state = waiting.popleft()
             if state:
                 following[state] = following[fallback[state]]

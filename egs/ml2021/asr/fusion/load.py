@@ -1,4 +1,4 @@
-"""A trained language model of a folder, and what a decoding configuration adds to hypotheses' scores."""
+"""Load a trained language model, and everything that a decoding configuration adds to the scores of hypotheses."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ml2021.training.checkpoint import load_checkpoint
 
 
 def load_fusion(config: FusionSettings, tokens: TokenTable, device: torch.device) -> Scorer | None:
-    """The language model and the hotwords that a configuration names; None where it names none.
+    """The language model and hotwords of a configuration; None if it has neither.
 
     Raises:
-      ConfigError: lm_scale is given and lm_dir is not.
-      DataError: a file is missing or damaged, or the language model has other tokens than the recogniser.
+      ConfigError: lm_scale is set, but lm_dir is not.
+      DataError: a file is missing or damaged, or the language model's tokens are not those of the recogniser.
     """
     scorers: list[Scorer] = []
     if config.lm_scale > 0:
@@ -38,12 +38,16 @@ def load_fusion(config: FusionSettings, tokens: TokenTable, device: torch.device
 
 
 def load_lm(lm_dir: Path, tokens: TokenTable, scale: float, device: torch.device) -> Scorer:
-    """A language model that ml2021.asr.fusion.train left in a folder, or a folder with an ARPA file lm.arpa alone."""
+    """Load the language model in a folder written by ml2021.asr.fusion.train, or that contains only an lm.arpa.
+
+    Raises:
+      DataError: the folder has no language model, it is damaged, or its tokens are not those of the recogniser.
+    """
     config_path = lm_dir / "config.json"
     if not (config_path.is_file() or (lm_dir / "lm.arpa").is_file()):
         raise DataError(
-            f"no language model in {lm_dir}, and lm_scale is {scale:g}: stage 6 of run.sh trains one, and so does "
-            "python -m ml2021.asr.fusion.train; to decode without one give --lm-scale 0 (lm_scale: 0 in decode.yaml)"
+            f"no language model in {lm_dir}, and lm_scale is {scale:g}: stage 6 of run.sh trains one, as does "
+            "python -m ml2021.asr.fusion.train; to decode without one, use --lm-scale 0 (lm_scale: 0 in decode.yaml)"
         )
     if not config_path.is_file():
         return NgramScorer(read_arpa(lm_dir / "lm.arpa"), tokens.symbols, scale, device)
@@ -51,11 +55,11 @@ def load_lm(lm_dir: Path, tokens: TokenTable, scale: float, device: torch.device
         content = json.loads(config_path.read_text(encoding="utf-8"))
         symbols = (lm_dir / "tokens.txt").read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError) as e:
-        raise DataError(f"{lm_dir} is not a whole language model ({e}); train it again") from e
+        raise DataError(f"the language model in {lm_dir} is incomplete ({e}); train it again") from e
     if [s.rpartition(" ")[0] for s in symbols if s] != tokens.symbols:
         raise DataError(
-            f"the language model in {lm_dir} has {len(symbols) - 1} tokens, not the {len(tokens)} of the recogniser, "
-            "or others of them; train it with the recogniser's lang folder"
+            f"the language model in {lm_dir} has {len(symbols) - 1} tokens that are not the {len(tokens)} of the "
+            "recogniser; train it with the recogniser's lang folder"
         )
     config = from_mapping(content, LmConfig, str(config_path))
     if config.kind == "ngram":

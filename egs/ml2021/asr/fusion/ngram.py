@@ -1,4 +1,4 @@
-"""Interpolated modified Kneser-Ney smoothing (Chen and Goodman, 1999, 4.1.6); unigrams are mixed with the uniform."""
+"""Interpolated modified Kneser-Ney smoothing (Chen and Goodman, 1999, 4.1.6); unigrams back off to a uniform model."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterable, Sequence
 
 from ml2021.asr.fusion.arpa import BOS, EOS, NEVER, ArpaModel, Ngram
 
-FALLBACK = (0.5, 1.0, 1.5)  # discounts of n-grams seen once, twice, more often, where too few tell what they should be
+FALLBACK = (0.5, 1.0, 1.5)  # discounts of n-grams seen once, twice, more often, if there are too few to estimate them
 
 
 def train_ngram(sentences: Iterable[Sequence[str]], vocabulary: Iterable[str], order: int) -> ArpaModel:
     """Estimate a model.
 
     Args:
-      sentences: of tokens.
-      vocabulary: all tokens; those that no sentence has get a little probability too.
-      order: tokens of the longest n-grams.
+      sentences: sequences of tokens.
+      vocabulary: all tokens; those that are in no sentence get a small probability.
+      order: number of tokens in the longest n-grams.
     """
-    probs: dict[Ngram, float] = {}  # of all orders: of the last token after the others
+    probs: dict[Ngram, float] = {}  # {n-gram of any order: probability of its last token after the others}
     tables: list[dict[Ngram, tuple[float, float]]] = []
     backoffs: dict[Ngram, float] = {}
     vocabulary = {*vocabulary, EOS}
@@ -36,8 +36,8 @@ def train_ngram(sentences: Iterable[Sequence[str]], vocabulary: Iterable[str], o
         for ngram, count in counts.items():
             context = ngram[:-1]
             lower = probs[ngram[1:]] if n > 1 else 1.0 / len(counts)
-            own = (count - _discount(discounts, count)) / totals[context] if count else 0.0
-            probs[ngram] = own + gammas[context] * lower
+            discounted = (count - _discount(discounts, count)) / totals[context] if count else 0.0
+            probs[ngram] = discounted + gammas[context] * lower
         backoffs |= gammas if n > 1 else {}
         tables.append({ngram: (math.log10(probs[ngram]), 0.0) for ngram in counts})
     tables[0][(BOS,)] = (NEVER, 0.0)
@@ -47,7 +47,7 @@ def train_ngram(sentences: Iterable[Sequence[str]], vocabulary: Iterable[str], o
 
 
 def perplexity(model: ArpaModel, sentences: Iterable[Sequence[str]]) -> float:
-    """Of tokens and sentence ends."""
+    """Perplexity per token, where the end of a sentence counts as a token."""
     total, count = 0.0, 0
     for sentence in sentences:
         tokens = (BOS, *sentence, EOS)
@@ -58,9 +58,9 @@ def perplexity(model: ArpaModel, sentences: Iterable[Sequence[str]]) -> float:
 
 
 def _adjusted_counts(sentences: Iterable[Sequence[str]], order: int) -> list[dict[Ngram, int]]:
-    """Occurrences of the longest n-grams; of shorter ones, how many different tokens stand before them.
+    """By order: for the longest n-grams the number of occurrences, for shorter ones that of different preceding tokens.
 
-    Before a sentence's first token stands nothing: n-grams that begin with it keep their occurrences.
+    Nothing precedes <s>, so n-grams that begin with it keep their number of occurrences.
     """
     raw: list[Counter[Ngram]] = [Counter() for _ in range(order)]
     for sentence in sentences:
@@ -75,14 +75,15 @@ def _adjusted_counts(sentences: Iterable[Sequence[str]], order: int) -> list[dic
 
 
 def _discounts(counts: Iterable[int]) -> tuple[float, float, float]:
+    """Discounts of n-grams seen once, twice and more often (Chen and Goodman, 1999, eq. 26)."""
     seen = Counter(c for c in counts if 0 < c <= 4)
     n1, n2, n3, n4 = (seen[c] for c in range(1, 5))
     if min(n1, n2, n3, n4) == 0:
         return FALLBACK
     y = n1 / (n1 + 2 * n2)
-    found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-    fits = all(0 < d < c for c, d in enumerate(found, 1))
-    return found if fits else FALLBACK
+    estimates = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+    fits = all(0 < d < c for c, d in enumerate(estimates, 1))
+    return estimates if fits else FALLBACK
 
 
 def _discount(discounts: tuple[float, float, float], count: int) -> float:

@@ -1,4 +1,4 @@
-"""An n-gram model as a scorer of hypotheses: a state is a context, its row the log-probabilities of all tokens.
+"""An n-gram model as a scorer of hypotheses. A state is a context; its row has the log-probabilities of all tokens.
 
 Legend: B hypotheses, V vocabulary.
 """
@@ -17,23 +17,23 @@ from lhotse_prep.tokens.token_table import BLANK_ID
 from ml2021.asr.fusion.arpa import BOS, EOS, ArpaModel
 from ml2021.asr.fusion.scorer import Scorer, States
 
-ROWS_KEPT = 10_000  # of the contexts met last; a row has V numbers
+ROWS_KEPT = 10_000  # rows that are cached, those of the most recent contexts; a row has V numbers
 UNKNOWN = "<unk>"
-FLOOR = -20.0  # log-probability of a token that the model does not know, where it has no <unk> either
+FLOOR = -20.0  # log-probability of a token that is not in a model without <unk>
 Context = tuple[int, ...]
 
 
 class NgramScorer(Scorer):
-    """Log-probabilities times a scale. A hypothesis starts as a sentence does; its end is not scored.
+    """Log-probabilities times a scale. Hypotheses start with <s>, but </s> is not scored.
 
-    The end is not: windows are cut at pauses, and a window may hold several sentences or a part of one.
+    The reason: windows are cut at pauses, so that a window may hold several sentences or part of one.
     """
 
     def __init__(self, model: ArpaModel, symbols: Sequence[str], scale: float, device: torch.device) -> None:
         """
         Args:
-          model: over the symbols.
-          symbols: of the tokens, by id.
+          model: an n-gram model over the symbols.
+          symbols: symbols of the tokens, by id.
         """
         self.scale, self.device, self.vocab_size, self.order = scale, device, len(symbols), model.order
         ids = {symbol: i for i, symbol in enumerate(symbols)} | {BOS: len(symbols), EOS: len(symbols) + 1}
@@ -62,8 +62,7 @@ class NgramScorer(Scorer):
         return (torch.full((num,), first, device=self.device),)
 
     def scores(self, states: States) -> Tensor:
-        unique, rows = states[0].unique(return_inverse=True)
-        return torch.stack([self._row(self._contexts[i]) for i in unique.tolist()])[rows] * self.scale
+        return torch.stack([self._row(self._contexts[i]) for i in states[0].tolist()]) * self.scale
 
     def advance(self, states: States, tokens: Tensor) -> States:
         new = states[0].clone()
@@ -75,7 +74,7 @@ class NgramScorer(Scorer):
         return (new,)
 
     def _computed_row(self, context: Context) -> Tensor:
-        """Log-probabilities after a context, (V,), on the device; the blank's is 0."""
+        """Log-probabilities of all tokens after a context, (V,), on the device; 0 for the blank."""
         row = self._base if not context else self._row(context[1:]).to("cpu") + self._backoffs.get(context, 0.0)
         row = row.clone()
         if context in self._continuations:

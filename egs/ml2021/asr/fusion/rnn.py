@@ -16,7 +16,7 @@ BOS_ID = 1  # <sos/eos>
 
 
 class RnnLm(nn.Module):
-    """Embedding, LSTM, and an output layer with the embedding's weights (Press and Wolf, 2017)."""
+    """Embedding, LSTM, and an output layer that shares the embedding's weights (Press and Wolf, 2017)."""
 
     def __init__(self, config: RnnLmConfig, vocab_size: int) -> None:
         super().__init__()
@@ -27,14 +27,16 @@ class RnnLm(nn.Module):
         self.lstm = nn.LSTM(config.dim, config.dim, config.num_layers, batch_first=True, dropout=between)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
-    def forward(self, tokens: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple]:
-        """tokens (N, U), state 2 x (L, N, D) -> logits of the token after each (N, U, V), state."""
-        out, state = self.lstm(self.dropout(self.embedding(tokens)), state)
-        return nn.functional.linear(self.dropout(out), self.embedding.weight, self.bias), state
+    def forward(
+        self, tokens: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """tokens (N, U), state 2 x (L, N, D) -> logits of each next token (N, U, V), new state."""
+        out, new_state = self.lstm(self.dropout(self.embedding(tokens)), state)
+        return nn.functional.linear(self.dropout(out), self.embedding.weight, self.bias), new_state
 
 
 class RnnScorer(Scorer):
-    """Log-probabilities times a scale. A state has the LSTM's h and c, (B, L, D) each, and the next scores, (B, V)."""
+    """Log-probabilities times a scale. States: the LSTM's h and c, (B, L, D) each, and the next scores, (B, V)."""
 
     def __init__(self, model: RnnLm, scale: float) -> None:
         self.model, self.scale = model.eval(), scale

@@ -1,4 +1,4 @@
-"""What is added to the score of a hypothesis while it grows: a language model's log-probabilities, hotwords' bonus.
+"""The interface of language models and hotwords, which add to the score of a growing hypothesis.
 
 Legend: B hypotheses, V vocabulary.
 """
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-States = tuple[Tensor, ...]  # each (B, ...): a row for a hypothesis
+States = tuple[Tensor, ...]  # each (B, ...), with one row per hypothesis
 
 
 class Scorer(ABC):
-    """Scores the tokens of B hypotheses, one after the other. A blank is no token: it changes nothing."""
+    """Scores B hypotheses, one token after another. A blank is not a token: it changes neither state nor score."""
 
     @abstractmethod
     def start(self, num: int) -> States:
@@ -23,14 +23,14 @@ class Scorer(ABC):
 
     @abstractmethod
     def scores(self, states: States) -> Tensor:
-        """What each next token would add, (B, V); 0 for the blank."""
+        """The amount that each possible next token would add, (B, V); 0 for the blank."""
 
     @abstractmethod
     def advance(self, states: States, tokens: Tensor) -> States:
-        """States after one more token each, (B,); a blank leaves a state as it is."""
+        """The states after one more token for each hypothesis, (B,); a blank leaves a state unchanged."""
 
     def final(self, states: States) -> Tensor:
-        """What the end of the utterance adds, (B,)."""
+        """The amount that the end of the utterance adds, (B,)."""
         return torch.zeros(len(states[0]), device=states[0].device)
 
 
@@ -46,19 +46,20 @@ class Fusion(Scorer):
         return tuple(x for s in self.scorers for x in s.start(num))
 
     def scores(self, states: States) -> Tensor:
-        return torch.stack([s.scores(own) for s, own in self._each(states)]).sum(dim=0)
+        return torch.stack([s.scores(x) for s, x in self._split(states)]).sum(dim=0)
 
     def advance(self, states: States, tokens: Tensor) -> States:
-        return tuple(x for s, own in self._each(states) for x in s.advance(own, tokens))
+        return tuple(y for s, x in self._split(states) for y in s.advance(x, tokens))
 
     def final(self, states: States) -> Tensor:
-        return torch.stack([s.final(own) for s, own in self._each(states)]).sum(dim=0)
+        return torch.stack([s.final(x) for s, x in self._split(states)]).sum(dim=0)
 
-    def _each(self, states: States) -> list[tuple[Scorer, States]]:
+    def _split(self, states: States) -> list[tuple[Scorer, States]]:
+        """Each scorer with its states."""
         begins = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
         return [(s, states[b : b + n]) for s, b, n in zip(self.scorers, begins, self.sizes)]
 
 
 def select(states: States, rows: Tensor) -> States:
-    """The states of the hypotheses at `rows`, in their order; a row may occur several times."""
+    """The states of the hypotheses `rows`, in this order; a row may occur several times."""
     return tuple(x[rows] for x in states)

@@ -1,4 +1,4 @@
-"""The LSTM language model as the training loop sees it.
+"""The LSTM language model as a task of the training loop.
 
 Legend: N sequences, U tokens, V vocabulary.
 """
@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lhotse_prep.tokens.token_table import BLANK_ID
+from lhotse_prep.workflow.digests import digest_bytes
 from ml2021.asr.fusion.config import RnnLmConfig
 from ml2021.asr.fusion.rnn import BOS_ID, RnnLm
 from ml2021.training.task import StepLoss, Task
 
+T = TypeVar("T")
+
 
 class LmTask(Task):
-    """Cross entropy of each token after those before it."""
+    """Next-token prediction with cross entropy."""
 
     def __init__(
         self,
@@ -31,15 +34,15 @@ class LmTask(Task):
     ) -> None:
         """
         Args:
-          train: token ids of each text, of any length.
-          valid: those of dev.
-          vocabulary: names the tokens; training goes on only where it is the same.
+          train: token ids of each training text, of any length.
+          valid: token ids of each text of dev.
+          vocabulary: identifies the tokens; training resumes only with the same vocabulary.
         """
         self.train, self.valid, self.config, self.seed, self.vocabulary = train, valid, config, seed, vocabulary
         self.batch_limit = f"rnn.batch_size (lm in decode.yaml), now {config.batch_size} sequences"
 
     def train_batches(self, epoch: int) -> Iterator[Tensor]:
-        """Padded sequences (N, U) with <sos/eos> in front; each text is cut at places that seed and epoch give."""
+        """Padded sequences (N, U) with <sos/eos> in front; seed and epoch decide where long texts are split."""
         rng = random.Random(1_000_003 * self.seed + epoch)
         pieces = []
         for text in self.train:
@@ -47,7 +50,7 @@ class LmTask(Task):
             pieces += [text[:first], *_pieces(text[first:], self.config.max_tokens)]
         pieces = [p for p in pieces if p]
         rng.shuffle(pieces)
-        pieces.sort(key=lambda p: len(p) // 8)  # of like length, in random order otherwise
+        pieces.sort(key=lambda p: len(p) // 8)  # by similar length, else in random order
         batches = list(_pieces(pieces, self.config.batch_size))
         rng.shuffle(batches)
         return map(_padded, batches)
@@ -57,28 +60,29 @@ class LmTask(Task):
         return map(_padded, _pieces(pieces, self.config.batch_size))
 
     def fingerprint(self) -> dict[str, str]:
-        digest = sha256(repr([list(t) for t in self.train]).encode()).hexdigest()[:16]
+        digest = digest_bytes(repr([list(t) for t in self.train]).encode())[:16]
         return {"texts": f"{len(self.train)}, sha256 {digest}", "vocabulary": self.vocabulary}
 
     def batching(self) -> str:
         return f"seed {self.seed}, {self.config}"
 
     def compute_loss(self, model: nn.Module, batch: Tensor, step: int) -> StepLoss:
-        """The mean loss a token."""
+        """The mean loss per token."""
         assert isinstance(model, RnnLm)
         tokens = batch.to(model.bias.device)
         logits, _ = model(tokens[:, :-1])
-        wanted = tokens[:, 1:]
-        is_token = wanted != BLANK_ID  # blanks pad
-        nll = nn.functional.cross_entropy(logits[is_token].float(), wanted[is_token])
+        targets = tokens[:, 1:]
+        is_token = targets != BLANK_ID  # blanks are padding
+        nll = nn.functional.cross_entropy(logits[is_token].float(), targets[is_token])
         count = float(is_token.sum())
         return StepLoss(nll, {"nll": float(nll.detach()) * count}, count)
 
 
-def _pieces(items: Sequence, size: int) -> list[Sequence]:
+def _pieces(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 def _padded(texts: Sequence[Sequence[int]]) -> Tensor:
+    """<sos/eos> and the token ids of each text, padded with blanks: (N, U)."""
     rows = [torch.tensor([BOS_ID, *t]) for t in texts]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=BLANK_ID)

@@ -1,4 +1,4 @@
-"""A language model for shallow fusion, from the transcripts of the train part and of text-only lectures.
+"""Train a language model for shallow fusion on the transcripts of the train part and of text-only lectures.
 
 python -m ml2021.asr.fusion.train --kind ngram --lang-dir data/mini/lang --manifest-dir data/mini/cuts \\
     --texts data/mini/manifests/texts.jsonl --lm-dir exp/mini/lm
@@ -36,14 +36,18 @@ def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: L
     """Train a language model and write it to lm_dir: config.json, tokens.txt, and lm.arpa or pretrained.pt.
 
     Args:
-      cuts: stage 4's folder; the texts of the train windows are trained on, those of dev measured.
-      texts: {"text"} lines, more texts: manifests/texts.jsonl, with untranslated.jsonl where that lies beside it.
+      cuts: stage 4's folder; trains on the texts of the train windows and measures the perplexity of dev.
+      texts: more texts to train on, as lines of {"text": ...}: manifests/texts.jsonl; an untranslated.jsonl beside it
+        is read too.
       lang: stage 2's folder.
+      lm_dir: where the model goes.
+      config: kind and sizes.
     Raises:
-      DataError: there are no texts to train on, or the files are not there.
+      ConfigError: the kind is none.
+      DataError: there are no texts to train on, or files are missing.
     """
     if config.kind == "none":
-        raise ConfigError("the language model to train has kind none: choose ngram or rnn (lm in decode.yaml)")
+        raise ConfigError("the language model's kind is none: choose ngram or rnn (--kind, or lm.kind in decode.yaml)")
     tokens = load_lang(lang)
     train = _window_texts(cuts, "train", tokens)
     if texts is not None:
@@ -56,18 +60,18 @@ def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: L
     write_json(lm_dir / "config.json", to_mapping(config))
     write_text(lm_dir / "tokens.txt", "".join(f"{s} {i}\n" for i, s in enumerate(tokens.symbols)))
     if config.kind == "ngram":
-        shown = _train_ngram(train, valid, tokens, lm_dir, config)
+        perplexity_dev = _train_ngram(train, valid, tokens, lm_dir, config)
     else:
-        shown = _train_rnn(train, valid, len(tokens), lang_hash(lang), lm_dir, config)
+        perplexity_dev = _train_rnn(train, valid, len(tokens), lang_hash(lang), lm_dir, config)
     num_tokens = sum(map(len, train))
-    logger.info("%s: %d texts, %d tokens, perplexity of dev %.1f", config.kind, len(train), num_tokens, shown)
-    write_json(lm_dir / "scores.json", {"lm_perplexity_dev": round(shown, 2), "lm_num_tokens": num_tokens})
+    logger.info("%s: %d texts, %d tokens, perplexity of dev %.1f", config.kind, len(train), num_tokens, perplexity_dev)
+    write_json(lm_dir / "scores.json", {"lm_perplexity_dev": round(perplexity_dev, 2), "lm_num_tokens": num_tokens})
 
 
 def _train_ngram(
     train: list[list[int]], valid: list[list[int]], tokens: TokenTable, lm_dir: Path, config: LmConfig
 ) -> float:
-    """Writes lm.arpa; returns the perplexity of dev."""
+    """Write lm.arpa; return the perplexity of dev."""
     symbols = tokens.symbols
     vocabulary = [s for s in symbols if s not in (BLANK, SOS_EOS)]
     model = train_ngram([[symbols[i] for i in t] for t in train], vocabulary, config.order)
@@ -78,7 +82,7 @@ def _train_ngram(
 def _train_rnn(
     train: list[list[int]], valid: list[list[int]], vocab_size: int, vocabulary: str, lm_dir: Path, config: LmConfig
 ) -> float:
-    """Leaves pretrained.pt; returns the perplexity of dev."""
+    """Train to pretrained.pt; return the perplexity of dev."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.train.seed)
     model = RnnLm(config.rnn, vocab_size)
@@ -107,15 +111,19 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ml2021.asr.fusion.train", description=main.__doc__, allow_abbrev=False
     )
-    parser.add_argument("--manifest-dir", type=Path, required=True, help="stage 4's folder, such as data/mini/cuts")
+    parser.add_argument(
+        "--manifest-dir", "--cuts", type=Path, required=True, help="stage 4's folder, such as data/mini/cuts"
+    )
     parser.add_argument("--texts", type=Path, help='more texts: lines of {"text": ...}, as manifests/texts.jsonl has')
     parser.add_argument("--lang-dir", type=Path, required=True, help="stage 2's folder, such as data/mini/lang")
-    parser.add_argument("--lm-dir", type=Path, required=True, help="where the model goes")
-    parser.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder with decode.yaml [%(default)s]")
-    parser.add_argument("--kind", choices=KINDS[1:], help="n-gram or LSTM [that of decode.yaml]")
-    parser.add_argument("--order", type=int, help="tokens of an n-gram [that of decode.yaml]")
+    parser.add_argument("--lm-dir", type=Path, required=True, help="where the model is written")
+    parser.add_argument("--conf", type=Path, help="folder with decode.yaml, whose section lm is used [default values]")
+    parser.add_argument("--kind", choices=KINDS[1:], help="n-gram or LSTM; required without --conf [lm.kind]")
+    parser.add_argument("--order", type=int, help="tokens in the longest n-grams [lm.order]")
     args = parser.parse_args(argv)
-    config = load_config(args.conf / "decode.yaml", "lm", LmConfig)
+    if args.conf is None and args.kind is None:
+        parser.error("--kind must be given without --conf: ngram or rnn")
+    config = LmConfig() if args.conf is None else load_config(args.conf / "decode.yaml", "lm", LmConfig)
     config = replace(config, kind=args.kind or config.kind, order=args.order or config.order)
     train_lm(args.manifest_dir, args.texts, args.lang_dir, args.lm_dir, config)
 

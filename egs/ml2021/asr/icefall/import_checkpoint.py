@@ -25,7 +25,7 @@ from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.train.config import AsrConfig
-from ml2021.asr.train.init import has_ctc_head, init_from
+from ml2021.asr.train.first_weights import has_ctc_head, init_from
 from ml2021.training.checkpoint import load_checkpoint, save_checkpoint
 
 logger = logging.getLogger(__name__)

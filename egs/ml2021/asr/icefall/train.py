@@ -12,15 +12,14 @@ from lhotse_prep.tokens.lang import load_lang
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import whole_file, write_json
-from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.icefall.bpe_model import num_with_other_ids, require_same_ids, sentencepiece_model
 from ml2021.asr.icefall.checkout import Checkout
 from ml2021.asr.icefall.options import as_icefall_trains, differences, train_options
 from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.data import AsrDataModule
-from ml2021.asr.train.init import init_from
-from ml2021.asr.train.options import TrainOptions
+from ml2021.asr.train.first_weights import init_from
+from ml2021.asr.train.options import TrainOptions, write_asr_config
 from ml2021.training.checkpoint import epoch_numbers, load_averaged, save_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ def train_with_icefall(
     exp_dir.mkdir(parents=True, exist_ok=True)
     shutil.copytree(lang, exp_dir / "lang", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".done"))
     write_bpe_model(exp_dir / "lang" / "icefall.model", tokens, cuts, resolved)
-    write_json(exp_dir / "config.json", to_mapping(resolved))
+    write_asr_config(exp_dir, resolved, options.decode)
     epochs = epoch_numbers(exp_dir)
     num_epochs = resolved.train.num_epochs
     num_parameters_asr = _write_start(exp_dir / START, resolved, tokens, options)

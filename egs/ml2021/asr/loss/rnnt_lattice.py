@@ -1,32 +1,37 @@
-"""The sum over all paths of a transducer's lattice and the use of each arc: numba on the CPU, else batched torch.
+"""Total log-prob of a transducer's lattice and the occupation of its arcs: numba on the CPU, else batched torch.
 
 Legend: B batch, T frames, S symbols. px (B, S, T or T + 1) is the log-prob of the arc that emits symbol s at frame t,
 py (B, S + 1, T) that of blank. boundary (B, 4) int64 is [0, 0, S_b, T_b].
-From (s, t), t < T_b, a symbol leads to (s + 1, t) if regular, else to (s + 1, t + 1); blank leads to (s, t + 1).
+From (s, t) with t < T_b, a symbol leads to (s + 1, t) if regular, else to (s + 1, t + 1); blank leads to (s, t + 1).
 
-Imports on CPython 3.9 with torch 1.13.1, also without numba.
+Must import on CPython 3.9 with torch 1.13.1, with or without numba.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from ml2021.asr.model.layers.autograd import apply_function
 
 try:
     import numba
 
-    # OpenMP's idle threads spin and take the cores from torch's.
+    # Idle OpenMP threads spin and take cores away from torch.
     numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
 except ImportError:
     numba = None  # type: ignore[assignment]
 
 
 class MutualInformation(torch.autograd.Function):
-    """Total log-prob (B,) of the lattice and its occupation counts, which are also its gradient."""
+    """Total log-prob (B,) of the lattice and the occupation counts of its arcs, which are its gradient."""
 
     @staticmethod
-    def forward(ctx, px: Tensor, py: Tensor, boundary: Tensor, regular: bool):  # type: ignore[override]
+    def forward(ctx: Any, px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tuple[Tensor, Tensor, Tensor]:
         if px.device.type == "cpu" and numba is not None:
             results = lattice_numba(px, py, boundary, regular)
         else:
@@ -36,10 +41,10 @@ class MutualInformation(torch.autograd.Function):
         return results
 
     @staticmethod
-    def backward(ctx, grad: Tensor, *_: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None, None]:
         px_grad, py_grad = ctx.saved_tensors
         scale = grad[:, None, None]
-        # where no path exists the counts are 0, and 0 * inf must stay 0
+        # without any path the counts are 0 and grad may be inf; their product must be 0
         return (
             torch.where(px_grad == 0, torch.zeros_like(px_grad), px_grad * scale),
             torch.where(py_grad == 0, torch.zeros_like(py_grad), py_grad * scale),
@@ -48,8 +53,14 @@ class MutualInformation(torch.autograd.Function):
         )
 
 
+def total_log_prob(px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Total log-prob of each lattice, (B,), differentiable; occupation counts shaped like px and py, which are not."""
+    results: tuple[Tensor, Tensor, Tensor] = apply_function(MutualInformation, px, py, boundary, regular)
+    return results
+
+
 def lattice_numba(px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """An utterance after the other, on the CPU: scores (B,), counts like px and like py."""
+    """One utterance after another, on the CPU: scores (B,), counts shaped like px and py."""
     arrays = [x.detach().to("cpu", torch.float32).contiguous().numpy() for x in (px, py)]
     results = _lattice(arrays[0], arrays[1], boundary[:, 2:].cpu().numpy(), regular)
     scores, px_grad, py_grad = (torch.from_numpy(x).to(px.device, px.dtype) for x in results)
@@ -57,9 +68,9 @@ def lattice_numba(px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tu
 
 
 def lattice_torch(px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """All utterances at once, one diagonal after the other: scores (B,), counts like px and like py.
+    """All utterances at once, one diagonal after another: scores (B,), counts shaped like px and py.
 
-    All arcs lead from diagonal d to d + 1, where d is s + t if regular, else t.
+    Every arc leads from diagonal d to d + 1, where d is s + t if regular, else t.
     """
     batch, num_positions, num_frames = py.shape
     num_symbols = boundary[:, 2:3, None]  # (B, 1, 1)
@@ -77,7 +88,7 @@ def lattice_torch(px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tu
         moved = torch.nn.functional.pad(alphas[d][:, :-1] + x[d], (1, 0), value=-float("inf"))
         alphas.append(torch.logaddexp(alphas[d] + y[d], moved))
     alpha = torch.stack(alphas)  # (D + 1, B, S + 1)
-    last = boundary[:, 3] + boundary[:, 2] if regular else boundary[:, 3]  # diagonal of the end
+    last = boundary[:, 3] + boundary[:, 2] if regular else boundary[:, 3]  # diagonal of the final state
     scores = alpha[last, torch.arange(batch, device=px.device), boundary[:, 2]]
 
     end = torch.where(boundary[:, 2:3] == position.T, torch.zeros_like(hidden), hidden)  # (B, S + 1)
@@ -102,8 +113,8 @@ def _to_diagonals(arcs: Tensor, num_diagonals: int, regular: bool) -> Tensor:
     diagonal = torch.arange(num_diagonals, device=arcs.device)
     frame = diagonal - torch.arange(num_positions, device=arcs.device)[:, None]  # (P, D)
     exists = (frame >= 0) & (frame < width)
-    found = arcs.gather(2, frame.clamp(0, width - 1).expand(batch, -1, -1))
-    return found.masked_fill(~exists, -float("inf")).permute(2, 0, 1)
+    by_diagonal = arcs.gather(2, frame.clamp(0, width - 1).expand(batch, -1, -1))
+    return by_diagonal.masked_fill(~exists, -float("inf")).permute(2, 0, 1)
 
 
 def _from_diagonals(counts: Tensor, width: int, regular: bool) -> Tensor:
@@ -114,25 +125,27 @@ def _from_diagonals(counts: Tensor, width: int, regular: bool) -> Tensor:
     batch, num_positions, num_diagonals = by_position.shape
     frame = torch.arange(width, device=counts.device)
     diagonal = frame + torch.arange(num_positions, device=counts.device)[:, None]  # (P, W)
-    found = by_position.gather(2, diagonal.clamp(max=num_diagonals - 1).expand(batch, -1, -1))
-    return found.masked_fill(diagonal >= num_diagonals, 0.0)
+    by_frame = by_position.gather(2, diagonal.clamp(max=num_diagonals - 1).expand(batch, -1, -1))
+    return by_frame.masked_fill(diagonal >= num_diagonals, 0.0)
 
 
 if numba is not None:
 
     @numba.njit(cache=True)
-    def _log_add(a, b):  # pragma: no cover (compiled)
+    def _log_add(a: float, b: float) -> float:  # pragma: no cover (compiled)
         if a < b:
             a, b = b, a
         if b == -np.inf:
             return a
-        return a + np.log1p(np.exp(b - a))
+        return a + float(np.log1p(np.exp(b - a)))
 
     @numba.njit(cache=True, parallel=True)
-    def _lattice(px, py, ends, regular):  # pragma: no cover (compiled)
-        """Forward and backward recursions of each utterance in double precision, on float32 inputs.
+    def _lattice(
+        px: NDArray[np.float32], py: NDArray[np.float32], ends: NDArray[np.int64], regular: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:  # pragma: no cover (compiled)
+        """Forward and backward recursions of each utterance, in double precision from float32 inputs.
 
-        ends (B, 2) = [S_b, T_b].
+        ends (B, 2) is [S_b, T_b].
         """
         batch = px.shape[0]
         scores = np.empty(batch, np.float32)

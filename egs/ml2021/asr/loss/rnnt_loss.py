@@ -1,13 +1,15 @@
-"""Pruned RNN-T loss (Kuang et al., 2022, arXiv 2206.13236), with the arguments and the numbers of k2.
+"""Pruned RNN-T loss (Kuang et al., 2022, arXiv 2206.13236), with the arguments and results of k2's functions.
 
-A first, simple joiner adds token scores of encoder and decoder; its loss is cheap over the whole (symbol, frame)
-lattice, and its occupation counts say which s_range symbol positions of each frame the real joiner must see.
+A simple joiner adds the token scores of encoder and decoder. Its loss over the whole (symbol, frame) lattice is cheap,
+and its occupation counts select the s_range symbol positions per frame at which the real joiner is evaluated.
 
 Legend: B batch, T frames, S symbols, V vocabulary, R s_range. px (B, S, T or T + 1) is the log-prob of emitting
-symbol s at frame t, py (B, S + 1, T) of blank. boundary (B, 4) int64 is [0, 0, S_b, T_b].
-rnnt_type: "regular" symbols take no frame; "modified" each takes one; "constrained" the blank after it is paid besides.
+symbol s at frame t, py (B, S + 1, T) that of blank. boundary (B, 4) int64 is [0, 0, S_b, T_b].
+rnnt_type: "regular": a symbol takes no frame; "modified": it takes one; "constrained": it takes one, and the log-prob
+of the blank after it is added.
 
-Where k2 is installed its own functions can be used. Imports on CPython 3.9 with torch 1.13.1, where a k2 can be had.
+If k2 is installed, its functions can be used instead. Must import on CPython 3.9 with torch 1.13.1, for which there are
+builds of k2.
 """
 
 from __future__ import annotations
@@ -15,22 +17,23 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lhotse_prep.workflow.errors import ConfigError
-from ml2021.asr.loss.rnnt_lattice import MutualInformation
+from ml2021.asr.loss.rnnt_lattice import total_log_prob
+from ml2021.asr.model.layers.autograd import apply_function
 
 RNNT_TYPES = ("regular", "modified", "constrained")
 LOSS_BACKENDS = ("auto", "k2", "native")
 _TINY = torch.finfo(torch.float32).tiny
-_NUMBERS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 25}  # logits of a piece: one that stays in the cache, or 128 MB
+_NUMBERS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 25}  # logits processed at once: what the cache holds, or 128 MB
 
 
 class RnntFunctions(NamedTuple):
-    """The four steps of the loss, with the arguments of the functions of this module."""
+    """The four steps of the loss, with the arguments of this module's functions."""
 
     smoothed: Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
     prune_ranges: Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -40,18 +43,18 @@ class RnntFunctions(NamedTuple):
 
 @functools.cache
 def rnnt_functions(loss_backend: str) -> RnntFunctions:
-    """The steps by k2 or by this module.
+    """The steps of the loss, implemented by k2 or by this module.
 
     Args:
-      loss_backend: k2, native, or auto: k2 where it is installed.
+      loss_backend: k2, native (this module), or auto: k2 where it is installed.
     Raises:
-      ConfigError: there is no such backend, or k2 is asked for and not installed.
+      ConfigError: the backend is unknown, or it is k2 and k2 is not installed.
     """
     if loss_backend not in LOSS_BACKENDS:
         raise ConfigError(f"loss_backend must be one of {', '.join(LOSS_BACKENDS)}, got {loss_backend!r}")
     has_k2 = importlib.util.find_spec("k2") is not None
     if loss_backend == "k2" and not has_k2:
-        raise ConfigError("loss_backend is k2, which is not installed: install it for this torch, or take native")
+        raise ConfigError("loss_backend is k2, which is not installed: install the k2 for this torch, or use native")
     if loss_backend == "native" or not has_k2:
         return RnntFunctions(rnnt_loss_smoothed, get_rnnt_prune_ranges, do_rnnt_pruning, rnnt_loss_pruned)
     import k2
@@ -67,7 +70,7 @@ def rnnt_functions(loss_backend: str) -> RnntFunctions:
         rnnt_type: str = "regular",
         delay_penalty: float = 0.0,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        return k2.rnnt_loss_smoothed(
+        result: tuple[Tensor, tuple[Tensor, Tensor]] = k2.rnnt_loss_smoothed(
             lm,
             am,
             symbols,
@@ -80,6 +83,7 @@ def rnnt_functions(loss_backend: str) -> RnntFunctions:
             reduction="none",
             return_grad=True,
         )
+        return result
 
     def pruned(
         logits: Tensor,
@@ -90,7 +94,10 @@ def rnnt_functions(loss_backend: str) -> RnntFunctions:
         rnnt_type: str = "regular",
         delay_penalty: float = 0.0,
     ) -> Tensor:
-        return k2.rnnt_loss_pruned(logits, symbols, ranges, blank, boundary, rnnt_type, delay_penalty, reduction="none")
+        loss: Tensor = k2.rnnt_loss_pruned(
+            logits, symbols, ranges, blank, boundary, rnnt_type, delay_penalty, reduction="none"
+        )
+        return loss
 
     return RnntFunctions(smoothed, k2.get_rnnt_prune_ranges, k2.do_rnnt_pruning, pruned)
 
@@ -106,40 +113,43 @@ def rnnt_loss_smoothed(
     rnnt_type: str = "regular",
     delay_penalty: float = 0.0,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """The simple loss, interpolated with one from the decoder alone and one from the encoder alone.
+    """The simple loss, interpolated with losses of the decoder alone and of the encoder alone.
 
     Args:
       lm: unnormalised token scores of the decoder, (B, S + 1, V).
-      am: the same of the encoder, (B, T, V).
+      am: unnormalised token scores of the encoder, (B, T, V).
       symbols: (B, S) int64, padded with any valid id.
       blank: id of blank.
       boundary: (B, 4).
-      delay_penalty: scale of a reward for symbols that come before the middle frame.
+      lm_only_scale, am_only_scale: weights of the losses of the decoder alone and of the encoder alone.
+      delay_penalty: scale of a reward for symbols before the middle frame and a penalty for those after it.
     Returns:
       The loss of each utterance, (B,), and (px_grad, py_grad), the occupation counts.
     """
     px, py = _smoothed_log_probs(lm, am, symbols, blank, lm_only_scale, am_only_scale, rnnt_type)
-    px = _penalise_delay(px, boundary, delay_penalty, am.shape[1])
-    scores, px_grad, py_grad = MutualInformation.apply(px, py, boundary, rnnt_type == "regular")
+    px = _penalise_delay(px, boundary, delay_penalty)
+    scores, px_grad, py_grad = total_log_prob(px, py, boundary, rnnt_type == "regular")
     return -scores, (px_grad, py_grad)
 
 
 def get_rnnt_prune_ranges(px_grad: Tensor, py_grad: Tensor, boundary: Tensor, s_range: int) -> Tensor:
-    """Choose the symbol positions that the pruned loss sees.
+    """Choose the symbol positions that the pruned loss is computed on.
 
     Args:
       px_grad, py_grad: occupation counts of the simple loss.
-      s_range: positions a frame; at most S + 1 are used.
+      s_range: positions per frame; at most S + 1 are used.
     Returns:
-      (B, T, R) int64: R consecutive positions a frame, whose begin never falls, and rises in a frame by
-      at most R - 1 (regular) or 1.
+      (B, T, R) int64: R consecutive positions per frame. Their start never decreases, and increases from one frame to
+      the next by at most R - 1 (regular) or 1.
+    Raises:
+      ValueError: s_range is 1 with rnnt_type regular.
     """
     batch, num_symbols, width = px_grad.shape
     num_frames = py_grad.shape[2]
     s_range = min(s_range, num_symbols + 1)
     if width != num_frames and s_range < 2:
         raise ValueError(f"s_range must be at least 2 for rnnt_type regular, got {s_range}")
-    # mass that a band beginning at s holds: blanks of its R rows, less the symbols that would enter it from below
+    # occupation of a band of R rows from s on: its blanks, minus the symbols that would enter it from below
     mass = py_grad.unfold(1, s_range, 1).sum(dim=3)  # (B, S + 2 - R, T)
     entering = torch.nn.functional.pad(px_grad[:, :, :num_frames], (0, 0, 1, 0))
     begin = (mass - entering[:, : mass.shape[1]]).argmax(dim=1)  # (B, T)
@@ -147,7 +157,7 @@ def get_rnnt_prune_ranges(px_grad: Tensor, py_grad: Tensor, boundary: Tensor, s_
     frames = torch.arange(num_frames, device=begin.device)
     begin = torch.where(frames[None] < boundary[:, 3:4] - 1, begin, last)
     begin = _suffix_minimum(begin)
-    rise = s_range - 1 if width != num_frames else 1  # in one frame: regular, or one symbol a frame
+    rise = s_range - 1 if width != num_frames else 1  # per frame: regular, or one symbol per frame
     begin = rise * frames - _suffix_minimum(rise * frames - begin).clamp(min=0)
     return begin[..., None] + torch.arange(s_range, device=begin.device)
 
@@ -156,7 +166,9 @@ def do_rnnt_pruning(am: Tensor, lm: Tensor, ranges: Tensor) -> tuple[Tensor, Ten
     """Encoder and decoder vectors at the chosen positions.
 
     Args:
-      am: (B, T, J). lm: (B, S + 1, J). ranges: (B, T, R).
+      am: (B, T, J).
+      lm: (B, S + 1, J).
+      ranges: (B, T, R).
     Returns:
       Both (B, T, R, J).
     """
@@ -179,38 +191,28 @@ def rnnt_loss_pruned(
 
     Args:
       logits: (B, T, R, V), unnormalised.
-      symbols: (B, S) int64. ranges: (B, T, R) from get_rnnt_prune_ranges. boundary: (B, 4).
+      symbols: (B, S) int64.
+      ranges: (B, T, R) from get_rnnt_prune_ranges.
+      boundary: (B, 4).
     Returns:
-      (B,).
+      The loss of each utterance, (B,).
     """
     num_symbols, num_frames = symbols.shape[1], logits.shape[1]
     padded = torch.nn.functional.pad(symbols, (0, 1), value=blank)  # position S has no symbol
     chosen = padded[:, None].expand(-1, num_frames, -1).gather(2, ranges)
-    px, py = _LogProbs.apply(logits, chosen, blank)  # (B, T, R) each
+    log_probs: tuple[Tensor, Tensor] = apply_function(_LogProbs, logits, chosen, blank)
+    px, py = log_probs  # (B, T, R) each
     px = _scatter(px, ranges, num_symbols + 1)[:, :num_symbols]
     py = _scatter(py, ranges, num_symbols + 1)
     px = _finish_px(px, py, rnnt_type)
-    px = _penalise_delay(px, boundary, delay_penalty, num_frames)
-    return -MutualInformation.apply(px, py, boundary, rnnt_type == "regular")[0]
-
-
-def rnnt_loss_full(
-    logits: Tensor,
-    symbols: Tensor,
-    blank: int,
-    boundary: Tensor,
-    rnnt_type: str = "regular",
-    delay_penalty: float = 0.0,
-) -> Tensor:
-    """The unpruned loss: logits (B, T, S + 1, V) -> (B,). For tests and small problems."""
-    ranges = torch.arange(symbols.shape[1] + 1, device=logits.device).expand(*logits.shape[:2], -1)
-    return rnnt_loss_pruned(logits, symbols, ranges, blank, boundary, rnnt_type, delay_penalty)
+    px = _penalise_delay(px, boundary, delay_penalty)
+    return -total_log_prob(px, py, boundary, rnnt_type == "regular")[0]
 
 
 def _smoothed_log_probs(
     lm: Tensor, am: Tensor, symbols: Tensor, blank: int, lm_scale: float, am_scale: float, rnnt_type: str
 ) -> tuple[Tensor, Tensor]:
-    """px and py of the simple joiner lm + am, by exp, a matrix product and log, so that no (B, S, T, V) is made."""
+    """px and py of the simple joiner lm + am. Uses exp, a matrix product and log, to avoid a (B, S, T, V) tensor."""
     num_frames = am.shape[1]
     am_max, lm_max = am.amax(dim=2, keepdim=True), lm.amax(dim=2, keepdim=True)  # (B, T, 1), (B, S + 1, 1)
     am_exp, lm_exp = (am - am_max).exp(), (lm - lm_max).exp()
@@ -236,8 +238,8 @@ def _smoothed_log_probs(
 
 
 def _finish_px(px: Tensor, py: Tensor, rnnt_type: str) -> Tensor:
-    """Bring px (B, S, T) into the form of rnnt_type."""
-    if rnnt_type == "regular":  # symbols may follow the last frame's blank nowhere
+    """Convert px (B, S, T) to the given rnnt_type."""
+    if rnnt_type == "regular":  # frame T, after the last blank, emits no symbols
         return torch.nn.functional.pad(px, (0, 1), value=-float("inf"))
     if rnnt_type == "constrained":
         return px + py[:, 1:]
@@ -246,7 +248,8 @@ def _finish_px(px: Tensor, py: Tensor, rnnt_type: str) -> Tensor:
     return px
 
 
-def _penalise_delay(px: Tensor, boundary: Tensor, delay_penalty: float, num_frames: int) -> Tensor:
+def _penalise_delay(px: Tensor, boundary: Tensor, delay_penalty: float) -> Tensor:
+    """Add delay_penalty times the distance in frames to the middle frame: a bonus before it, a penalty after it."""
     if delay_penalty == 0.0:
         return px
     frames = torch.arange(px.shape[2], device=px.device)
@@ -255,7 +258,7 @@ def _penalise_delay(px: Tensor, boundary: Tensor, delay_penalty: float, num_fram
 
 
 def _scatter(values: Tensor, ranges: Tensor, num_positions: int) -> Tensor:
-    """(B, T, R) at positions ranges -> (B, num_positions, T), -inf elsewhere."""
+    """values (B, T, R) at positions ranges (B, T, R) -> (B, num_positions, T), -inf elsewhere."""
     full = values.new_full((*values.shape[:2], num_positions), -float("inf"))
     return full.scatter(2, ranges, values).transpose(1, 2)
 
@@ -266,10 +269,10 @@ def _suffix_minimum(x: Tensor) -> Tensor:
 
 
 class _LogProbs(torch.autograd.Function):
-    """Log-probs of a chosen symbol and of blank, piece by piece: no array of the logits' size but their gradient."""
+    """Log-probs of chosen symbols and of blank, in pieces: no tensor of the logits' size except their gradient."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, chosen: Tensor, blank: int):  # type: ignore[override]
+    def forward(ctx: Any, logits: Tensor, chosen: Tensor, blank: int) -> tuple[Tensor, Tensor]:
         rows, index = logits.detach().reshape(-1, logits.shape[-1]), chosen.reshape(-1, 1)
         px, py = rows.new_empty(len(rows), 1), rows.new_empty(len(rows))
         for piece in _pieces(rows):
@@ -281,20 +284,20 @@ class _LogProbs(torch.autograd.Function):
         return px.view(chosen.shape), py.view(chosen.shape)
 
     @staticmethod
-    def backward(ctx, px_grad: Tensor, py_grad: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, px_grad: Tensor, py_grad: Tensor) -> tuple[Tensor, None, None]:
         logits, chosen, normalisers = ctx.saved_tensors
         rows, index = logits.reshape(-1, logits.shape[-1]), chosen.reshape(-1, 1)
         px_grad, py_grad = px_grad.reshape(-1, 1), py_grad.reshape(-1)
         minus_both = -(px_grad.squeeze(1) + py_grad)[:, None]
         grad = torch.empty_like(rows)
         for piece in _pieces(rows):
-            part = torch.sub(rows[piece], normalisers[piece, None], out=grad[piece])
-            part.exp_().mul_(minus_both[piece]).scatter_add_(1, index[piece], px_grad[piece])
-            part[:, ctx.blank] += py_grad[piece]
+            piece_grad = torch.sub(rows[piece], normalisers[piece, None], out=grad[piece])
+            piece_grad.exp_().mul_(minus_both[piece]).scatter_add_(1, index[piece], px_grad[piece])
+            piece_grad[:, ctx.blank] += py_grad[piece]
         return grad.view(logits.shape), None, None
 
 
 def _pieces(rows: Tensor) -> list[slice]:
-    """Rows (M, V) that are done at once."""
+    """Slices of rows (M, V) to process one after another."""
     size = max(1, _NUMBERS_AT_ONCE[rows.device.type] // rows.shape[1])
     return [slice(i, i + size) for i in range(0, len(rows), size)]

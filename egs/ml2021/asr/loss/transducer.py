@@ -16,25 +16,25 @@ from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
 
 @dataclass(frozen=True)
 class TransducerLosses:
-    """Sums over the utterances that have a path; the others are counted."""
+    """Losses summed over the utterances that have a path through every lattice; the others are only counted."""
 
     simple: Tensor
     pruned: Tensor
     ctc: Tensor
-    num_left_out: int
+    num_left_out: int  # utterances without such a path
 
 
 def transducer_losses(
     model: AsrModel, features: Tensor, feature_lens: Tensor, tokens: list[list[int]]
 ) -> TransducerLosses:
-    """The losses of a batch: features (N, T, F), lengths (N,), token ids of each utterance."""
+    """The losses of a batch, from features (N, T, F), lengths (N,) and the token ids of each utterance."""
     return losses_of_encoder_out(model, *model.forward_encoder(features, feature_lens), tokens)
 
 
 def losses_of_encoder_out(
     model: AsrModel, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]]
 ) -> TransducerLosses:
-    """The losses of encoder_out (N, T', D), its lengths (N,), token ids of each utterance."""
+    """The losses of a batch, from encoder_out (N, T', D), lengths (N,) and the token ids of each utterance."""
     token_lens = torch.tensor([len(t) for t in tokens], device=lens.device)
     padded = [torch.tensor(t or [BLANK_ID], dtype=torch.int64) for t in tokens]  # at least one column
     symbols = nn.utils.rnn.pad_sequence(padded, batch_first=True).to(lens.device)
@@ -44,12 +44,12 @@ def losses_of_encoder_out(
         lens,
         token_lens,
         reduction="none",
-        zero_infinity=True,  # else the gradient is NaN for the whole batch
+        zero_infinity=True,  # otherwise the gradient of the whole batch would be NaN
     )
     zeros = torch.zeros_like(lens)
     boundary = torch.stack([zeros, zeros, token_lens, lens], dim=1)
     simple, pruned = _transducer_losses(model, encoder_out, symbols, boundary)
-    good = ~torch.isinf(simple) & ~torch.isinf(pruned) & _has_ctc_path(symbols, token_lens, lens)  # NaN stays NaN
+    good = ~torch.isinf(simple) & ~torch.isinf(pruned) & _has_ctc_path(symbols, token_lens, lens)  # NaN is kept
     simple, pruned, ctc = (torch.where(good, x, torch.zeros_like(x)).sum() for x in (simple, pruned, ctc))
     return TransducerLosses(simple, pruned, ctc, num_left_out=int((~good).sum()))
 
@@ -57,7 +57,7 @@ def losses_of_encoder_out(
 def _transducer_losses(
     model: AsrModel, encoder_out: Tensor, symbols: Tensor, boundary: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Simple and pruned loss of each utterance, (N,) each."""
+    """The simple and the pruned loss of each utterance, (N,) each."""
     c = model.config
     rnnt = rnnt_functions(c.loss_backend)
     start = torch.full_like(symbols[:, :1], BLANK_ID)
@@ -79,7 +79,7 @@ def _transducer_losses(
 
 
 def _has_ctc_path(symbols: Tensor, token_lens: Tensor, frame_lens: Tensor) -> Tensor:
-    """(N,) bool: is there a frame for each token, and for a blank between equal ones?"""
+    """(N,) bool: whether there are enough frames for the tokens and for a blank between equal neighbours."""
     pairs = torch.arange(1, symbols.shape[1], device=symbols.device) < token_lens[:, None]
     repeats = ((symbols[:, 1:] == symbols[:, :-1]) & pairs).sum(dim=1)
     return token_lens + repeats <= frame_lens

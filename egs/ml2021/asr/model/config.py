@@ -1,4 +1,4 @@
-"""The transducer: prediction network, joiner and the losses."""
+"""Configuration of the transducer: encoder, prediction network, joiner and the weights of its losses."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ml2021.asr.model.zipformer.config import ZipformerConfig
 
 @dataclass(frozen=True)
 class TransducerConfig:
-    """Prediction network, joiner and the losses."""
+    """The transducer: encoder, prediction network (decoder), joiner and the weights of its losses."""
 
-    encoder: ZipformerConfig = field(default_factory=ZipformerConfig)
-    decoder_dim: int = 512
-    context_size: int = 2  # previous tokens that the stateless decoder sees
-    joiner_dim: int = 512
-    prune_range: int = 5
-    lm_scale: float = 0.25  # smoothing of the simple loss towards the decoder alone
-    am_scale: float = 0.0  # and towards the encoder alone
-    simple_loss_scale: float = 0.5
-    ctc_loss_scale: float = 0.2
-    rnnt_type: str = "modified"  # at most one token a frame, as the searches emit them; or regular, constrained
-    loss_backend: str = "auto"  # k2's functions, our own (native), or auto: k2's where it is installed
-    warm_step: int = 300  # steps over which the pruned loss comes in and the simple loss goes down to its scale
+    encoder: ZipformerConfig = field(default_factory=ZipformerConfig)  # the layout of the encoder
+    decoder_dim: int = 512  # dimension of the decoder (prediction network)
+    context_size: int = 2  # number of previous tokens that the stateless decoder sees
+    joiner_dim: int = 512  # dimension in which the joiner adds encoder and decoder outputs
+    prune_range: int = 5  # token positions per frame that the pruned loss evaluates
+    lm_scale: float = 0.25  # weight of the loss of the decoder alone within the simple loss (smoothing)
+    am_scale: float = 0.0  # weight of the loss of the encoder alone within the simple loss (smoothing)
+    simple_loss_scale: float = 0.5  # weight of the simple loss after warm_step steps
+    ctc_loss_scale: float = 0.2  # weight of the CTC loss; 0: the CTC head is not trained
+    rnnt_type: str = "modified"  # modified (at most one token per frame, as in most searches), regular or constrained
+    loss_backend: str = "auto"  # k2, native (our own functions), or auto: k2 where it is installed
+    warm_step: int = 300  # steps in which the pruned loss rises to weight 1 and the simple loss falls to its weight
 
     def __post_init__(self) -> None:
         require(self.prune_range >= 2, f"prune_range must be >= 2, got {self.prune_range}")

@@ -1,4 +1,7 @@
-"""Stateless prediction network (Ghodsi et al., 2020): the last few tokens, embedded and convolved."""
+"""Stateless prediction network (Ghodsi et al., 2020): embeds the last few tokens and convolves them.
+
+Legend: N batch, U tokens.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from ml2021.asr.model.layers.regularisers import Balancer
 
 
 class Decoder(nn.Module):
-    """Sees the last `context_size` tokens; the start context is blanks."""
+    """Sees only the last `context_size` tokens; the context at the start is blanks."""
 
     def __init__(self, vocab_size: int, decoder_dim: int, blank_id: int, context_size: int) -> None:
         super().__init__()
         self.blank_id, self.context_size, self.vocab_size = blank_id, context_size, vocab_size
         self.embedding = nn.Embedding(vocab_size, decoder_dim)
-        # against a drift of the embeddings' size, which would spoil averages of checkpoints
+        # these stop the embeddings from growing or shrinking, which would spoil averages of checkpoints
         self.balancer = Balancer(0.0, 1.0, 0.5, 1.0, probability=0.05)
         self.balancer2 = Balancer(0.0, 1.0, 0.5, 1.0, probability=0.05)
         if context_size > 1:
@@ -23,15 +26,16 @@ class Decoder(nn.Module):
     def forward(self, y: Tensor, need_pad: bool = True) -> Tensor:
         """
         Args:
-          y: token ids (N, U), or just one context (N, context_size) with need_pad False; negative ids embed as zero.
-          need_pad: put context_size - 1 blanks in front, so that as many vectors come out as ids went in.
+          y: token ids (N, U), or a single context (N, context_size) if need_pad is False. Negative ids embed as zero.
+          need_pad: put context_size - 1 zero vectors in front, so that there are as many outputs as ids.
         Returns:
           (N, U, decoder_dim), or (N, 1, decoder_dim).
         """
-        embedded = self.balancer(self.embedding(y.clamp(min=0)) * (y >= 0).unsqueeze(2))
+        embedded: Tensor = self.balancer(self.embedding(y.clamp(min=0)) * (y >= 0).unsqueeze(2))
         if self.context_size == 1:
             return embedded
         embedded = embedded.transpose(1, 2)
         if need_pad:
             embedded = nn.functional.pad(embedded, (self.context_size - 1, 0))
-        return self.balancer2(nn.functional.relu(self.conv(embedded).transpose(1, 2)))
+        convolved: Tensor = self.balancer2(nn.functional.relu(self.conv(embedded).transpose(1, 2)))
+        return convolved

@@ -1,4 +1,4 @@
-"""Joiner: encoder and decoder outputs to token logits (Graves, 2012, additive).
+"""Joiner: token logits from encoder and decoder outputs, added (Graves, 2012).
 
 Legend: N batch, T frames, U tokens, R s_range, J joiner dimension, V vocabulary.
 """
@@ -12,7 +12,7 @@ from ml2021.asr.model.layers.activations import scaled_linear
 
 
 class Joiner(nn.Module):
-    """Two projections to a common space, tanh, and the output layer."""
+    """Two projections to a common dimension, tanh of their sum, and the output layer."""
 
     def __init__(self, encoder_dim: int, decoder_dim: int, joiner_dim: int, vocab_size: int) -> None:
         super().__init__()
@@ -26,6 +26,7 @@ class Joiner(nn.Module):
           am: encoder_proj(encoder_out), (N, J), (N, T, 1, J), or pruned (N, T, R, J).
           lm: decoder_proj(decoder_out), (N, J), (N, 1, U + 1, J), or pruned (N, T, R, J).
         Returns:
-          Unnormalised logits, the same shape with V for J.
+          Unnormalised logits: the broadcast shape of am and lm with V instead of J.
         """
-        return self.output_linear(torch.tanh(am + lm))
+        logits: Tensor = self.output_linear(torch.tanh(am + lm))
+        return logits

@@ -1,4 +1,4 @@
-"""The trained recogniser of an experiment folder, ready to decode with."""
+"""Load the trained recogniser of an experiment folder for decoding."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ml2021.training.checkpoint import load_checkpoint
 
 
 def load_model(exp_dir: Path, weights: Mapping[str, Tensor] | None = None) -> tuple[AsrModel, TokenTable]:
-    """Read what training left in exp_dir: config.json, lang/ and pretrained.pt.
+    """Load the recogniser that training wrote to exp_dir: config.json, lang/ and pretrained.pt.
 
     Args:
       exp_dir: for example exp/mini/asr.
-      weights: a state_dict to use in the place of pretrained.pt's, such as checkpoint.load_averaged gives.
+      weights: a state_dict to use instead of pretrained.pt, for example from checkpoint.load_averaged.
     Returns:
-      The model in evaluation mode on the CPU, and its tokens.
+      The model, in evaluation mode on the CPU, and its tokens.
     Raises:
-      DataError: a file is missing or damaged, the weights do not fit the configuration and tokens, or pretrained.pt
-        was trained with other tokens than those in exp_dir/lang.
+      DataError: a file is missing or damaged, the weights do not fit the configuration and the tokens, or
+        pretrained.pt was trained with tokens other than those in exp_dir/lang.
     """
     path = exp_dir / "config.json"
     config = from_mapping(read_config(path).get("model", {}), TransducerConfig, f"{path}: model")
@@ -43,38 +43,38 @@ def load_model(exp_dir: Path, weights: Mapping[str, Tensor] | None = None) -> tu
     except RuntimeError as e:
         raise DataError(
             f"the weights do not fit {exp_dir}/config.json and its {len(tokens)} tokens: "
-            f"{str(e).splitlines()[-1].strip()}; take all three from one training"
+            f"{str(e).splitlines()[-1].strip()}; use all three files of the same training"
         ) from e
     return model.eval(), tokens
 
 
 def vocabulary_name(lang_dir: Path) -> str:
-    """What a checkpoint calls the tokens that it was trained with."""
+    """The name under which a checkpoint records the tokens that it was trained with."""
     return f"{len(load_lang(lang_dir))} tokens, sha256 {lang_hash(lang_dir)[:16]}"
 
 
 def require_same_vocabulary(checkpoint: Path, content: Mapping[str, Any], lang_dir: Path) -> None:
-    """Raise DataError where a checkpoint's content names other tokens than lang_dir has; icefall's names none."""
+    """Raise DataError if a checkpoint records tokens other than those of lang_dir (icefall's record none)."""
     name = content.get("fingerprint", {}).get("vocabulary")
     if name is not None and name != vocabulary_name(lang_dir):
         raise DataError(
-            f"{checkpoint} was trained with {name}, but {lang_dir} has {vocabulary_name(lang_dir)}: its words would "
-            "come out wrong; put back the lang folder of that training, or train again"
+            f"{checkpoint} was trained with {name}, but {lang_dir} has {vocabulary_name(lang_dir)}, so "
+            "its words would come out wrong; restore the lang folder of that training, or train again"
         )
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The config.json of an experiment folder: what the recogniser was trained with, by sections.
+    """The config.json of an experiment folder: the sections (model, data, train ...) of the recogniser's training.
 
     Raises:
-      DataError: it is missing, or not JSON.
+      DataError: the file is missing or is not a JSON object.
     """
     if not path.is_file():
         raise DataError(f"no {path}: train the recogniser first (stage 5), or name another folder")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as e:
-        raise DataError(f"{path} is not JSON ({e}); train again, or take the file of the same training") from e
+        raise DataError(f"{path} is not JSON ({e}); restore the file of that training, or train again") from e
     if not isinstance(content, dict):
-        raise DataError(f"{path} holds no configuration; train again, or take the file of the same training")
+        raise DataError(f"{path} holds no configuration; restore the file of that training, or train again")
     return content

@@ -12,8 +12,8 @@ from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.decoder import Decoder
 from ml2021.asr.model.joiner import Joiner
 from ml2021.asr.model.layers.activations import scaled_linear
-from ml2021.asr.model.layers.cpu_batches import only_decodes, parts_by_length
-from ml2021.asr.model.layers.frame_mask import frame_mask
+from ml2021.asr.model.layers.cpu_batches import batches_by_length, only_decodes
+from ml2021.asr.model.layers.encoder_frames import frame_mask
 from ml2021.asr.model.layers.schedule import Schedule
 from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.model.zipformer.embedding import Conv2dSubsampling
@@ -23,11 +23,11 @@ NUM_FEATURES = 80
 
 BLANK_ID = 0
 
-MIN_FRAMES = 9  # input frames that give one encoder frame; shorter utterances are lengthened with silence
+MIN_FRAMES = 9  # input frames needed for one encoder frame; shorter utterances are padded with silence
 
-SILENCE = -15.9  # log-mel of no sound
+SILENCE = -15.9  # log-mel energy of digital silence
 
-DECODED_FRAMES = 2000  # input frames, with padding, that are encoded at a time on a CPU
+DECODED_FRAMES = 2000  # input frames, including padding, that are encoded at once on a CPU
 
 CTC_DROPOUT = 0.1
 
@@ -35,7 +35,7 @@ EMBED_DROPOUT = Schedule(((0.0, 0.3), (20000.0, 0.1)))
 
 
 class EncoderModel(nn.Module):
-    """Embedding, Zipformer and CTC head, their parameters named as icefall's."""
+    """Embedding, Zipformer and CTC head; the parameters have icefall's names."""
 
     def __init__(self, config: ZipformerConfig, vocab_size: int) -> None:
         super().__init__()
@@ -47,49 +47,50 @@ class EncoderModel(nn.Module):
         )
 
     def forward_encoder(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, T, F), (N,) -> encoder_out (N, T', D), encoder_out_lens (N,), each at least 1."""
+        """features (N, T, F), lengths (N,) -> encoder_out (N, T', D), encoder_out_lens (N,), each at least 1."""
         if self.encoder_config.mask_padding:
             features = features.masked_fill(~frame_mask(feature_lens, features.shape[1])[..., None], SILENCE)
         features = nn.functional.pad(features, (0, 0, 0, MIN_FRAMES - 1), value=SILENCE)
         num_frames = feature_lens.clamp(min=MIN_FRAMES)
         features = features[:, : num_frames.max()]
         if not self.training and only_decodes(features):
-            return self._encode_in_parts(features, num_frames)
+            return self._encode_in_batches(features, num_frames)
         return self._encode(features, num_frames)
 
-    def _encode_in_parts(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """As _encode. The outputs are the same: padding is left out of a part only where it is masked."""
+    def _encode_in_batches(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
+        """As _encode, in smaller batches. The outputs are equal, since padding is trimmed only where it is masked."""
         outputs, out_lens, rows = list[Tensor](), list[Tensor](), list[int]()
-        for part in parts_by_length(feature_lens.tolist(), DECODED_FRAMES):
-            lens = feature_lens[part]
+        for batch in batches_by_length(feature_lens.tolist(), DECODED_FRAMES):
+            lens = feature_lens[batch]
             width = int(lens.max()) if self.encoder_config.mask_padding else features.shape[1]
-            part_out, part_lens = self._encode(features[part, :width], lens)
-            outputs += part_out.unbind()
-            out_lens.append(part_lens)
-            rows += part
+            batch_out, batch_lens = self._encode(features[batch, :width], lens)
+            outputs += batch_out.unbind()
+            out_lens.append(batch_lens)
+            rows += batch
         order = torch.tensor(rows).argsort()
         return nn.utils.rnn.pad_sequence(outputs, batch_first=True)[order], torch.cat(out_lens)[order]
 
     def _encode(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
         embedded, lens = self.encoder_embed(features, feature_lens, self.encoder_config.mask_padding)
-        return self.encoder(embedded, lens)
+        encoder_out, encoder_out_lens = self.encoder(embedded, lens)
+        return encoder_out, encoder_out_lens
 
     def ctc_log_probs(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, T, F), (N,) -> log-probs of the CTC head (N, T', V) in float32, lengths (N,)."""
+        """features (N, T, F), lengths (N,) -> log-probs of the CTC head (N, T', V) in float32, lengths (N,)."""
         encoder_out, lens = self.forward_encoder(features, feature_lens)
         return self.ctc_output(encoder_out).float(), lens
 
 
 class CtcModel(EncoderModel):
-    """What the aligner trains."""
+    """Encoder and CTC head only: the model that the aligner trains."""
 
     def forward(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """As ctc_log_probs."""
+        """See ctc_log_probs."""
         return self.ctc_log_probs(features, feature_lens)
 
 
 class AsrModel(EncoderModel):
-    """The transducer: stateless decoder and joiner beside the encoder and its CTC head."""
+    """The transducer: encoder, CTC head, stateless decoder and joiner."""
 
     def __init__(self, config: TransducerConfig, vocab_size: int) -> None:
         super().__init__(config.encoder, vocab_size)
@@ -101,7 +102,7 @@ class AsrModel(EncoderModel):
         self.simple_lm_proj = scaled_linear(config.decoder_dim, vocab_size, 0.25)
 
     def initial_states(self, batch_size: int = 1) -> list[Tensor]:
-        """What streaming_forward wants with the first chunk: states of the layers, left frames of the embedding
+        """The states for the first call of streaming_forward: those of the layers, the left frames of the embedding
         (N, 128, 3, F'), and the number of embedding frames seen (N,)."""
         device = self.simple_am_proj.weight.device
         return [
@@ -113,26 +114,26 @@ class AsrModel(EncoderModel):
     def streaming_forward(
         self, features: Tensor, feature_lens: Tensor, states: list[Tensor]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """One chunk of a stream; the model must be causal.
+        """Encode one chunk of a stream; the model must be causal.
 
         Args:
-          features: (N, 2 * chunk + 13, F), of which the next chunk begins 2 * chunk frames later; chunk is the first
-            chunk_size of the configuration.
-          feature_lens: (N,); fewer where the stream ends.
-          states: from initial_states or from the chunk before.
+          features: (N, 2 * chunk + 13, F), where chunk is the first chunk_size of the configuration. The features of
+            the next call begin 2 * chunk frames later.
+          feature_lens: (N,); shorter where a stream ends.
+          states: from initial_states or from the previous call.
         Returns:
-          encoder_out (N, chunk / 2, D), its lengths (N,), next states.
+          encoder_out (N, chunk / 2, D), its lengths (N,), the next states.
         """
         *layer_states, embed_left, num_seen = states
         x, lens, embed_left = self.encoder_embed.streaming_forward(features, feature_lens, embed_left)
         left = self.config.encoder.left_context_frames[0]
         frames = torch.arange(left, device=x.device)
-        not_yet = num_seen[:, None] <= left - 1 - frames  # left context before the stream began
+        not_yet = num_seen[:, None] <= left - 1 - frames  # left context from before the start of the stream
         mask = torch.cat([not_yet, ~frame_mask(lens, x.shape[1])], dim=1)
         x, layer_states = self.encoder.streaming_forward(x, mask, layer_states)
         return x, (lens + 1) // 2, [*layer_states, embed_left, num_seen + lens]
 
 
 def num_parameters(model: nn.Module) -> int:
-    """How many numbers training adjusts."""
+    """The number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""Searches for the best token sequence, one a file, and streams.
+"""Searches for the best token sequence, one per file, and decoding of streams.
 
-train, decode, export and st may import all of it, `methods` above all; it imports model and fusion.
+train, decode, export and st may import all of it, mainly `methods`; it imports model and fusion.
 """

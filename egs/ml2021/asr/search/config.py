@@ -1,4 +1,4 @@
-"""Decoding methods and their sizes."""
+"""Decoding methods and their parameters."""
 
 from __future__ import annotations
 
@@ -17,28 +17,32 @@ DECODING_METHODS = (
     "ctc_prefix_beam_search",
 )
 
-FUSION_METHODS = ("modified_beam_search", "beam_search", "ctc_prefix_beam_search")  # take a language model and hotwords
+FUSION_METHODS = ("modified_beam_search", "beam_search", "ctc_prefix_beam_search")  # can use fusion
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How hypotheses are searched for, whatever is decoded."""
+    """The search method and its parameters, for windows, lectures and streams.
 
-    decoding_method: str = "greedy_search"
-    blank_penalty: float = 0.0  # taken from the blank's log-probability, for fewer deletions
-    beam_size: int = 4  # hypotheses of modified_beam_search, beam_search and ctc_prefix_beam_search
-    max_sym_per_frame: int = 5  # tokens a frame of beam_search, which needs a model of rnnt_type regular
-    beam: float = 20.0  # fast_beam_search: log-probability below the best at which a path is given up
-    max_contexts: int = 8  # fast_beam_search: decoder contexts a frame
-    max_states: int = 64  # fast_beam_search: states of the graph a frame
-    num_paths: int = 200  # fast_beam_search_nbest: paths drawn from the lattice
-    nbest_scale: float = 0.5  # and the scale of the scores while they are drawn
-    lg_file: str | None = None  # fast_beam_search_nbest_LG: the graph, from ml2021.asr.search.lg_graph
-    ngram_lm_scale: float = 0.01  # and the scale of its scores
-    lm_scale: float = 0.0  # of the language model's log-probabilities; 0: none is used
-    lm_dir: str | None = None  # its folder, from ml2021.asr.fusion.train; stages 6 and 10 take exp/C/lm
-    hotwords_file: str | None = None  # a term a line, `: score` after it where it has its own
-    hotwords_score: float = 1.5  # bonus a token of a hotword
+    decoding_method is greedy_search, modified_beam_search, beam_search, fast_beam_search, fast_beam_search_nbest,
+    fast_beam_search_nbest_LG, ctc_greedy_search or ctc_prefix_beam_search.
+    """
+
+    decoding_method: str = "greedy_search"  # name of the search, as in icefall
+    blank_penalty: float = 0.0  # subtracted from the blank's log-probability, to reduce deletions
+    beam_size: int = 4  # hypotheses kept by modified_beam_search, beam_search and ctc_prefix_beam_search
+    max_sym_per_frame: int = 5  # beam_search: limit on tokens per frame; needs a model of rnnt_type regular
+    beam: float = 20.0  # fast_beam_search*: paths whose log-probability is this much below the best are dropped
+    max_contexts: int = 8  # fast_beam_search*: decoder contexts per frame at most
+    max_states: int = 64  # fast_beam_search*: states of the graph per frame at most
+    num_paths: int = 200  # fast_beam_search_nbest*: paths sampled from the lattice
+    nbest_scale: float = 0.5  # fast_beam_search_nbest*: factor of the scores while sampling
+    lg_file: str | None = None  # fast_beam_search_nbest_LG: the graph, made by ml2021.asr.search.lg_graph
+    ngram_lm_scale: float = 0.01  # fast_beam_search_nbest_LG: weight of the graph's scores
+    lm_scale: float = 0.0  # weight of the language model's log-probabilities; 0: no language model
+    lm_dir: str | None = None  # folder of the language model, made by ml2021.asr.fusion.train; null: exp/C/lm
+    hotwords_file: str | None = None  # file with a hotword per line, optionally followed by its own score, as `:2.5`
+    hotwords_score: float = 1.5  # bonus per token of hotwords without their own score
 
     def __post_init__(self) -> None:
         method = self.decoding_method
@@ -64,5 +68,5 @@ class SearchConfig:
 
     @property
     def has_fusion(self) -> bool:
-        """Whether a language model or hotwords are asked for."""
+        """Whether a language model or hotwords are used."""
         return self.lm_scale > 0 or self.hotwords_file is not None

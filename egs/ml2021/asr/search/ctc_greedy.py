@@ -1,4 +1,4 @@
-"""CTC greedy search: the best symbol of each frame, runs of one symbol and blanks taken out.
+"""CTC greedy search: the best symbol of each frame, with repeats merged and blanks removed.
 
 Legend: N utterances, T frames, V vocabulary.
 """
@@ -13,7 +13,7 @@ from ml2021.asr.search.hypothesis import Hypothesis
 
 
 def penalised(log_probs: Tensor, blank_penalty: float) -> Tensor:
-    """Log-probs (..., V) with the blank's lowered, and normalised again."""
+    """Log-probs (..., V) with blank_penalty subtracted from the blank's, normalised again."""
     if blank_penalty == 0:
         return log_probs
     lowered = log_probs.clone()
@@ -26,19 +26,19 @@ def ctc_greedy_search(log_probs: Tensor, lens: Tensor, blank_penalty: float = 0.
     Args:
       log_probs: (N, T, V).
       lens: (N,).
-      blank_penalty: taken from the blank's log-probability.
+      blank_penalty: subtracted from the blank's log-probability.
     Returns:
-      One hypothesis an utterance; the frame of a token is the first of its run.
+      One hypothesis per utterance; the frame of a token is the first of its run.
     """
     values, best = penalised(log_probs, blank_penalty).max(dim=2)  # (N, T)
     begins = best != BLANK_ID
     begins[:, 1:] &= best[:, 1:] != best[:, :-1]
     begins &= torch.arange(best.shape[1], device=lens.device) < lens[:, None]
-    found = []
+    hypotheses = []
     for n in range(len(best)):
         frames = begins[n].nonzero().squeeze(1)
         scores = values[n, frames].exp().tolist()
-        found.append(
+        hypotheses.append(
             Hypothesis(tuple(best[n, frames].tolist()), tuple(frames.tolist()), tuple(round(s, 4) for s in scores))
         )
-    return found
+    return hypotheses

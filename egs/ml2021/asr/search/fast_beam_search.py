@@ -1,8 +1,8 @@
-"""Fast beam search by k2 over a trivial graph or an LG, at most one token a frame: the best path, or the token sequence
-whose paths together are the best. k2 is needed for these searches alone.
+"""Fast beam search with k2 over a trivial graph or an LG, with at most one token per frame.
 
-k2 begins with a context of blanks, and its lattice of T frames holds paths of T - 1: what the last frame says is left
-out, here as in icefall.
+Finds the best path, or the token sequence with the highest total probability of its paths. Only these searches need k2.
+k2 starts with a context of blanks, and its lattice of T frames holds paths of length T - 1, so that the last frame is
+ignored, as in icefall.
 
 Legend: N utterances, T frames, D encoder dimension, B contexts of all utterances, V vocabulary.
 """
@@ -22,42 +22,43 @@ from ml2021.asr.search.hypothesis import Hypothesis
 
 
 def import_k2() -> Any:
-    """k2; raises ConfigError, which says how to get it, where it is not installed."""
+    """Import k2; raise ConfigError, with advice on installing it, if it is missing."""
     try:
         import k2
     except ImportError as e:
         raise ConfigError(
             f"fast_beam_search needs k2, which is not installed here ({e}): install the wheel that k2-fsa.github.io/k2 "
-            f"lists for torch {torch.__version__} and this Python, or use modified_beam_search, which needs none"
+            f"lists for torch {torch.__version__} and this Python, or use modified_beam_search, which does not need k2"
         ) from e
     return k2
 
 
 @dataclass(frozen=True)
 class FastBeam:
-    """What fast beam search keeps of each frame and utterance, and how the n-best one chooses."""
+    """Pruning of fast beam search per frame and utterance, and the sampling of its n-best variant."""
 
-    beam: float = 20.0  # log-probability below the best at which a path is given up
-    max_contexts: int = 8  # decoder contexts, at most
-    max_states: int = 64  # states of the graph, at most
-    blank_penalty: float = 0.0  # taken from the blank's logit
-    num_paths: int = 200  # drawn from the lattice by the n-best search
-    nbest_scale: float = 0.5  # of the scores while they are drawn: smaller ones give more different sequences
+    beam: float = 20.0  # paths whose log-probability is this much below the best are dropped
+    max_contexts: int = 8  # decoder contexts at most
+    max_states: int = 64  # states of the graph at most
+    blank_penalty: float = 0.0  # subtracted from the blank's logit
+    num_paths: int = 200  # paths that the n-best search samples from the lattice
+    nbest_scale: float = 0.5  # factor of the scores while sampling; a smaller one gives more distinct sequences
 
 
 @torch.no_grad()
 def fast_beam_search(
     model: AsrModel, encoder_out: Tensor, encoder_out_lens: Tensor, options: FastBeam | None = None, graph: Any = None
 ) -> list[Hypothesis]:
-    """The best path.
+    """Find the best path.
 
     Args:
       model: in evaluation mode.
       encoder_out: (N, T, D).
       encoder_out_lens: (N,).
-      graph: a k2.Fsa over token ids without epsilon; None: any sequence, all with the same score.
+      options: pruning; None: the default values.
+      graph: a k2.Fsa over token ids, without epsilons; None: allow every sequence, with equal scores.
     Returns:
-      One hypothesis an utterance: the best path, whose arc number t is frame t.
+      One hypothesis per utterance: the best path, whose arc number t is frame t.
     Raises:
       ConfigError: k2 is not installed.
     """
@@ -70,61 +71,63 @@ def fast_beam_search(
 def fast_beam_search_nbest(
     model: AsrModel, encoder_out: Tensor, encoder_out_lens: Tensor, options: FastBeam | None = None, graph: Any = None
 ) -> list[Hypothesis]:
-    """As fast_beam_search, but the sequence whose paths have the most probability together, of those drawn at random.
+    """As fast_beam_search, but find the sequence with the highest total probability, among sequences sampled at random.
 
-    Its frames are those of its best path. The draw is that of k2's own generator: runs differ where two are close.
+    Its frames are those of its best path. k2 samples with its own generator, so that results may differ between runs
+    if two sequences are almost equally probable.
     """
     k2, options = import_k2(), options or FastBeam()
     lattice = decoding_lattice(k2, model, encoder_out, encoder_out_lens, options, graph)
-    sequences = _draw(k2, lattice, options)
+    sequences = _sample(k2, lattice, options)
     flat = [ids for of_utterance in sequences for ids in of_utterance]
-    owners = torch.tensor([n for n, found in enumerate(sequences) for _ in found], dtype=torch.int32)
-    if not any(flat):  # nothing drawn, or nothing but silence
+    owners = torch.tensor([n for n, of_utterance in enumerate(sequences) for _ in of_utterance], dtype=torch.int32)
+    if not any(flat):  # no sequences, or only empty ones
         return [Hypothesis((), (), ()) for _ in sequences]
-    linear = k2.linear_fsa_with_self_loops(k2.linear_fsa(flat)).to(lattice.device)  # blanks anywhere
+    linear = k2.linear_fsa_with_self_loops(k2.linear_fsa(flat)).to(lattice.device)  # allow blanks anywhere
     linear.scores = torch.zeros_like(linear.scores)
     single = k2.intersect_device(k2.arc_sort(lattice), linear, owners.to(lattice.device), sorted_match_a=True)
-    single = k2.top_sort(k2.connect(single))  # all paths of one sequence each
+    single = k2.top_sort(k2.connect(single))  # one lattice per sequence, with all of its paths
     totals = single.get_tot_scores(use_double_scores=True, log_semiring=True).cpu()
     paths = _paths(k2, single)
     hypotheses = []
     for n in range(len(sequences)):
-        own = (owners == n).nonzero().squeeze(1).tolist()
-        hypotheses.append(
-            _hypothesis(paths[max(own, key=lambda i: float(totals[i]))]) if own else Hypothesis((), (), ())
-        )
+        candidates = (owners == n).nonzero().squeeze(1).tolist()
+        if candidates:
+            hypotheses.append(_hypothesis(paths[max(candidates, key=lambda i: float(totals[i]))]))
+        else:
+            hypotheses.append(Hypothesis((), (), ()))
     return hypotheses
 
 
-def _draw(k2: Any, lattice: Any, options: FastBeam) -> list[list[list[int]]]:
-    """Different token sequences of each utterance's lattice, drawn by their scaled scores."""
+def _sample(k2: Any, lattice: Any, options: FastBeam) -> list[list[list[int]]]:
+    """Distinct token sequences of each utterance's lattice, sampled by scaled scores."""
     scores = lattice.scores.clone()
     lattice.scores = scores * options.nbest_scale
-    drawn = k2.random_paths(lattice, use_double_scores=True, num_paths=options.num_paths)
+    samples = k2.random_paths(lattice, use_double_scores=True, num_paths=options.num_paths)
     lattice.scores = scores
-    labels = k2.ragged.index(lattice.labels.contiguous(), drawn).remove_values_leq(
-        BLANK_ID
-    )  # and -1, to the final state
+    labels = k2.ragged.index(lattice.labels.contiguous(), samples)
+    labels = labels.remove_values_leq(BLANK_ID)  # also removes -1, the label of arcs to the final state
     unique, _, _ = labels.unique()
     return [[list(ids) for ids in of_utterance] for of_utterance in unique.tolist()]
 
 
 def _paths(k2: Any, lattice: Any) -> list[tuple[list[int], list[float]]]:
-    """(labels, probabilities) of the arcs of the best path of each lattice; empty ones where it has no path."""
+    """(labels, probabilities) of the arcs of each lattice's best path; empty if it has no path."""
     best = k2.shortest_path(lattice, use_double_scores=True)
     return [(best[n].labels.tolist(), best[n].scores.exp().clamp(max=1.0).tolist()) for n in range(best.shape[0])]
 
 
 def _hypothesis(path: tuple[list[int], list[float]]) -> Hypothesis:
+    """The tokens, frames and scores of a path of (labels, probabilities)."""
     labels, probs = path
-    frames = [t for t, label in enumerate(labels) if label not in (BLANK_ID, -1)]  # -1 leads to the final state
+    frames = [t for t, label in enumerate(labels) if label not in (BLANK_ID, -1)]  # -1: arc to the final state
     return Hypothesis(tuple(labels[t] for t in frames), tuple(frames), tuple(round(probs[t], 4) for t in frames))
 
 
 def decoding_lattice(
     k2: Any, model: AsrModel, encoder_out: Tensor, encoder_out_lens: Tensor, options: FastBeam, graph: Any
 ) -> Any:
-    """The paths that were kept, an FsaVec of N lattices."""
+    """The paths that survive pruning: an FsaVec of N lattices."""
     vocab_size = model.joiner.output_linear.out_features
     if graph is None:
         graph = k2.trivial_graph(vocab_size - 1, device=encoder_out.device)

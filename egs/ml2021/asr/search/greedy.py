@@ -1,4 +1,4 @@
-"""Greedy search, batched: at most one token a frame, as icefall's greedy_search_batch.
+"""Batched greedy search with at most one token per frame, like icefall's greedy_search_batch.
 
 Legend: N batch, T frames, D encoder dimension, V vocabulary.
 """
@@ -12,7 +12,7 @@ from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
 from ml2021.asr.search.context import project, start_context
 from ml2021.asr.search.hypothesis import Hypothesis
 
-LOOK_AHEAD = 8  # frames of all utterances together that are joined with one context, most of them blank
+LOOK_AHEAD = 8  # frames (of all utterances together) joined at once with one context; most frames are blank
 
 
 @torch.no_grad()
@@ -24,9 +24,9 @@ def greedy_search(
       model: in evaluation mode.
       encoder_out: (N, T, D).
       encoder_out_lens: (N,).
-      blank_penalty: taken from the blank's logit.
+      blank_penalty: subtracted from the blank's logit.
     Returns:
-      One hypothesis an utterance.
+      One hypothesis per utterance.
     """
     num_utterances, num_frames, _ = encoder_out.shape
     am = model.joiner.encoder_proj(encoder_out)  # (N, T, J)
@@ -36,7 +36,7 @@ def greedy_search(
     frames = torch.arange(num_frames, device=encoder_out.device)
     step, t = max(1, LOOK_AHEAD // num_utterances), 0
     while t < num_frames:
-        logits = model.joiner(am[:, t : t + step], lm[:, None])  # (N, step, V), true up to the next token
+        logits = model.joiner(am[:, t : t + step], lm[:, None])  # (N, step, V), valid up to the next token
         logits[..., BLANK_ID] -= blank_penalty
         best = logits.argmax(dim=2)
         new = (best != BLANK_ID) & (frames[t : t + step] < encoder_out_lens[:, None])

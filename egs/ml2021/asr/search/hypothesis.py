@@ -1,4 +1,4 @@
-"""What every search returns for an utterance."""
+"""The result of a search for one utterance."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class Hypothesis:
     """Recognised tokens.
 
     Args:
-      tokens: ids.
+      tokens: token ids.
       frames: the encoder frame at which each token was emitted, ascending.
-      scores: probability of each token when it was emitted, 0..1.
+      scores: the probability of each token when it was emitted, 0..1.
     """
 
     tokens: tuple[int, ...]

@@ -1,13 +1,13 @@
-"""A decoding graph LG: a lexicon that spells words by tokens, composed with an n-gram model in the ARPA format.
+"""A decoding graph LG: a lexicon that spells words in tokens, composed with an n-gram model in the ARPA format.
 
 python -m ml2021.asr.search.lg_graph --lang-dir data/mini/lang --arpa words.arpa --out LG.pt
 
-The words may be units of normalised text (Han characters, English words) or, as of ml2021.asr.fusion.train, tokens.
-What one spells the other reads back, so the graph needs no word labels: its labels are tokens, its scores natural
-logarithms. k2's search counts no score of a final state, so the end of a sentence is on the arc of its last token; an
-empty sentence costs nothing. A sentence that backs off where it need not has a path too (as in icefall's LG), and the
-n-best search adds up all paths: a bonus, the smaller ngram_lm_scale, the larger, up to log 3 a word of a trigram.
-k2 is needed. Format and operations: Mohri, Pereira and Riley (2002).
+The words of the model may be units of normalised text (Han characters, English words) or tokens, as in the models of
+ml2021.asr.fusion.train. Tokens determine the words, so the graph has no word labels: its labels are tokens and its
+scores natural logarithms. k2's search ignores the scores of final states, so the score of a sentence end is on the arc
+of the last token, and an empty sentence has score 0. As in icefall's LG, there are also paths that back off without
+need. The n-best search sums over all paths, so a sentence gets a bonus: the smaller ngram_lm_scale, the larger it is,
+up to log 3 per word of a trigram. Needs k2. Format and operations: Mohri, Pereira and Riley (2002).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from ml2021.asr.fusion.arpa import BOS, EOS, NEVER, ArpaModel, Ngram, read_arpa
 from ml2021.asr.search.fast_beam_search import import_k2
 
 logger = logging.getLogger(__name__)
-BACKOFF = 1  # the label that marks a back-off in the word graph
+BACKOFF = 1  # label of back-off arcs in the word graph
 
 
 def spell(model: ArpaModel, tokens: TokenTable) -> dict[str, list[int]]:
-    """{word: its token ids} for the unigrams that can be spelled.
+    """{word: its token ids}, for the unigrams that can be spelled in tokens.
 
     Raises:
-      DataError: none can.
+      DataError: no word can be spelled.
     """
     words = [w for (w,) in model.tables[0] if w not in (BOS, EOS)]
     of_tokens = any(w.startswith(WORD_START) for w in words)
@@ -48,48 +48,55 @@ def spell(model: ArpaModel, tokens: TokenTable) -> dict[str, list[int]]:
     lexicon = {w: ids for w, ids in spelled.items() if ids and not {0, 1, UNK_ID} & set(ids)}
     if not lexicon:
         raise DataError(
-            "none of the language model's words can be spelled by the tokens; was it made for this language?"
+            "none of the language model's words can be spelled in the tokens; was it made for this language?"
         )
     if len(lexicon) < len(words):
         logger.info(
-            "%d of %d words cannot be spelled by the tokens and are left out", len(words) - len(lexicon), len(words)
+            "%d of %d words cannot be spelled in the tokens and are left out", len(words) - len(lexicon), len(words)
         )
     return lexicon
 
 
 def build_lg(model: ArpaModel, tokens: TokenTable) -> Any:
-    """The graph, a k2.Fsa whose labels are token ids."""
+    """The graph: a k2.Fsa whose labels are token ids.
+
+    Raises:
+      ConfigError: k2 is not installed.
+      DataError: none of the model's words or sentences can be spelled in the tokens.
+    """
     k2 = import_k2()
     lexicon = spell(model, tokens)
     labels = {word: BACKOFF + 1 + i for i, word in enumerate(lexicon)}
-    first_mark = len(tokens)  # labels from here on mark what determinize must keep apart
+    first_mark = len(tokens)  # labels from here on are disambiguation symbols
     g = k2.arc_sort(k2.Fsa.from_openfst(_word_graph(model, labels), acceptor=True))
     lg = k2.connect(k2.compose(k2.arc_sort(_lexicon_fst(k2, lexicon, labels, first_mark)), g))
     if lg.shape[0] == 0:
-        raise DataError("the language model allows no sentence of the words that the tokens can spell")
+        raise DataError("the language model has no sentence of words that can be spelled in the tokens")
     del lg.aux_labels
     lg = k2.connect(k2.determinize(lg, k2.DeterminizeWeightPushingType.kLogWeightPushing))
-    found = lg.labels.clone()
-    found[found >= first_mark] = 0
-    lg.labels = found
+    labels_without_marks = lg.labels.clone()
+    labels_without_marks[labels_without_marks >= first_mark] = 0
+    lg.labels = labels_without_marks
     return k2.arc_sort(k2.connect(_with_ends_on_arcs(k2, k2.remove_epsilon(lg))))
 
 
 def _with_ends_on_arcs(k2: Any, graph: Any) -> Any:
-    """A graph with the same sentences and scores, whose final arcs score 0: for each end of a sentence at a state, the
-    arcs to it have copies with that end's score, to a state where the sentence must end. The empty one loses its score.
+    """A graph with the same sentences and scores in which final arcs have score 0.
+
+    For each final arc of a state, the arcs to this state are copied with the score of the final arc added; the copies
+    lead to a new state where the sentence must end. The empty sentence loses its score.
     """
-    arcs, scores = graph.arcs.values().long(), graph.scores  # (A, 4) from, to, label, bits of the score, sorted; (A,)
+    arcs, scores = graph.arcs.values().long(), graph.scores  # (A, 4): from, to, label, bits of the score; (A,)
     final, num_states = arcs[:, 2] == -1, graph.shape[0]
     ends, end_scores = arcs[final, 0], scores[final]
     inner, inner_scores = arcs[~final, :3], scores[~final]
-    num_ends = torch.bincount(ends, minlength=num_states)  # of each state
+    num_ends = torch.bincount(ends, minlength=num_states)  # final arcs of each state
     times = num_ends[inner[:, 1]]
-    which = torch.repeat_interleave(times)  # arcs, once for each end
+    which = torch.repeat_interleave(times)  # arc numbers, repeated for each final arc of the target
     nth = torch.arange(len(which)) - (times.cumsum(0) - times)[which]
     end = (num_ends.cumsum(0) - num_ends)[inner[which, 1]] + nth
     copies = inner[which]
-    copies[:, 1] = num_states - 1  # was the final state, which takes the next number
+    copies[:, 1] = num_states - 1  # the number of the old final state; the new one gets the next number
     finals = torch.tensor([[num_states - 1, num_states, -1]] + [[0, num_states, -1]] * int(num_ends[0] > 0))
     rows = torch.cat([inner, copies, finals])
     values = torch.cat([inner_scores, inner_scores[which] + end_scores[end], torch.zeros(len(finals))])
@@ -99,7 +106,10 @@ def _with_ends_on_arcs(k2: Any, graph: Any) -> Any:
 
 
 def _lexicon_fst(k2: Any, lexicon: dict[str, list[int]], labels: dict[str, int], first_mark: int) -> Any:
-    """Tokens to words, one loop a word; a word that begins another ends with a mark, a back-off is passed on."""
+    """Tokens to words, with one loop per word, and one that passes back-offs on.
+
+    Words with the same spelling, and those whose spelling begins another word, end with a disambiguation symbol.
+    """
     spellings = Counter(tuple(ids) for ids in lexicon.values())
     beginnings = {tuple(ids[:n]) for ids in lexicon.values() for n in range(1, len(ids))}
     used: Counter[tuple[int, ...]] = Counter()
@@ -121,7 +131,7 @@ def _lexicon_fst(k2: Any, lexicon: dict[str, list[int]], labels: dict[str, int],
 
 
 def _word_graph(model: ArpaModel, labels: dict[str, int]) -> str:
-    """The n-gram model as an acceptor in OpenFst's text: a state a context, back-off arcs between them."""
+    """The n-gram model as an acceptor in OpenFst's text format: one state per context, with back-off arcs."""
     contexts: dict[Ngram, int] = {}
 
     def state(context: Ngram) -> int:
@@ -130,7 +140,7 @@ def _word_graph(model: ArpaModel, labels: dict[str, int]) -> str:
             context = context[1:]
         return contexts.setdefault(context, len(contexts))
 
-    start = state((BOS,))  # the first state in the text is where paths begin
+    start = state((BOS,))  # the first state in the text is the initial state
     lines, finals = [], []
     for table in model.tables:
         for ngram, (log_prob, _) in table.items():
@@ -151,17 +161,18 @@ def _word_graph(model: ArpaModel, labels: dict[str, int]) -> str:
 
 
 def save_lg(path: Path, graph: Any) -> None:
-    """Write a graph: its arcs and their scores."""
+    """Write a graph as its arcs and their scores."""
     with whole_file(path, "wb") as f:
         torch.save({"arcs": graph.arcs.values(), "scores": graph.scores}, f)
 
 
 @functools.lru_cache(maxsize=1)
 def load_lg(path: str, scale: float, device: torch.device) -> Any:
-    """The graph that save_lg wrote, its scores scaled.
+    """Load a graph written by save_lg and multiply its scores by scale.
 
     Raises:
-      DataError: there is none, or it is no such file.
+      ConfigError: k2 is not installed.
+      DataError: the file is missing or is not such a graph.
     """
     k2 = import_k2()
     if not Path(path).is_file():
@@ -170,7 +181,7 @@ def load_lg(path: str, scale: float, device: torch.device) -> Any:
         content = torch.load(path, map_location="cpu", weights_only=True)
         graph = k2.Fsa(content["arcs"])
         graph.scores = content["scores"] * scale
-    except Exception as e:  # torch raises many kinds for a file of another kind
+    except Exception as e:  # torch raises many kinds of errors for other files
         raise DataError(f"{path} is not a graph of ml2021.asr.search.lg_graph: {str(e).splitlines()[0]}") from e
     return graph.to(device)
 
@@ -179,8 +190,8 @@ def main(argv: list[str]) -> None:
     """Make the graph of fast_beam_search_nbest_LG from a lang folder and an ARPA language model."""
     parser = argparse.ArgumentParser(prog="python -m ml2021.asr.search.lg_graph", description=main.__doc__)
     parser.add_argument("--lang-dir", type=Path, required=True, help="stage 2's folder")
-    parser.add_argument("--arpa", type=Path, required=True, help="language model of words or of tokens")
-    parser.add_argument("--out", type=Path, required=True, help="the graph, such as LG.pt")
+    parser.add_argument("--arpa", type=Path, required=True, help="n-gram model of words or tokens, in the ARPA format")
+    parser.add_argument("--out", type=Path, required=True, help="file for the graph, such as LG.pt")
     args = parser.parse_args(argv)
     graph = build_lg(read_arpa(args.arpa), load_lang(args.lang_dir))
     save_lg(args.out, graph)

@@ -1,4 +1,4 @@
-"""The searches by the names that icefall gives them, over one interface."""
+"""All searches behind one interface, under icefall's names."""
 
 from __future__ import annotations
 
@@ -23,40 +23,42 @@ from ml2021.asr.search.modified_beam_search import modified_beam_search
 def search(
     model: AsrModel, features: Tensor, feature_lens: Tensor, config: SearchConfig, fusion: Scorer | None = None
 ) -> list[Hypothesis]:
-    """Hypotheses of a batch: features (N, T, F), feature_lens (N,), by the method that the configuration names.
+    """Decode a batch, features (N, T, F) and feature_lens (N,), with the method of the configuration.
 
     Args:
       fusion: the language model and hotwords of the configuration, from ml2021.asr.fusion.load.load_fusion.
+    Raises:
+      ConfigError: see search_encoder_out.
     """
     device = next(model.parameters()).device
-    with torch.inference_mode():  # a tenth faster than no_grad alone
+    with torch.inference_mode():  # a tenth faster than no_grad
         encoder_out, lens = model.forward_encoder(features.to(device), feature_lens.to(device))
     return search_encoder_out(model, encoder_out, lens, config, fusion)
 
 
-@torch.inference_mode(False)  # k2 wants to count the versions of its tensors
+@torch.inference_mode(False)  # k2 needs the version counters of its tensors
 @torch.no_grad()
 def search_encoder_out(
     model: AsrModel, encoder_out: Tensor, lens: Tensor, config: SearchConfig, fusion: Scorer | None = None
 ) -> list[Hypothesis]:
-    """Hypotheses for encoder_out (N, T', D), lens (N,).
+    """Decode encoder_out (N, T', D) with lengths lens (N,).
 
     Raises:
-      ConfigError: the configuration has a language model or hotwords and no fusion is given, the method needs k2 and
-        it is missing, or a CTC head that was not trained, or a model of rnnt_type regular.
+      ConfigError: the configuration uses a language model or hotwords, but fusion is None; or the method needs k2 and
+        it is not installed; or it needs a CTC head that was trained, or rnnt_type regular, and the model lacks it.
     """
     if config.has_fusion and fusion is None:
-        raise ConfigError("decoding with lm_scale or hotwords_file needs the fusion that load_fusion gives")
+        raise ConfigError("decoding with lm_scale or hotwords_file needs the fusion from load_fusion")
     c = config
     if c.decoding_method == "greedy_search":
         return greedy_search(model, encoder_out, lens, c.blank_penalty)
     if c.decoding_method == "modified_beam_search":
         return modified_beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, fusion)
     if c.decoding_method == "beam_search":
-        if model.config.rnnt_type != "regular":  # it never learned what comes after a token at the same frame
+        if model.config.rnnt_type != "regular":  # it has not learned to emit another symbol at the same frame
             raise ConfigError(
-                "beam_search, with several tokens a frame, needs a model trained with rnnt_type regular; this one has "
-                f"{model.config.rnnt_type}: use modified_beam_search"
+                "beam_search emits several tokens per frame, which needs a model trained with rnnt_type regular; this "
+                f"one has {model.config.rnnt_type}: use modified_beam_search"
             )
         return beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, c.max_sym_per_frame, fusion)
     if c.decoding_method == "fast_beam_search":

@@ -1,4 +1,4 @@
-"""Modified beam search, batched, as icefall's: at most one token a frame, equal hypotheses become one by log-add.
+"""Batched modified beam search, like icefall's: at most one token per frame; equal hypotheses are merged by log-add.
 
 Legend: N utterances, K beam, T frames, D encoder dimension, J joiner dimension, V vocabulary.
 """
@@ -16,14 +16,14 @@ from ml2021.asr.search.trellis import Trellis, extended, start_hashes
 
 
 class ModifiedBeam:
-    """The hypotheses of N utterances; frames may come in several calls, as a stream gives them."""
+    """The hypotheses of N utterances. Frames may be passed in several calls, as for a stream."""
 
     def __init__(
         self, model: AsrModel, num_utterances: int, beam: int, blank_penalty: float = 0.0, fusion: Scorer | None = None
     ) -> None:
         device = model.simple_am_proj.weight.device
         self.model, self.beam, self.blank_penalty, self.fusion = model, beam, blank_penalty, fusion
-        self.log_probs = torch.full((num_utterances, beam), -torch.inf, device=device)  # with what fusion adds
+        self.log_probs = torch.full((num_utterances, beam), -torch.inf, device=device)  # including fusion
         self.log_probs[:, 0] = 0.0
         self.num_tokens = torch.zeros(num_utterances, beam, dtype=torch.int64, device=device)
         self.hashes = start_hashes(num_utterances, beam, device)
@@ -34,24 +34,24 @@ class ModifiedBeam:
 
     @torch.no_grad()
     def advance(self, encoder_out: Tensor, encoder_out_lens: Tensor) -> None:
-        """Take in frames (N, T, D), of which the first encoder_out_lens (N,) count."""
+        """Process frames encoder_out (N, T, D), the first encoder_out_lens (N,) of each utterance."""
         am = self.model.joiner.encoder_proj(encoder_out)
         for t in range(am.shape[1]):
             self._advance_frame(am[:, t], t < encoder_out_lens)
 
     def totals(self) -> Tensor:
-        """Log-probability of each hypothesis with what fusion adds to the end, (N, K); -inf where there is none."""
+        """Log-prob of each hypothesis including fusion's final scores, (N, K); -inf for empty places of the beam."""
         if self.fusion is None:
             return self.log_probs
         return self.log_probs + self.fusion.final(self.states).view_as(self.log_probs)
 
     def best(self) -> list[Hypothesis]:
-        """The hypothesis of each utterance with the most log-probability a token, the start context counted too."""
+        """The hypothesis of each utterance with the highest log-prob per token, counting the start context."""
         normalised = self.totals() / (self.num_tokens + self.model.decoder.context_size)
         return self.trellis.trace(normalised.argmax(dim=1))
 
     def _advance_frame(self, am: Tensor, active: Tensor) -> None:
-        """am (N, J); active (N,): the utterances that have this frame."""
+        """am (N, J); active (N,) bool: whether the utterance has this frame."""
         num_utterances, beam = self.log_probs.shape
         logits = self.model.joiner(am[:, None], self.lm.view(num_utterances, beam, -1))  # (N, K, V)
         logits[..., BLANK_ID] -= self.blank_penalty
@@ -74,7 +74,7 @@ class ModifiedBeam:
         self._follow(parents, tokens)
 
     def _follow(self, parents: Tensor, tokens: Tensor) -> None:
-        """Contexts, decoder outputs and states of the new hypotheses; parents, tokens (N, K)."""
+        """Update contexts, decoder outputs and fusion states for the new hypotheses; parents, tokens (N, K)."""
         offsets = torch.arange(len(parents), device=parents.device)[:, None] * self.beam
         rows, tokens = (parents + offsets).view(-1), tokens.view(-1)
         context, lm = self.context[rows], self.lm[rows]
@@ -100,11 +100,11 @@ def modified_beam_search(
       model: in evaluation mode.
       encoder_out: (N, T, D).
       encoder_out_lens: (N,).
-      beam: hypotheses kept at a frame.
-      blank_penalty: taken from the blank's logit.
-      fusion: adds to the scores of tokens before the best are chosen.
+      beam: number of hypotheses kept at each frame.
+      blank_penalty: subtracted from the blank's logit.
+      fusion: adds to token scores before the best hypotheses are chosen.
     Returns:
-      One hypothesis an utterance.
+      One hypothesis per utterance.
     """
     state = ModifiedBeam(model, len(encoder_out), beam, blank_penalty, fusion)
     state.advance(encoder_out, encoder_out_lens)
@@ -112,7 +112,7 @@ def modified_beam_search(
 
 
 def _merged(log_probs: Tensor, hashes: Tensor) -> Tensor:
-    """Log-probs (N, K), best first, where the first of equal hypotheses has the sum and the others -inf."""
+    """Log-probs (N, K), best first -> the same, where the first of equal hypotheses gets their sum, the others -inf."""
     equal = hashes[:, :, None] == hashes[:, None, :]  # (N, K, K)
     is_first = equal.int().argmax(dim=2) == torch.arange(hashes.shape[1], device=hashes.device)
     summed = torch.where(equal, log_probs[:, None, :], -torch.inf).logsumexp(dim=2)

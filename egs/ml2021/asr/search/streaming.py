@@ -1,4 +1,4 @@
-"""A causal recogniser hears streams chunk by chunk; the search goes on from one chunk to the next.
+"""Decoding of streams, chunk by chunk, with a causal model; the search continues from chunk to chunk.
 
 Legend: N streams, T input frames, F mel bins, T' encoder frames, D encoder dimension.
 """
@@ -18,22 +18,22 @@ from ml2021.asr.search.context import project, start_context
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.modified_beam_search import ModifiedBeam
 
-LOOK_AHEAD = 13  # input frames that a chunk's convolutions see behind it: 7 for the strides, 6 for ConvNeXt
-_LAYER_AXES = (1, 1, 1, 1, 0, 0)  # of the states of a layer: where the streams are
+LOOK_AHEAD = 13  # input frames after a chunk that its convolutions see: 7 for the strides, 6 for ConvNeXt
+_LAYER_AXES = (1, 1, 1, 1, 0, 0)  # the batch axis of each state of a layer
 
 
 class Search(Protocol):
     """The search of one stream."""
 
     def advance(self, encoder_out: Tensor, encoder_out_lens: Tensor) -> None:
-        """The next frames: encoder_out (1, T', D), (1,)."""
+        """Process the next frames: encoder_out (1, T', D), lengths (1,)."""
 
     def best(self) -> list[Hypothesis]:
-        """What has been recognised so far, frames counted from the beginning of the stream; a list of one."""
+        """The result so far, as a list of one; frames count from the start of the stream."""
 
 
 class StreamingGreedy:
-    """Greedy search, at most one token a frame."""
+    """Greedy search with at most one token per frame."""
 
     def __init__(self, model: AsrModel, blank_penalty: float = 0.0) -> None:
         self.model, self.blank_penalty = model, blank_penalty
@@ -64,18 +64,18 @@ class StreamingGreedy:
 
 
 class StreamingRecogniser:
-    """One stream: feed features as they come, read `result` at any time, finish once.
+    """One stream: pass features to `accept` as they arrive, read `result` at any time, call `finish` once.
 
-    Several streams of a model can be decoded together: queue features in each, then call decode_chunk.
+    To decode several streams of a model together, queue features in each and call decode_chunk.
     """
 
     @torch.no_grad()
     def __init__(self, model: AsrModel, blank_penalty: float = 0.0, beam: int | None = None) -> None:
         """
         Args:
-          model: in evaluation mode; its first chunk_size and left_context_frames count.
-          blank_penalty: taken from the blank's logit.
-          beam: hypotheses of modified beam search; None: greedy search.
+          model: in evaluation mode; its first chunk_size and left_context_frames are used.
+          blank_penalty: subtracted from the blank's logit.
+          beam: number of hypotheses of modified beam search; None: greedy search.
         Raises:
           ConfigError: the model is not causal, or its first chunk_size or left_context_frames is -1.
         """
@@ -94,66 +94,66 @@ class StreamingRecogniser:
 
     @property
     def result(self) -> Hypothesis:
-        """What has been recognised so far; frames are encoder frames from the beginning of the stream."""
+        """The result so far; frames are encoder frames from the start of the stream."""
         return self.search.best()[0]
 
     @property
     def is_ready(self) -> bool:
-        """Whether a chunk waits that is whole, with its look-ahead."""
+        """Whether a whole chunk and its look-ahead are queued."""
         return len(self._waiting) >= self.shift + LOOK_AHEAD
 
     def queue(self, features: Tensor) -> None:
-        """The next features (T, F), any number of frames."""
+        """Append features (T, F) of any number of frames, without decoding."""
         self._waiting = torch.cat([self._waiting, features.to(self._waiting)])
 
     def queue_end(self) -> None:
-        """Silence behind the end, enough to decode the last frame."""
+        """Append as much silence as is needed to decode the last frame."""
         missing = -len(self._waiting) % self.shift + LOOK_AHEAD
         self.queue(torch.full((missing, NUM_FEATURES), SILENCE))
 
     def next_chunk(self) -> Tensor:
-        """Take the next chunk and its look-ahead, (T, F)."""
-        fed = self._waiting[: self.shift + LOOK_AHEAD]
+        """Remove the next chunk from the queue; return it with its look-ahead, (T, F)."""
+        chunk = self._waiting[: self.shift + LOOK_AHEAD]
         self._waiting = self._waiting[self.shift :]
-        return fed
+        return chunk
 
     def accept(self, features: Tensor) -> Hypothesis:
-        """The next features (T, F), any number of frames; decodes the chunks that are whole with their look-ahead."""
+        """Append features (T, F) of any number of frames; decode all chunks that are complete with their look-ahead."""
         self.queue(features)
         while self.is_ready:
             decode_chunk([self])
         return self.result
 
     def finish(self) -> Hypothesis:
-        """Decodes up to the last frame."""
+        """Decode up to the last frame and return the result."""
         self.queue_end()
         return self.accept(torch.zeros(0, NUM_FEATURES))
 
 
 @torch.no_grad()
 def decode_chunk(streams: Sequence[StreamingRecogniser]) -> None:
-    """Decode one chunk of each of N streams of a model, all of them ready, in one batch."""
+    """Decode one chunk of each of N streams of the same model in one batch; all of them must be ready."""
     model = streams[0].model
     features = torch.stack([s.next_chunk() for s in streams])
     lens = torch.full((len(streams),), features.shape[1], device=features.device)
     encoder_out, out_lens, states = model.streaming_forward(features, lens, joined_states([s.states for s in streams]))
-    for n, (stream, own) in enumerate(zip(streams, parted_states(states), strict=True)):
-        stream.states = own
+    for n, (stream, stream_states) in enumerate(zip(streams, split_states(states), strict=True)):
+        stream.states = stream_states
         stream.search.advance(encoder_out[n : n + 1], out_lens[n : n + 1])
 
 
 def stream_axis(index: int, num_states: int) -> int:
-    """The axis of the streams in a state of AsrModel.initial_states: the layers' come first, then two more."""
+    """The batch axis of a state in AsrModel.initial_states, which has the states of the layers and then two more."""
     return _LAYER_AXES[index % STATES_PER_LAYER] if index < num_states - 2 else 0
 
 
 def joined_states(states: Sequence[list[Tensor]]) -> list[Tensor]:
-    """The states of N streams as those of one batch."""
+    """Combine the states of N streams into those of one batch."""
     num_states = len(states[0])
     return [torch.cat(same, dim=stream_axis(k, num_states)) for k, same in enumerate(zip(*states, strict=True))]
 
 
-def parted_states(states: list[Tensor]) -> list[list[Tensor]]:
-    """The other way: those of a batch as the states of each of its streams."""
-    parts = [x.split(1, dim=stream_axis(k, len(states))) for k, x in enumerate(states)]
-    return [list(own) for own in zip(*parts, strict=True)]
+def split_states(states: list[Tensor]) -> list[list[Tensor]]:
+    """Split the states of a batch into those of each stream."""
+    by_state = [torch.split(x, 1, dim=stream_axis(k, len(states))) for k, x in enumerate(states)]
+    return [list(stream_states) for stream_states in zip(*by_state, strict=True)]

@@ -1,6 +1,6 @@
-"""How hypotheses of a batch came about, so that the best can be read off at the end; and equal ones found.
+"""Back-pointers of a batch of hypotheses, to trace the best one at the end, and hashes to detect equal ones.
 
-Legend: N utterances, K hypotheses an utterance, T frames.
+Legend: N utterances, K hypotheses per utterance, T frames.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ def start_hashes(num_utterances: int, beam: int, device: torch.device) -> Tensor
 
 
 def extended(hashes: Tensor, tokens: Tensor) -> Tensor:
-    """Hashes of token sequences with one more token each, of any shape; equal sequences have equal hashes."""
+    """Hashes of token sequences, any shape, after one more token each; equal sequences have equal hashes."""
     mixed = (hashes ^ (tokens + 1)) * _MULTIPLIER
     return mixed ^ ((mixed >> 29) & 0x7FFFFFFFF)
 
 
 class Trellis:
-    """Parent, token and the token's probability of each hypothesis at each frame."""
+    """The parent, token and token probability of each hypothesis at each frame."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def add(self, parents: Tensor, tokens: Tensor, probs: Tensor) -> None:
-        """One frame, (N, K) each; the token is blank where none was emitted."""
+        """Add a frame, (N, K) each; the token is blank if none was emitted."""
         self.steps.append((parents, tokens, probs))
 
     def trace(self, best: Tensor) -> list[Hypothesis]:
-        """The hypothesis number best[n] of each utterance, best (N,)."""
+        """Trace back hypothesis number best[n] of each utterance n; best (N,)."""
         if not self.steps:
             return [Hypothesis((), (), ()) for _ in range(len(best))]
         parents, tokens, probs = (torch.stack(x).cpu().numpy() for x in zip(*self.steps))  # (T, N, K)
-        found = []
+        hypotheses = []
         for n, k in enumerate(best.tolist()):
             emitted = []
             for t in range(len(parents) - 1, -1, -1):
@@ -48,5 +48,5 @@ class Trellis:
                     emitted.append((int(tokens[t, n, k]), t, round(float(probs[t, n, k]), 4)))
                 k = int(parents[t, n, k])
             rows = list(zip(*reversed(emitted))) or [(), (), ()]
-            found.append(Hypothesis(*rows))
-        return found
+            hypotheses.append(Hypothesis(*rows))
+        return hypotheses

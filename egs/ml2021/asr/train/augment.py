@@ -1,4 +1,4 @@
-"""SpecAugment (Park et al., 2019) by Lhotse, as the configuration wants it."""
+"""SpecAugment (Park et al., 2019), as implemented in Lhotse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ml2021.asr.train.config import SpecAugmentConfig
 
 
 def spec_augment(config: SpecAugmentConfig) -> SpecAugment | None:
-    """Time warp and masks; None where the configuration masks nothing."""
+    """Time warp and masks; None if the configuration has no masks of one kind."""
     if config.num_frame_masks == 0 or config.num_feature_masks == 0:
         return None
     return SpecAugment(
@@ -28,4 +28,5 @@ def augment_batch(inputs: Tensor, lens: Tensor, augment: SpecAugment | None) -> 
     if augment is None:
         return inputs
     segments = torch.stack([torch.arange(len(lens)), torch.zeros_like(lens), lens], dim=1)
-    return augment.train()(inputs, supervision_segments=segments.to(torch.int32))
+    augmented: Tensor = augment.train()(inputs, supervision_segments=segments.to(torch.int32))
+    return augmented

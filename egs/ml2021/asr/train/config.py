@@ -1,4 +1,4 @@
-"""Training of the recogniser: section `asr` of asr.yaml."""
+"""Configuration of the recogniser's training: section `asr` of asr.yaml."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ml2021.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
-    """Time warp and masks over features (Park et al., 2019); no masks of either kind: features as they are."""
+    """Time warp and masks over features (Park et al., 2019). If either number of masks is 0, nothing is augmented."""
 
-    time_warp_factor: int = 80  # frames that a moment may be moved, at most; 0: no warp
-    num_frame_masks: int = 6
-    max_frames_mask: int = 30  # frames of 10 ms
-    max_frames_fraction: float = 0.2  # of an utterance
-    num_feature_masks: int = 2
-    features_mask_size: int = 20  # mel bins
+    time_warp_factor: int = 80  # frames of 10 ms that a point in time is shifted by at most; 0: no time warp
+    num_frame_masks: int = 6  # masks over time at most per utterance
+    max_frames_mask: int = 30  # frames of 10 ms in a mask over time at most
+    max_frames_fraction: float = 0.2  # fraction of an utterance that all masks over time cover at most, 0..1
+    num_feature_masks: int = 2  # masks over frequency per utterance
+    features_mask_size: int = 20  # mel bins in a mask over frequency at most
 
     def __post_init__(self) -> None:
         require_all(self, [f.name for f in fields(self)], 0)
@@ -27,18 +27,18 @@ class SpecAugmentConfig:
 
 @dataclass(frozen=True)
 class AsrDataConfig:
-    """Batches of cuts."""
+    """Batches of windows (cuts), their features and augmentation."""
 
-    max_duration: float = 80.0  # seconds of audio a batch
-    ref_duration: float = 600.0  # seconds of audio that count as one batch where dropout and regularisers change
-    num_buckets: int = 10
-    num_workers: int = 0  # processes that load features; 0: the trainer's own
-    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
-    on_the_fly_feats: bool = False  # compute features from the audio, in the place of those that stage 4 stored
-    speed_factors: tuple[float, ...] = ()  # train on copies at these speeds too, e.g. [0.9, 1.1]; on the fly only
-    noise_cuts: str | None = None  # CutSet of noises to mix in; with features as the windows have them
-    noise_probability: float = 0.5  # that noise is mixed into a window
-    noise_snr: tuple[float, ...] = (10.0, 20.0)  # dB, the range it is drawn from
+    max_duration: float = 80.0  # seconds of audio per batch at most
+    ref_duration: float = 600.0  # seconds of audio that count as one batch in schedules of dropout and regularisers
+    num_buckets: int = 10  # buckets by duration of the sampler
+    num_workers: int = 0  # processes that load features; 0: the training process itself
+    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)  # time warp and masks over features
+    on_the_fly_feats: bool = False  # true: compute features from the audio instead of reading those of stage 4
+    speed_factors: tuple[float, ...] = ()  # train also on copies at these speeds, as [0.9, 1.1]; needs on_the_fly_feats
+    noise_cuts: str | None = None  # CutSet file of noises to mix in, with features like those of the windows
+    noise_probability: float = 0.5  # probability that noise is mixed into a window
+    noise_snr: tuple[float, ...] = (10.0, 20.0)  # lowest and highest signal-to-noise ratio in dB
 
     def __post_init__(self) -> None:
         for name in ("max_duration", "ref_duration"):
@@ -47,7 +47,7 @@ class AsrDataConfig:
         require_all(self, ("num_buckets",), 1)
         require(
             self.on_the_fly_feats or not self.speed_factors,
-            "speed_factors need on_the_fly_feats: true; stored ones come from stage 4 (prep.yaml)",
+            "speed_factors need on_the_fly_feats: true; for stored features set the speeds of stage 4 (prep.yaml)",
         )
         bad = [x for x in self.speed_factors if not 0.5 <= x <= 2 or x == 1]
         require(not bad, f"speed_factors must be in 0.5..2 and not 1, got {bad}")
@@ -56,20 +56,20 @@ class AsrDataConfig:
         require(ascending, f"noise_snr must be two numbers, ascending (dB), got {list(self.noise_snr)}")
 
     def batch_count(self, step: int) -> float:
-        """How far training has gone, in batches of ref_duration."""
+        """The progress of training after `step` steps, in batches of ref_duration."""
         return step * self.max_duration / self.ref_duration
 
 
 @dataclass(frozen=True)
 class AsrConfig:
-    """Everything that stage 5 needs: conf/*/asr.yaml."""
+    """Model, data and training of stage 5."""
 
-    model: TransducerConfig = field(default_factory=TransducerConfig)
-    data: AsrDataConfig = field(default_factory=AsrDataConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    init_encoder_from_aligner: bool = False  # begin with stage 3's encoder, if that saw the train part only
-    weigh_batches: bool = False  # by their audio, as icefall does; else every batch counts the same
-    frozen_encoder_steps: int = 0  # first steps that leave the encoder as it is, so that new layers cannot spoil it
+    model: TransducerConfig = field(default_factory=TransducerConfig)  # the network and its losses
+    data: AsrDataConfig = field(default_factory=AsrDataConfig)  # batches, features, augmentation
+    train: TrainConfig = field(default_factory=TrainConfig)  # optimiser, epochs, checkpoints
+    init_encoder_from_aligner: bool = False  # start with stage 3's encoder, which must be trained on train only
+    weigh_batches: bool = False  # true: weigh batches by their audio, as icefall does; false: all batches equally
+    frozen_encoder_steps: int = 0  # steps at the start in which the encoder keeps the weights of --init-from
 
     def __post_init__(self) -> None:
         require_all(self, ("frozen_encoder_steps",), 0)

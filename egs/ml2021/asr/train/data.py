@@ -1,12 +1,12 @@
-"""Batches of cuts for the recogniser, by Lhotse's samplers and dataset.
+"""Batches of cuts for the recogniser, from Lhotse's samplers and dataset.
 
-The batches of an epoch are planned (lists of cuts, cheap) and then loaded, by worker processes if wanted. Which cuts
-are together depends on seed and epoch alone; speed, noise and masks of a batch on (seed, epoch, its number) alone.
+The batches of an epoch are first planned, as lists of cuts, which is cheap, and then loaded, optionally by worker
+processes. The grouping into batches depends only on seed and epoch; speed, noise and masks of a batch depend only on
+seed, epoch and the number of the batch.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,28 +20,29 @@ from torch.utils.data import DataLoader, Dataset
 from lhotse_prep.audio.fbank import fbank_extractor
 from lhotse_prep.manifests.files import check_cut
 from lhotse_prep.windows.read import read_windows
+from lhotse_prep.workflow.digests import digest_parts
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.train.augment import spec_augment
 from ml2021.asr.train.config import AsrDataConfig
 from ml2021.training.seeds import derived_seed, seed_everything
 
-Batch = dict[str, Any]  # as K2SpeechRecognitionDataset gives it, and `ids`: of the cuts, by row of `inputs`
-LOADING = 0  # the last number of seeds that loading uses, as the trainer uses 1
+Batch = dict[str, Any]  # that of K2SpeechRecognitionDataset, plus `ids`: the cut ids by row of `inputs`
+LOADING = 0  # last component of the seeds for loading; the trainer uses 1
 
 
 class AsrDataModule:
-    """Train, dev and test cuts of a folder of stage 4."""
+    """Train, dev and test cuts in a folder of stage 4."""
 
     def __init__(self, cuts_dir: Path, config: AsrDataConfig, seed: int) -> None:
         self.cuts_dir, self.config, self.seed = cuts_dir, config, seed
         self._num_train_cuts: int | None = None
 
     def cuts(self, part: str) -> CutSet:
-        """The windows of a part, the supervisions of each joined to one."""
+        """The windows of a part; the supervisions of each window are joined into one."""
         return read_windows(self.cuts_dir, part)
 
     def train_cuts(self) -> CutSet:
-        """The windows of the train part, and those of other speeds: stored by stage 4, or changed while loading."""
+        """The windows of the train part and their copies at other speeds, stored by stage 4 or made while loading."""
         cuts = self.cuts("train")
         for path in sorted(self.cuts_dir.glob("ml2021_cuts_train_sp*.jsonl.gz")):
             cuts = cuts + self.cuts(path.name.removeprefix("ml2021_cuts_").removesuffix(".jsonl.gz"))
@@ -50,7 +51,7 @@ class AsrDataModule:
         return cuts
 
     def train_plan(self, epoch: int) -> Iterator[CutSet]:
-        """The cuts of each batch of an epoch, in the order that seed and epoch give."""
+        """The cuts of each batch of an epoch; grouping and order follow from seed and epoch."""
         cuts = self.train_cuts()
         if self._num_train_cuts is None:
             self._num_train_cuts = sum(1 for _ in cuts)
@@ -67,25 +68,25 @@ class AsrDataModule:
         )
 
     def load_train(self, numbered: Iterator[tuple[int, CutSet]], epoch: int) -> Iterator[Batch]:
-        """Features and texts of planned batches, augmented as seed, epoch and the number of each say."""
+        """Features and texts of planned (number, cuts), augmented; the seed, epoch and number decide how."""
         return self._load(numbered, _Loading(self.config, self.seed, epoch, True, self._noise()))
 
     def eval_plan(self, part: str, max_duration: float) -> Iterator[CutSet]:
-        """The cuts of each batch of a part, short ones first."""
+        """The cuts of each batch of a part, the shortest first."""
         ordered = CutSet.from_cuts(sorted(self.cuts(part), key=lambda c: (c.duration, c.id)))
         if len(ordered):
             yield from SimpleCutSampler(ordered, max_duration=max_duration, shuffle=False, rank=0, world_size=1)
 
     def load_eval(self, batches: Iterator[CutSet]) -> Iterator[Batch]:
-        """Features and texts of planned batches as they are, with `supervisions.cut` for the cuts."""
+        """Features and texts of planned batches, not augmented, with the cuts in `supervisions.cut`."""
         return self._load(enumerate(batches), _Loading(self.config, self.seed, 0, False, None))
 
     def eval_batches(self, part: str, max_duration: float) -> Iterator[Batch]:
-        """All batches of a part, loaded."""
+        """Load all batches of a part."""
         return self.load_eval(self.eval_plan(part, max_duration))
 
     def describe(self) -> dict[str, str]:
-        """What train and dev are, with a hash of their ids, times and texts."""
+        """Size of train and dev, with a hash of their ids, times and texts."""
         return {f"{name} cuts": _digest(cuts) for name, cuts in (("train", self.train_cuts()), ("dev", self._dev()))}
 
     def _dev(self) -> CutSet:
@@ -100,12 +101,12 @@ class AsrDataModule:
             return None
         path = Path(self.config.noise_cuts)
         if not path.is_file():
-            raise DataError(f"no noise {path}; noise_cuts must name a CutSet of Lhotse (.jsonl.gz)")
+            raise DataError(f"no noise {path}; noise_cuts must name a CutSet file of Lhotse (.jsonl.gz)")
         return CutSet.from_file(path).map(check_cut).to_eager()
 
 
-class _Loading(Dataset):
-    """(number, cuts) -> batch, in the trainer's process or a worker."""
+class _Loading(Dataset[Batch]):
+    """(number, cuts) -> batch; runs in the training process or in a worker."""
 
     def __init__(self, config: AsrDataConfig, seed: int, epoch: int, training: bool, noise: CutSet | None) -> None:
         self.config, self.seed, self.epoch, self.training, self.noise = config, seed, epoch, training, noise
@@ -114,7 +115,7 @@ class _Loading(Dataset):
 
     def __getitem__(self, item: tuple[int, CutSet]) -> Batch:
         number, cuts = item
-        if self.training:  # SpecAugment draws from all generators; it must not depend on what ran before
+        if self.training:  # SpecAugment uses all random generators; their state must not depend on what ran before
             seed_everything(self.seed, self.epoch, number, LOADING)
         dataset = K2SpeechRecognitionDataset(
             return_cuts=True,
@@ -122,7 +123,7 @@ class _Loading(Dataset):
             input_transforms=self.input_transforms,
             input_strategy=self._input_strategy(),
         )
-        batch = dataset[cuts]
+        batch: Batch = dataset[cuts]
         supervisions = batch["supervisions"]
         rows = supervisions["sequence_idx"].tolist()
         batch["ids"] = [c.id for _, c in sorted(zip(rows, supervisions["cut"]), key=lambda pair: pair[0])]
@@ -150,10 +151,14 @@ class _Loading(Dataset):
 
 
 def _digest(cuts: CutSet) -> str:
-    """How many cuts, how long, and a hash of the id, place and text of each."""
-    digest, count, seconds = hashlib.sha256(), 0, 0.0
-    for c in cuts:
-        count, seconds = count + 1, seconds + c.duration
-        texts = " ".join(s.text for s in c.supervisions)
-        digest.update(f"{c.id}\t{c.recording_id}\t{c.start}\t{c.duration}\t{texts}\n".encode())
-    return f"{count} cuts, {seconds / 3600:.2f} h, sha256 {digest.hexdigest()[:16]}"
+    """Number of cuts, hours, and a hash of the ids, recordings, times and texts."""
+    durations: list[float] = []
+
+    def lines() -> Iterator[bytes]:
+        for c in cuts:
+            durations.append(c.duration)
+            texts = " ".join(s.text for s in c.supervisions)
+            yield f"{c.id}\t{c.recording_id}\t{c.start}\t{c.duration}\t{texts}\n".encode()
+
+    digest = digest_parts(lines())[:16]
+    return f"{len(durations)} cuts, {sum(durations) / 3600:.2f} h, sha256 {digest}"

@@ -1,8 +1,8 @@
-"""The recogniser as the training loop sees it: batches of windows, the weighted losses, an example to look at."""
+"""The recogniser as a task of the training loop: batches of windows, the weighted loss, an example for the log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.loss.transducer import transducer_losses
-from ml2021.asr.model.layers.frame_mask import SUBSAMPLING_FACTOR
+from ml2021.asr.model.layers.encoder_frames import SUBSAMPLING_FACTOR
 from ml2021.asr.model.layers.schedule import set_batch_count
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.config import SearchConfig
@@ -21,12 +21,12 @@ from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.data import AsrDataModule, Batch
 from ml2021.training.task import Example, StepLoss, Task
 
-VALID_MAX_DURATION = 200.0  # seconds of audio a batch, where no gradients are kept
+VALID_MAX_DURATION = 200.0  # seconds of audio per batch of dev, which needs no gradients
 FRAMES_PER_SECOND = 100
 
 
 class TransducerTask(Task):
-    """Simple and pruned transducer loss and CTC, weighted as icefall weights them."""
+    """Simple and pruned transducer loss and CTC loss, weighted as in icefall."""
 
     def __init__(self, data: AsrDataModule, tokens: TokenTable, lang_hash: str, config: AsrConfig) -> None:
         self.data, self.tokens, self.lang_hash, self.config = data, tokens, lang_hash, config
@@ -37,20 +37,20 @@ class TransducerTask(Task):
         return self.data.train_plan(epoch)
 
     def load_train(self, batches: Iterator[tuple[int, CutSet]], epoch: int) -> Iterator[Batch]:
-        """Features and texts, augmented."""
+        """Augmented features and texts."""
         return self.data.load_train(batches, epoch)
 
     def valid_batches(self) -> Iterator[CutSet]:
-        """All of dev."""
+        """The cuts of each batch of dev."""
         return self.data.eval_plan("dev", VALID_MAX_DURATION)
 
     def load_valid(self, batches: Iterator[CutSet]) -> Iterator[Batch]:
-        """Features and texts as they are."""
+        """Features and texts, not augmented."""
         return self.data.load_eval(batches)
 
     def worst_batches(self) -> Iterator[CutSet]:
-        """Of the first epoch: the batch with most padded audio, the longest cut, the most cuts, the most text."""
-        sizes = (
+        """The batches of the first epoch with the most padded audio, the longest cut, the most cuts, the most text."""
+        sizes: tuple[Callable[[CutSet], float], ...] = (
             lambda cuts: len(cuts) * max(c.duration for c in cuts),
             lambda cuts: max(c.duration for c in cuts),
             len,
@@ -68,22 +68,23 @@ class TransducerTask(Task):
 
     def batch_ids(self, batch: Any) -> Sequence[str]:
         """Ids of the cuts."""
-        return batch["ids"]
+        ids: list[str] = batch["ids"]
+        return ids
 
     def fingerprint(self) -> dict[str, str]:
-        """Cuts, vocabulary and the layout of the encoder."""
+        """The cuts, the vocabulary and the layout of the encoder: resuming needs the same ones."""
         model = self.config.model
         encoder = {f"encoder.{k}": str(v) for k, v in to_mapping(model.encoder).items()}
         vocabulary = f"{len(self.tokens)} tokens, sha256 {self.lang_hash[:16]}"
         return self.data.describe() | {"vocabulary": vocabulary} | encoder
 
     def batching(self) -> str:
-        """What decides which cuts are together."""
+        """The values that decide the grouping of cuts into batches."""
         d = self.data
         return f"max_duration {d.config.max_duration:g}, num_buckets {d.config.num_buckets}, seed {d.seed}"
 
     def compute_loss(self, model: nn.Module, batch: Batch, step: int) -> StepLoss:
-        """The weighted loss an encoder frame (weigh_batches: of a full batch); its parts are reported a frame too."""
+        """The weighted loss per encoder frame (weigh_batches: per frame of a full batch), and the sums to report."""
         assert isinstance(model, AsrModel)
         for encoder in (model.encoder_embed, model.encoder):
             encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
@@ -108,7 +109,7 @@ class TransducerTask(Task):
         return StepLoss(loss, sums, num_frames, float(lens.sum()) / FRAMES_PER_SECOND, losses.num_left_out)
 
     def example(self, model: nn.Module) -> Example | None:
-        """The shortest window of dev, by greedy search."""
+        """The shortest window of dev, decoded with greedy search."""
         assert isinstance(model, AsrModel)
         cuts = next(self.valid_batches(), None)
         if cuts is None:
@@ -120,7 +121,7 @@ class TransducerTask(Task):
 
 
 def _scales(config: AsrConfig, step: int) -> tuple[float, float]:
-    """Scales of the simple and the pruned loss: over warm_step steps 1 -> simple_loss_scale and 0.1 -> 1."""
+    """Weights of the simple and the pruned loss: over warm_step steps, 1 -> simple_loss_scale and 0.1 -> 1."""
     c = config.model
-    part = min(1.0, step / max(1, c.warm_step))
-    return 1.0 - part * (1.0 - c.simple_loss_scale), 0.1 + 0.9 * part
+    progress = min(1.0, step / max(1, c.warm_step))
+    return 1.0 - progress * (1.0 - c.simple_loss_scale), 0.1 + 0.9 * progress

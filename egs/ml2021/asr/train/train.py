@@ -1,6 +1,6 @@
-"""Stage 5: the recogniser's training: model, task, loop, and what decoding needs beside the checkpoints.
+"""Stage 5: train the recogniser, and save what decoding needs beside the checkpoints.
 
-python -m ml2021.asr.train --exp-dir exp/mini/asr --manifest-dir data/mini/cuts --lang-dir data/mini/lang
+python -m ml2021.asr.train --conf conf/mini --manifest-dir data/mini/cuts --lang-dir data/mini/lang --exp-dir exp/asr
 torchrun --nproc-per-node 2 -m ml2021.asr.train ...
 """
 
@@ -15,13 +15,12 @@ import torch
 
 from lhotse_prep.tokens.lang import lang_hash, load_lang
 from lhotse_prep.workflow.files import write_json, write_text
-from lhotse_prep.workflow.locks import held
-from lhotse_prep.workflow.strict_config import to_mapping
+from lhotse_prep.workflow.locks import folder_lock
 from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.data import AsrDataModule
-from ml2021.asr.train.init import init_from
-from ml2021.asr.train.options import TrainOptions, config_of, options_of, parser
+from ml2021.asr.train.first_weights import init_from
+from ml2021.asr.train.options import TrainOptions, config_of, options_of, parse_arguments, write_asr_config
 from ml2021.asr.train.task import TransducerTask
 from ml2021.training.diagnostics import inf_check
 from ml2021.training.distributed import World, join_world, leave_world
@@ -39,16 +38,18 @@ def train_recogniser(
     world: World | None = None,
     device: torch.device | None = None,
 ) -> None:
-    """Train to the end, going on from the newest checkpoint in exp_dir.
+    """Train to the end, resuming from the newest checkpoint in exp_dir.
 
     Args:
       cuts: stage 4's folder.
-      lang: stage 2's folder; a copy goes to exp_dir/lang.
-      exp_dir: gets epoch-N.pt, pretrained.pt, tensorboard/, config.json, lang/, scores.json.
-      config: model, data, training.
-      options: of this start.
-      world: this process among all; None: it is alone.
+      lang: stage 2's folder; it is copied to exp_dir/lang.
+      exp_dir: receives epoch-N.pt, pretrained.pt, tensorboard/, config.json, lang/, scores.json.
+      config: model, data and training.
+      options: options of this start.
+      world: this process among all processes; None: it is the only one.
       device: where to compute; None: a GPU if there is one.
+    Raises:
+      DataError: the checkpoints in exp_dir are of another training, or files are missing or damaged.
     """
     options, world = options or TrainOptions(), world or World()
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -61,7 +62,7 @@ def train_recogniser(
     data = AsrDataModule(cuts, config.data, config.train.seed)
     task = TransducerTask(data, tokens, lang_hash(lang), config)
     trainer = Trainer(model, task, config.train, exp_dir, device, world)
-    trainer.resume(options.start)  # before anything is written: it may refuse
+    trainer.resume(options.start)  # may raise, so before anything is written
     logger.info("%d tokens, %d parameters", len(tokens), num_parameters(model))
     with inf_check(model) if options.inf_check else contextlib.nullcontext():
         if options.print_diagnostics:
@@ -72,31 +73,31 @@ def train_recogniser(
             return
         if world.is_main:
             shutil.copytree(lang, exp_dir / "lang", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".done"))
-            write_json(exp_dir / "config.json", to_mapping(config))
+            write_asr_config(exp_dir, config, options.decode)
         trainer.fit()
     if world.is_main:
         write_json(exp_dir / "scores.json", {"num_parameters_asr": num_parameters(model)})
 
 
 def main(argv: list[str]) -> None:
-    """Train on the command line's options."""
-    args = parser().parse_args(argv)
+    """Train with the options of the command line."""
+    args = parse_arguments(argv)
     config = config_of(args)
     world, device = join_world()
     try:
         options = options_of(args, world.size)
         if not world.is_main:
-            logging.getLogger().setLevel(logging.ERROR)  # the main process says it
-        with held(args.exp_dir) if world.is_main else contextlib.nullcontext():
+            logging.getLogger().setLevel(logging.ERROR)  # only the main process logs
+        with folder_lock(args.exp_dir) if world.is_main else contextlib.nullcontext():
             train_recogniser(args.manifest_dir, args.lang_dir, args.exp_dir, config, options, world, device)
     finally:
         leave_world()
 
 
 def _is_other_vocabulary(checkpoint: Path, lang: Path) -> bool:
-    """Has the training that a checkpoint is of left another vocabulary beside it? False where it left none."""
-    beside = checkpoint.parent / "lang"
-    if not (beside / "tokens.txt").is_file():
+    """Whether the folder lang beside a checkpoint, if there is one, has another vocabulary than `lang`."""
+    checkpoint_lang = checkpoint.parent / "lang"
+    if not (checkpoint_lang / "tokens.txt").is_file():
         return False
-    load_lang(beside)
-    return lang_hash(beside) != lang_hash(lang)
+    load_lang(checkpoint_lang)
+    return lang_hash(checkpoint_lang) != lang_hash(lang)

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torchaudio.functional import forced_align
 
-from lhotse_prep.alignment.search.align import Alignment, align
+from lhotse_prep.alignment.search.align import align
+from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.search.frame_reader import BLOCK
 from lhotse_prep.alignment.search.viterbi import LANES
 from lhotse_prep.workflow.errors import DataError

@@ -10,7 +10,7 @@ import pytest
 from lhotse_prep.alignment.search.align import align
 from lhotse_prep.alignment.search.doubt import _Around
 from lhotse_prep.alignment.search.frame_reader import BLOCK, FrameReader
-from lhotse_prep.alignment.search.rows import Text
+from lhotse_prep.alignment.search.states import Text
 from tests.lhotse_prep.alignment.search.test_align import STAR, Costs, path_score, random_log_probs, spoken_log_probs
 
 COSTS = {"star_penalty": 2.0, "star_opening": 3.0, "skip_cost": 4.0}

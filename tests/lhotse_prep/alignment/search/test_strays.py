@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.align_robustness import FAULTS, judge
 from benchmarks.align_synthetic import CLEAN, MEDIUM, Noise, emissions, speech
-from lhotse_prep.alignment.search.align import Alignment
+from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.search.strays import drop_strays
 
 

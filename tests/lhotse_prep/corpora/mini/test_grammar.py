@@ -1,4 +1,4 @@
-"""The grammar's notation and the English inflection behind it, on examples that a reader can check."""
+"""The notation of the grammar and its English inflection, on examples that a reader can check."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ import soundfile
 import yaml
 from pypinyin import Style, lazy_pinyin
 
-from lhotse_prep.corpora.mini.make import MiniConfig, make_lectures, make_mini, token_counts
+from lhotse_prep.corpora.mini.config import MiniConfig
+from lhotse_prep.corpora.mini.make import make_lectures, make_mini, token_counts
 from lhotse_prep.corpora.mini.rules import english_terms, make_grammar, rare_words, sentence_patterns
 from lhotse_prep.corpora.mini.speech import SAMPLE_RATE
 from lhotse_prep.text.normalize import is_han, normalize_transcript, normalize_translation
@@ -47,7 +48,7 @@ def test_size(lectures):
 
 
 def test_every_sentence_pattern_is_used(lectures):
-    """Each rule of a sentence can be told by the characters that it writes itself, in their order."""
+    """A rule is recognised by the characters outside its slots, in their order."""
     texts = [s.spoken.replace(" ", "") for s in sentences_of(lectures, "train", "dev", "test", "text")]
     for rule in sentence_patterns(make_grammar()):
         pattern = re.compile(".+".join(map(re.escape, re.split(r"\{.*?\}", rule.mandarin))))
@@ -77,7 +78,7 @@ def test_dev_and_test_are_new_sentences_of_known_tokens(seed):
 
 
 def bare(sentence):
-    """A sentence without the words that it begins with for nothing."""
+    """A sentence without its fillers."""
     return re.sub(r"^(那|好|呃|這 個 ,|其 實|然 後|就 是 說|當 然|所 以 呢|[ ,])+", "", sentence.spoken)
 
 
@@ -110,9 +111,9 @@ def test_form_of_the_text(lectures):
 
 
 @pytest.mark.parametrize("style", [Style.TONE3, Style.NORMAL])
-def test_context_tells_homophones_apart(lectures, style):
-    """No two characters that sound alike occur between the same neighbours."""
-    heard = defaultdict(set)
+def test_homophones_differ_in_context(lectures, style):
+    """No two characters with the same sound occur between the same neighbours."""
+    tokens_by_context = defaultdict(set)
     for sentence in sentences_of(lectures, "train", "dev", "test", "text"):
         tokens = sentence.spoken.split()
         sounds = []
@@ -121,11 +122,11 @@ def test_context_tells_homophones_apart(lectures, style):
             sounds += lazy_pinyin("".join(run), style=style) if han else run
         padded = ["", *tokens, ""]
         for i, (token, sound) in enumerate(zip(tokens, sounds)):
-            heard[padded[i], sound, padded[i + 2]].add(token)
-    assert [h for h in heard.items() if len(h[1]) > 1] == []
+            tokens_by_context[padded[i], sound, padded[i + 2]].add(token)
+    assert [item for item in tokens_by_context.items() if len(item[1]) > 1] == []
 
 
-def test_same_seed_same_texts_other_seed_other_texts():
+def test_texts_depend_on_the_seed_alone():
     assert make_lectures(SMALL) == make_lectures(SMALL)
     assert make_lectures(SMALL) != make_lectures(MiniConfig(**{**vars(SMALL), "seed": 2}))
 
@@ -146,7 +147,7 @@ def small_corpus(tmp_path_factory):
     return folder
 
 
-def test_files_agree(small_corpus):
+def test_texts_and_truth_agree(small_corpus):
     splits = yaml.safe_load((small_corpus / "source" / "splits.yaml").read_text())
     assert splits.pop("train") == ["lecture01", "lecture02"]
     assert splits == {"dev": ["lecture03"], "test": ["lecture04"], "text": ["text01"]}
@@ -163,13 +164,13 @@ def test_files_agree(small_corpus):
                 assert [t[2] for t in times] == list(transcripts)
 
 
-def test_times_agree_with_the_sound(small_corpus):
+def test_times_agree_with_the_recordings(small_corpus):
     for i in range(1, 5):
         check_recording(small_corpus, f"lecture{i:02d}", 0.25, 0.4)
 
 
 def check_recording(folder, name, min_minutes, max_minutes):
-    """Sound where a sentence is said, noise between; as long as it should be."""
+    """Speech at the times of the sentences, noise between them, and a duration within the limits."""
     info = soundfile.info(folder / "source" / f"{name}.wav")
     assert (info.samplerate, info.channels, info.subtype) == (SAMPLE_RATE, 1, "PCM_16")
     samples, _ = soundfile.read(folder / "source" / f"{name}.wav")

@@ -1,4 +1,4 @@
-"""Lectures with their utterances: the boundaries come back to the sample, and go through alignment as they are."""
+"""Lectures joined with their utterances: boundaries are recovered to the sample and used instead of an alignment."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ import soundfile as sf
 from lhotse import SupervisionSet, load_manifest
 
 from lhotse_prep.cli import main
-from lhotse_prep.corpora.tables.find_pieces import PREFIX, Found, Piece, digest_of, find_pieces, prefix_hash
+from lhotse_prep.corpora.tables.find_pieces import PREFIX, Piece, PiecePlace, digest_of, find_pieces, prefix_hash
 from lhotse_prep.workflow.files import read_jsonl
 
 RATE = 16_000
 
 
 def pieces_of(sounds: dict[str, np.ndarray]) -> dict[int, list[Piece]]:
-    found: dict[int, list[Piece]] = {}
+    pieces: dict[int, list[Piece]] = {}
     for name, pcm in sounds.items():
-        found.setdefault(prefix_hash(pcm), []).append(Piece(name, len(pcm), digest_of(pcm)))
-    return found
+        pieces.setdefault(prefix_hash(pcm), []).append(Piece(name, len(pcm), digest_of(pcm)))
+    return pieces
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_pieces_are_found_where_they_are(seed: int) -> None:
-    """Back to back, with gaps, with a common beginning, with one missing: against where they were put."""
+    """Pieces back to back, with gaps, with a common beginning, and one that is missing."""
     rng = np.random.default_rng(seed)
     sounds = {f"u{i}": rng.integers(-999, 999, rng.integers(PREFIX, 9000), dtype=np.int16) for i in range(8)}
     sounds["longer"] = np.concatenate([sounds["u0"], rng.integers(-9, 9, 500, dtype=np.int16)])
-    parts, wanted, at = [], [], 0
+    parts, places, at = [], [], 0
     for name in rng.permutation(sorted(sounds)):
         gap = rng.integers(-99, 99, rng.integers(0, 2000) * rng.integers(0, 2), dtype=np.int16)
         parts += [gap, sounds[name]]
-        wanted.append(Found(name, at + len(gap), at + len(gap) + len(sounds[name])))
-        at = wanted[-1].end
+        places.append(PiecePlace(name, at + len(gap), at + len(gap) + len(sounds[name])))
+        at = places[-1].end
     absent = rng.integers(-999, 999, 4000, dtype=np.int16)
-    found = find_pieces(np.concatenate([*parts, absent[:3000]]), pieces_of(sounds | {"absent": absent}))
-    assert found == wanted
+    recording = np.concatenate([*parts, absent[:3000]])
+    assert find_pieces(recording, pieces_of(sounds | {"absent": absent})) == places
 
 
 def test_hash_rolls_across_blocks() -> None:
     rng = np.random.default_rng(0)
     recording = rng.integers(-999, 999, (1 << 20) + 9000, dtype=np.int16)
     at = (1 << 20) - PREFIX // 2
-    assert find_pieces(recording, pieces_of({"u": recording[at : at + 5000]})) == [Found("u", at, at + 5000)]
+    assert find_pieces(recording, pieces_of({"u": recording[at : at + 5000]})) == [PiecePlace("u", at, at + 5000)]
 
 
 def flac(path: Path, pcm: np.ndarray) -> bytes:
@@ -55,7 +55,11 @@ def flac(path: Path, pcm: np.ndarray) -> bytes:
 
 
 def corpus(tmp_path: Path) -> tuple[Path, dict[str, list[tuple[str, int]]]]:
-    """Two lectures of six utterances of test; two of them are dev. Gives the folder and each lecture's utterances."""
+    """Tables of two lectures of six test utterances, of which two are also in dev, and one training utterance.
+
+    Returns:
+      The folder, and (id, number of samples) of the utterances of each lecture.
+    """
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
     lectures: dict[str, list[tuple[str, int]]] = {}
@@ -63,7 +67,7 @@ def corpus(tmp_path: Path) -> tuple[Path, dict[str, list[tuple[str, int]]]]:
     for lecture in ("week1_1", "week1_2"):
         pcms = [rng.integers(-9999, 9999, int(rng.uniform(16, 24) * RATE), dtype=np.int16) for _ in range(6)]
         texts = [f"第 {'一二三四五六'[i]} 句 term-{i} " * 4 for i in range(6)]
-        own = []
+        utterances = []
         for i, (pcm, text) in enumerate(zip(pcms, texts)):
             name = f"{lecture}_{i:03d}"
             content = {
@@ -75,8 +79,8 @@ def corpus(tmp_path: Path) -> tuple[Path, dict[str, list[tuple[str, int]]]]:
             rows["test"].append(content)
             if i == 4:
                 rows["dev"].append(content)
-            own.append((name, len(pcm)))
-        lectures[lecture] = own
+            utterances.append((name, len(pcm)))
+        lectures[lecture] = utterances
         long_rows.append(
             {
                 "audio": {"bytes": flac(tmp_path / "x.flac", np.concatenate(pcms)), "path": f"{lecture}.wav"},
@@ -100,21 +104,23 @@ def corpus(tmp_path: Path) -> tuple[Path, dict[str, list[tuple[str, int]]]]:
     return tmp_path / "in", lectures
 
 
-def test_boundaries_are_exact_and_take_the_place_of_an_alignment(tmp_path: Path) -> None:
+def test_boundaries_are_exact_and_used_instead_of_an_alignment(tmp_path: Path) -> None:
     path, lectures = corpus(tmp_path)
     main(["manifests", str(path), str(tmp_path / "m"), "--script", "t2s"])
     main(["align", str(tmp_path / "m"), str(tmp_path / "a")])
     test = load_manifest(tmp_path / "a/ml2021_supervisions_test.jsonl.gz", SupervisionSet)
     for lecture, utterances in lectures.items():
-        own = [s for s in test if s.recording_id == lecture]
+        supervisions = [s for s in test if s.recording_id == lecture]
         edges = np.concatenate([[0], np.cumsum([n for _, n in utterances])])
-        assert [s.custom["utterance"] for s in own] == [name for name, _ in utterances]
-        assert [round(s.start * RATE) for s in own] == edges[:-1].tolist()
-        assert [round(s.end * RATE) for s in own] == edges[1:].tolist()
-        assert [s.text for s in own] == [" ".join(["第", "一二三四五六"[i], "句", f"term-{i}"] * 4) for i in range(6)]
-        assert [s.custom["first_token"] for s in own] == [16 * i for i in range(6)]
-        assert [s.custom["translated_text"]["eng"] for s in own] == [f"Sentence {i}." for i in range(6)]
-        assert [bool(s.custom.get("in_dev")) for s in own] == [i == 4 for i in range(6)]
+        assert [s.custom["utterance"] for s in supervisions] == [name for name, _ in utterances]
+        assert [round(s.start * RATE) for s in supervisions] == edges[:-1].tolist()
+        assert [round(s.end * RATE) for s in supervisions] == edges[1:].tolist()
+        assert [s.text for s in supervisions] == [
+            " ".join(["第", "一二三四五六"[i], "句", f"term-{i}"] * 4) for i in range(6)
+        ]
+        assert [s.custom["first_token"] for s in supervisions] == [16 * i for i in range(6)]
+        assert [s.custom["translated_text"]["eng"] for s in supervisions] == [f"Sentence {i}." for i in range(6)]
+        assert [bool(s.custom.get("in_dev")) for s in supervisions] == [i == 4 for i in range(6)]
     dev = load_manifest(tmp_path / "a/ml2021_supervisions_dev.jsonl.gz", SupervisionSet)
     train = load_manifest(tmp_path / "a/ml2021_supervisions_train.jsonl.gz", SupervisionSet)
     assert [s.id for s in dev] == ["week1_1_004", "week1_2_004"] and [s.text for s in train] == ["训 练"]
@@ -122,11 +128,11 @@ def test_boundaries_are_exact_and_take_the_place_of_an_alignment(tmp_path: Path)
     main(["windows", str(tmp_path / "m"), str(tmp_path / "a"), str(tmp_path / "w")])
     cuts = load_manifest(tmp_path / "w/ml2021_cuts_test.jsonl.gz")
     assert sorted(s.custom["utterance"] for c in cuts for s in c.supervisions) == sorted(
-        name for own in lectures.values() for name, _ in own
+        name for utterances in lectures.values() for name, _ in utterances
     )
 
 
-def test_utterances_that_do_not_spell_the_transcript_are_not_used(tmp_path: Path, caplog) -> None:  # noqa: ANN001
+def test_utterances_with_other_texts_than_the_transcript_are_not_used(tmp_path: Path, caplog) -> None:  # noqa: ANN001
     path, _ = corpus(tmp_path)
     table = pq.read_table(path / "long/test-0.parquet").to_pylist()
     table[0]["transcription"] += " 多 的"

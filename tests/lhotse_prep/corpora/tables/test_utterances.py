@@ -1,4 +1,4 @@
-"""The table of utterances: a hub's download with everything wrong with it that the real one may have."""
+"""Tables of utterances, with every error that the real download may have."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write(folder: Path, part: str, rows: list[dict[str, Any]], row_group_size: i
 
 
 def hub(tmp_path: Path, damaged: bool = True) -> Path:
-    """20 rows of train, 6 of dev, 14 of test with dev; train has one `file` twice, a corrupt row, an empty text."""
+    """20 rows of train, 6 of dev, 14 of test, which include those of dev; damaged: three bad rows in train."""
     folder = tmp_path / "hub" / "data"
     train = [row(tmp_path, i) for i in range(20)]
     dev = [row(tmp_path, i, "week2_1") for i in range(100, 106)]
@@ -66,13 +66,13 @@ def hub(tmp_path: Path, damaged: bool = True) -> Path:
 def test_40_rows_give_exactly_the_expected_counts(tmp_path: Path) -> None:
     path = hub(tmp_path)
     make_manifests(path, tmp_path / "out", CorpusConfig(), TextConfig(), SKIP, SerialExecutor())
-    found = {}
+    counts = {}
     for part in ("train", "dev", "test"):
         recordings = load_manifest(tmp_path / f"out/ml2021_recordings_{part}.jsonl.gz", RecordingSet)
         supervisions = load_manifest(tmp_path / f"out/ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
         validate_recordings_and_supervisions(recordings, supervisions, read_data=True)
-        found[part] = (len(recordings), len(supervisions))
-    assert found == {"train": (17, 17), "dev": (6, 6), "test": (8, 8)}
+        counts[part] = (len(recordings), len(supervisions))
+    assert counts == {"train": (17, 17), "dev": (6, 6), "test": (8, 8)}
     assert {s.id for s in supervisions} == {f"week2_1_{i:04d}" for i in range(106, 114)}
     assert supervisions["week2_1_0106"].custom == {
         "translated_text": {"eng": "We talk about BERT 106."},
@@ -99,7 +99,7 @@ def test_repeated_files_are_an_error_that_lists_them(tmp_path: Path) -> None:
     assert "row 2" in message and "row 4" in message and not (tmp_path / "out").exists()
 
 
-def test_dev_rows_in_test_are_taken_out_and_counted_unless_asked_otherwise(tmp_path: Path) -> None:
+def test_dev_rows_in_test_are_left_out_and_counted_unless_they_are_to_be_kept(tmp_path: Path) -> None:
     path = hub(tmp_path, damaged=False)
     counts = import_utterances(path, tmp_path / "1")
     assert (counts["rows_test"], counts["test_in_dev"], counts["utterances_test"]) == (14, 6, 8)
@@ -109,14 +109,14 @@ def test_dev_rows_in_test_are_taken_out_and_counted_unless_asked_otherwise(tmp_p
         make_manifests(tmp_path / "2", tmp_path / "m", CorpusConfig(), TextConfig(), CheckConfig(), SerialExecutor())
 
 
-def test_too_many_bad_rows_stop_everything(tmp_path: Path) -> None:
+def test_too_many_bad_rows_stop_the_run(tmp_path: Path) -> None:
     path = hub(tmp_path)
     with pytest.raises(DataError, match="more than --max-rejected 0.02"):
         main(["manifests", str(path), str(tmp_path / "out"), "--skip-bad", "--max-rejected", "0.02"])
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "expected"),
     [
         ("week10_1_0012", ("week10_1", 12)),
         ("week10_1-7", ("week10_1", 7)),
@@ -124,11 +124,11 @@ def test_too_many_bad_rows_stop_everything(tmp_path: Path) -> None:
         ("a-0", ("a", 0)),
     ],
 )
-def test_lecture_and_order_from_names(name: str, wanted: tuple[str | None, int | None]) -> None:
-    assert lecture_and_number(name) == wanted
+def test_lecture_and_order_from_names(name: str, expected: tuple[str | None, int | None]) -> None:
+    assert lecture_and_number(name) == expected
 
 
-def test_names_that_repeat_in_other_folders_or_parts_stay_apart(tmp_path: Path) -> None:
+def test_names_that_repeat_in_other_folders_or_parts_get_different_ids(tmp_path: Path) -> None:
     rows = [row(tmp_path, i) for i in range(3)]
     for r, name in zip(rows, ("a/1.wav", "b/1.wav", "2.wav")):
         r["file"] = name

@@ -1,4 +1,4 @@
-"""Whole lectures from the command line: files that come out, and going on after a kill."""
+"""Whole lectures from the command line: the files that are written, and continuing after a kill."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ import pytest
 import soundfile as sf
 import torch
 
-from lhotse_prep.audio.fbank import SAMPLE_RATE
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import make_lang
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl
-from ml2021.asr.decode import lectures as decode_long
+from ml2021.asr.decode import lectures as lectures_module
+from ml2021.asr.decode import long_form
+from ml2021.asr.decode.__main__ import main
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.lectures import Lecture, decode_lectures, score_lectures
 from ml2021.asr.decode.long_form import NoSpeechError, TimedWord
@@ -33,8 +36,8 @@ def table(tmp_path: Path) -> TokenTable:
 
 
 @pytest.fixture
-def heard(table: TokenTable, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The recordings that were decoded, in order; "broken" fails, and nothing is said in "quiet"."""
+def decoded(table: TokenTable, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The recordings that were decoded, in order; "broken" fails, and "quiet" has no speech."""
     calls: list[str] = []
 
     def recognise(audio, model, tokens, config, fusion):  # type: ignore[no-untyped-def]
@@ -42,19 +45,32 @@ def heard(table: TokenTable, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if audio.stem == "broken":
             raise DataError("broken.wav cannot be read")
         if audio.stem == "quiet":
-            raise NoSpeechError("quiet.wav: no speech is heard in it")
+            raise NoSpeechError("quiet.wav: no speech was detected in it")
         ids = table.encode("我 deep")
         return [
             TimedWord("我", 0.5, 1.0, 0.75, (TimedToken(ids[0], 13, 0.75),)),
             TimedWord("deep", 1.0, 2.25, 0.5, tuple(TimedToken(i, 30 + k, 0.5) for k, i in enumerate(ids[1:]))),
         ]
 
-    monkeypatch.setattr(decode_long, "recognise", recognise)
+    monkeypatch.setattr(lectures_module, "recognise", recognise)
     return calls
 
 
-def test_files_and_scores(table: TokenTable, heard: list[str], tmp_path: Path) -> None:
-    lectures = [Lecture("w2", Path("w2.wav"), "我 們 deep"), Lecture("w1", Path("w1.wav"), "我 deep")]
+@pytest.fixture
+def lecture(tmp_path: Path) -> Callable[..., Lecture]:
+    """Make a lecture with a recording whose content is its id."""
+
+    def make(name: str, text: str | None = None) -> Lecture:
+        (tmp_path / f"{name}.wav").write_text(name)
+        return Lecture(name, tmp_path / f"{name}.wav", text)
+
+    return make
+
+
+def test_files_and_scores(
+    table: TokenTable, decoded: list[str], tmp_path: Path, lecture: Callable[..., Lecture]
+) -> None:
+    lectures = [lecture("w2", "我 們 deep"), lecture("w1", "我 deep")]
     rows = decode_lectures(torch.nn.Linear(2, 2), table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
     assert (tmp_path / "out" / "lectures.ctm").read_text(encoding="utf-8").splitlines()[:2] == [
         "w1 1 0.500 0.500 我 0.7500",
@@ -66,55 +82,67 @@ def test_files_and_scores(table: TokenTable, heard: list[str], tmp_path: Path) -
     rate = score_lectures(lectures, rows, tmp_path / "out", "test", "x", "greedy_search")
     assert rate is not None and (rate.total.errors, rate.total.num_ref) == (1, 5)
     assert (tmp_path / "out" / "recogs-test-x.txt").is_file() and (tmp_path / "out" / "mer-test-x.txt").is_file()
-    assert score_lectures([Lecture("w1", Path("w1.wav"))], rows, tmp_path / "o", "test", "x", "g") is None
+    assert score_lectures([lecture("w1")], rows, tmp_path / "o", "test", "x", "g") is None
 
 
 def test_recording_without_speech_has_no_words_and_stops_no_other(
-    table: TokenTable, heard: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    table: TokenTable,
+    decoded: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    lecture: Callable[..., Lecture],
 ) -> None:
-    lectures = [Lecture("quiet", Path("quiet.wav"), "我"), Lecture("w1", Path("w1.wav"), "我 deep")]
+    lectures = [lecture("quiet", "我"), lecture("w1", "我 deep")]
     rows = decode_lectures(torch.nn.Linear(2, 2), table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
-    assert rows["quiet"] == [] and len(rows["w1"]) == 2 and "quiet.wav: no speech is heard in it" in caplog.text
+    assert rows["quiet"] == [] and len(rows["w1"]) == 2 and "quiet.wav: no speech was detected in it" in caplog.text
     rate = score_lectures(lectures, rows, tmp_path, "test", "x", "greedy_search")
     assert rate is not None and (rate.total.errors, rate.total.num_ref) == (1, 3)
 
 
-def test_goes_on_where_it_was_stopped(table: TokenTable, heard: list[str], tmp_path: Path) -> None:
+def test_continues_where_it_was_stopped(
+    table: TokenTable, decoded: list[str], tmp_path: Path, lecture: Callable[..., Lecture]
+) -> None:
     model, out = torch.nn.Linear(2, 2), tmp_path / "out"
     names = ["w1", "broken", "w2"]
     with pytest.raises(DataError, match="cannot be read"):
-        decode_lectures(model, table, [Lecture(n, Path(f"{n}.wav")) for n in names], out, DecodeConfig())  # type: ignore[arg-type]
+        decode_lectures(model, table, [lecture(n) for n in names], out, DecodeConfig())  # type: ignore[arg-type]
     names[1] = "mended"
-    decode_lectures(model, table, [Lecture(n, Path(f"{n}.wav")) for n in names], out, DecodeConfig())  # type: ignore[arg-type]
-    assert heard == ["w1", "broken", "mended", "w2"]  # w1 is not decoded again
+    decode_lectures(model, table, [lecture(n) for n in names], out, DecodeConfig())  # type: ignore[arg-type]
+    assert decoded == ["w1", "broken", "mended", "w2"]  # w1 is not decoded again
 
 
 def test_language_model_is_read_once_for_all_lectures_and_only_where_one_is_left(
-    table: TokenTable, heard: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: TokenTable,
+    decoded: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lecture: Callable[..., Lecture],
 ) -> None:
     read: list[DecodeConfig] = []
-    monkeypatch.setattr(decode_long, "load_fusion", lambda config, *_: read.append(config))
-    model, lectures = torch.nn.Linear(2, 2), [Lecture(n, Path(f"{n}.wav")) for n in ("w1", "w2", "w3")]
+    monkeypatch.setattr(lectures_module, "load_fusion", lambda config, *_: read.append(config))
+    model, lectures = torch.nn.Linear(2, 2), [lecture(n) for n in ("w1", "w2", "w3")]
     for _ in range(2):
         decode_lectures(model, table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
-    assert len(read) == 1 and len(heard) == 3
+    assert len(read) == 1 and len(decoded) == 3
 
 
-def test_other_models_and_settings_do_not_mix(table: TokenTable, heard: list[str], tmp_path: Path) -> None:
-    model, lectures = torch.nn.Linear(2, 2), [Lecture("w1", Path("w1.wav"))]
+def test_other_models_and_settings_do_not_mix(
+    table: TokenTable, decoded: list[str], tmp_path: Path, lecture: Callable[..., Lecture]
+) -> None:
+    model, lectures = torch.nn.Linear(2, 2), [lecture("w1")]
     decode_lectures(model, table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
     with pytest.raises(DataError, match="other settings"):
         decode_lectures(model, table, lectures, tmp_path / "out", DecodeConfig(blank_penalty=1.0))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="another model"):
         decode_lectures(torch.nn.Linear(2, 2), table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="w1 is there twice"):
+    with pytest.raises(DataError, match="named w1; .*rename one"):
         decode_lectures(model, table, lectures * 2, tmp_path / "other", DecodeConfig())  # type: ignore[arg-type]
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["decode"]["blank_penalty"] == 0.0
 
 
 def damaged(content: bytes, how: str) -> bytes:
-    """A file that a disk or a hand spoiled."""
-    spoiled = {
+    """The content of a damaged file."""
+    contents = {
         "empty": b"",
         "cut short": content[: len(content) // 2],
         "not text": b"\xff\xfe" + content[2:],
@@ -122,80 +150,114 @@ def damaged(content: bytes, how: str) -> bytes:
         "a list": b"[1]",
         "a line short": b"".join(content.splitlines(keepends=True)[:-1]),
     }
-    return spoiled[how]
+    return contents[how]
 
 
 @pytest.mark.parametrize("how", ["empty", "cut short", "not text", "a number", "a list", "a line short"])
 @pytest.mark.parametrize("name", ["settings.json", "w2.jsonl"])
 def test_damaged_files_are_named_and_what_to_do_helps(
-    table: TokenTable, heard: list[str], tmp_path: Path, name: str, how: str
+    table: TokenTable, decoded: list[str], tmp_path: Path, name: str, how: str, lecture: Callable[..., Lecture]
 ) -> None:
-    lectures = [Lecture(n, Path(f"{n}.wav")) for n in ("w1", "w2")]
+    lectures = [lecture(n) for n in ("w1", "w2")]
     model, path = torch.nn.Linear(2, 2), tmp_path / name
     rows = decode_lectures(model, table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
     path.write_bytes(damaged(path.read_bytes(), how))
-    lectures.append(Lecture("w3", Path("w3.wav")))
+    lectures.append(lecture("w3"))
     with pytest.raises(DataError, match=rf"{name} is damaged.*remove it"):
         decode_lectures(model, table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
-    assert heard == ["w1", "w2"]  # it was said before anything else was decoded
+    assert decoded == ["w1", "w2"]  # the error comes before anything else is decoded
     path.unlink()
-    found = decode_lectures(model, table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
-    assert {i: found[i] for i in rows} == rows
-    assert heard[2:] == (["w2", "w3"] if name == "w2.jsonl" else ["w1", "w2", "w3"])
+    new_rows = decode_lectures(model, table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
+    assert {i: new_rows[i] for i in rows} == rows
+    assert decoded[2:] == (["w2", "w3"] if name == "w2.jsonl" else ["w1", "w2", "w3"])
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
 import torch
-from lhotse_prep.tokens import load_lang
-from ml2021.asr import decode_long
-from ml2021.asr.long_form import TimedWord
-from ml2021.config import DecodeConfig
+from lhotse_prep.tokens.lang import load_lang
+from lhotse_prep.workflow import resumable
+from ml2021.asr.decode import lectures as lectures_module
+from ml2021.asr.decode.long_form import TimedWord
+from ml2021.asr.decode.config import DecodeConfig
 folder, when = Path(sys.argv[1]), sys.argv[2]
-decode_long.recognise = lambda audio, *_: [TimedWord(audio.stem, 0.5, 1.0, 0.75)]
-writers = {"lecture": "write_jsonl", "settings": "write_json"}
-real, calls = getattr(decode_long, writers[when]), []
-def slow(path, content):  # the first lecture is whole, of the second one something is not written
+lectures_module.recognise = lambda audio, *_: [TimedWord(audio.stem, 0.5, 1.0, 0.75)]
+module, writer = {"lecture": (lectures_module, "write_jsonl"), "mark": (resumable, "write_json")}[when]
+real, calls = getattr(module, writer), []
+def slow(path, content):  # waits before it writes the file of the second lecture
     calls.append(path)
     if len(calls) == 2:
         print("writing", flush=True)
         time.sleep(60)
     real(path, content)
-setattr(decode_long, writers[when], slow)
+setattr(module, writer, slow)
 torch.manual_seed(0)
-lectures = [decode_long.Lecture(n, Path(n + ".wav")) for n in ("w1", "w2", "w3")]
-decode_long.decode_lectures(torch.nn.Linear(2, 2), load_lang(folder / "lang"), lectures, folder / "out", DecodeConfig())
+lectures = [lectures_module.Lecture(n, folder / (n + ".wav")) for n in ("w1", "w2", "w3")]
+tokens = load_lang(folder / "lang")
+lectures_module.decode_lectures(torch.nn.Linear(2, 2), tokens, lectures, folder / "out", DecodeConfig())
 """
 
 
-@pytest.mark.parametrize("when", ["lecture", "settings"])
-def test_a_run_that_was_killed_goes_on(table: TokenTable, heard: list[str], tmp_path: Path, when: str) -> None:
+@pytest.mark.parametrize("when", ["lecture", "mark"])
+def test_a_killed_run_continues(
+    table: TokenTable, decoded: list[str], tmp_path: Path, when: str, lecture: Callable[..., Lecture]
+) -> None:
+    lectures = [lecture(n) for n in ("w1", "w2", "w3")]
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), when], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "writing\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert (tmp_path / "out" / "w2.jsonl").is_file() == (when == "settings")
+    assert (tmp_path / "out" / "w2.jsonl").is_file() == (when == "mark")
     torch.manual_seed(0)
-    lectures = [Lecture(n, Path(f"{n}.wav")) for n in ("w1", "w2", "w3")]
     rows = decode_lectures(torch.nn.Linear(2, 2), table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
-    assert heard == ["w2", "w3"] and [row["word"] for row in rows["w1"]] == ["w1"]
+    assert decoded == ["w2", "w3"] and [row["word"] for row in rows["w1"]] == ["w1"]
     assert {row["word"] for row in rows["w2"]} == {"我", "deep"}
 
 
-def test_command_line_decodes_recordings_and_goes_through_decode(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_recording_of_the_same_name_from_another_folder_replaces_the_words(
+    table: TokenTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from ml2021.asr.decode import long_form
-    from ml2021.asr.decode import windows as decode
+    """day1/lecture.wav, then day2/lecture.wav, with the same --out-dir: the words are those of the second."""
+    caplog.set_level("INFO")
+    calls = []
 
+    def recognise(audio: Path, *_: object) -> list[TimedWord]:
+        calls.append(audio.parent.name)
+        return [TimedWord(audio.parent.name, 0.5, 1.0, 0.75)]
+
+    monkeypatch.setattr(lectures_module, "recognise", recognise)
+    model = torch.nn.Linear(2, 2)
+    for day in ("day1", "day2", "day2", "day1"):
+        (tmp_path / day).mkdir(exist_ok=True)
+        (tmp_path / day / "lecture.wav").write_text(day)
+        recordings = [Lecture("lecture", tmp_path / day / "lecture.wav")]
+        rows = decode_lectures(model, table, recordings, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+        assert [row["word"] for row in rows["lecture"]] == [day]
+        assert read_texts(tmp_path / "out" / "lectures.ctm", "hyp") == {"lecture": day}
+    assert calls == ["day1", "day2", "day1"] and caplog.text.count("another recording of this name") == 2
+
+
+def test_missing_recording_is_an_error_before_anything_is_decoded(
+    table: TokenTable, decoded: list[str], tmp_path: Path, lecture: Callable[..., Lecture]
+) -> None:
+    lectures = [lecture("w1"), Lecture("w2", tmp_path / "w2.wav")]
+    with pytest.raises(DataError, match="no such recording: .*w2.wav"):
+        decode_lectures(torch.nn.Linear(2, 2), table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+    assert decoded == []
+
+
+@pytest.mark.parametrize("long", [[], ["--long"]])
+def test_command_line_decodes_recordings(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: list[str]
+) -> None:
     rng = np.random.default_rng(0)
     sf.write(tmp_path / "talk.wav", rng.normal(0, 0.1, 30 * SAMPLE_RATE), SAMPLE_RATE)
     (tmp_path / "decode.yaml").write_text("decode:\n  long_form: {chunk: 8.0, context: 1.0}\n")
     whole = lambda blocks: np.array([[0, sum(map(len, blocks))]])  # noqa: E731
     monkeypatch.setattr(long_form, "speech_stretches", whole)
     arguments = ["--exp-dir", str(trained), "--audio", str(tmp_path / "talk.wav"), "--conf", str(tmp_path)]
-    decode.main(["--long", *arguments, "--out-dir", str(tmp_path / "out")])
+    main([*long, *arguments, "--out-dir", str(tmp_path / "out")])
     for row in read_jsonl(tmp_path / "out" / "talk.jsonl"):
         assert 0 <= row["start"] <= row["end"] <= 30 and 0 < row["confidence"] <= 1
     assert (tmp_path / "out" / "lectures.ctm").is_file()

@@ -1,4 +1,4 @@
-"""Windows over a lecture's speech, its words with times, and memory that does not grow with the lecture."""
+"""Windows over a lecture's speech, words with times, and memory that does not depend on the lecture's length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from lhotse_prep.audio.fbank import SAMPLE_RATE
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import make_lang
 from lhotse_prep.tokens.token_table import TokenTable
@@ -22,7 +22,7 @@ from ml2021.asr.decode import long_form
 from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
 from ml2021.asr.decode.long_form import batches_by_duration, recognise, windows_over_speech, words_of
 from ml2021.asr.decode.merge_windows import TimedToken
-from ml2021.asr.model.layers.frame_mask import FRAME
+from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.search.hypothesis import Hypothesis
 
 
@@ -65,7 +65,7 @@ def table_of(folder: Path) -> TokenTable:
 
 
 def fake_search(table: TokenTable):  # type: ignore[no-untyped-def]
-    """Emits a token at each loud frame that follows a quiet one: a recogniser of clicks."""
+    """A recogniser of clicks: it emits a token at each loud frame after a quiet one."""
 
     def search(model, features, lens, config, fusion):  # type: ignore[no-untyped-def]
         hypotheses = []
@@ -108,7 +108,7 @@ def test_words_of_a_lecture_come_out_once_at_their_times(tmp_path: Path, monkeyp
 
 
 def test_memory_is_that_of_a_short_lecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced allocations: of Python and NumPy, so the samples and features, and the words."""
+    """Allocations of Python and NumPy are traced: samples, features and words."""
     table = table_of(tmp_path / "lang")
     monkeypatch.setattr(long_form, "search", fake_search(table))
     monkeypatch.setattr(long_form, "speech_stretches", one_stretch)
@@ -123,7 +123,7 @@ def test_memory_is_that_of_a_short_lecture(tmp_path: Path, monkeypatch: pytest.M
     assert peaks[1] < 1.1 * peaks[0] and peaks[0] > 1e6
 
 
-def test_what_is_no_lecture_is_named(tmp_path: Path) -> None:
+def test_recording_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     table = table_of(tmp_path / "lang")
     (tmp_path / "x.wav").write_text("no audio")
     sf.write(tmp_path / "stereo.wav", np.zeros((100, 2)), SAMPLE_RATE)
@@ -141,7 +141,7 @@ def test_what_is_no_lecture_is_named(tmp_path: Path) -> None:
 
 
 def test_words_have_times_and_pieces_are_joined(tmp_path: Path) -> None:
-    table = make_lang(["我 們 bert learning bert learning"], [], tmp_path, LangConfig(num_english_pieces=14))
+    table = make_lang(["我 們 bert learning bert learning"], [], tmp_path, LangConfig(num_english_pieces=17))
     ids = table.encode("我 learning 們 bert")
     assert len(ids) > 4  # some word is in pieces
     tokens = [TimedToken(i, 10 * n, 0.5) for n, i in enumerate(ids)]
@@ -159,3 +159,27 @@ def test_pause_between_words_is_the_silence_between_stretches(tmp_path: Path) ->
     first, second = words_of(tokens, table, np.array([[5, 15], [35, 50]]) * FRAME)
     assert (first.start, first.end) == pytest.approx((0.2, 0.6))
     assert (second.start, second.end) == pytest.approx((1.4, 2.0))
+
+
+def test_word_long_after_the_onset_of_speech_stays_where_it_is_emitted(tmp_path: Path) -> None:
+    """Speech from 0 s to 20 s, of which only what is said at 9 s is recognised: the rest may be anything."""
+    table = make_lang(["我 們"], [], tmp_path, LangConfig())
+    (word,) = words_of([TimedToken(table.ids["我"], 225, 0.5)], table, np.array([[0, 20]]) * SAMPLE_RATE)
+    assert (word.start, word.end) == pytest.approx((9.0, 10.5))
+    (near,) = words_of([TimedToken(table.ids["我"], 12, 0.5)], table, np.array([[0, 20]]) * SAMPLE_RATE)
+    assert (near.start, near.end) == pytest.approx((0.0, 1.5))
+    (far,) = words_of([TimedToken(table.ids["我"], 13, 0.5)], table, np.array([[0, 20]]) * SAMPLE_RATE)
+    assert (far.start, far.end) == pytest.approx((0.52, 2.02))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_words_are_in_order_and_no_character_lasts_longer_than_the_limit(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    table = make_lang(["我 們"], [], tmp_path, LangConfig())
+    frames = np.sort(rng.integers(0, 2000, 60)).tolist()
+    regions = np.sort(rng.choice(2100 * FRAME, 20, replace=False)).reshape(-1, 2)
+    words = words_of([TimedToken(table.ids["我"], frame, 0.5) for frame in frames], table, regions)
+    assert all(a.end <= b.start for a, b in zip(words, words[1:]))
+    for word, frame in zip(words, frames, strict=True):
+        assert 0 <= frame * 0.04 - word.start <= 0.5 + 1e-9
+        assert 0 <= word.end - word.start <= 1.5 + 1e-9

@@ -1,4 +1,4 @@
-"""Windows are merged so that no token is lost or doubled, whatever they heard at their edges."""
+"""Windows are merged so that no token is lost or doubled, whatever the errors at their edges."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import pytest
 
 from lhotse_prep.windows.cut import Chunk, decoding_chunks
 from ml2021.asr.decode.merge_windows import TimedToken, merge, vote
-from ml2021.asr.model.layers.frame_mask import FRAME
+from ml2021.asr.model.layers.encoder_frames import FRAME
 
 
 def windows(tokens: list[TimedToken], num_frames: int, rng: random.Random, jitter: int, edge_noise: bool) -> list:
-    """What windows of 100 frames with 20 frames of context would give of the true tokens."""
+    """The tokens that windows of 100 frames with 20 frames of context would give."""
     decoded = []
     for chunk in decoding_chunks(num_frames * FRAME, 100 * FRAME, 20 * FRAME):
         begin, end = chunk.begin // FRAME, chunk.end // FRAME
-        heard = []
+        emitted = []
         for t in tokens:
             if begin <= t.frame < end:
                 at_edge = min(t.frame - begin, end - t.frame) < 5
                 if edge_noise and at_edge and rng.random() < 0.5:
                     continue
-                heard.append(TimedToken(t.id, t.frame + rng.randint(-jitter, jitter), 1.0))
+                emitted.append(TimedToken(t.id, t.frame + rng.randint(-jitter, jitter), 1.0))
         if edge_noise:
-            heard += [TimedToken(999, frame, 0.1) for frame in (begin, end - 1) if rng.random() < 0.5]
-        decoded.append((chunk, sorted(heard, key=lambda t: t.frame)))
+            emitted += [TimedToken(999, frame, 0.1) for frame in (begin, end - 1) if rng.random() < 0.5]
+        decoded.append((chunk, sorted(emitted, key=lambda t: t.frame)))
     return decoded
 
 
@@ -37,34 +37,34 @@ def test_merged_tokens_are_the_spoken_ones(seed: int, edge_noise: bool) -> None:
     frames = sorted(rng.sample(range(num_frames), min(num_frames, rng.randint(0, num_frames // 6 + 1))))
     frames = [f for i, f in enumerate(frames) if i == 0 or f - frames[i - 1] >= 3]
     tokens = [TimedToken(rng.randint(3, 50), f, 1.0) for f in frames]
-    found = merge(windows(tokens, num_frames, rng, jitter=1, edge_noise=edge_noise))
-    inner = [t for t in found if t.id != 999]
-    assert [t.id for t in inner] == [t.id for t in tokens if not lost_at_ends(t, num_frames, found, edge_noise)]
+    merged = merge(windows(tokens, num_frames, rng, jitter=1, edge_noise=edge_noise))
+    inner = [t for t in merged if t.id != 999]
+    assert [t.id for t in inner] == [t.id for t in tokens if not lost_at_ends(t, num_frames, merged, edge_noise)]
 
 
-def lost_at_ends(token: TimedToken, num_frames: int, found: list[TimedToken], edge_noise: bool) -> bool:
-    """The ends of the lecture itself are heard by one window only: what it lost there stays lost."""
+def lost_at_ends(token: TimedToken, num_frames: int, merged: list[TimedToken], edge_noise: bool) -> bool:
+    """Whether a token at an end of the lecture, which only one window covers, was lost by that window."""
     at_end = min(token.frame, num_frames - token.frame) < 5
-    return edge_noise and at_end and not any(abs(t.frame - token.frame) <= 1 and t.id == token.id for t in found)
+    return edge_noise and at_end and not any(abs(t.frame - token.frame) <= 1 and t.id == token.id for t in merged)
 
 
 def spoken(text: str, score: float = 1.0) -> list[TimedToken]:
-    """`7@30 8@34` -> tokens with their frames."""
+    """Tokens with their frames from a text like `7@30 8@34`."""
     return [TimedToken(int(i), int(frame), score) for i, frame in (x.split("@") for x in text.split())]
 
 
 @pytest.mark.parametrize(
     ("a", "b", "merged"),
     [
-        ("1@10 2@40 3@70", "1@11 2@41 3@69", "1@10 2@40 3@69"),  # they agree: once, times of the one that decides
+        ("1@10 2@40 3@70", "1@11 2@41 3@69", "1@10 2@40 3@69"),  # they agree: times of the deciding window
         ("1@10 2@49", "1@10 2@51", "1@10 2@51"),
-        ("1@10 9@40 3@70", "1@10 2@41 3@70", "1@10 9@40 3@70"),  # a substitution before the seam: as the first has it
-        ("1@10 9@60 3@70", "1@10 2@61 3@70", "1@10 2@61 3@70"),  # behind it: as the second
-        ("1@10 2@30 3@70", "1@10 3@70", "1@10 2@30 3@70"),  # the second lost what is near its edge
+        ("1@10 9@40 3@70", "1@10 2@41 3@70", "1@10 9@40 3@70"),  # a substitution before the seam: as in the first
+        ("1@10 9@60 3@70", "1@10 2@61 3@70", "1@10 2@61 3@70"),  # after it: as in the second
+        ("1@10 2@30 3@70", "1@10 3@70", "1@10 2@30 3@70"),  # the second lost a token near its edge
         ("1@10 3@70", "1@10 2@60 3@70", "1@10 2@60 3@70"),
-        ("1@10 3@70", "8@2 1@10 3@70", "1@10 3@70"),  # the second made something up at its edge
+        ("1@10 3@70", "8@2 1@10 3@70", "1@10 3@70"),  # the second has an error at its edge
         ("1@10 3@70 8@98", "1@10 3@70", "1@10 3@70"),
-        ("5@20", "5@80", "5@20 5@80"),  # the same token, but not the same moment
+        ("5@20", "5@80", "5@20 5@80"),  # the same token at another time
         ("", "1@30 2@70", "2@70"),
         ("1@30 2@70", "", "1@30"),
         ("", "", ""),
@@ -74,7 +74,7 @@ def test_vote_by_hand(a: str, b: str, merged: str) -> None:
     assert vote(spoken(a), spoken(b), seam=50) == spoken(merged)
 
 
-def test_windows_with_silence_between_them_keep_all_they_heard() -> None:
+def test_windows_with_silence_between_them_keep_all_tokens() -> None:
     a, b = (
         Chunk(0, 1000 * FRAME + 5, 0, 1000 * FRAME + 5),
         Chunk(1200 * FRAME, 1300 * FRAME, 1200 * FRAME, 1300 * FRAME),
@@ -84,7 +84,7 @@ def test_windows_with_silence_between_them_keep_all_they_heard() -> None:
     assert merge([]) == []
 
 
-def test_frames_never_descend() -> None:
+def test_frames_never_decrease() -> None:
     chunks = decoding_chunks(200 * FRAME, 100 * FRAME, 20 * FRAME)
     tokens = spoken("1@10 2@99 3@104"), spoken("2@103 3@101 4@150")
     frames = [t.frame for t in merge(list(zip(chunks, tokens)))]

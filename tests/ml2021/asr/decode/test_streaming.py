@@ -1,4 +1,4 @@
-"""Streaming decoding from the command line: the tokens of the offline simulation, icefall's files, what is refused."""
+"""Streaming decoding from the command line: the tokens of the offline simulation, icefall's files, wrong options."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lhotse_prep.workflow.entry import hyphenated
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import to_mapping
-from ml2021.asr.decode.config import DecodeConfig
-from ml2021.asr.decode.streaming import StreamingConfig, decode_streams, main, with_chunk
+from ml2021.asr.decode.config import DecodeConfig, StreamingConfig
+from ml2021.asr.decode.streaming import decode_streams, main, with_chunk
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import SILENCE, AsrModel
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.methods import search_encoder_out
-from ml2021.asr.search.streaming import LOOK_AHEAD, StreamingRecogniser, decode_chunk, joined_states, parted_states
+from ml2021.asr.search.streaming import LOOK_AHEAD, StreamingRecogniser, decode_chunk, joined_states, split_states
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.options import read_asr_config
 from ml2021.scoring.texts import read_texts
@@ -32,7 +32,7 @@ from ml2021.training.checkpoint import save_checkpoint
 
 @pytest.fixture(scope="module")
 def causal_dir(tone_corpus, config: AsrConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:  # type: ignore[no-untyped-def]
-    """What training leaves, of a causal model whose random weights emit tokens of all kinds."""
+    """An experiment folder with a causal model whose random weights emit many kinds of tokens."""
     folder = tmp_path_factory.mktemp("causal")
     encoder = replace(config.model.encoder, causal=True, chunk_size=(-1, 16, 32), left_context_frames=(32, 64, -1))
     config = replace(config, model=replace(config.model, encoder=encoder))
@@ -50,7 +50,7 @@ def causal_dir(tone_corpus, config: AsrConfig, tmp_path_factory: pytest.TempPath
 
 
 def streaming_model(exp_dir: Path, chunk: int | None = None, left: int | None = None) -> tuple[AsrModel, TokenTable]:
-    """The model with the chunk to stream with."""
+    """The model of an experiment with a chunk size and left context to stream with."""
     trained, tokens = load_model(exp_dir)
     config = read_asr_config(exp_dir)
     encoder = with_chunk(config.model.encoder, chunk, left, exp_dir)
@@ -65,7 +65,7 @@ def run(exp_dir: Path, corpus, *options: str) -> None:  # type: ignore[no-untype
 
 @torch.no_grad()
 def simulated(model: AsrModel, features: torch.Tensor, config: DecodeConfig) -> Hypothesis:
-    """Offline, up to the last chunk that a stream decodes: (T, F), with the silence that a stream ends with."""
+    """Decode features (T, F) offline, with the silence at the end of a stream, up to the stream's last chunk."""
     shift = 2 * model.config.encoder.chunk_size[0]
     whole = torch.cat([features, torch.full((shift + LOOK_AHEAD + 10, 80), SILENCE)])
     encoder_out, _ = model.forward_encoder(whole[None], torch.tensor([len(whole)]))
@@ -96,20 +96,20 @@ def test_command_gives_the_tokens_of_the_offline_simulation(  # type: ignore[no-
     model, tokens = streaming_model(causal_dir, chunk, left)
     encoder = model.config.encoder
     assert (encoder.chunk_size, encoder.left_context_frames) == ((chunk or 16,), (left or 32,))
-    found = read_texts(next(tmp_path.glob("recogs-dev-*.txt")), "hyp")
+    hypotheses = read_texts(next(tmp_path.glob("recogs-dev-*.txt")), "hyp")
     cuts = CutSet.from_file(tone_corpus.cuts / "ml2021_cuts_dev.jsonl.gz")
-    assert found.keys() == {cut.id for cut in cuts}
+    assert hypotheses.keys() == {cut.id for cut in cuts}
     kinds: set[int] = set()
     for cut in cuts:
         features = torch.from_numpy(cut.load_features())
         hypothesis = simulated(model, features, DecodeConfig(method, beam_size=3))
-        assert found[cut.id] == tokens.decode(hypothesis.tokens)
+        assert hypotheses[cut.id] == tokens.decode(hypothesis.tokens)
         kinds |= set(hypothesis.tokens)
         assert len(hypothesis.tokens) > 3
     assert len(kinds) > 3
 
 
-def test_files_are_icefalls_and_tell_how_long_it_took(causal_dir, tone_corpus) -> None:  # type: ignore[no-untyped-def]
+def test_files_are_icefalls_and_have_the_computing_time(causal_dir, tone_corpus) -> None:  # type: ignore[no-untyped-def]
     run(causal_dir, tone_corpus, "--epoch", "1", "--use-averaged-model", "0", "--blank-penalty", "0.5")
     name = "epoch-1-avg-1-streaming-greedy_search-chunk-size-16-left-context-frames-32-blank-penalty-0.5"
     folder = causal_dir / "streaming" / "greedy_search"
@@ -121,18 +121,22 @@ def test_files_are_icefalls_and_tell_how_long_it_took(causal_dir, tone_corpus) -
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
-        (["--chunk-size", "24"], ConfigError, r"--chunk-size 24: .* trained with 16, 32; take one"),
-        (["--chunk-size", "-1"], ConfigError, r"--chunk-size -1: .* trained with 16, 32; take one"),
-        (["--left-context-frames", "128"], ConfigError, r"--left-context-frames 128: .* trained with 32, 64; take one"),
+        (["--chunk-size", "24"], ConfigError, r"--chunk-size 24: .* trained with 16, 32; take one of these"),
+        (["--chunk-size", "-1"], ConfigError, r"--chunk-size -1: .* trained with 16, 32; take one of these"),
+        (
+            ["--left-context-frames", "128"],
+            ConfigError,
+            r"--left-context-frames 128: .* with 32, 64; take one of these",
+        ),
         (["--epoch", "7"], DataError, r"no checkpoint.*epoch-7\.pt"),
         (["--num-decode-streams", "0"], ConfigError, "num_decode_streams must be >= 1, got 0"),
         (["--part", "test"], DataError, "no cuts.*stage 4"),
     ],
 )
-def test_what_cannot_be_decoded_is_said(causal_dir, tone_corpus, options, error, said) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(error, match=said):
+def test_wrong_options_are_errors(causal_dir, tone_corpus, options, error, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error, match=message):
         run(causal_dir, tone_corpus, *options)
 
 
@@ -144,7 +148,7 @@ def test_a_model_that_needs_the_whole_utterance_is_refused(trained, causal_dir, 
         with_chunk(replace(encoder, chunk_size=(-1,)), None, None, causal_dir)
 
 
-def test_streams_that_begin_and_end_at_other_times_do_not_touch_each_other(causal_dir) -> None:  # type: ignore[no-untyped-def]
+def test_streams_that_begin_and_end_at_different_times_are_independent(causal_dir) -> None:  # type: ignore[no-untyped-def]
     model, _ = streaming_model(causal_dir)
     generator = torch.Generator().manual_seed(0)
     inputs = [4 * torch.randn(n, 80, generator=generator) - 8 for n in (400, 90, 250)]
@@ -154,12 +158,12 @@ def test_streams_that_begin_and_end_at_other_times_do_not_touch_each_other(causa
         stream.accept(x)
         alone.append(stream.finish())
     streams = [StreamingRecogniser(model) for _ in inputs]
-    begun = defaultdict(int)
+    num_queued = defaultdict(int)
     for step in range(30):
         for k in (0, 1, 2):
             if step >= 2 * k:
-                streams[k].queue(inputs[k][begun[k] : begun[k] + 20 + 7 * k])
-                begun[k] += 20 + 7 * k
+                streams[k].queue(inputs[k][num_queued[k] : num_queued[k] + 20 + 7 * k])
+                num_queued[k] += 20 + 7 * k
         if ready := [s for s in streams if s.is_ready]:
             decode_chunk(ready[::-1])
     assert [stream.finish() for stream in streams] == alone
@@ -171,8 +175,8 @@ def test_states_of_streams_join_and_part_again(causal_dir) -> None:  # type: ign
     states = [[torch.randn(x.shape) for x in model.initial_states()] for _ in range(3)]
     joined = joined_states(states)
     assert [x.shape for x in joined] == [x.shape for x in model.initial_states(3)]
-    for own, back in zip(states, parted_states(joined)):
-        assert all(torch.equal(a, b) for a, b in zip(own, back, strict=True))
+    for state, back in zip(states, split_states(joined)):
+        assert all(torch.equal(a, b) for a, b in zip(state, back, strict=True))
 
 
 def test_order_of_cuts_and_number_of_streams_change_no_text(causal_dir, tone_corpus) -> None:  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""Decoding as a user starts it: every method, short audio, the names of files, and what is refused."""
+"""Decoding of windows from the command line: every method, short audio, names of files, and wrong options."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import torch
 from lhotse_prep.tokens.lang import lang_hash
 from lhotse_prep.workflow.entry import hyphenated
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from ml2021.asr.decode.config import DecodeConfig
-from ml2021.asr.decode.options import config_of, parser, suffix_of, weights_of
-from ml2021.asr.decode.windows import main
+from lhotse_prep.workflow.strict_config import to_mapping
+from ml2021.asr.decode.__main__ import main
+from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
+from ml2021.asr.decode.options import config_of, experiment_decode_config, parser, suffix_of, weights_of
+from ml2021.asr.decode.streaming import parser as streaming_parser
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
@@ -39,7 +41,7 @@ METHODS_HERE = [m for m in DECODING_METHODS if not m.startswith("fast_beam_searc
 
 @pytest.mark.parametrize("method", METHODS_HERE)
 def test_audio_shorter_than_the_receptive_field_is_decoded(method: str) -> None:
-    """One frame to twelve, in a batch: a hypothesis each, the same as alone, its frames among the encoder's."""
+    """Inputs of 1 to 12 frames in a batch: each has the hypothesis that it has alone, with frames of the encoder's."""
     torch.manual_seed(0)
     config = TransducerConfig(ZIPFORMER, decoder_dim=16, joiner_dim=16, rnnt_type="regular")
     model = AsrModel(config, vocab_size=6).eval()
@@ -48,14 +50,14 @@ def test_audio_shorter_than_the_receptive_field_is_decoded(method: str) -> None:
     decode_config = DecodeConfig(method, beam_size=2, blank_penalty=4.0, max_sym_per_frame=2)
     with torch.no_grad():
         _, encoder_lens = model.forward_encoder(features, lens)
-    found = search(model, features, lens, decode_config)
-    assert len(found) == 6 and any(h.tokens for h in found)
-    for hypothesis, n in zip(found, encoder_lens.tolist()):
+    hypotheses = search(model, features, lens, decode_config)
+    assert len(hypotheses) == 6 and any(h.tokens for h in hypotheses)
+    for hypothesis, n in zip(hypotheses, encoder_lens.tolist()):
         assert len(hypothesis.tokens) == len(hypothesis.frames) == len(hypothesis.scores)
         assert all(0 <= f < n for f in hypothesis.frames) and all(0 < s <= 1 for s in hypothesis.scores)
         assert all(0 < t < 6 for t in hypothesis.tokens)
     alone = search(model, features[:1, :1], lens[:1], decode_config)[0]
-    assert alone.tokens == found[0].tokens
+    assert alone.tokens == hypotheses[0].tokens
 
 
 def test_without_k2_fast_beam_search_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +83,7 @@ def test_beam_search_is_for_models_that_learned_several_tokens_a_frame(rnnt_type
 
 
 def decode(trained: Path, corpus: object, conf: Path, *options: str) -> None:
-    """Dev, with decode.yaml's defaults."""
+    """Decode dev with the defaults of decode.yaml."""
     (conf / "decode.yaml").write_text("")
     folders = ["--exp-dir", str(trained), "--cuts", str(corpus.cuts), "--conf", str(conf)]  # type: ignore[attr-defined]
     main(hyphenated([*folders, "--part", "dev", *options]))
@@ -105,8 +107,8 @@ def test_files_have_the_names_of_their_options(
     trained, tone_corpus, tmp_path: Path, options: list[str], name: str
 ) -> None:  # type: ignore[no-untyped-def]
     decode(trained, tone_corpus, tmp_path, "--out-dir", str(tmp_path / "out"), *options)
-    made = {p.name for p in (tmp_path / "out").iterdir()}
-    assert made == {f"{kind}-dev-{name}.txt" for kind in ("recogs", "errs", "wer-summary", "mer")} | {
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {f"{kind}-dev-{name}.txt" for kind in ("recogs", "errs", "wer-summary", "mer")} | {
         f"scores-dev-{name}.json"
     }
     recogs = (tmp_path / "out" / f"recogs-dev-{name}.txt").read_text().splitlines()
@@ -114,7 +116,7 @@ def test_files_have_the_names_of_their_options(
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         (["--epoch", "7"], DataError, r"no checkpoint.*epoch-7\.pt"),
         (["--iter", "9"], DataError, r"no checkpoint.*checkpoint-9\.pt"),
@@ -126,8 +128,8 @@ def test_files_have_the_names_of_their_options(
         (["--beam-size", "0"], ConfigError, "beam_size"),
     ],
 )
-def test_what_cannot_be_decoded_is_said(trained, tone_corpus, tmp_path: Path, options, error, said) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(error, match=said):
+def test_wrong_options_are_errors(trained, tone_corpus, tmp_path: Path, options, error, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error, match=message):
         decode(trained, tone_corpus, tmp_path, *options)
 
 
@@ -142,7 +144,7 @@ def test_damaged_checkpoint_is_refused(trained, tone_corpus, tmp_path: Path) -> 
 
 
 def test_tokens_of_another_training_are_refused(trained, other_lang, tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """As many tokens in another order, which fit the weights; and more tokens, which do not."""
+    """The same number of tokens in another order, which fits the weights, and more tokens, which do not."""
     exp = shutil.copytree(trained, tmp_path / "exp")
     lines = (exp / "lang" / "tokens.txt").read_text().splitlines()
     symbols = [line.rpartition(" ")[0] for line in lines]
@@ -167,13 +169,13 @@ def test_iter_averages_over_the_checkpoints_up_to_it(tmp_path: Path) -> None:
         content = {"model": {"w": torch.tensor(value)}, "model_avg": {"w": torch.tensor(mean)}, "batch_idx_train": step}
         save_checkpoint(tmp_path / f"checkpoint-{step}.pt", content)
     options = ["--exp-dir", str(tmp_path), "--cuts", "x", "--iter", "30"]
-    for more, wanted in (
+    for more, expected in (
         (["--avg", "2", "--use-averaged-model", "true"], 5.5),
         (["--avg", "2", "--use-averaged-model", "false"], 4.0),
         (["--avg", "1", "--use-averaged-model", "0"], 6.0),
     ):
         weights, name = weights_of(parser().parse_args([*options, *more]))
-        assert weights is not None and float(weights["w"]) == pytest.approx(wanted)
+        assert weights is not None and float(weights["w"]) == pytest.approx(expected)
         assert name == f"iter-30-avg-{more[1]}"
     with pytest.raises(DataError, match="needs 4 checkpoints"):
         weights_of(parser().parse_args([*options, "--avg", "3"]))
@@ -189,3 +191,52 @@ def test_language_model_of_the_file_is_not_for_a_method_that_takes_none(tmp_path
     assert suffix_of(config, "", True) == name
     config = config_of(parser().parse_args([*options, "--decoding-method", "greedy_search"]))
     assert not config.has_fusion and suffix_of(config, "epoch-2-avg-1", False) == "epoch-2-avg-1-greedy_search"
+
+
+def test_without_conf_the_values_are_those_of_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    exp, conf = tmp_path / "asr", tmp_path / "conf"
+    for folder in (exp, conf):
+        folder.mkdir()
+    (conf / "decode.yaml").write_text("decode: {beam_size: 7}")
+    options = ["--exp-dir", str(exp), "--cuts", "x"]
+    with pytest.raises(DataError, match=r"no .*config\.json"):
+        config_of(parser().parse_args(options))
+    (exp / "config.json").write_text("{}")
+    assert config_of(parser().parse_args(options)) == DecodeConfig()
+    assert "decoding with default values" in caplog.text
+    config = DecodeConfig("modified_beam_search", beam_size=3, long_form=LongFormConfig(chunk=8.0))
+    (exp / "config.json").write_text(json.dumps({"model": {}, "decode": to_mapping(config)}))
+    assert experiment_decode_config(exp) == config == config_of(parser().parse_args(options))
+    assert "the values that the model was trained with" in caplog.text
+    assert config_of(parser().parse_args([*options, "--beam-size", "5"])).beam_size == 5
+    assert config_of(parser().parse_args([*options, "--conf", str(conf)])).beam_size == 7
+    assert f"decoding with the values of {conf / 'decode.yaml'}" in caplog.text
+    (exp / "config.json").write_text('{"decode": {"beam_size": 0}}')
+    with pytest.raises(ConfigError, match=r"config\.json: decode: beam_size must be > 0"):
+        config_of(parser().parse_args(options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--long", "--cuts", "x"], "give --manifests DIR or --audio FILE"),
+        (["--long", "--manifest-dir", "x"], "give --manifests DIR or --audio FILE"),
+        (["--long"], "one of the arguments --cuts/--manifest-dir --manifests --audio is required"),
+        ([], "one of the arguments --cuts/--manifest-dir --manifests --audio is required"),
+        (["--cuts", "x", "--audio", "a.wav"], "not allowed with argument"),
+        (["--manifests", "x", "--audio", "a.wav"], "not allowed with argument"),
+    ],
+)
+def test_command_takes_either_windows_or_lectures(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as e:
+        main(["--exp-dir", "x", *options])
+    assert e.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_cuts_have_icefalls_name_too() -> None:
+    for p in (parser(), streaming_parser()):
+        for name in ("--cuts", "--manifest-dir"):
+            assert p.parse_args(["--exp-dir", "x", name, "y"]).cuts == Path("y")

@@ -14,7 +14,8 @@ import pytest
 import soundfile
 import torch
 
-from lhotse_prep.audio.fbank import SAMPLE_RATE, fbank
+from lhotse_prep.audio.fbank import fbank
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import load_lang, make_lang
 from lhotse_prep.workflow.errors import DataError

@@ -1,4 +1,4 @@
-"""Hotwords: the bonus of every text against counting its terms, files, and what a bonus does in a search."""
+"""Hotwords: the bonus of random texts equals that of the terms in them, reading files, effect in a search."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def bonus(hotwords: Hotwords, text: tuple[int, ...]) -> float:
-    """All that a text gets, with blanks between its tokens and its end."""
+    """The total bonus of a text, with a blank after each token, including the final score."""
     states, total = hotwords.start(1), 0.0
     for token in (t for pair in zip(text, itertools.repeat(0)) for t in pair):
         scores = hotwords.scores(states)[0]
@@ -32,37 +32,37 @@ def bonus(hotwords: Hotwords, text: tuple[int, ...]) -> float:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_text_gets_the_bonus_of_the_terms_in_it(seed: int) -> None:
-    """Three letters, so that terms overlap, and are parts and beginnings of one another."""
+    """With three letters only, terms overlap, and some are prefixes or substrings of others."""
     rng = random.Random(seed)
     terms = {tuple(rng.choices((1, 2, 3), k=rng.randint(1, 4))): float(rng.randint(1, 3)) for _ in range(5)}
     hotwords = Hotwords(terms, 4, CPU)
     for _ in range(20):
         text = tuple(rng.choices((1, 2, 3), k=rng.randint(0, 9)))
-        wanted = sum(
+        expected = sum(
             score * len(term)
             for term, score in terms.items()
             for i in range(len(text) - len(term) + 1)
             if text[i : i + len(term)] == term
         )
-        assert bonus(hotwords, text) == pytest.approx(wanted)
+        assert bonus(hotwords, text) == pytest.approx(expected)
 
 
-def test_a_term_begun_has_its_bonus_on_loan() -> None:
+def test_bonus_of_an_incomplete_term_is_taken_back() -> None:
     hotwords = Hotwords({(1, 2, 3): 2.0}, 5, CPU)
     states = hotwords.start(1)
-    for token, wanted in ((1, 2.0), (2, 2.0), (4, -4.0)):
-        assert float(hotwords.scores(states)[0, token]) == wanted
+    for token, score in ((1, 2.0), (2, 2.0), (4, -4.0)):
+        assert float(hotwords.scores(states)[0, token]) == score
         states = hotwords.advance(states, torch.tensor([token]))
 
 
-def test_search_prefers_a_term_where_the_sound_is_in_doubt() -> None:
+def test_search_prefers_a_term_where_acoustic_scores_are_close() -> None:
     log_probs = torch.tensor([[[0.02, 0.9, 0.04, 0.04], [0.02, 0.04, 0.5, 0.44], [0.9, 0.04, 0.03, 0.03]]]).log()
     lens = torch.tensor([3])
-    found = [
+    results = [
         ctc_prefix_beam_search(log_probs, lens, 4, fusion=fusion)[0].tokens
         for fusion in (None, Hotwords({(1, 3): 1.0}, 4, CPU), Hotwords({(3, 2): 1.0}, 4, CPU))
     ]
-    assert found == [(1, 2), (1, 3), (1, 2)]
+    assert results == [(1, 2), (1, 3), (1, 2)]
 
 
 def test_file_has_terms_and_their_scores(tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -71,15 +71,15 @@ def test_file_has_terms_and_their_scores(tone_corpus, tmp_path: Path) -> None:  
     path.write_text("一二三\n\nModel data :2.5\n")
     terms = read_hotwords(path, tokens, 1.5)
     assert terms == {tuple(tokens.encode("一 二 三")): 1.5, tuple(tokens.encode("model data")): 2.5}
-    for content, said in (("一\n二 :x\n", "line 2.*'x'"), ("一\n九\n", "line 2.*九")):
+    for content, message in (("一\n二 :x\n", "line 2.*'x'"), ("一\n九\n", "line 2.*九")):
         path.write_text(content)
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             read_hotwords(path, tokens, 1.5)
     with pytest.raises(DataError, match="no hotwords file"):
         read_hotwords(tmp_path / "none.txt", tokens, 1.5)
 
 
-def test_configuration_brings_them_into_the_search(tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_configuration_loads_them(tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tokens = load_lang(tone_corpus.lang)
     path = tmp_path / "hotwords.txt"
     path.write_text("一二\n")

@@ -1,4 +1,4 @@
-"""N-gram models: they are distributions, a value by hand, ARPA files, and the scorer against the model itself."""
+"""N-gram models: probabilities sum to 1, a value computed by hand, ARPA files; the scorer agrees with the model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOCABULARY = SYMBOLS[2:]
 
 
 def random_sentences(seed: int, count: int = 40) -> list[list[str]]:
-    """Of a, b, c, d; each token is mostly followed by the next letter. No sentence has an e."""
+    """Sentences of a, b, c and d, in which most tokens are followed by the next letter; none has an e."""
     rng = random.Random(seed)
     sentences = []
     for _ in range(count):
@@ -42,44 +42,44 @@ def test_probabilities_sum_to_one_after_any_context(order: int, count: int) -> N
 
 
 def test_bigrams_by_hand() -> None:
-    """Of "a b" and "a": too few to tell the discounts, which are 0.5 for what is there once and 1.0 for twice.
+    """The sentences "a b" and "a" are too few to estimate discounts: they are 0.5 for one occurrence, 1.0 for two.
 
-    Unigrams by how many tokens stand before them: a 1 (<s>), b 1, </s> 2, of 4 in all. With V = 3, P(b) = 0.5 / 4 +
-    (2 * 0.5 + 1.0) / 4 / 3. After a, of 2: b once, </s> once: P(b | a) = 0.5 / 2 + (0.5 + 0.5) / 2 * P(b).
+    Unigrams count the tokens that precede them: a 1 (<s>), b 1, </s> 2, 4 in total. With V = 3, P(b) = 0.5 / 4 +
+    (2 * 0.5 + 1.0) / 4 / 3. After a there are b and </s>, once each: P(b | a) = 0.5 / 2 + (0.5 + 0.5) / 2 * P(b).
     """
     model = train_ngram([["a", "b"], ["a"]], ["a", "b"], 2)
     p_b = 0.5 / 4 + 0.5 / 3
     assert 10 ** model.log10_prob((), "b") == pytest.approx(p_b)
     assert 10 ** model.log10_prob(("a",), "b") == pytest.approx(0.25 + 0.5 * p_b)
-    p_a = p_b  # after b there was only </s>: a backs off, with the weight 0.5 / 1
+    p_a = p_b  # only </s> occurs after b, so a backs off with weight 0.5 / 1
     assert 10 ** model.log10_prob(("b",), "a") == pytest.approx(0.5 * p_a)
 
 
-def test_longer_ngrams_know_more_of_unseen_text() -> None:
+def test_longer_ngrams_predict_unseen_text_better() -> None:
     train, unseen = random_sentences(1, 800), random_sentences(2, 200)
     unigram, bigram = (perplexity(train_ngram(train, VOCABULARY, n), unseen) for n in (1, 2))
     assert bigram < 0.8 * unigram
 
 
-def test_file_gives_the_model_back(tmp_path: Path) -> None:
+def test_model_read_from_a_file_is_the_same(tmp_path: Path) -> None:
     model = train_ngram(random_sentences(0), VOCABULARY, 3)
     write_arpa(tmp_path / "lm.arpa", model)
-    found = read_arpa(tmp_path / "lm.arpa")
-    assert found.order == 3
-    for table, wanted in zip(found.tables, model.tables):
-        assert table.keys() == wanted.keys()
-        assert all(table[k] == pytest.approx(wanted[k], abs=1e-6) for k in wanted)
+    read = read_arpa(tmp_path / "lm.arpa")
+    assert read.order == 3
+    for table, expected in zip(read.tables, model.tables):
+        assert table.keys() == expected.keys()
+        assert all(table[k] == pytest.approx(expected[k], abs=1e-6) for k in expected)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [("\\end\\", "", "not whole"), ("ngram 1=", "ngram 1=9", "not whole"), ("\ta\t", "\ta b c\t", "not a line")],
 )
-def test_damaged_file_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_damaged_file_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = tmp_path / "lm.arpa"
     write_arpa(path, train_ngram(random_sentences(0), VOCABULARY, 2))
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_arpa(path)
 
 
@@ -92,7 +92,7 @@ def test_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
-def test_scorer_gives_what_the_model_gives(order: int) -> None:
+def test_scorer_gives_the_probabilities_of_the_model(order: int) -> None:
     model = train_ngram(random_sentences(3), VOCABULARY, order)
     scorer = NgramScorer(model, SYMBOLS, 0.5, torch.device("cpu"))
     rng = random.Random(0)
@@ -102,15 +102,15 @@ def test_scorer_gives_what_the_model_gives(order: int) -> None:
         scores = scorer.scores(states)
         assert scores[:, 0].tolist() == [0, 0]
         for row, history in zip(scores, histories):
-            wanted = [0.5 * math.log(10) * model.log10_prob(history, w) for w in VOCABULARY]
-            assert row[2:].tolist() == pytest.approx(wanted, abs=1e-4)
+            expected = [0.5 * math.log(10) * model.log10_prob(history, w) for w in VOCABULARY]
+            assert row[2:].tolist() == pytest.approx(expected, abs=1e-4)
         parents = [rng.randrange(2) for _ in range(2)]
         tokens = [rng.choice([0, 3, 4, 5, 6, 7]) for _ in range(2)]
         states = scorer.advance(select(states, torch.tensor(parents)), torch.tensor(tokens))
         histories = [histories[p] + ((SYMBOLS[t],) if t else ()) for p, t in zip(parents, tokens)]
 
 
-def test_scorer_takes_a_model_of_another_tool_that_lacks_tokens() -> None:
+def test_scorer_accepts_a_model_that_lacks_tokens() -> None:
     tables = ({("<unk>",): (-3.0, 0.0), (BOS,): (-99.0, 0.0), (EOS,): (-1.0, 0.0), ("a",): (-0.1, 0.0)},)
     scorer = NgramScorer(ArpaModel(tables), SYMBOLS, 1.0, torch.device("cpu"))
     row = scorer.scores(scorer.start(1))[0] / math.log(10)

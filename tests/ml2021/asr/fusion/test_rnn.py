@@ -1,7 +1,8 @@
-"""The LSTM language model: its scorer against the whole sequence at once; training learns; both kinds decode."""
+"""The LSTM language model: its scorer agrees with the model on whole sequences; training of both kinds of models."""
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,20 +12,21 @@ import torch
 
 from lhotse_prep.tokens.lang import load_lang
 from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.strict_config import from_mapping
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.fusion.config import LmConfig, RnnLmConfig
 from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.fusion.rnn import BOS_ID, RnnLm, RnnScorer
 from ml2021.asr.fusion.scorer import select
 from ml2021.asr.fusion.task import LmTask
-from ml2021.asr.fusion.train import train_lm
+from ml2021.asr.fusion.train import main, train_lm
 from ml2021.training.config import TrainConfig
 
 CPU = torch.device("cpu")
 
 
 @torch.no_grad()
-def test_scorer_gives_what_the_model_gives_for_the_whole_sequence() -> None:
+def test_scorer_gives_the_probabilities_of_the_model() -> None:
     torch.manual_seed(0)
     model = RnnLm(RnnLmConfig(dim=12, num_layers=2), vocab_size=9)
     scorer = RnnScorer(model, 0.5)
@@ -33,8 +35,8 @@ def test_scorer_gives_what_the_model_gives_for_the_whole_sequence() -> None:
     states = scorer.start(3)
     for _ in range(12):
         for row, history in zip(scorer.scores(states), histories):
-            wanted = model(torch.tensor([history]))[0][0, -1].log_softmax(dim=0) * 0.5
-            assert row[0] == 0 and torch.allclose(row[1:], wanted[1:], atol=1e-5)
+            expected = model(torch.tensor([history]))[0][0, -1].log_softmax(dim=0) * 0.5
+            assert row[0] == 0 and torch.allclose(row[1:], expected[1:], atol=1e-5)
         parents = [rng.randrange(3) for _ in range(3)]
         tokens = [rng.choice([0, 3, 4, 5]) for _ in range(3)]
         states = scorer.advance(select(states, torch.tensor(parents)), torch.tensor(tokens))
@@ -72,14 +74,28 @@ def test_trained_model_scores_its_tokens_and_refuses_others(tone_corpus, other_l
     assert load_fusion(DecodeConfig(), tokens, CPU) is None
 
 
-def test_texts_of_another_form_are_named(tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_malformed_texts_are_named(tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "texts.jsonl").write_text('{"txt": "a"}\n')
     with pytest.raises(DataError, match=r"texts\.jsonl: each line must be"):
         train_lm(tone_corpus.cuts, tmp_path / "texts.jsonl", tone_corpus.lang, tmp_path / "lm", LmConfig("ngram", 2))
     assert not (tmp_path / "lm").exists()
 
 
-def test_language_model_that_was_not_trained_yet_is_said_with_the_way_out(other_lang, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_missing_language_model_is_reported_with_what_to_do(other_lang, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     decode = DecodeConfig("modified_beam_search", lm_scale=0.1, lm_dir=str(tmp_path / "lm"))
     with pytest.raises(DataError, match=r"no language model in .*/lm, and lm_scale is 0\.1: stage 6 .*--lm-scale 0"):
         load_fusion(decode, load_lang(other_lang), CPU)
+
+
+def test_kind_must_be_given_without_a_configuration(
+    tone_corpus,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folders = ["--cuts", str(tone_corpus.cuts), "--lang-dir", str(tone_corpus.lang), "--lm-dir", str(tmp_path)]
+    with pytest.raises(SystemExit) as exit_info:
+        main(folders)
+    assert exit_info.value.code == 2
+    assert "error: --kind must be given without --conf: ngram or rnn" in capsys.readouterr().err
+    main([*folders, "--kind", "ngram"])
+    assert from_mapping(json.loads((tmp_path / "config.json").read_text()), LmConfig, "") == LmConfig("ngram")

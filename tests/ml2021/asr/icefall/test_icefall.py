@@ -27,7 +27,7 @@ from ml2021.asr.train.options import TrainOptions
 from ml2021.scoring.texts import read_texts
 from ml2021.training.checkpoint import load_checkpoint
 from ml2021.training.config import TrainConfig
-from ml2021.training.optimizers import learning_rate
+from ml2021.training.learning_rate import learning_rate
 
 needs_icefall = pytest.mark.skipif("ICEFALL_ROOT" not in os.environ, reason="ICEFALL_ROOT is not set")
 

@@ -17,13 +17,13 @@ from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import load_lang, make_lang
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.strict_config import to_mapping
+from ml2021.asr.decode.__main__ import main as decode
 from ml2021.asr.decode.long_form import words_of
 from ml2021.asr.decode.merge_windows import TimedToken
-from ml2021.asr.decode.windows import main as decode
 from ml2021.asr.export.sherpa import SherpaConfig, decode_cuts
 from ml2021.asr.fusion.hotwords import read_hotwords
 from ml2021.asr.icefall.import_checkpoint import main, take_checkpoint
-from ml2021.asr.model.layers.frame_mask import FRAME
+from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.greedy import greedy_search

@@ -1,4 +1,4 @@
-"""The recogniser: padding changes nothing, what has no path is left out, and it learns what it is shown."""
+"""The recogniser: padding changes nothing, utterances without a path are left out, and it can overfit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ml2021.asr.loss.transducer import transducer_losses
 from ml2021.asr.model.config import TransducerConfig
-from ml2021.asr.model.layers.frame_mask import frame_mask
+from ml2021.asr.model.layers.encoder_frames import frame_mask
 from ml2021.asr.model.layers.schedule import set_batch_count
 from ml2021.asr.model.recogniser import AsrModel, CtcModel
 from ml2021.asr.model.zipformer.config import ZipformerConfig
@@ -32,7 +32,7 @@ VOCAB = 20
 
 
 def log_mels(lens: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Random features (N, T, 80), with anything in the padding, and their lengths."""
+    """Random features (N, T, 80), with random padding, and their lengths."""
     g = torch.Generator().manual_seed(seed)
     return 4 * torch.randn(len(lens), max(lens), 80, generator=g) - 8, torch.tensor(lens)
 
@@ -80,7 +80,7 @@ def test_padding_changes_no_loss_and_no_gradient_in_training() -> None:
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
 
 
-def test_sums_are_those_of_the_utterances_alone(model: AsrModel) -> None:
+def test_losses_of_a_batch_are_sums_over_its_utterances(model: AsrModel) -> None:
     model.eval()
     features, lens = log_mels([160, 80, 120])
     tokens = [[3, 4, 5, 6, 7], [8, 9], [10, 10, 11]]
@@ -106,9 +106,9 @@ def test_utterance_with_too_many_tokens_is_left_out_and_the_others_learn(model: 
 
 
 def test_empty_transcript_is_all_blanks(model: AsrModel) -> None:
-    losses = model(*log_mels([60, 40]), [[], [4, 5]])
+    losses = transducer_losses(model, *log_mels([60, 40]), [[], [4, 5]])
     assert losses.num_left_out == 0 and torch.isfinite(losses.pruned)
-    only_empty = model(*log_mels([60]), [[]])
+    only_empty = transducer_losses(model, *log_mels([60]), [[]])
     assert only_empty.num_left_out == 0 and torch.isfinite(only_empty.pruned)
 
 
@@ -129,20 +129,20 @@ def test_ctc_log_probs_are_normalised() -> None:
 
 
 def test_one_token_in_one_frame_has_a_path(model: AsrModel) -> None:
-    assert model(*log_mels([4, 60]), [[3], [4, 5]]).num_left_out == 0
+    assert transducer_losses(model, *log_mels([4, 60]), [[3], [4, 5]]).num_left_out == 0
 
 
-def test_losses_that_are_not_numbers_are_not_left_out(model: AsrModel) -> None:
-    """Else a model that has diverged would pass for one whose utterances are all too short."""
+def test_nan_losses_are_not_left_out(model: AsrModel) -> None:
+    """Otherwise a model that has diverged would look like one whose utterances are all too short."""
     with torch.no_grad():
         model.encoder_embed.out.bias[0] = float("nan")
-    losses = model(*log_mels([60]), [[3, 4]])
+    losses = transducer_losses(model, *log_mels([60]), [[3, 4]])
     assert torch.isnan(losses.simple) and torch.isnan(losses.pruned) and losses.num_left_out == 0
 
 
 @pytest.mark.slow
 def test_overfits_a_few_utterances() -> None:
-    """Each token is a band of frequencies; after some steps greedy search reads the tokens back."""
+    """Each token is a frequency band; after some steps greedy search outputs the tokens."""
     torch.manual_seed(0)
     tokens = [[3, 4, 5, 3], [6, 7, 7, 8, 3], [9, 10, 4]]
     lens = torch.tensor([15 * len(ids) + 5 for ids in tokens])

@@ -1,4 +1,4 @@
-"""k2's fast beam search, best path, n-best and with an LG, against all paths of a transducer small enough for that."""
+"""k2's fast beam search (best path, n-best, with an LG) compared with an enumeration of all paths of a transducer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TEXTS = ["一 二 一 二 三", "一 二 三", "三 一 二", "ab 一", "abc 二
 
 
 def model_and_frames(seed: int, vocab_size: int, num_frames: int) -> tuple[AsrModel, Tensor]:
-    """Random weights, far from uniform, and encoder_out (1, T, 16)."""
+    """A model with random weights, far from uniform, and encoder_out (1, T, 16)."""
     torch.manual_seed(seed)
     model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16), vocab_size).eval()
     with torch.no_grad():
@@ -52,19 +52,19 @@ def model_and_frames(seed: int, vocab_size: int, num_frames: int) -> tuple[AsrMo
 def all_paths(model: AsrModel, frames: Tensor, allowed: list[int]) -> dict[tuple[int, ...], float]:
     """Log-probability of every path of blanks and allowed tokens over frames (T, D)."""
     am = model.joiner.encoder_proj(frames)
-    found = {}
+    log_probs = {}
     for path in itertools.product([0, *allowed], repeat=len(frames)):
-        history, total = (0, 0), 0.0  # k2 begins with blanks, the other searches with nothing and a blank
+        history, total = (0, 0), 0.0  # k2 starts with two blanks, the other searches with -1 and a blank
         for t, symbol in enumerate(path):
             total += rows_of(model, am, history)[t, symbol].item()
             history = (history[1], symbol) if symbol else history
-        found[path] = total
+        log_probs[path] = total
     rows_of.cache.clear()
-    return found
+    return log_probs
 
 
 class _Rows:
-    """Log-probabilities (T, V) after a history, once each."""
+    """Log-probabilities (T, V) after a history, computed once."""
 
     def __init__(self) -> None:
         self.cache: dict[tuple[int, ...], Tensor] = {}
@@ -89,9 +89,9 @@ def sequence_totals(paths: dict[tuple[int, ...], float]) -> dict[tuple[int, ...]
 
 @pytest.mark.needs_k2
 @pytest.mark.parametrize("seed", range(10))
-def test_best_path_and_best_sequence_are_found(seed: int) -> None:
+def test_best_path_and_best_sequence(seed: int) -> None:
     model, encoder_out = model_and_frames(seed, 4, 6)
-    paths = all_paths(model, encoder_out[0, :-1], [1, 2, 3])  # k2 leaves out the last frame
+    paths = all_paths(model, encoder_out[0, :-1], [1, 2, 3])  # k2 ignores the last frame
     lens = torch.tensor([6])
     best = max(paths, key=lambda p: paths[p])
     one = fast_beam_search(model, encoder_out, lens, EVERYTHING)[0]
@@ -99,24 +99,24 @@ def test_best_path_and_best_sequence_are_found(seed: int) -> None:
     totals = sequence_totals(paths)
     nbest = fast_beam_search_nbest(model, encoder_out, lens, EVERYTHING)[0]
     assert nbest.tokens == max(totals, key=lambda s: totals[s])
-    own = {p: v for p, v in paths.items() if tuple(x for x in p if x) == nbest.tokens}
-    assert nbest.frames == tuple(t for t, x in enumerate(max(own, key=lambda p: own[p])) if x)
+    same = {p: v for p, v in paths.items() if tuple(x for x in p if x) == nbest.tokens}
+    assert nbest.frames == tuple(t for t, x in enumerate(max(same, key=lambda p: same[p])) if x)
 
 
 @pytest.mark.needs_k2
-def test_batch_gives_what_each_utterance_gives_alone() -> None:
+def test_batch_and_single_utterances_give_the_same() -> None:
     model, encoder_out = model_and_frames(1, 6, 12)
     both = torch.cat([encoder_out, encoder_out.flip(1)])
     lens = torch.tensor([12, 7])
     for search in (fast_beam_search, fast_beam_search_nbest):
-        found = search(model, both, lens)
+        together = search(model, both, lens)
         alone = [search(model, both[n : n + 1, : lens[n]], lens[n : n + 1])[0] for n in range(2)]
-        assert [h.tokens for h in found] == [h.tokens for h in alone] and any(h.tokens for h in found)
+        assert [h.tokens for h in together] == [h.tokens for h in alone] and any(h.tokens for h in together)
 
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> TokenTable:
-    """Three characters; "ab" begins "abc"."""
+    """Tokens for three characters and two English words, of which "ab" is a prefix of "abc"."""
     return make_lang(
         TEXTS, ["ab", "abc", "ab"], tmp_path_factory.mktemp("lang") / "lang", LangConfig(num_english_pieces=5)
     )
@@ -129,13 +129,13 @@ def words() -> ArpaModel:
 
 
 def sentence_log_prob(model: ArpaModel, sentence: list[str]) -> float:
-    """Natural logarithm."""
+    """The natural logarithm of a sentence's probability."""
     whole = (BOS, *sentence, EOS)
     return math.log(10) * sum(model.log10_prob(whole[:i], whole[i]) for i in range(1, len(whole)))
 
 
 def graph_log_prob(model: ArpaModel, sentence: list[str], scale: float) -> float:
-    """Log of the sum over all ways to score a sentence, also those that back off without need."""
+    """Log of the sum over all paths of a sentence, including those that back off without need."""
 
     def known(context: tuple[str, ...]) -> tuple[str, ...]:
         context = context[max(0, len(context) - model.order + 1) :]
@@ -145,18 +145,18 @@ def graph_log_prob(model: ArpaModel, sentence: list[str], scale: float) -> float
 
     def walk(context: tuple[str, ...], i: int) -> list[float]:  # base 10
         ngram = (*context, (*sentence, EOS)[i])
-        found = [model.tables[len(context)][ngram][0]] if ngram in model.tables[len(context)] else []
-        if found and i < len(sentence):
-            found = [found[0] + rest for rest in walk(known(ngram), i + 1)]
+        scores = [model.tables[len(context)][ngram][0]] if ngram in model.tables[len(context)] else []
+        if scores and i < len(sentence):
+            scores = [scores[0] + rest for rest in walk(known(ngram), i + 1)]
         if context:
             backoff = model.tables[len(context) - 1][context][1]
-            found += [backoff + rest for rest in walk(known(context[1:]), i)]
-        return found
+            scores += [backoff + rest for rest in walk(known(context[1:]), i)]
+        return scores
 
     return float(np.logaddexp.reduce(scale * math.log(10) * np.array(walk(known((BOS,)), 0))))
 
 
-def test_words_are_spelled_as_text_is(tokens: TokenTable, words: ArpaModel) -> None:
+def test_words_are_spelled_like_text(tokens: TokenTable, words: ArpaModel) -> None:
     lexicon = spell(words, tokens)
     assert lexicon == {w: tokens.encode(w) for w in ("一", "二", "三", "ab", "abc")}
     of_tokens = train_ngram([["一", tokens.symbols[lexicon["ab"][0]]]], ["二"], order=2)
@@ -171,7 +171,7 @@ def test_words_are_spelled_as_text_is(tokens: TokenTable, words: ArpaModel) -> N
 def test_lg_finds_the_best_sentence_of_both_models(
     seed: int, scale: float, tokens: TokenTable, words: ArpaModel, tmp_path: Path
 ) -> None:
-    """The end of the sentence counts, except where there is none but the end."""
+    """The end of the sentence is scored, except in an empty sentence."""
     write_arpa(tmp_path / "lm.arpa", words)
     lang = tmp_path / "lang"
     make_lang(TEXTS, ["ab", "abc", "ab"], lang, LangConfig(num_english_pieces=5))
@@ -187,8 +187,8 @@ def test_lg_finds_the_best_sentence_of_both_models(
         if all(w in lexicon for w in text) and tuple(tokens.encode(" ".join(text))) == sequence:
             scores[sequence] = total + (graph_log_prob(words, text, scale) if text else 0.0)
     assert 30 < len(scores) < len(totals)
-    found = fast_beam_search_nbest(model, encoder_out, torch.tensor([5]), EVERYTHING, graph)[0]
-    assert found.tokens == max(scores, key=lambda s: scores[s])
+    best = fast_beam_search_nbest(model, encoder_out, torch.tensor([5]), EVERYTHING, graph)[0]
+    assert best.tokens == max(scores, key=lambda s: scores[s])
 
 
 @pytest.mark.needs_k2
@@ -201,7 +201,7 @@ def test_silence_alone_gives_no_tokens() -> None:
 
 
 @pytest.mark.needs_k2
-def test_graph_gives_sentences_the_scores_of_the_language_model(tokens: TokenTable, words: ArpaModel) -> None:
+def test_graph_scores_sentences_like_the_language_model(tokens: TokenTable, words: ArpaModel) -> None:
     import k2
 
     graph = build_lg(words, tokens)
@@ -212,6 +212,6 @@ def test_graph_gives_sentences_the_scores_of_the_language_model(tokens: TokenTab
         assert value == pytest.approx(sentence_log_prob(words, text.split()), abs=1e-3)
 
 
-def test_what_a_graph_needs_is_said() -> None:
+def test_missing_graph_is_reported_with_what_to_do() -> None:
     with pytest.raises(ConfigError, match="lg_graph, name it lg_file"):
         DecodeConfig("fast_beam_search_nbest_LG")

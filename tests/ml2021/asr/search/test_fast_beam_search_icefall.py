@@ -1,4 +1,4 @@
-"""Fast beam search here and icefall's own, on the same weights, frames and graph: the same tokens, the same scores."""
+"""Fast beam search gives icefall's tokens and scores on the same weights, frames and graph."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ DRAWS = {"num_paths": BEAM.num_paths, "nbest_scale": BEAM.nbest_scale}
 
 @pytest.fixture(scope="module")
 def icefall() -> Iterator[SimpleNamespace]:
-    """Modules of its zipformer recipe."""
+    """Modules of icefall's zipformer recipe."""
     root = Path(os.environ["ICEFALL_ROOT"])
     names = ("beam_search", "decoder", "joiner", "scaling")
     with pytest.MonkeyPatch.context() as patch:
@@ -63,14 +63,14 @@ def icefall() -> Iterator[SimpleNamespace]:
         patch.syspath_prepend(str(root / RECIPE))
         modules = SimpleNamespace(**{name: importlib.import_module(name) for name in names})
         search = functools.partial(modules.beam_search.fast_beam_search, ilme_scale=0.0)
-        patch.setattr(modules.beam_search, "fast_beam_search", search)  # by default 0.1 in its n-best search alone
+        patch.setattr(modules.beam_search, "fast_beam_search", search)  # the default in its n-best search is 0.1
         yield modules
     for name in names:
         del sys.modules[name]
 
 
 def both_models(icefall: SimpleNamespace, seed: int, vocab_size: int) -> tuple[AsrModel, Any, Tensor]:
-    """Ours with random weights, far from uniform; icefall's decoder and joiner with them; encoder_out (3, 9, 16)."""
+    """Our model with random weights, icefall's decoder and joiner with the same weights, encoder_out (3, 9, 16)."""
     torch.manual_seed(seed)
     ours = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16), vocab_size).eval()
     with torch.no_grad():
@@ -88,12 +88,12 @@ def both_models(icefall: SimpleNamespace, seed: int, vocab_size: int) -> tuple[A
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("scale", [None, 0.01, 0.1, 0.5])
 @torch.no_grad()
-def test_tokens_and_scores_are_icefalls(
+def test_tokens_and_scores_are_those_of_icefall(
     seed: int, scale: float | None, icefall: SimpleNamespace, tmp_path: Path
 ) -> None:
-    """Over any sequence (scale None), or an LG with its scores scaled.
+    """Searches over any sequence (scale None) or over an LG with scaled scores.
 
-    icefall's n-best search without a language model takes the sequence with the best path, not that with the best sum.
+    Without a language model, icefall's n-best search chooses the sequence with the best path, not with the best sum.
     """
     k2 = import_k2()
     tokens = make_lang(TEXTS, ["ab", "abc", "ab"], tmp_path / "lang", LangConfig(num_english_pieces=5))
@@ -104,12 +104,13 @@ def test_tokens_and_scores_are_icefalls(
         sentences = [t.split() for t in TEXTS]
         graph = build_lg(train_ngram(sentences, {w for s in sentences for w in s}, order=3), tokens)
         graph.scores = (graph.scores * scale).contiguous()
-        graph.aux_labels = graph.labels.clone()  # whose words icefall gives: tokens are its words
+        graph.aux_labels = graph.labels.clone()  # icefall returns these as words; here they are tokens
     inputs = (encoder_out, LENS)
     lattice = icefall.beam_search.fast_beam_search(theirs, graph, *inputs, **SIZES)
-    own = decoding_lattice(k2, ours, *inputs, BEAM, graph)
+    our_lattice = decoding_lattice(k2, ours, *inputs, BEAM, graph)
     for log_semiring in (False, True):
-        torch.testing.assert_close(own.get_tot_scores(True, log_semiring), lattice.get_tot_scores(True, log_semiring))
+        scores = lattice.get_tot_scores(True, log_semiring)
+        torch.testing.assert_close(our_lattice.get_tot_scores(True, log_semiring), scores)
     best = [list(h.tokens) for h in fast_beam_search(ours, *inputs, BEAM, graph)]
     assert best == icefall.beam_search.fast_beam_search_one_best(theirs, graph, *inputs, **SIZES) and any(best)
     assert best == icefall.beam_search.fast_beam_search_nbest(theirs, graph, *inputs, **SIZES, **DRAWS)

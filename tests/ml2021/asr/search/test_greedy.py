@@ -1,4 +1,4 @@
-"""Batched greedy search against a plain loop over one utterance at a time."""
+"""Batched greedy search gives the same as a plain loop over single utterances."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = ZipformerConfig(
 
 
 def one_by_one(model: AsrModel, encoder_out: torch.Tensor, blank_penalty: float) -> tuple[list[int], list[int]]:
-    """At most one token a frame; the decoder sees the last two tokens."""
+    """Greedy search with at most one token per frame; the decoder sees the last two tokens."""
     history, tokens, frames = [-1, 0], [], []
     for t in range(len(encoder_out)):
         lm = model.joiner.decoder_proj(model.decoder(torch.tensor([history[-2:]]), need_pad=False))[0, 0]
@@ -50,10 +50,10 @@ def test_batch_equals_one_by_one(
     for p in model.joiner.parameters():
         p.mul_(3)  # far enough from uniform that tokens depend on the history
     encoder_out, lens = torch.randn(4, 30, 32), torch.tensor([30, 1, 17, 0])
-    found = greedy.greedy_search(model, encoder_out, lens, blank_penalty)
-    found += greedy.greedy_search(model, encoder_out[:1], lens[:1], blank_penalty)
-    assert any(len(h.tokens) > 3 for h in found)
-    for hypothesis, i in zip(found, [0, 1, 2, 3, 0], strict=True):
+    hypotheses = greedy.greedy_search(model, encoder_out, lens, blank_penalty)
+    hypotheses += greedy.greedy_search(model, encoder_out[:1], lens[:1], blank_penalty)
+    assert any(len(h.tokens) > 3 for h in hypotheses)
+    for hypothesis, i in zip(hypotheses, [0, 1, 2, 3, 0], strict=True):
         tokens, frames = one_by_one(model, encoder_out[i, : lens[i]], blank_penalty)
         assert (list(hypothesis.tokens), list(hypothesis.frames)) == (tokens, frames)
         assert all(0 < s <= 1 for s in hypothesis.scores)

@@ -1,4 +1,4 @@
-"""Every search through the one interface."""
+"""Every search through the common interface."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ SMALL = ZipformerConfig(
         if not m.endswith("LG")
     ],
 )
-def test_callers_may_be_in_inference_mode_or_want_gradients(method: str) -> None:
+def test_callers_may_be_in_inference_mode_or_track_gradients(method: str) -> None:
     torch.manual_seed(0)
     model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16, rnnt_type="regular"), vocab_size=7).eval()
     features, lens = 4 * torch.randn(2, 150, 80) - 8, torch.tensor([150, 90])
-    found = search(model, features, lens, DecodeConfig(method))
+    hypotheses = search(model, features, lens, DecodeConfig(method))
     with torch.inference_mode():
         again = search(model, features, lens, DecodeConfig(method))
-    assert len(found) == 2 and any(h.tokens for h in found)
-    if method != "fast_beam_search_nbest":  # which draws paths
-        assert again == found
+    assert len(hypotheses) == 2 and any(h.tokens for h in hypotheses)
+    if method != "fast_beam_search_nbest":  # which samples paths
+        assert again == hypotheses

@@ -1,4 +1,4 @@
-"""A stream gives, chunk by chunk, the tokens of the causal model that hears the whole."""
+"""A stream gives, chunk by chunk, the tokens that the causal model gives for the whole utterance."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONFIG = TransducerConfig(encoder=ENCODER, decoder_dim=24, joiner_dim=20)
 
 
 def random_model(seed: int) -> AsrModel:
-    """Weights that emit tokens of many kinds."""
+    """A model with random weights that emits many different tokens."""
     torch.manual_seed(seed)
     model = AsrModel(CONFIG, 30)
     with torch.no_grad():
@@ -42,23 +42,23 @@ def random_model(seed: int) -> AsrModel:
 
 @pytest.mark.parametrize("seed", [0, 3])
 @pytest.mark.parametrize("num_frames", [1, 40, 57, 333, 500])
-@pytest.mark.parametrize("fed", [1, 32, 1000])
-def test_stream_gives_the_tokens_of_its_offline_simulation(num_frames: int, fed: int, seed: int) -> None:
+@pytest.mark.parametrize("num_accepted", [1, 32, 1000])
+def test_stream_gives_the_tokens_of_its_offline_simulation(num_frames: int, num_accepted: int, seed: int) -> None:
     model = random_model(seed)
     x = 4 * torch.randn(num_frames, 80, generator=torch.Generator().manual_seed(0)) - 8
     stream = StreamingRecogniser(model)
-    for begin in range(0, num_frames, fed):
+    for begin in range(0, num_frames, num_accepted):
         before = stream.result.tokens
-        assert stream.accept(x[begin : begin + fed]).tokens[: len(before)] == before
-    found = stream.finish()
+        assert stream.accept(x[begin : begin + num_accepted]).tokens[: len(before)] == before
+    result = stream.finish()
     tail = torch.full((stream.shift + LOOK_AHEAD + 10, 80), SILENCE)
     with torch.no_grad():
         whole = torch.cat([x, tail])
         hypothesis = greedy_search(model, *model.forward_encoder(whole[None], torch.tensor([len(whole)])))[0]
     num_streamed = -(-num_frames // stream.shift) * stream.shift // 4
     expected = [(t, f) for t, f in zip(hypothesis.tokens, hypothesis.frames) if f < num_streamed]
-    assert list(zip(found.tokens, found.frames)) == expected
-    assert num_frames < 300 or len(set(found.tokens)) > 2
+    assert list(zip(result.tokens, result.frames)) == expected
+    assert num_frames < 300 or len(set(result.tokens)) > 2
 
 
 def test_blank_penalty() -> None:
@@ -77,6 +77,6 @@ def test_blank_penalty() -> None:
         replace(CONFIG, encoder=replace(ENCODER, chunk_size=(-1,))),
     ],
 )
-def test_what_cannot_stream_says_so(config: TransducerConfig) -> None:
+def test_models_that_cannot_stream_are_refused(config: TransducerConfig) -> None:
     with pytest.raises(ConfigError, match="stream"):
         StreamingRecogniser(AsrModel(config, 30).eval())

@@ -1,4 +1,4 @@
-"""Values that cannot be trained or decoded with are refused before any work, with their names."""
+"""Values out of range are refused, by name, when a configuration is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches: each cut once an epoch, a function of seed and epoch, text and features of the same cut together."""
+"""Batches: each cut once per epoch, determined by seed and epoch, with the text and features of the same cut."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NUM_CUTS = 12
 
 @pytest.fixture(scope="module")
 def cuts_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Cuts of two supervisions each, 0.5 to 1.6 s long; the text says which cut it is."""
+    """Cuts of 0.5 to 1.6 s with two supervisions each, whose texts name the cut."""
     folder = tmp_path_factory.mktemp("cuts")
     rng = np.random.default_rng(0)
     sf.write(folder / "x.wav", rng.uniform(-0.1, 0.1, 20 * 16000), 16000)
@@ -46,7 +46,7 @@ def texts(batches: list[dict]) -> list[str]:
 
 
 def train_batches(data: AsrDataModule, epoch: int, first: int = 0) -> list[dict]:
-    """The batches of an epoch from number `first` on, loaded."""
+    """Load the batches of an epoch from number `first` on."""
     return list(data.load_train(islice(enumerate(data.train_plan(epoch)), first, None), epoch))
 
 
@@ -62,7 +62,7 @@ def test_command_in_a_manifest_is_not_executed(cuts_dir: Path, tmp_path: Path) -
     assert not (tmp_path / "ran").exists()
 
 
-def test_each_cut_once_an_epoch_in_an_order_of_its_own(cuts_dir: Path) -> None:
+def test_each_cut_occurs_once_per_epoch_in_another_order(cuts_dir: Path) -> None:
     data = AsrDataModule(cuts_dir, AsrDataConfig(max_duration=3.0, num_buckets=2), seed=1)
     first, again, second = (train_batches(data, epoch) for epoch in (1, 1, 2))
     assert sorted(texts(first)) == sorted(f"a {i} b {i}" for i in range(NUM_CUTS)) == sorted(texts(second))
@@ -99,7 +99,7 @@ def test_missing_cuts_name_their_stage(tmp_path: Path) -> None:
 
 
 def unmasked(**values: object) -> AsrDataConfig:
-    """Small batches, features as they are."""
+    """A configuration with small batches and no augmentation."""
     plain = SpecAugmentConfig(num_frame_masks=0, num_feature_masks=0)
     return AsrDataConfig(max_duration=3.0, num_buckets=2, spec_augment=plain, **values)  # type: ignore[arg-type]
 
@@ -119,8 +119,8 @@ def noise(cuts_dir: Path) -> str:
 
 
 @pytest.mark.parametrize("on_the_fly", [False, True])
-def test_workers_and_a_later_start_change_nothing_in_a_batch(cuts_dir: Path, noise: str, on_the_fly: bool) -> None:
-    """Noise, masks, warp and speed of a batch follow from seed, epoch and its number."""
+def test_workers_and_a_later_start_do_not_change_batches(cuts_dir: Path, noise: str, on_the_fly: bool) -> None:
+    """Seed, epoch and number of a batch determine its noise, masks, time warp and speed."""
     values: dict = {"noise_cuts": noise, "on_the_fly_feats": on_the_fly}
     if on_the_fly:
         values["speed_factors"] = (0.9, 1.1)
@@ -133,17 +133,17 @@ def test_workers_and_a_later_start_change_nothing_in_a_batch(cuts_dir: Path, noi
         assert a["ids"] == b["ids"] and torch.equal(a["inputs"], b["inputs"])
 
 
-def test_features_on_the_fly_are_those_that_were_stored(cuts_dir: Path) -> None:
+def test_features_on_the_fly_equal_stored_ones(cuts_dir: Path) -> None:
     stored = train_batches(AsrDataModule(cuts_dir, unmasked(), seed=1), 1)
     computed = train_batches(AsrDataModule(cuts_dir, unmasked(on_the_fly_feats=True), seed=1), 1)
     for a, b in zip(stored, computed, strict=True):
         assert a["ids"] == b["ids"]
         for row, n in enumerate(a["supervisions"]["num_frames"].tolist()):
-            n -= 2  # at its end a cut is mirrored where it is alone, and followed by silence in a batch
+            n -= 2  # the last frames differ: a single cut is mirrored at its end, in a batch silence follows
             torch.testing.assert_close(a["inputs"][row, :n], b["inputs"][row, :n], atol=0.1, rtol=0.01)
 
 
-def test_speeds_on_the_fly_give_every_cut_three_times(cuts_dir: Path) -> None:
+def test_two_speeds_on_the_fly_give_every_cut_three_times(cuts_dir: Path) -> None:
     config = unmasked(on_the_fly_feats=True, speed_factors=(0.9, 1.1))
     batches = train_batches(AsrDataModule(cuts_dir, config, seed=1), 1)
     assert sorted(texts(batches)) == sorted(f"a {i} b {i}" for i in range(NUM_CUTS) for _ in range(3))
@@ -153,7 +153,7 @@ def test_speeds_on_the_fly_give_every_cut_three_times(cuts_dir: Path) -> None:
         unmasked(speed_factors=(0.9,))
 
 
-def test_noise_raises_the_energy_of_about_the_part_asked_for(cuts_dir: Path, noise: str) -> None:
+def test_noise_is_mixed_in_with_the_given_probability(cuts_dir: Path, noise: str) -> None:
     def energies(config: AsrDataConfig) -> dict[str, float]:
         data = AsrDataModule(cuts_dir, config, seed=1)
         return {

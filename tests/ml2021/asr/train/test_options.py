@@ -1,7 +1,8 @@
-"""The command line of the training: values over those of asr.yaml, what makes no sense is refused."""
+"""The command line of training overrides values of asr.yaml, and contradictory options are refused."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,15 @@ import pytest
 
 from lhotse_prep.workflow.errors import ConfigError
 from ml2021.asr.train.config import AsrConfig
-from ml2021.asr.train.options import config_of, options_of, parser
+from ml2021.asr.train.options import (
+    config_of,
+    decode_section,
+    options_of,
+    parse_arguments,
+    parser,
+    read_asr_config,
+    write_asr_config,
+)
 
 
 def arguments(conf: Path, *options: str) -> list[str]:
@@ -38,17 +47,17 @@ def test_options_override_the_configuration(conf: Path, config: AsrConfig) -> No
             "n.jsonl.gz",
         )
     )
-    found = config_of(args)
+    overridden = config_of(args)
     train = replace(config.train, base_lr=1e-4, num_epochs=7, precision="bf16", scan_worst_batches=False)
     data = replace(config.data, max_duration=30.0, on_the_fly_feats=True, noise_cuts="n.jsonl.gz")
-    assert found == replace(config, train=train, data=data)
+    assert overridden == replace(config, train=train, data=data)
 
 
 def test_streaming_options_are_icefalls(conf: Path, config: AsrConfig) -> None:
     options = ("--causal", "1", "--chunk-size", "16,32,-1", "--left-context-frames", "64")
-    found = config_of(parser().parse_args(arguments(conf, *options))).model.encoder
+    encoder = config_of(parser().parse_args(arguments(conf, *options))).model.encoder
     causal = {"causal": True, "chunk_size": (16, 32, -1), "left_context_frames": (64,)}
-    assert found == replace(config.model.encoder, **causal)  # type: ignore[arg-type]
+    assert encoder == replace(config.model.encoder, **causal)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +74,7 @@ def test_streaming_options_are_icefalls(conf: Path, config: AsrConfig) -> None:
         (("--start-epoch", "2", "--start-batch", "5"), "--start-batch"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(conf: Path, options: tuple[str, ...], message: str) -> None:
+def test_invalid_options_are_refused(conf: Path, options: tuple[str, ...], message: str) -> None:
     args = parser().parse_args(arguments(conf, *options))
     with pytest.raises(ConfigError, match=message):
         options_of(args, world_size=1)
@@ -87,3 +96,34 @@ def test_start_names_a_checkpoint(conf: Path) -> None:
 
     assert start() is None and start("--start-epoch", "1") is None
     assert start("--start-epoch", "4") == "epoch-3.pt" and start("--start-batch", "900") == "checkpoint-900.pt"
+
+
+def test_conf_must_be_given(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        parse_arguments(["--exp-dir", "e", "--manifest-dir", "c", "--lang-dir", "l"])
+    assert exit_info.value.code == 2
+    assert "error: --conf is missing: name the folder with your asr.yaml" in capsys.readouterr().err
+    assert parse_arguments(arguments(conf)).conf == conf
+
+
+def test_cuts_is_another_name_of_manifest_dir(conf: Path) -> None:
+    args = parse_arguments(["--exp-dir", "e", "--cuts", "c", "--lang-dir", "l", "--conf", str(conf)])
+    assert args.manifest_dir == Path("c")
+
+
+def test_section_decode_is_saved_for_decoding(conf: Path, config: AsrConfig, tmp_path: Path) -> None:
+    """It is not part of the configuration that is read back, and nothing is saved without a decode.yaml."""
+    assert options_of(parser().parse_args(arguments(conf)), 1).decode is None
+    (tmp_path / "decode.yaml").write_text("decode:\n  blank_penalty: 1.5\n  long_form: {chunk: 20}\n")
+    section = {"blank_penalty": 1.5, "long_form": {"chunk": 20}}
+    assert options_of(parser().parse_args(arguments(tmp_path)), 1).decode == section
+    for decode in (section, None):
+        write_asr_config(tmp_path, config, decode)
+        assert json.loads((tmp_path / "config.json").read_text()).get("decode") == decode
+        assert read_asr_config(tmp_path) == config
+    (tmp_path / "decode.yaml").write_text("decode: {beam: 1}\ndecode: {beam: 2}\n")
+    with pytest.raises(ConfigError, match="'decode' appears twice"):
+        decode_section(tmp_path)
+    (tmp_path / "decode.yaml").write_text("decoding: {beam: 1}\n")
+    with pytest.raises(ConfigError, match="unknown section decoding"):
+        decode_section(tmp_path)

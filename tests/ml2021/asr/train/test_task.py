@@ -1,4 +1,4 @@
-"""What a batch of windows counts in training."""
+"""The weight of a batch of windows in training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.train.task import TransducerTask
 
 
-def test_batches_weigh_as_much_as_their_audio_or_all_the_same(tone_corpus, config: AsrConfig) -> None:  # type: ignore[no-untyped-def]
+def test_batches_are_weighted_by_their_audio_or_equally(tone_corpus, config: AsrConfig) -> None:  # type: ignore[no-untyped-def]
     tokens = load_lang(tone_corpus.lang)
     data = AsrDataModule(tone_corpus.cuts, config.data, 1)
     batches = list(data.load_train(enumerate(data.train_plan(1)), 1))[:3]

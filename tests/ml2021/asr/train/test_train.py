@@ -1,4 +1,4 @@
-"""Training of the recogniser on the command line: killed and gone on with, refused, begun from another, looked into."""
+"""Training of the recogniser: resumed after a kill, refused on other data, diagnosed, out of memory, overfitting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ml2021.training.checkpoint import load_checkpoint
 
 @dataclass(frozen=True)
 class Command:
-    """The training as a user starts it."""
+    """Runs the command line of training, as a user does."""
 
     corpus: object
     conf: Path
@@ -54,7 +54,7 @@ class Command:
         return log
 
     def run_killed(self, exp_dir: Path, at_step: int) -> None:
-        """Kill all processes with SIGKILL as soon as the log tells of a step."""
+        """Kill all processes with SIGKILL as soon as the log reports a step."""
         process = self.start(exp_dir)
         assert process.stderr is not None
         for line in process.stderr:
@@ -67,13 +67,13 @@ class Command:
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all below it."""
+    """A process and all its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(p for child in children for p in descendants(int(child)))]
 
 
 def newest_scalars(exp_dir: Path) -> dict[str, dict[int, float]]:
-    """{tag: {step: value}} of the start that came last."""
+    """{tag: {step: value}} of the last start."""
     newest = max((exp_dir / "tensorboard").iterdir(), key=lambda p: p.stat().st_mtime_ns)
     events = EventAccumulator(str(newest), size_guidance={"scalars": 0})
     events.Reload()
@@ -82,7 +82,7 @@ def newest_scalars(exp_dir: Path) -> dict[str, dict[int, float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_killed_training_goes_on_bit_for_bit(tone_corpus, conf, project, tmp_path: Path, processes: int) -> None:  # type: ignore[no-untyped-def]
+def test_killed_training_resumes_bit_for_bit(tone_corpus, conf, project, tmp_path: Path, processes: int) -> None:  # type: ignore[no-untyped-def]
     command = Command(tone_corpus, conf, project, processes)
     command.run(tmp_path / "whole")
     whole = newest_scalars(tmp_path / "whole")
@@ -101,7 +101,7 @@ def test_killed_training_goes_on_bit_for_bit(tone_corpus, conf, project, tmp_pat
         assert all(torch.equal(a[k], b[k]) for k in a), (name, seed, at_step)
 
 
-def test_tensorboard_has_what_one_looks_at(trained: Path) -> None:
+def test_tensorboard_has_scalars_and_an_example(trained: Path) -> None:
     scalars = newest_scalars(trained)
     assert all(v > 0 for v in scalars["train/audio_seconds_per_second"].values())
     assert {"train/learning_rate", "train/grad_norm", "valid/pruned_loss", "train/epoch_ctc_loss"} <= scalars.keys()
@@ -133,7 +133,7 @@ def test_training_of_another_shape_is_refused(trained, tone_corpus, one_epoch): 
     wider = replace(one_epoch, model=replace(one_epoch.model, joiner_dim=48))
     with pytest.raises(DataError, match=r"joiner\.encoder_proj\.weight is \(32, 48\), the model's is \(48, 48\)"):
         train_recogniser(tone_corpus.cuts, tone_corpus.lang, trained, wider)
-    encoder = replace(  # the same shapes, another function
+    encoder = replace(  # the same shapes, but another function
         one_epoch.model.encoder, num_heads=(4,), query_head_dim=(8,), value_head_dim=(6,), pos_head_dim=(2,)
     )
     other = replace(one_epoch, model=replace(one_epoch.model, encoder=encoder))
@@ -141,7 +141,7 @@ def test_training_of_another_shape_is_refused(trained, tone_corpus, one_epoch): 
         train_recogniser(tone_corpus.cuts, tone_corpus.lang, trained, other)
 
 
-def test_other_batches_are_refused_inside_an_epoch_only(tone_corpus, one_epoch, tmp_path, caplog):  # type: ignore[no-untyped-def]
+def test_other_batches_are_refused_only_within_an_epoch(tone_corpus, one_epoch, tmp_path, caplog):  # type: ignore[no-untyped-def]
     bigger = replace(one_epoch.data, max_duration=6.0)
     two = replace(one_epoch, train=replace(one_epoch.train, num_epochs=2))
     train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, one_epoch)
@@ -154,7 +154,7 @@ def test_other_batches_are_refused_inside_an_epoch_only(tone_corpus, one_epoch, 
         train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, two)
 
 
-def test_start_epoch_goes_back_and_puts_aside_what_is_newer(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+def test_start_epoch_goes_back_and_sets_newer_checkpoints_aside(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
     two = replace(one_epoch, train=replace(one_epoch.train, num_epochs=2))
     train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, two)
     first = load_checkpoint(tmp_path / "epoch-2.pt")["model"]
@@ -177,7 +177,7 @@ def test_inf_check_names_the_module(tone_corpus, one_epoch, tmp_path):  # type: 
     train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, one_epoch, TrainOptions(inf_check=True))
 
 
-def test_diagnostics_are_a_table_of_all_modules_and_no_step_is_made(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+def test_diagnostics_write_a_table_and_do_not_train(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
     options = TrainOptions(print_diagnostics=True)
     train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, one_epoch, options)
     table = (tmp_path / "diagnostics.txt").read_text()
@@ -187,7 +187,7 @@ def test_diagnostics_are_a_table_of_all_modules_and_no_step_is_made(tone_corpus,
     assert not list(tmp_path.glob("*.pt"))
 
 
-def test_memory_that_runs_out_is_found_before_training(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+def test_running_out_of_memory_is_detected_before_training(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
     def explode(*_):  # type: ignore[no-untyped-def]
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -206,7 +206,7 @@ def test_scan_of_the_worst_batches_changes_nothing(trained, tone_corpus, one_epo
 
 
 @pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])  # slow on a CPU
-def test_lower_precision_learns_and_goes_on_exactly(tone_corpus, one_epoch, tmp_path, precision):  # type: ignore[no-untyped-def]
+def test_lower_precision_learns_and_resumes_exactly(tone_corpus, one_epoch, tmp_path, precision):  # type: ignore[no-untyped-def]
     train = replace(one_epoch.train, precision=precision, num_epochs=2)
     lower = replace(one_epoch, train=train)
     train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path / "whole", lower)
@@ -222,7 +222,7 @@ def test_lower_precision_learns_and_goes_on_exactly(tone_corpus, one_epoch, tmp_
     assert losses[-1] < losses[0]
 
 
-def test_utterances_without_a_path_are_counted_and_said_once_an_epoch(tone_corpus, one_epoch, tmp_path, caplog):  # type: ignore[no-untyped-def]
+def test_utterances_without_a_path_are_counted_once_per_epoch(tone_corpus, one_epoch, tmp_path, caplog):  # type: ignore[no-untyped-def]
     cuts = list(CutSet.from_file(tone_corpus.cuts / "ml2021_cuts_train.jsonl.gz"))
     text = " ".join(["一"] * 200)
     cuts[0] = cuts[0].map_supervisions(lambda s: replace(s, text=text))
@@ -254,6 +254,6 @@ def test_overfits_a_few_windows_with_the_transducer_alone(tone_corpus, config, t
     assert len(results) == 10 and all(ref == hyp for _, ref, hyp in results), results
 
 
-def test_resolved_configuration_is_left_beside_the_checkpoints(trained: Path, one_epoch: AsrConfig) -> None:
+def test_resolved_configuration_is_saved_beside_the_checkpoints(trained: Path, one_epoch: AsrConfig) -> None:
     content = json.loads((trained / "config.json").read_text())
     assert content["train"]["num_epochs"] == 1 and content["data"]["max_duration"] == one_epoch.data.max_duration

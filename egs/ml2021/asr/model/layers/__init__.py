@@ -1,4 +1,4 @@
-"""What the Zipformer's layers are made of: schedules, activations, regularisers, depthwise convolutions, masks.
+"""Building blocks of the Zipformer: schedules, activations, regularisers, depthwise convolutions, frame masks.
 
-Every room of asr may import all of it; it imports nothing of asr.
+Every room of asr may import all of it; it imports nothing from asr.
 """

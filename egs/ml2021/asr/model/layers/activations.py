@@ -5,9 +5,12 @@ Legend: N batch, T frames, C channels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from ml2021.asr.model.layers.autograd import apply_function
 from ml2021.asr.model.layers.schedule import FloatLike, ScheduledModule, chance
 
 SWOOSH_L = (4.0, 0.035)  # offset and constant of log(1 + exp(x - offset)) - 0.08 x - constant
@@ -15,7 +18,7 @@ SWOOSH_R = (1.0, 0.313261687)
 
 
 def scaled_linear(in_channels: int, out_channels: int, initial_scale: float, bias: bool = True) -> nn.Linear:
-    """A linear layer whose output is small at first."""
+    """A linear layer whose initial weights and bias are multiplied by initial_scale."""
     layer = nn.Linear(in_channels, out_channels, bias=bias)
     with torch.no_grad():
         layer.weight.mul_(initial_scale)
@@ -25,7 +28,7 @@ def scaled_linear(in_channels: int, out_channels: int, initial_scale: float, bia
 
 
 class BiasNorm(nn.Module):
-    """Scales each frame: y = x exp(log_scale) / rms(x - bias); a large constant channel cannot defeat it."""
+    """Scales each frame: y = x exp(log_scale) / rms(x - bias). The bias stops a large constant channel dominating."""
 
     log_scale_limits = (-1.5, 1.5)
 
@@ -39,22 +42,23 @@ class BiasNorm(nn.Module):
         if not torch.is_grad_enabled():
             return x * ((x - self.bias).square().mean(dim=-1, keepdim=True).rsqrt() * self.log_scale.exp())
         log_scale = limit_parameter(self.log_scale, *self.log_scale_limits) if self.training else self.log_scale
-        return _BiasNormFunction.apply(x, self.bias, log_scale)
+        y: Tensor = apply_function(_BiasNormFunction, x, self.bias, log_scale)
+        return y
 
 
 class _BiasNormFunction(torch.autograd.Function):
     """With v = mean((x - b)^2) and s = exp(log_scale) v^-1/2: ds/dx = -s (x - b) / (C v)."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, bias: Tensor, log_scale: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, bias: Tensor, log_scale: Tensor) -> Tensor:
         x = x.float()
-        rms = torch.linalg.vector_norm(x - bias, dim=-1, keepdim=True) * x.shape[-1] ** -0.5
+        rms: Tensor = torch.linalg.vector_norm(x - bias, dim=-1, keepdim=True) * x.shape[-1] ** -0.5
         scale = log_scale.exp() / rms
         ctx.save_for_backward(x, bias, rms, scale)
         return x * scale
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, bias, rms, scale = ctx.saved_tensors
         grad = grad.float()
         log_scale_grads = (grad * x).sum(dim=-1, keepdim=True) * scale  # (..., 1)
@@ -64,19 +68,22 @@ class _BiasNormFunction(torch.autograd.Function):
 
 
 def limit_parameter(x: Tensor, low: float, high: float, probability: float = 0.6) -> Tensor:
-    """x itself; some of the time, gradients that would drive elements further outside low..high are turned round."""
-    return _LimitFunction.apply(x, low, high) if chance(probability) else x
+    """The identity; with this probability, negates gradients that would push elements further outside low..high."""
+    if not chance(probability):
+        return x
+    y: Tensor = apply_function(_LimitFunction, x, low, high)
+    return y
 
 
 class _LimitFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, low: float, high: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.limits = low, high
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         low, high = ctx.limits
         wrong = ((grad > 0) & (x < low)) | ((grad < 0) & (x > high))
@@ -84,26 +91,28 @@ class _LimitFunction(torch.autograd.Function):
 
 
 def swoosh(x: Tensor, kind: tuple[float, float]) -> Tensor:
-    """SwooshL or SwooshR of any shape."""
+    """SwooshL or SwooshR, elementwise."""
     offset, constant = kind
     if not (torch.is_grad_enabled() and x.requires_grad):
-        return nn.functional.softplus(x - offset).sub_(x, alpha=0.08).sub_(constant)  # three passes over the memory
-    return _SwooshFunction.apply(x, offset, constant)
+        return nn.functional.softplus(x - offset).sub_(x, alpha=0.08).sub_(constant)  # only three passes over memory
+    y: Tensor = apply_function(_SwooshFunction, x, offset, constant)
+    return y
 
 
 class _SwooshFunction(torch.autograd.Function):
-    """Keeps the derivative, sigmoid(x - offset) - 0.08, and nothing else."""
+    """Saves only the derivative, sigmoid(x - offset) - 0.08, for the backward pass."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, offset: float, constant: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, offset: float, constant: float) -> Tensor:
         shifted = x - offset
         y = nn.functional.softplus(shifted).add_(shifted, alpha=-0.08).sub_(0.08 * offset + constant)
         ctx.save_for_backward(shifted.sigmoid_().sub_(0.08))
         return y
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return ctx.saved_tensors[0].mul_(grad), None, None  # in its place: a second backward is refused
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (derivative,) = ctx.saved_tensors
+        return derivative.mul_(grad), None, None  # in place, so a second backward raises an error
 
 
 class Swoosh(nn.Module):
@@ -119,7 +128,7 @@ class Swoosh(nn.Module):
 
 
 class SwooshLinear(ScheduledModule):
-    """Activation, dropout shared by all frames of an utterance, linear layer."""
+    """Activation, dropout that is the same in all frames of an utterance, linear layer."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kind: tuple[float, float], dropout: FloatLike, initial_scale: float
@@ -136,7 +145,7 @@ class SwooshLinear(ScheduledModule):
 
 
 def shared_dropout(x: Tensor, probability: float) -> Tensor:
-    """Drop channels of an utterance, the same in all its frames: (N, T, C) -> (N, T, C)."""
+    """Dropout of whole channels: the same ones in all frames of an utterance. (N, T, C) -> (N, T, C)."""
     if probability == 0.0:
         return x
     mask = torch.rand(x.shape[0], 1, x.shape[2], device=x.device) > probability
@@ -144,7 +153,7 @@ def shared_dropout(x: Tensor, probability: float) -> Tensor:
 
 
 def drop_utterances(x: Tensor, probability: float) -> Tensor:
-    """Set all of some utterances to zero: (N, ...) -> (N, ...)."""
+    """Set randomly chosen utterances to zero: (N, ...) -> (N, ...)."""
     if probability == 0.0:
         return x
     mask = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) > probability
@@ -152,7 +161,7 @@ def drop_utterances(x: Tensor, probability: float) -> Tensor:
 
 
 class ScaleGrad(nn.Module):
-    """The identity; gradients are multiplied by a constant on the way back."""
+    """The identity; multiplies gradients by a constant in training."""
 
     def __init__(self, scale: float) -> None:
         super().__init__()
@@ -160,15 +169,18 @@ class ScaleGrad(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        return _ScaleGradFunction.apply(x, self.scale) if self.training else x
+        if not self.training:
+            return x
+        y: Tensor = apply_function(_ScaleGradFunction, x, self.scale)
+        return y
 
 
 class _ScaleGradFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, scale: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
         ctx.scale = scale
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad * ctx.scale, None

@@ -1,4 +1,4 @@
-"""Decoding on a CPU in parts that stay small: large activations come with fresh memory pages at each operation.
+"""Small batches for decoding on a CPU: large activations need fresh memory pages at each operation, which is slow.
 
 Legend: N batch.
 """
@@ -12,17 +12,19 @@ from torch import Tensor
 
 
 def only_decodes(x: Tensor) -> bool:
-    """Is x computed with on a CPU, for no gradient, and not traced? What is exported stays in one piece."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.jit.is_tracing()
+    """Whether x is on a CPU, with neither gradients nor tracing. A traced (exported) model must not split its batch."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch._C._is_tracing()
 
 
-def parts_by_length(lens: Sequence[int], max_frames: int) -> list[list[int]]:
-    """Indices of utterances of similar length together, the shortest first, each part at most max_frames with its
-    padding, or one utterance."""
-    parts: list[list[int]] = []
-    for i in sorted(range(len(lens)), key=lens.__getitem__):  # each is the longest of its part so far
-        if parts and (len(parts[-1]) + 1) * lens[i] <= max_frames:
-            parts[-1].append(i)
+def batches_by_length(lens: Sequence[int], max_frames: int) -> list[list[int]]:
+    """Indices of utterances grouped by similar length, the shortest first.
+
+    Each batch has at most max_frames frames with its padding, or is a single utterance.
+    """
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lens)), key=lens.__getitem__):  # so utterance i is the longest of its batch so far
+        if batches and (len(batches[-1]) + 1) * lens[i] <= max_frames:
+            batches[-1].append(i)
         else:
-            parts.append([i])
-    return parts
+            batches.append([i])
+    return batches

@@ -1,32 +1,34 @@
 """Balancer, Whiten and a limit on scores: identities that change only the gradient (Yao et al., 2023, section 3.5).
 
-Each is applied on a random part of the calls. None keeps state, so that a resumed training repeats exactly.
+Each acts on a random fraction of the calls. None of them keeps state, so a resumed training repeats exactly.
 
-Legend: R rows (all that is not channels), C channels, G groups of channels.
+Legend: R rows (all other axes flattened), C channels, G groups of channels.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ml2021.asr.model.layers.autograd import apply_function
 from ml2021.asr.model.layers.schedule import FloatLike, Schedule, ScheduledModule, chance
 
 BALANCER_PROBABILITY = Schedule(((0.0, 0.5), (8000.0, 0.125)), default=0.4)
 WHITEN_PROBABILITY = 0.25
 _TINY = 1e-20
-_SAMPLE_ROWS = 2048  # rows that statistics are estimated from
-_BLOCK_ROWS = 4096  # rows whose gradient is changed at a time
+_SAMPLE_ROWS = 2048  # rows used to estimate statistics, at most about this many
+_BLOCK_ROWS = 4096  # rows whose gradient is changed at once
 
 
 class Balancer(ScheduledModule):
     """Keeps the proportion of positive values and the mean absolute value of each channel within limits.
 
-    The limits become limits on mean / stddev and on the root mean square, as if values were normally distributed.
-    Where a channel is outside, the gradient of its violation is added, scaled by grad_scale and by the size of the
-    gradient that comes in.
+    Assuming normally distributed values, the limits are converted to limits on mean / stddev and on the root mean
+    square. For a channel outside its limits, the gradient of the violation is added, scaled by grad_scale and by the
+    magnitude of the incoming gradient.
     """
 
     def __init__(
@@ -45,29 +47,30 @@ class Balancer(ScheduledModule):
         self.probability, self.grad_scale, self.channel_dim = probability, grad_scale, channel_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, channels in channel_dim."""
+        """x of any shape, with channels in channel_dim."""
         if not (self.training and x.requires_grad and chance(self.value(self.probability))):
             return x
         means = [_mean_of_proportion(self.value(p)) for p in (self.min_positive, self.max_positive)]
         rms = [math.sqrt(math.pi / 2) * self.value(a) for a in (self.min_abs, self.max_abs)]
-        return _BalancerFunction.apply(x, (*means, *rms), self.grad_scale, self.channel_dim)
+        y: Tensor = apply_function(_BalancerFunction, x, (*means, *rms), self.grad_scale, self.channel_dim)
+        return y
 
 
 def _mean_of_proportion(positive: float) -> float:
-    """mean / stddev of a normal variable that is positive with this probability, by a rough inverse of erf."""
+    """mean / stddev of a normal variable that is positive with this probability (approximate inverse of erf)."""
     x, eps = 2 * positive - 1, 1e-10
     return 0.8139535143 * 0.5 * (math.log(1 + x + eps) - math.log(1 - x + eps))
 
 
 class _BalancerFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, limits: tuple[float, ...], grad_scale: float, channel_dim: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, limits: tuple[float, ...], grad_scale: float, channel_dim: int) -> Tensor:
         ctx.save_for_backward(x)
         ctx.arguments = limits, grad_scale, channel_dim
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         limits, grad_scale, channel_dim = ctx.arguments
         x = x.movedim(channel_dim, -1)
@@ -77,7 +80,7 @@ class _BalancerFunction(torch.autograd.Function):
         rows, grad_rows = (t.reshape(-1, t.shape[-1]) for t in (x, grad.movedim(channel_dim, -1)))
         out = torch.empty_like(grad_rows)
         slope, constant = slope * grad_scale, constant * grad_scale
-        for begin in range(0, len(rows), _BLOCK_ROWS):  # so that temporaries stay small
+        for begin in range(0, len(rows), _BLOCK_ROWS):  # in blocks, so that temporaries stay small
             block = slice(begin, begin + _BLOCK_ROWS)
             g = grad_rows[block].float()
             push = torch.addcmul(constant, rows[block].float(), slope)
@@ -86,24 +89,26 @@ class _BalancerFunction(torch.autograd.Function):
 
 
 def _sample_rows(x: Tensor) -> Tensor:
-    """(..., C) -> (R, C) in float32, at most about _SAMPLE_ROWS of them, evenly spread."""
+    """(..., C) -> (R, C) in float32: evenly spaced rows, about _SAMPLE_ROWS at most."""
     rows = x.reshape(-1, x.shape[-1])
     return rows[:: max(1, rows.shape[0] // _SAMPLE_ROWS)].float()
 
 
 def _violation_gradient(x: Tensor, limits: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """The gradient of what a channel violates, slope * x + constant, with a root mean square of 1 (or 0 if nothing is).
+    """The gradient of each channel's violation, as slope * x + constant with a root mean square of 1.
 
-    With m = mean / stddev it is |m - clamp(m)| + |log(clamp(rms) / rms)|, both affine in x when differentiated.
+    With m = mean / stddev, the violation is |m - clamp(m)| + |log(clamp(rms) / rms)|; the gradient of both terms is
+    affine in x. Channels within their limits get slope and constant 0.
 
     Args:
-      x: (R, C). limits: least and greatest m, least and greatest rms.
+      x: (R, C).
+      limits: minimum and maximum of m, minimum and maximum of rms.
     Returns:
-      (C,), (C,).
+      slope (C,), constant (C,).
     """
     min_mean, max_mean, min_rms, max_rms = limits
     mean, square = x.mean(dim=0).double(), x.square().mean(dim=0).clamp(min=_TINY).double()
-    variance = torch.maximum(square - mean * mean, 1e-6 * square)  # of a constant channel only rounding is left
+    variance = torch.maximum(square - mean * mean, 1e-6 * square)  # a constant channel would leave only rounding errors
     stddev, rms = variance.sqrt(), square.sqrt()
     ratio = mean / stddev
     mean_sign = (ratio > max_mean).double() - (ratio < min_mean).double()
@@ -117,8 +122,8 @@ def _violation_gradient(x: Tensor, limits: tuple[float, ...]) -> tuple[Tensor, T
 class Whiten(ScheduledModule):
     """Keeps the covariance of channels (within each group) from having a few large eigenvalues.
 
-    Its metric is 1 where all eigenvalues are equal; above the limit its gradient is added, with grad_scale times the
-    norm of the gradient that comes in.
+    The metric (whitening_metric) is 1 if all eigenvalues are equal. Where it exceeds the limit, its gradient is added,
+    scaled to grad_scale times the norm of the incoming gradient.
     """
 
     def __init__(
@@ -132,21 +137,22 @@ class Whiten(ScheduledModule):
         """(..., C) -> (..., C)."""
         if not (self.training and x.requires_grad and chance(self.probability)):
             return x
-        return _WhitenFunction.apply(x, self.value(self.limit), self.grad_scale, self.num_groups)
+        y: Tensor = apply_function(_WhitenFunction, x, self.value(self.limit), self.grad_scale, self.num_groups)
+        return y
 
 
 class _WhitenFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, limit: float, grad_scale: float, num_groups: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, limit: float, grad_scale: float, num_groups: int) -> Tensor:
         ctx.save_for_backward(x)
         ctx.arguments = limit, grad_scale, num_groups
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         limit, grad_scale, num_groups = ctx.arguments
-        if float(whitening_metric(_sample_rows(x), num_groups)) < limit:  # cheap, and so most often
+        if float(whitening_metric(_sample_rows(x), num_groups)) < limit:  # the cheap and most frequent case
             return grad, None, None, None
         push = _whitening_gradient(x.reshape(-1, x.shape[-1]).float(), num_groups).reshape(x.shape)
         scale = grad_scale * grad.float().norm() / (push.norm() + _TINY)
@@ -154,7 +160,7 @@ class _WhitenFunction(torch.autograd.Function):
 
 
 def whitening_metric(x: Tensor, num_groups: int) -> Tensor:
-    """Mean squared eigenvalue of the covariance over the squared mean eigenvalue: (R, C) -> scalar, 1 or more."""
+    """Mean squared eigenvalue of the covariance divided by the squared mean eigenvalue: (R, C) -> scalar >= 1."""
     covariance = _covariance(x, num_groups)[0]
     trace = covariance.diagonal(dim1=1, dim2=2).mean()
     return covariance.square().sum() / x.shape[1] / (trace * trace + _TINY)
@@ -162,15 +168,15 @@ def whitening_metric(x: Tensor, num_groups: int) -> Tensor:
 
 def _covariance(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
     """(R, C) -> unnormalised covariance (G, C / G, C / G) and the centred x as (G, R, C / G)."""
-    grouped = (x - x.mean(dim=0)).unflatten(1, (num_groups, -1)).transpose(0, 1)
+    grouped = (x - x.mean(dim=0)).reshape(x.shape[0], num_groups, -1).transpose(0, 1)
     return grouped.transpose(1, 2) @ grouped, grouped
 
 
 def _whitening_gradient(x: Tensor, num_groups: int) -> Tensor:
-    """The direction of the metric's gradient: d/dx is proportional to centred x times (covariance - its metric trace).
+    """The direction of the gradient of whitening_metric: (R, C) -> (R, C).
 
-    With S = sum(cov^2) / C and m = trace / C the metric is S / m^2; dS/dx = 4 x cov / C, dm/dx = 2 x / C, hence
-    d metric/dx = 4 x (cov - (S / m) I) / (C m^2).
+    With centred x, S = sum(cov^2) / C and m = trace / C, the metric is S / m^2; dS/dx = 4 x cov / C, dm/dx = 2 x / C,
+    hence d metric/dx = 4 x (cov - (S / m) I) / (C m^2).
     """
     covariance, grouped = _covariance(x, num_groups)
     mean_eigenvalue = covariance.diagonal(dim1=1, dim2=2).mean()
@@ -181,19 +187,20 @@ def _whitening_gradient(x: Tensor, num_groups: int) -> Tensor:
 
 
 def penalise_large(x: Tensor, limit: float, penalty: float) -> Tensor:
-    """x itself; on the way back, penalty times the sign is added where |x| is over the limit."""
-    return _PenaltyFunction.apply(x, limit, penalty)
+    """The identity; where |x| > limit, the backward pass adds penalty * sign(x) to the gradient."""
+    y: Tensor = apply_function(_PenaltyFunction, x, limit, penalty)
+    return y
 
 
 class _PenaltyFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, limit: float, penalty: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, limit: float, penalty: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.arguments = limit, penalty
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         limit, penalty = ctx.arguments
         if float(x.detach().abs().amax()) <= limit:

@@ -1,6 +1,6 @@
-"""Attention weights that are computed once a layer, and the modules that use them (Yao et al., 2023, section 3.2).
+"""Attention weights, computed once per layer, and the modules that use them (Yao et al., 2023, section 3.2).
 
-Legend: N batch, T frames, L frames of left context that a stream has cached, K = L + T frames attended to,
+Legend: N batch, T frames, L cached frames of left context (streaming), K = L + T frames attended to,
 D model dimension, H heads, P dimension of the positional encoding, R = L + 2 T relative positions.
 """
 
@@ -16,18 +16,18 @@ from ml2021.asr.model.layers.regularisers import Balancer, Whiten, penalise_larg
 from ml2021.asr.model.layers.schedule import Schedule, ScheduledModule, chance
 from ml2021.asr.model.zipformer.config import StackConfig
 
-MASKED = -1000.0  # a score whose exp is 0; finite, so that a row with nothing to attend to is not NaN
+MASKED = -1000.0  # score of a masked frame: exp gives 0, but a row with every frame masked is not NaN
 
 
 def whitening_limit(limit: float, ratio: float = 2.0) -> Schedule:
-    """A limit that is loosened over the first 20,000 batches."""
+    """A limit that rises from `limit` to `ratio * limit` over the first 20,000 batches."""
     return Schedule(((0.0, limit), (20000.0, ratio * limit)), default=limit)
 
 
 def relative_positions(num_frames: int, left_context: int, pos_dim: int, device: torch.device) -> Tensor:
-    """Compact encoding of offsets -(L + T - 1) .. T: Fourier features of an angle that a large offset hardly moves.
+    """Encoding of the offsets -(L + T - 1) .. T: Fourier features of an angle that saturates at large offsets.
 
-    No frame is T frames ahead of another; by_key wants that column all the same.
+    No pair of frames is T frames apart, but by_key needs that extra column.
 
     Returns:
       (R, P) float32.
@@ -37,11 +37,11 @@ def relative_positions(num_frames: int, left_context: int, pos_dim: int, device:
     compressed = length * offsets.sign() * ((offsets.abs() + length).log() - math.log(length))
     angles = (compressed * (2.0 * math.pi / pos_dim)).atan() * torch.arange(1, pos_dim // 2 + 1, device=device)
     table = torch.stack([angles.cos(), angles.sin()], dim=2).flatten(1)
-    return torch.cat([table[:, :-1], torch.ones_like(table[:, :1])], dim=1)  # the last is for a bias
+    return torch.cat([table[:, :-1], torch.ones_like(table[:, :1])], dim=1)  # the last column acts as a bias
 
 
 def by_key(scores: Tensor, num_keys: int) -> Tensor:
-    """Scores of relative positions to scores of keys: row t takes columns T - 1 - t .. T - 1 - t + K.
+    """Rearrange scores by relative position into scores by key: row t takes the K columns from T - 1 - t on.
 
     (N, H, T, R) contiguous -> (N, H, T, K), a view.
     """
@@ -59,10 +59,10 @@ class AttentionWeights(ScheduledModule):
         self.pos_head_dim = stack.pos_head_dim
         self.query_dim = self.num_heads * self.head_dim
         out_dim = 2 * self.query_dim + self.num_heads * self.pos_head_dim
-        self.in_proj = scaled_linear(stack.dim, out_dim, self.head_dim**-0.25)  # ScaledAdam keeps such scales
+        self.in_proj = scaled_linear(stack.dim, out_dim, self.head_dim**-0.25)  # ScaledAdam preserves this scale
         self.linear_pos = scaled_linear(pos_dim, self.num_heads * self.pos_head_dim, 0.05, bias=False)
         self.whiten_keys = Whiten(whitening_limit(3.0), grad_scale=0.025, num_groups=self.num_heads)
-        self.balance_keys = Balancer(0.4, 0.6, 0.0, 100.0, probability=0.025)  # a bias of keys has no true gradient
+        self.balance_keys = Balancer(0.4, 0.6, 0.0, 100.0, probability=0.025)  # softmax cancels the keys' bias
         self.pos_skip_rate = Schedule(((0.0, 0.5), (4000.0, 0.0)))
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
@@ -70,9 +70,9 @@ class AttentionWeights(ScheduledModule):
         Args:
           x: (N, T, D).
           positions: (R, P).
-          mask: True where a frame must not attend, broadcasts with (N, H, T, T).
+          mask: True where a frame must not attend; broadcasts with (N, H, T, T).
         Returns:
-          (N, H, T, T), rows sum to 1.
+          (N, H, T, T); rows sum to 1.
         """
         q, k, p = self.in_proj(x).split([self.query_dim, self.query_dim, self.num_heads * self.pos_head_dim], dim=2)
         k = self.whiten_keys(self.balance_keys(k))
@@ -89,11 +89,12 @@ class AttentionWeights(ScheduledModule):
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
-          x: (N, T, D). positions: (R, P).
+          x: (N, T, D).
+          positions: (R, P).
           cached_key: (L, N, H * head_dim).
           mask: (N, 1, 1, K), True where there is no frame.
         Returns:
-          Weights (N, H, T, K), the next cached_key.
+          The weights (N, H, T, K) and the next cached_key.
         """
         q, k, p = self.in_proj(x).split([self.query_dim, self.query_dim, self.num_heads * self.pos_head_dim], dim=2)
         k, cached_key = extend(k, cached_key)
@@ -113,18 +114,18 @@ class AttentionWeights(ScheduledModule):
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
-    """(N, T, H * d) -> (N, H, T, d). By reshape: with unflatten the ONNX exporter takes all sizes for constants."""
+    """(N, T, H * d) -> (N, H, T, d). Uses reshape, since with unflatten the ONNX exporter makes all sizes constant."""
     return x.reshape(x.shape[0], x.shape[1], num_heads, -1).transpose(1, 2)
 
 
 def extend(x: Tensor, cached: Tensor) -> tuple[Tensor, Tensor]:
-    """Put cached frames (L, N, d), as icefall keeps them, before x (N, T, d) -> (N, L + T, d), the next cached."""
+    """Put cached frames (L, N, d) (icefall's layout) before x (N, T, d) -> (N, L + T, d), next cached frames."""
     extended = torch.cat([cached.transpose(0, 1), x], dim=1)
     return extended, extended[:, extended.shape[1] - cached.shape[0] :].transpose(0, 1)
 
 
 class SelfAttention(nn.Module):
-    """Values averaged with given weights."""
+    """Averages values with attention weights computed elsewhere."""
 
     def __init__(self, stack: StackConfig) -> None:
         super().__init__()
@@ -135,7 +136,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """x (N, T, D), weights (N, H, T, T) -> (N, T, D)."""
-        return self.whiten(self._attend(self.in_proj(x), weights))
+        y: Tensor = self.whiten(self._attend(self.in_proj(x), weights))
+        return y
 
     def streaming_forward(self, x: Tensor, weights: Tensor, cached: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, T, D), weights (N, H, T, K), cached (L, N, value_dim) -> (N, T, D), next cached."""
@@ -144,11 +146,12 @@ class SelfAttention(nn.Module):
 
     def _attend(self, values: Tensor, weights: Tensor) -> Tensor:
         attended = weights @ split_heads(values, weights.shape[1])
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        y: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
+        return y
 
 
 class NonlinAttention(nn.Module):
-    """Gated values averaged with the weights of one head, gated again."""
+    """Gates values, averages them with the weights of one head, and gates the result again."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -165,7 +168,8 @@ class NonlinAttention(nn.Module):
         """x (N, T, D), weights (N, T, T) -> (N, T, D)."""
         s, x, y = self.in_proj(x).chunk(3, dim=2)
         gated = self.whiten1(x) * torch.tanh(self.balancer(s))
-        return self.whiten2(self.out_proj((weights @ gated) * y))
+        out: Tensor = self.whiten2(self.out_proj((weights @ gated) * y))
+        return out
 
     def streaming_forward(self, x: Tensor, weights: Tensor, cached: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, T, D), weights (N, T, K), cached (1, N, L, hidden) -> (N, T, D), next cached."""

@@ -1,4 +1,4 @@
-"""The layout of the Zipformer, its values named as icefall's options."""
+"""The layout of the Zipformer; the values have the names of icefall's options."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from lhotse_prep.workflow.strict_config import require
 
 @dataclass(frozen=True)
 class StackConfig:
-    """One stack of the Zipformer: layers of one dimension at one frame rate."""
+    """One stack of the Zipformer: layers with the same dimension and frame rate."""
 
-    num_layers: int
-    downsampling: int  # of the 50 frames a second that the embedding gives
-    dim: int
-    unmasked_dim: int  # channels that are never hidden in training
-    feedforward_dim: int  # of the middle feed-forward; the others have 3/4 and 5/4 of it
-    num_heads: int
-    query_head_dim: int
-    value_head_dim: int
-    pos_head_dim: int
-    cnn_kernel: int  # frames of the stack
+    num_layers: int  # layers in the stack
+    downsampling: int  # factor by which the 50 frames per second of the embedding are reduced
+    dim: int  # channels
+    unmasked_dim: int  # channels that are never masked in training
+    feedforward_dim: int  # hidden channels of the middle feed-forward module; the others have 3/4 and 5/4 of it
+    num_heads: int  # attention heads
+    query_head_dim: int  # dimension of a head's queries and keys
+    value_head_dim: int  # dimension of a head's values
+    pos_head_dim: int  # dimension of a head's positional encoding
+    cnn_kernel: int  # kernel size in frames of the stack, odd
 
     def __post_init__(self) -> None:
         require(min(self.num_layers, self.num_heads) > 0, "num_encoder_layers and num_heads must be > 0")
@@ -33,26 +33,30 @@ class StackConfig:
 
 @dataclass(frozen=True)
 class ZipformerConfig:
-    """The Zipformer encoder, its values named as icefall's options. A list of one value counts for every stack."""
+    """The Zipformer encoder. Lists have one value per stack; a list of one value applies to every stack.
 
-    num_encoder_layers: tuple[int, ...] = (2, 2, 3, 4, 3, 2)
-    downsampling_factor: tuple[int, ...] = (1, 2, 4, 8, 4, 2)
-    encoder_dim: tuple[int, ...] = (192, 256, 384, 512, 384, 256)
-    encoder_unmasked_dim: tuple[int, ...] = (192, 192, 256, 256, 256, 192)
-    feedforward_dim: tuple[int, ...] = (512, 768, 1024, 1536, 1024, 768)
-    num_heads: tuple[int, ...] = (4, 4, 4, 8, 4, 4)
-    query_head_dim: tuple[int, ...] = (32,)
-    value_head_dim: tuple[int, ...] = (12,)
-    pos_head_dim: tuple[int, ...] = (4,)
-    cnn_module_kernel: tuple[int, ...] = (31, 31, 15, 15, 15, 31)
-    pos_dim: int = 48
-    warmup_batches: float = 4000.0  # over which the stacks begin to learn, one after the other
-    causal: bool = False  # chunks that see nothing of what comes after them: for streaming
-    chunk_size: tuple[int, ...] = (16, 32, 64, -1)  # frames at 50 a second, -1: all; in training one is drawn
-    left_context_frames: tuple[int, ...] = (64, 128, 256, -1)  # in evaluation and in a stream the first ones count
-    # Padding changes no output (but for a causal model with chunk_size -1). False: as icefall, where it touches the
-    # last frames of the shorter utterances of a batch, and by attention a little all of them.
-    mask_padding: bool = True
+    chunk_size and left_context_frames apply to causal models only: training draws one of their values for each batch,
+    evaluation and streaming use the first ones; -1 means all frames.
+    With mask_padding, the padding of a batch changes no output, except those of a causal model with chunk_size -1.
+    Without it, as in icefall, it changes the last frames of shorter utterances and, through attention, slightly all.
+    """
+
+    num_encoder_layers: tuple[int, ...] = (2, 2, 3, 4, 3, 2)  # layers in each stack
+    downsampling_factor: tuple[int, ...] = (1, 2, 4, 8, 4, 2)  # of the 50 frames per second of the embedding
+    encoder_dim: tuple[int, ...] = (192, 256, 384, 512, 384, 256)  # channels, a multiple of 4
+    encoder_unmasked_dim: tuple[int, ...] = (192, 192, 256, 256, 256, 192)  # channels never masked in training
+    feedforward_dim: tuple[int, ...] = (512, 768, 1024, 1536, 1024, 768)  # hidden channels of feed-forward modules
+    num_heads: tuple[int, ...] = (4, 4, 4, 8, 4, 4)  # attention heads
+    query_head_dim: tuple[int, ...] = (32,)  # dimension of a head's queries and keys
+    value_head_dim: tuple[int, ...] = (12,)  # dimension of a head's values
+    pos_head_dim: tuple[int, ...] = (4,)  # dimension of a head's positional encoding
+    cnn_module_kernel: tuple[int, ...] = (31, 31, 15, 15, 15, 31)  # kernel sizes in frames of the stack, odd
+    pos_dim: int = 48  # dimension of the positional encoding, even
+    warmup_batches: float = 4000.0  # batches of ref_duration in which the stacks start to learn, one after another
+    causal: bool = False  # true: a model for streaming, in which a chunk does not see later chunks
+    chunk_size: tuple[int, ...] = (16, 32, 64, -1)  # frames of 20 ms per chunk of a causal model, -1: all
+    left_context_frames: tuple[int, ...] = (64, 128, 256, -1)  # frames of 20 ms seen before a chunk, -1: all
+    mask_padding: bool = True  # true: outputs do not depend on a batch's padding; false: as in icefall
 
     def __post_init__(self) -> None:
         stacks = self.stacks()
@@ -74,7 +78,7 @@ class ZipformerConfig:
         return max(s.dim for s in self.stacks())
 
     def stacks(self) -> tuple[StackConfig, ...]:
-        """One configuration a stack."""
+        """One configuration per stack."""
         num_stacks = len(self.downsampling_factor)
         columns = []
         for name in (

@@ -1,4 +1,4 @@
-"""The convolution module of a Zipformer layer, and its depthwise convolution that is causal from chunk to chunk.
+"""The convolution module of a Zipformer layer, and its chunk-wise causal depthwise convolution.
 
 Legend: N batch, T frames, D model dimension, k kernel size.
 """
@@ -16,7 +16,7 @@ from ml2021.asr.model.zipformer.attention import whitening_limit
 
 
 class ChunkCausalDepthwiseConv1d(nn.Module):
-    """A causal convolution of half the width, and one inside each chunk that is scaled near the chunk's edges."""
+    """The sum of a causal convolution of half the width and one within each chunk, scaled near the chunk's edges."""
 
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class ChunkCausalDepthwiseConv1d(nn.Module):
         self.chunkwise_conv_scale = nn.Parameter(torch.zeros(2, channels, kernel_size))  # left edge, right edge
 
     def forward(self, x: Tensor, chunk_size: int) -> Tensor:
-        """x (N, T, D), chunk_size in frames, -1: one chunk that ends with the batch -> (N, T, D)."""
+        """x (N, T, D), chunk_size in frames (-1: the whole batch is one chunk) -> (N, T, D)."""
         num_frames = x.shape[1]
         if chunk_size < 0:
             chunk_size = num_frames
@@ -36,17 +36,18 @@ class ChunkCausalDepthwiseConv1d(nn.Module):
         return causal + inside.reshape(x.shape[0], -1, x.shape[2])[:, :num_frames]
 
     def streaming_forward(self, x: Tensor, cached: Tensor) -> tuple[Tensor, Tensor]:
-        """One chunk x (N, T, D), cached (N, D, k // 2) -> (N, T, D), next cached."""
+        """x (N, T, D) is one chunk, cached (N, D, k // 2) -> (N, T, D), next cached."""
         extended = torch.cat([cached.transpose(1, 2), x], dim=1)
         inside = depthwise_1d(x, self.chunkwise_conv, self.left) * self._chunk_scale(x.shape[1])
         y = depthwise_1d(extended, self.causal_conv, 0) + inside
         return y, extended[:, extended.shape[1] - self.left :].transpose(1, 2)
 
     def _chunk_scale(self, chunk_size: int) -> Tensor:
-        """(chunk_size, D)."""
+        """(chunk_size, D): the factor of the convolution within a chunk, by frame and channel."""
         left, right = self.chunkwise_conv_scale.transpose(1, 2)
         if chunk_size < self.kernel_size:
-            return 1.0 + left[:chunk_size] + right[self.kernel_size - chunk_size :]
+            scale: Tensor = 1.0 + left[:chunk_size] + right[self.kernel_size - chunk_size :]
+            return scale
         middle = chunk_size - self.kernel_size
         return 1.0 + nn.functional.pad(left, (0, 0, 0, middle)) + nn.functional.pad(right, (0, 0, middle, 0))
 
@@ -72,13 +73,14 @@ class ConvolutionModule(nn.Module):
         self.out_proj = SwooshLinear(dim, dim, SWOOSH_R, dropout=0.0, initial_scale=0.05)
 
     def forward(self, x: Tensor, padding: Tensor, chunk_size: int) -> Tensor:
-        """x (N, T, D), padding (N, T) True behind the end, chunk_size in frames (-1: all) -> (N, T, D)."""
+        """x (N, T, D), padding (N, T) True after the end, chunk_size in frames (-1: all) -> (N, T, D)."""
         x, conv = self._gate(x, padding), self.depthwise_conv
         if isinstance(conv, ChunkCausalDepthwiseConv1d):
             x = conv(x, chunk_size)
         else:
             x = depthwise_1d(x, conv, conv.kernel_size[0] // 2)
-        return self.out_proj(self.whiten(self.balancer2(x)))
+        y: Tensor = self.out_proj(self.whiten(self.balancer2(x)))
+        return y
 
     def streaming_forward(self, x: Tensor, padding: Tensor, cached: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, T, D), padding (N, T), cached (N, D, k // 2) -> (N, T, D), next cached."""
@@ -87,7 +89,7 @@ class ConvolutionModule(nn.Module):
         return self.out_proj(x), cached
 
     def _gate(self, x: Tensor, padding: Tensor) -> Tensor:
-        """(N, T, D) -> (N, T, D), zero behind the end."""
-        x, s = self.in_proj(x).chunk(2, dim=2)
-        x = x * self.balancer1(s).sigmoid()
-        return x.masked_fill(padding[..., None], 0.0)
+        """(N, T, D) -> (N, T, D), zero after the end."""
+        values, gates = self.in_proj(x).chunk(2, dim=2)
+        gated: Tensor = values * self.balancer1(gates).sigmoid()
+        return gated.masked_fill(padding[..., None], 0.0)

@@ -1,6 +1,6 @@
-"""Features at 100 frames a second -> embeddings at 50: icefall's Conv2dSubsampling with a ConvNeXt layer.
+"""Features at 100 frames per second -> embeddings at 50: icefall's Conv2dSubsampling with a ConvNeXt layer.
 
-Legend: N batch, T input frames, T' = (T - 7) // 2 embedding frames, F mel bins or what convolution leaves of them,
+Legend: N batch, T input frames, T' = (T - 7) // 2 embedding frames, F mel bins or the width after convolution,
 C channels, D dimension of the first stack. Images are (N, C, T, F), stored with channels last.
 """
 
@@ -21,21 +21,21 @@ from ml2021.asr.model.layers.activations import (
 )
 from ml2021.asr.model.layers.cpu_batches import only_decodes
 from ml2021.asr.model.layers.depthwise import depthwise_2d
-from ml2021.asr.model.layers.frame_mask import frame_mask
+from ml2021.asr.model.layers.encoder_frames import frame_mask
 from ml2021.asr.model.layers.regularisers import Balancer, Whiten
 from ml2021.asr.model.layers.schedule import FloatLike, Schedule, ScheduledModule
 
-RIGHT_CONTEXT = 3  # embedding frames that ConvNeXt sees to the right (and to the left)
-DECODED_ROWS = 512  # that ConvNeXt widens at a time on each core of a CPU: with 384 channels they stay in its cache
+RIGHT_CONTEXT = 3  # embedding frames that ConvNeXt sees on the right (and on the left)
+DECODED_ROWS = 512  # rows that ConvNeXt widens to 384 channels at once per CPU core: they fit into its cache
 
 
 def embedded_lens(feature_lens: Tensor) -> Tensor:
-    """Embedding frames of feature_lens input frames, (T - 7) // 2."""
+    """The number of embedding frames of feature_lens input frames, (T - 7) // 2."""
     return (feature_lens - 7) // 2
 
 
 class ConvNeXt(ScheduledModule):
-    """Depthwise 7x7 convolution, widen, SwooshL, narrow; residual (Liu et al., 2022)."""
+    """Depthwise 7x7 convolution, widen, SwooshL, narrow, add the input (Liu et al., 2022)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -52,18 +52,19 @@ class ConvNeXt(ScheduledModule):
         self.layerdrop = Schedule(((0.0, 0.2), (20000.0, 0.015)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Image (N, C, T', F) -> the same as rows (N, T', F, C)."""
+        """Image (N, C, T', F) -> rows (N, T', F, C)."""
         update = self._pointwise(depthwise_2d(x, self.depthwise_conv))
         update = drop_utterances(update, self.value(self.layerdrop))
-        return self.out_whiten(self.out_balancer(x.permute(0, 2, 3, 1) + update))
+        rows: Tensor = self.out_whiten(self.out_balancer(x.permute(0, 2, 3, 1) + update))
+        return rows
 
     def streaming_forward(self, x: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
-          x: (N, C, T', F) with RIGHT_CONTEXT frames more than come out.
-          left: (N, C, RIGHT_CONTEXT, F), what came before.
+          x: (N, C, T', F); the last RIGHT_CONTEXT frames are look-ahead only.
+          left: (N, C, RIGHT_CONTEXT, F), the frames before x.
         Returns:
-          Rows (N, T' - RIGHT_CONTEXT, F, C), and what the next chunk needs as `left`.
+          Rows (N, T' - RIGHT_CONTEXT, F, C), and `left` for the next chunk.
         """
         num_frames = x.shape[2] - RIGHT_CONTEXT
         padded = torch.cat([left, x], dim=2)
@@ -73,12 +74,12 @@ class ConvNeXt(ScheduledModule):
         return rows, padded[:, :, num_frames : num_frames + RIGHT_CONTEXT]
 
     def _pointwise(self, x: Tensor) -> Tensor:
-        """(N, C, T', F) -> rows (N, T', F, C). Convolutions of size 1 are matrix products where channels come last."""
+        """(N, C, T', F) -> rows (N, T', F, C). With channels last, convolutions of size 1 are matrix products."""
         rows = x.permute(0, 2, 3, 1)
         if not only_decodes(x):
             return self._widen_and_narrow(rows)
-        parts = rows.flatten(0, 2).split(DECODED_ROWS * torch.get_num_threads())
-        return torch.cat([self._widen_and_narrow(part) for part in parts]).view(rows.shape)
+        blocks = torch.split(rows.flatten(0, 2), DECODED_ROWS * torch.get_num_threads())
+        return torch.cat([self._widen_and_narrow(block) for block in blocks]).view(rows.shape)
 
     def _widen_and_narrow(self, rows: Tensor) -> Tensor:
         """(..., C) -> (..., C)."""
@@ -89,7 +90,7 @@ class ConvNeXt(ScheduledModule):
 
 
 class Conv2dSubsampling(ScheduledModule):
-    """Three convolutions, ConvNeXt, projection, BiasNorm."""
+    """Three convolutions, ConvNeXt, a projection and BiasNorm."""
 
     channels = (8, 32, 128)
 
@@ -98,7 +99,7 @@ class Conv2dSubsampling(ScheduledModule):
         c1, c2, c3 = self.channels
         self.conv = nn.Sequential(
             nn.Conv2d(1, c1, 3, padding=(0, 1)),
-            ScaleGrad(0.2),  # else the gradient of the first weights could leave the range of fp16
+            ScaleGrad(0.2),  # keeps the gradient of the first weights within the range of fp16
             Balancer(max_abs=1.0, channel_dim=1),
             Swoosh(SWOOSH_R),
             nn.Conv2d(c1, c2, 3, stride=2),
@@ -120,7 +121,7 @@ class Conv2dSubsampling(ScheduledModule):
         Args:
           features: (N, T, F), T at least 9.
           feature_lens: (N,).
-          mask_padding: hide from ConvNeXt what lies behind the end of an utterance; icefall shows it.
+          mask_padding: hide the padding after each utterance from ConvNeXt (icefall does not).
         Returns:
           (N, T', D), (N,).
         """
@@ -132,20 +133,21 @@ class Conv2dSubsampling(ScheduledModule):
         return shared_dropout(x, self.value(self.dropout) if self.training else 0.0), lens
 
     def streaming_forward(self, features: Tensor, feature_lens: Tensor, left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """A chunk: features (N, T, F), lengths (N,), left (N, 128, 3, F') -> (N, T' - 3, D), (N,), next left."""
+        """One chunk: features (N, T, F), lengths (N,), left (N, 128, 3, F') -> (N, T' - 3, D), (N,), next left."""
         x, left = self.convnext.streaming_forward(self._convolve(features), left)
         return self.out_norm(self._project(x)), embedded_lens(feature_lens) - RIGHT_CONTEXT, left
 
     def initial_left(self, batch_size: int, device: torch.device) -> Tensor:
-        """What comes before the first chunk."""
+        """Zeros for `left` of the first chunk, (N, 128, 3, F')."""
         return torch.zeros(batch_size, self.channels[-1], RIGHT_CONTEXT, self.out_width, device=device)
 
     def _convolve(self, features: Tensor) -> Tensor:
         """(N, T, F) -> image (N, 128, T', F')."""
-        x = self.conv[0](features[:, None])  # one channel has no order: that of the rest is chosen here
-        return self.conv[1:](x.contiguous(memory_format=torch.channels_last))
+        x = self.conv[0](features[:, None])  # with a single channel the memory format is ambiguous, so set it after
+        image: Tensor = self.conv[1:](x.contiguous(memory_format=torch.channels_last))
+        return image
 
     def _project(self, rows: Tensor) -> Tensor:
-        """(N, T', F, C) -> (N, T', D). The weight's columns count channel by channel."""
-        weight = self.out.weight.unflatten(1, (-1, self.out_width)).transpose(1, 2).flatten(1)
+        """(N, T', F, C) -> (N, T', D). The columns of the weight are ordered channel by channel."""
+        weight = self.out.weight.reshape(self.out.out_features, -1, self.out_width).transpose(1, 2).flatten(1)
         return nn.functional.linear(rows.flatten(2), weight, self.out.bias)

@@ -1,9 +1,9 @@
 """Zipformer encoder (Yao et al., 2023, arXiv 2310.11230): stacks of layers at several frame rates.
 
-Parameters have icefall's names and shapes, states of a stream its order and shapes.
+Parameters have the names and shapes of icefall's, and streaming states have its order and shapes.
 
-Legend: N batch, T embedding frames (50 a second), T' = ceil(T / 2) output frames, D dimension of a stack,
-D' the largest of them, L left context of a stream.
+Legend: N batch, T embedding frames (50 per second), T' = ceil(T / 2) output frames, D dimension of a stack,
+D' the largest of them, L frames of left context (streaming).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ml2021.asr.model.layers.frame_mask import frame_mask
+from ml2021.asr.model.layers.encoder_frames import frame_mask
 from ml2021.asr.model.layers.schedule import FloatLike, Schedule, ScheduledModule
 from ml2021.asr.model.zipformer.attention import relative_positions
 from ml2021.asr.model.zipformer.config import StackConfig, ZipformerConfig
@@ -23,7 +23,7 @@ FIRST_LAYERDROP = 0.5
 
 
 class Stack(nn.Module):
-    """Layers of one dimension at one frame rate."""
+    """Layers with the same dimension and frame rate."""
 
     def __init__(
         self, stack: StackConfig, config: ZipformerConfig, dropout: FloatLike, warmup: tuple[float, float]
@@ -48,10 +48,11 @@ class Stack(nn.Module):
     ) -> Tensor:
         """
         Args:
-          x: (N, T, D). lens: (N,).
+          x: (N, T, D).
+          lens: (N,).
           chunk_mask: (T, T), True where a frame must not attend.
           chunk_size: frames, -1: no chunks.
-          feature_mask: (N, 1, D), channels that are hidden in training.
+          feature_mask: (N, 1, D), 0 for channels that are masked in training, else 1.
         Returns:
           (N, T, D).
         """
@@ -67,15 +68,15 @@ class Stack(nn.Module):
         return x
 
     def streaming_forward(self, x: Tensor, mask: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """x (N, T, D), mask (N, L + T) True where no frame is, states of all layers -> (N, T, D), next states."""
+        """x (N, T, D), mask (N, L + T) True where there is no frame, states of all layers -> (N, T, D), next states."""
         left = states[0].shape[0]
         positions = relative_positions(x.shape[1], left, self.pos_dim, x.device)
         new_states: list[Tensor] = []
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, ZipformerLayer)
-            own = states[STATES_PER_LAYER * i : STATES_PER_LAYER * (i + 1)]
-            x, own = layer.streaming_forward(x, positions, mask, own)
-            new_states += own
+            layer_states = states[STATES_PER_LAYER * i : STATES_PER_LAYER * (i + 1)]
+            x, layer_states = layer.streaming_forward(x, positions, mask, layer_states)
+            new_states += layer_states
         return x, new_states
 
 
@@ -84,9 +85,9 @@ def _times(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class Downsample(nn.Module):
-    """A learned weighted mean over each group of frames; a group that is not full is filled with the last frame.
+    """A learned weighted mean over each group of frames; an incomplete group is filled up with the last frame.
 
-    The last frame is that of the utterance, or, where padding is not masked (as in icefall), that of the batch.
+    That is the last frame of the utterance, or, if padding is not masked (as in icefall), of the batch.
     """
 
     def __init__(self, factor: int, mask_padding: bool) -> None:
@@ -100,7 +101,7 @@ class Downsample(nn.Module):
         num_groups = (num_frames + factor - 1) // factor
         x = nn.functional.pad(x, (0, 0, 0, num_groups * factor - num_frames))
         weights = self.bias.softmax(dim=0)
-        missing = weights.sum() - weights.cumsum(dim=0)  # (factor,) of the frames after each in its group
+        missing = weights.sum() - weights.cumsum(dim=0)  # (factor,): the weights after each frame of a group
         last = (lens if self.mask_padding else torch.full_like(lens, num_frames))[:, None] - 1
         frames = torch.arange(num_groups * factor, device=x.device)
         scale = torch.where(frames <= last, weights.repeat(num_groups), 0.0)
@@ -109,7 +110,7 @@ class Downsample(nn.Module):
 
 
 class DownsampledStack(nn.Module):
-    """A stack at a lower frame rate, whose output is repeated and mixed with its input."""
+    """A stack at a lower frame rate; its output is repeated to the input's rate and mixed with the input."""
 
     def __init__(
         self, stack: StackConfig, config: ZipformerConfig, dropout: FloatLike, warmup: tuple[float, float]
@@ -123,7 +124,7 @@ class DownsampledStack(nn.Module):
     def forward(
         self, x: Tensor, lens: Tensor, chunk_mask: Tensor | None, chunk_size: int, feature_mask: Tensor | None
     ) -> Tensor:
-        """As Stack.forward, with mask and sizes at the rate of x."""
+        """See Stack.forward; chunk_mask, chunk_size and lens are at the frame rate of x."""
         if chunk_mask is not None:
             chunk_mask = chunk_mask[:: self.factor, :: self.factor]
             chunk_size //= self.factor
@@ -132,28 +133,29 @@ class DownsampledStack(nn.Module):
         return self._combine(x, y)
 
     def streaming_forward(self, x: Tensor, mask: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """As Stack.streaming_forward, with mask at the rate of x."""
+        """See Stack.streaming_forward; mask is at the frame rate of x."""
         all_frames = torch.full((x.shape[0],), x.shape[1], device=x.device)
         y, states = self.encoder.streaming_forward(self.downsample(x, all_frames), mask[:, :: self.factor], states)
         return self._combine(x, y), states
 
     def _combine(self, x: Tensor, y: Tensor) -> Tensor:
         repeated = y[:, :, None].expand(-1, -1, self.factor, -1).flatten(1, 2)[:, : x.shape[1]]
-        return self.out_combiner(x, repeated)
+        combined: Tensor = self.out_combiner(x, repeated)
+        return combined
 
 
 class Zipformer(ScheduledModule):
-    """Embeddings at 50 frames a second -> encoder_out at 25."""
+    """Embeddings at 50 frames per second -> encoder_out at 25."""
 
     dropout = Schedule(((0.0, 0.3), (20000.0, 0.1)))
 
     def __init__(self, config: ZipformerConfig) -> None:
         super().__init__()
         self.config, self.stacks = config, config.stacks()
-        part = config.warmup_batches / (len(self.stacks) + 1)  # the embedding learns first, then stack by stack
+        step = config.warmup_batches / (len(self.stacks) + 1)  # the embedding learns first, then one stack per step
         self.encoders = nn.ModuleList(
             (Stack if stack.downsampling == 1 else DownsampledStack)(
-                stack, config, self.dropout, ((i + 1) * part, (i + 2) * part)
+                stack, config, self.dropout, ((i + 1) * step, (i + 2) * step)
             )
             for i, stack in enumerate(self.stacks)
         )
@@ -162,7 +164,7 @@ class Zipformer(ScheduledModule):
     def forward(self, x: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
-          x: (N, T, D) of the first stack.
+          x: (N, T, D) with D of the first stack.
           lens: (N,).
         Returns:
           (N, T', D'), (N,).
@@ -180,25 +182,25 @@ class Zipformer(ScheduledModule):
     def streaming_forward(self, x: Tensor, mask: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """
         Args:
-          x: (N, T, D) of the first stack, a chunk.
+          x: one chunk (N, T, D) with D of the first stack.
           mask: (N, L + T), True where there is no frame.
-          states: from initial_states or the chunk before.
+          states: from initial_states or the previous chunk.
         Returns:
-          (N, T', D'), next states.
+          (N, T', D'), the next states.
         """
         outputs, new_states, first = [], list[Tensor](), 0
         for stack, encoder in zip(self.stacks, self.encoders):
             assert isinstance(encoder, (Stack, DownsampledStack))
             last = first + STATES_PER_LAYER * stack.num_layers
-            x, own = encoder.streaming_forward(_with_channels(x, stack.dim), mask, states[first:last])
-            new_states += own
+            x, stack_states = encoder.streaming_forward(_with_channels(x, stack.dim), mask, states[first:last])
+            new_states += stack_states
             outputs.append(x)
             first = last
         all_frames = torch.full((x.shape[0],), x.shape[1], device=x.device)
         return self.downsample_output(self._full_dim(outputs), all_frames), new_states
 
     def initial_states(self, batch_size: int, device: torch.device) -> list[Tensor]:
-        """Zeros: six tensors a layer, as ZipformerLayer.streaming_forward names them."""
+        """Zeros: six tensors per layer, in the order of ZipformerLayer.streaming_forward."""
         states = []
         for s in self.stacks:
             left = self.config.left_context_frames[0] // s.downsampling
@@ -215,7 +217,7 @@ class Zipformer(ScheduledModule):
         return states
 
     def _choose_chunk(self) -> tuple[int, int]:
-        """(frames of a chunk, chunks of left context), -1: all; at random in training, else the first choice."""
+        """(frames per chunk, chunks of left context), -1: all. Chosen at random in training, else the first values."""
         c = self.config
         if not c.causal:
             return -1, -1
@@ -225,24 +227,25 @@ class Zipformer(ScheduledModule):
         return chunk_size, max(1, left // chunk_size)
 
     def _feature_masks(self, x: Tensor) -> list[Tensor | None]:
-        """In training, for a part of the utterances, hide the channels above encoder_unmasked_dim, all or half of them.
+        """One mask (N, 1, D) per stack; None outside training.
 
-        The masks of all stacks agree. Each is (N, 1, D).
+        In some utterances, all channels above encoder_unmasked_dim are masked, in others the upper half of them. It is
+        the same utterances in all stacks.
         """
         if not self.training:
             return [None] * len(self.stacks)
         keep = torch.rand(2, x.shape[0], 1, 1, device=x.device) > FEATURE_MASK_RATE
-        some, more = keep[0], keep[0] & keep[1]  # `more` hides in about twice as many utterances
+        some, more = keep[0], keep[0] & keep[1]  # `more` masks in about twice as many utterances
         masks: list[Tensor | None] = []
         for s in self.stacks:
             half = (s.dim - s.unmasked_dim) // 2
-            parts = [torch.ones_like(some).expand(-1, -1, s.unmasked_dim), some.expand(-1, -1, half)]
-            parts.append(more.expand(-1, -1, s.dim - s.unmasked_dim - half))
-            masks.append(torch.cat(parts, dim=2).to(x.dtype))
+            ranges = [torch.ones_like(some).expand(-1, -1, s.unmasked_dim), some.expand(-1, -1, half)]
+            ranges.append(more.expand(-1, -1, s.dim - s.unmasked_dim - half))
+            masks.append(torch.cat(ranges, dim=2).to(x.dtype))
         return masks
 
     def _full_dim(self, outputs: list[Tensor]) -> Tensor:
-        """(N, T, D'): each channel from the last stack that has it."""
+        """Outputs of all stacks -> (N, T, D'): takes each channel from the last stack that has it."""
         pieces, dim = [outputs[-1]], outputs[-1].shape[2]
         for x in reversed(outputs[:-1]):
             if x.shape[2] > dim:
@@ -256,12 +259,12 @@ def _choice(values: tuple[int, ...]) -> int:
 
 
 def _with_channels(x: Tensor, dim: int) -> Tensor:
-    """Leave out channels, or add channels that are zero."""
+    """(N, T, C) -> (N, T, dim): cut channels off, or add zeros."""
     return x[..., :dim] if dim <= x.shape[2] else nn.functional.pad(x, (0, dim - x.shape[2]))
 
 
 def _chunk_mask(num_frames: int, chunk_size: int, left_chunks: int, device: torch.device) -> Tensor:
-    """(T, T), True where the frame of a row must not see the frame of a column; left_chunks -1: sees all before."""
+    """(T, T), True where the row's frame must not see the column's; left_chunks -1: it sees all earlier chunks."""
     chunk = torch.arange(num_frames, device=device) // chunk_size
     mask = chunk[None] > chunk[:, None]
     return mask if left_chunks < 0 else mask | (chunk[None] < chunk[:, None] - left_chunks)

@@ -1,6 +1,6 @@
-"""One Zipformer layer: attention weights once, three feed-forwards, two attentions, two convolutions, bypasses.
+"""One Zipformer layer: shared attention weights, three feed-forwards, three attentions, two convolutions, bypasses.
 
-Legend: N batch, T frames, D model dimension, H heads, L left context of a stream, K = L + T.
+Legend: N batch, T frames, D model dimension, H heads, L frames of left context (streaming), K = L + T.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STATES_PER_LAYER = 6
 
 
 class Bypass(ScheduledModule):
-    """A learned mixture of a module's input and output, channel by channel; in training some utterances skip it."""
+    """A learned mixture, per channel, of a module's input and output. In training, some utterances skip the module."""
 
     scale_min = Schedule(((0.0, 0.9), (20000.0, 0.2)))
     scale_max = 1.0
@@ -39,7 +39,7 @@ class Bypass(ScheduledModule):
 
 
 class Feedforward(nn.Module):
-    """Widen, SwooshL, dropout, narrow."""
+    """Linear (widen), SwooshL, dropout, linear (narrow)."""
 
     def __init__(self, dim: int, hidden_dim: int, dropout: FloatLike) -> None:
         super().__init__()
@@ -50,11 +50,12 @@ class Feedforward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, D) -> (N, T, D)."""
-        return self.out_whiten(self.out_proj(self.hidden_balancer(self.in_proj(x))))
+        y: Tensor = self.out_whiten(self.out_proj(self.hidden_balancer(self.in_proj(x))))
+        return y
 
 
 class ZipformerLayer(ScheduledModule):
-    """A layer of a stack; skip_rate is the layer dropping of its last bypass."""
+    """One layer of a stack; skip_rate is the rate at which utterances skip the whole layer in training."""
 
     attention_skip_rate = Schedule(((0.0, 0.2), (4000.0, 0.05), (16000.0, 0.0)))
     conv_skip_rate = attention_skip_rate
@@ -66,7 +67,7 @@ class ZipformerLayer(ScheduledModule):
     ) -> None:
         super().__init__()
         dim, hidden = stack.dim, stack.feedforward_dim
-        self.bypass_scale = nn.Parameter(torch.full((dim,), 0.5))  # not used; icefall's checkpoints have it
+        self.bypass_scale = nn.Parameter(torch.full((dim,), 0.5))  # unused, but icefall's checkpoints have it
         self.bypass = Bypass(dim, skip_rate)
         self.bypass_mid = Bypass(dim)
         self.self_attn_weights = AttentionWeights(stack, pos_dim)
@@ -90,10 +91,10 @@ class ZipformerLayer(ScheduledModule):
         """
         Args:
           x: (N, T, D).
-          positions: (2 T, P), relative.
-          mask: True where a frame must not attend, broadcasts with (N, H, T, T).
-          padding: (N, T), True behind the end.
-          chunk_size: frames of a chunk, -1: no chunks.
+          positions: (2 T, P), encoded relative positions.
+          mask: True where a frame must not attend; broadcasts with (N, H, T, T).
+          padding: (N, T), True after the end.
+          chunk_size: frames per chunk, -1: no chunks.
         Returns:
           (N, T, D).
         """
@@ -102,7 +103,7 @@ class ZipformerLayer(ScheduledModule):
         attention_mask = self._utterance_mask(x)
         x = x + self.feed_forward1(x)
         first = weights[:, 0]
-        if self.training and chance(self.value(self.const_attention_rate)):  # an average over what may be seen
+        if self.training and chance(self.value(self.const_attention_rate)):  # a plain average over the visible frames
             first = (first > 0.0).to(first.dtype)
             first = first / first.sum(dim=2, keepdim=True)
         x = x + self.balancer_na(self.nonlin_attention(x, first)) * attention_mask
@@ -114,19 +115,20 @@ class ZipformerLayer(ScheduledModule):
         x = x + self._skip(self.conv_module2(x, padding, chunk_size), self.conv_skip_rate)
         x = x + self._skip(self.balancer_ff3(self.feed_forward3(x)), self.feedforward_skip_rate)
         x = self.bypass(before, self.norm(self.balancer1(x)))
-        return self.whiten(self.balancer2(x))
+        y: Tensor = self.whiten(self.balancer2(x))
+        return y
 
     def streaming_forward(
         self, x: Tensor, positions: Tensor, mask: Tensor, states: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         """
         Args:
-          x: (N, T, D), a chunk.
+          x: (N, T, D), one chunk.
           positions: (L + 2 T, P).
           mask: (N, K), True where there is no frame.
           states: key (L, N, -), nonlin_attn (1, N, L, -), val1, val2 (L, N, -), conv1, conv2 (N, D, k // 2).
         Returns:
-          (N, T, D), next states.
+          (N, T, D), the next states.
         """
         key, nonlin, val1, val2, conv1, conv2 = states
         before, padding = x, mask[:, key.shape[0] :]
@@ -147,7 +149,7 @@ class ZipformerLayer(ScheduledModule):
         return x, [key, nonlin, val1, val2, conv1, conv2]
 
     def _utterance_mask(self, x: Tensor) -> Tensor | float:
-        """(N, 1, 1): 0 for utterances that do without all attention of this layer."""
+        """(N, 1, 1): 0 for utterances that skip all attention of this layer, else 1."""
         rate = self.value(self.attention_skip_rate)
         return drop_utterances(x.new_ones(x.shape[0], 1, 1), rate) if rate > 0.0 else 1.0
 

@@ -30,7 +30,7 @@ def test_schedule_is_linear_between_its_points_and_constant_outside() -> None:
     assert [schedule(c) for c in counts] == [7.0, 1.0, 1.0, 2.0, 3.0, 1.5, 0.0, 0.0]
 
 
-def test_scheduled_values_count_in_training_only() -> None:
+def test_scheduled_values_are_used_in_training_only() -> None:
     inner = ScheduledModule()
     model = nn.Sequential(nn.Linear(1, 1), inner)
     schedule = Schedule(((0.0, 0.4), (100.0, 0.2)), default=0.9)
@@ -46,15 +46,15 @@ def test_swoosh_and_its_gradient(kind: tuple[float, float], offset: float, const
     x = torch.linspace(-30, 60, 181, requires_grad=True)
     y = swoosh(x, kind)
     assert float(y[60].detach()) == pytest.approx(math.log(1 + math.exp(-offset)) - constant, abs=1e-6)  # x = 0
-    wanted = torch.logaddexp(torch.zeros(()), x.detach().double() - offset) - 0.08 * x.detach().double() - constant
-    torch.testing.assert_close(y.detach().double(), wanted, atol=1e-5, rtol=1e-5)
+    expected = torch.logaddexp(torch.zeros(()), x.detach().double() - offset) - 0.08 * x.detach().double() - constant
+    torch.testing.assert_close(y.detach().double(), expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(swoosh(x.detach(), kind), y.detach()) or torch.allclose(swoosh(x.detach(), kind), y, atol=1e-5)
     (gradient,) = torch.autograd.grad(y, x, torch.full_like(x, 2.0))
     torch.testing.assert_close(gradient, 2 * (torch.sigmoid(x.detach() - offset) - 0.08))
 
 
 def test_second_backward_through_swoosh_is_refused() -> None:
-    """The first one uses up what was kept."""
+    """The first one overwrites the saved derivative."""
     loss = swoosh(torch.randn(4, requires_grad=True), SWOOSH_L).sum()
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -71,24 +71,24 @@ def test_bias_norm_and_its_gradients() -> None:
         norm.bias.normal_()
     x, incoming = torch.randn(3, 5, 8, requires_grad=True), torch.randn(3, 5, 8)
     inputs = [x, norm.bias, norm.log_scale]
-    y, wanted = norm(x), plain_bias_norm(x, norm.bias, norm.log_scale)
-    torch.testing.assert_close(y, wanted)
-    for a, b in zip(torch.autograd.grad(y, inputs, incoming), torch.autograd.grad(wanted, inputs, incoming)):
+    y, expected = norm(x), plain_bias_norm(x, norm.bias, norm.log_scale)
+    torch.testing.assert_close(y, expected)
+    for a, b in zip(torch.autograd.grad(y, inputs, incoming), torch.autograd.grad(expected, inputs, incoming)):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
     with torch.no_grad():
-        torch.testing.assert_close(norm(x), wanted)
+        torch.testing.assert_close(norm(x), expected)
 
 
 def test_limited_parameter_is_driven_back_inside() -> None:
     p = nn.Parameter(torch.tensor([-1.0, 0.5, 3.0]))
     for step in range(400):
         torch.manual_seed(step)
-        # a loss that pulls the first down, the last up
+        # this loss pulls the first element down and the last one up
         (limit_parameter(p, 0.0, 1.0) * torch.tensor([1.0, 0.0, -1.0])).sum().backward()
         assert p.grad is not None
         p.data -= 0.05 * p.grad
         p.grad = None
-    # a part of the steps is not limited, so the ends are left a little
+    # some steps are not limited, so elements leave the limits by a little
     assert -0.3 < float(p[0]) < 0.3 and float(p[1]) == 0.5 and 0.7 < float(p[2]) < 1.3
 
 
@@ -105,10 +105,10 @@ def test_dropout_is_shared_by_frames_and_keeps_the_mean() -> None:
 def test_swoosh_linear_drops_in_training_only() -> None:
     layer = SwooshLinear(8, 4, SWOOSH_L, dropout=Schedule(((0.0, 0.5),)), initial_scale=1.0)
     x = torch.randn(2, 3, 8)
-    wanted = nn.functional.linear(swoosh(x, SWOOSH_L), layer.weight, layer.bias)
+    expected = nn.functional.linear(swoosh(x, SWOOSH_L), layer.weight, layer.bias)
     set_batch_count(layer, 0.0)
-    assert not torch.allclose(layer(x), wanted)
-    torch.testing.assert_close(layer.eval()(x), wanted)
+    assert not torch.allclose(layer(x), expected)
+    torch.testing.assert_close(layer.eval()(x), expected)
 
 
 def test_scaled_gradient() -> None:
@@ -136,7 +136,7 @@ def test_bypass_mixes_channel_by_channel_and_skips_whole_utterances() -> None:
 
 
 def test_bypass_scale_does_not_fall_below_its_minimum_early_in_training() -> None:
-    """Early on a module must not be bypassed: a loss that wants it to be is resisted below 0.9."""
+    """Early in training a module must not be bypassed: a loss that pulls the scale to 0 is resisted below 0.9."""
     for batch_count, low, high in ((0.0, 0.75, 1.0), (20000.0, 0.1, 0.35)):
         torch.manual_seed(0)
         bypass = Bypass(4)
@@ -151,17 +151,17 @@ def test_bypass_scale_does_not_fall_below_its_minimum_early_in_training() -> Non
 
 
 @pytest.mark.parametrize("shape", [(2, 128, 9, 5), (1, 8, 1, 1), (3, 16, 4, 19)])
-def test_depthwise_2d_is_torch_s_with_its_gradients(shape: tuple[int, ...]) -> None:
+def test_depthwise_2d_and_its_gradients_are_those_of_torch(shape: tuple[int, ...]) -> None:
     conv = nn.Conv2d(shape[1], shape[1], 7, padding=3, groups=shape[1])
     x = torch.randn(shape).contiguous(memory_format=torch.channels_last).requires_grad_()
     incoming, inputs = torch.randn(shape), [x, conv.weight, conv.bias]
-    found, wanted = depthwise_2d(x, conv), conv(x)
-    torch.testing.assert_close(found, wanted)
-    for a, b in zip(torch.autograd.grad(found, inputs, incoming), torch.autograd.grad(wanted, inputs, incoming)):
+    y, expected = depthwise_2d(x, conv), conv(x)
+    torch.testing.assert_close(y, expected)
+    for a, b in zip(torch.autograd.grad(y, inputs, incoming), torch.autograd.grad(expected, inputs, incoming)):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-def test_depthwise_1d_is_torch_s_on_rows() -> None:
+def test_depthwise_1d_is_that_of_torch_on_rows() -> None:
     conv = nn.Conv1d(6, 6, 5, padding=2, groups=6)
     x = torch.randn(2, 11, 6)
     torch.testing.assert_close(depthwise_1d(x, conv, 2), conv(x.transpose(1, 2)).transpose(1, 2))

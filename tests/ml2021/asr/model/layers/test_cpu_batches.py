@@ -1,4 +1,4 @@
-"""Parts of a batch: each utterance in one of them, none too large, and the same outputs as of the whole."""
+"""Splitting a batch: each utterance is in one small batch, none is too large, and outputs stay the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ml2021.asr.model import recogniser as model_module
 from ml2021.asr.model.config import TransducerConfig
-from ml2021.asr.model.layers.cpu_batches import only_decodes, parts_by_length
+from ml2021.asr.model.layers.cpu_batches import batches_by_length, only_decodes
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.model.zipformer import embedding as zipformer_embed
 from ml2021.asr.model.zipformer.config import ZipformerConfig
@@ -18,19 +18,19 @@ from ml2021.asr.model.zipformer.embedding import ConvNeXt
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_every_utterance_is_in_one_part_of_limited_size(seed: int) -> None:
+def test_every_utterance_is_in_one_batch_of_limited_size(seed: int) -> None:
     rng = random.Random(seed)
     lens, limit = [rng.randint(1, 40) for _ in range(rng.randint(0, 12))], rng.randint(1, 100)
-    parts = parts_by_length(lens, limit)
-    assert sorted(i for part in parts for i in part) == list(range(len(lens)))
-    assert [lens[i] for part in parts for i in part] == sorted(lens)
-    for part, following in zip(parts, [*parts[1:], []]):
-        assert len(part) == 1 or len(part) * max(lens[i] for i in part) <= limit
-        assert not following or (len(part) + 1) * lens[following[0]] > limit  # no part is smaller than it must be
+    batches = batches_by_length(lens, limit)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lens)))
+    assert [lens[i] for batch in batches for i in batch] == sorted(lens)
+    for batch, following in zip(batches, [*batches[1:], []]):
+        assert len(batch) == 1 or len(batch) * max(lens[i] for i in batch) <= limit
+        assert not following or (len(batch) + 1) * lens[following[0]] > limit  # no batch is smaller than necessary
 
 
 def small_model(mask_padding: bool) -> AsrModel:
-    """In evaluation mode."""
+    """A model with random weights in evaluation mode."""
     torch.manual_seed(0)
     encoder = ZipformerConfig(
         num_encoder_layers=(1, 1),
@@ -47,7 +47,7 @@ def small_model(mask_padding: bool) -> AsrModel:
 
 
 @pytest.mark.parametrize("mask_padding", [True, False])
-def test_encoder_gives_in_parts_what_it_gives_at_once(mask_padding: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoder_gives_the_same_in_small_batches(mask_padding: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model, lens = small_model(mask_padding), torch.tensor([80, 200, 3, 150, 90, 85])
     features = 4 * torch.randn(6, 210, 80) - 8
     sizes = []
@@ -58,19 +58,19 @@ def test_encoder_gives_in_parts_what_it_gives_at_once(mask_padding: bool, monkey
         return embed(x, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(model.encoder_embed, "forward", counted)
-    whole, whole_lens = model.forward_encoder(features, lens)  # gradients are wanted: one part
+    whole, whole_lens = model.forward_encoder(features, lens)  # with gradients: a single batch
     monkeypatch.setattr(model_module, "DECODED_FRAMES", 270)
     with torch.no_grad():
-        found, found_lens = model.forward_encoder(features, lens)
+        outputs, output_lens = model.forward_encoder(features, lens)
     widths = (85, 90, 150, 200) if mask_padding else (200, 200, 200, 200)
     assert sizes == [(6, 200), *zip((3, 1, 1, 1), widths)]
-    assert found.shape == whole.shape and torch.equal(found_lens, whole_lens)
-    for a, b, n in zip(found, whole.detach(), whole_lens.tolist()):
+    assert outputs.shape == whole.shape and torch.equal(output_lens, whole_lens)
+    for a, b, n in zip(outputs, whole.detach(), whole_lens.tolist()):
         torch.testing.assert_close(a[:n], b[:n], atol=3e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("num_rows", [1, 7, 512])
-def test_convnext_gives_row_by_row_what_it_gives_at_once(num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convnext_gives_the_same_in_blocks_of_rows(num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zipformer_embed, "DECODED_ROWS", num_rows)
     convnext, sizes = ConvNeXt(16).eval(), []
     convnext.hidden_balancer.register_forward_hook(lambda _module, _inputs, hidden: sizes.append(hidden.shape[:-1]))
@@ -84,11 +84,11 @@ def test_convnext_gives_row_by_row_what_it_gives_at_once(num_rows: int, monkeypa
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
-def test_what_needs_a_gradient_or_is_exported_stays_whole() -> None:
-    x, asked = torch.zeros(2), []
+def test_batches_with_gradients_or_traced_are_not_split() -> None:
+    x, answers = torch.zeros(2), []
 
     def ask(y: Tensor) -> Tensor:
-        asked.append(only_decodes(y))
+        answers.append(only_decodes(y))
         return y + 1
 
     ask(x)
@@ -97,4 +97,4 @@ def test_what_needs_a_gradient_or_is_exported_stays_whole() -> None:
     with torch.no_grad():
         ask(x)
         torch.jit.trace(ask, x, check_trace=False)
-    assert asked == [False, True, True, False]
+    assert answers == [False, True, True, False]

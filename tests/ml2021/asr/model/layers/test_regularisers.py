@@ -1,4 +1,4 @@
-"""What changes only the gradient: against the gradient that autograd gives for what each promises, and under SGD."""
+"""Modules that change only the gradient, compared with autograd's gradient of their definitions, and under SGD."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def violation(x: Tensor, min_mean: float, max_mean: float, min_rms: float, max_rms: float) -> Tensor:
-    """The loss of the paper's balancer, one value a channel, for x (R, C)."""
+    """The loss of the paper's balancer for x (R, C), one value per channel."""
     mean, square = x.mean(dim=0), x.square().mean(dim=0)
     ratio, rms = mean / (square - mean**2).sqrt(), square.sqrt()
     return (ratio - ratio.clamp(min_mean, max_mean)).abs() + (rms.clamp(min_rms, max_rms) / rms).log().abs()
@@ -28,23 +28,23 @@ def test_balancer_adds_the_gradient_of_what_is_violated(channel_dim: int) -> Non
     balancer = Balancer(0.3, 0.7, 0.2, 5.0, probability=1.0, channel_dim=channel_dim)
     incoming = noise(300, 6, seed=1)
     shaped = x.reshape(10, 30, 6).movedim(-1, channel_dim)
-    (found,) = torch.autograd.grad(balancer(shaped), x, incoming.reshape(10, 30, 6).movedim(-1, channel_dim))
+    (gradient,) = torch.autograd.grad(balancer(shaped), x, incoming.reshape(10, 30, 6).movedim(-1, channel_dim))
     limits = (-0.8139535143 * 0.4236489, 0.8139535143 * 0.4236489, 0.2 * 1.2533141, 5.0 * 1.2533141)  # atanh(0.4)
-    (wanted,) = torch.autograd.grad(violation(x, *limits).sum(), x)
-    wanted = wanted / wanted.square().mean(dim=0).sqrt().clamp(min=1e-20)
-    torch.testing.assert_close(found, incoming + 0.04 * incoming.abs() * wanted, rtol=1e-3, atol=1e-4)
-    assert torch.equal(found[:, 0], incoming[:, 0]) and not torch.equal(found[:, 1], incoming[:, 1])
+    (direction,) = torch.autograd.grad(violation(x, *limits).sum(), x)
+    direction = direction / direction.square().mean(dim=0).sqrt().clamp(min=1e-20)
+    torch.testing.assert_close(gradient, incoming + 0.04 * incoming.abs() * direction, rtol=1e-3, atol=1e-4)
+    assert torch.equal(gradient[:, 0], incoming[:, 0]) and not torch.equal(gradient[:, 1], incoming[:, 1])
 
 
 @pytest.mark.parametrize("value", [0.0, -15.9, 1e-12, 1e4])
 def test_balancer_of_a_constant_channel_stays_finite_and_small(value: float) -> None:
     x = (torch.full((500, 3), value) + 1e-6 * value * noise(500, 3)).requires_grad_()
-    (found,) = torch.autograd.grad(Balancer(0.3, 0.7, 0.2, 5.0, probability=1.0)(x), x, torch.ones(500, 3))
-    assert (found - 1).abs().amax() < 1.0
+    (gradient,) = torch.autograd.grad(Balancer(0.3, 0.7, 0.2, 5.0, probability=1.0)(x), x, torch.ones(500, 3))
+    assert (gradient - 1).abs().amax() < 1.0
 
 
 def descend(module: torch.nn.Module, x: Tensor, rate: float, num_steps: int) -> Tensor:
-    """SGD on x with random gradients of mean 0: only what the module adds has a direction."""
+    """SGD on x with random gradients of mean 0, so that only the module's contribution has a direction."""
     for step in range(num_steps):
         x = x.detach().requires_grad_()
         module(x).backward(noise(*x.shape, seed=step).sign())
@@ -72,12 +72,12 @@ def correlated(num_rows: int = 500, dim: int = 16) -> Tensor:
 def test_whiten_adds_the_gradient_of_its_metric(num_groups: int) -> None:
     x = correlated().requires_grad_()
     incoming = noise(500, 16, seed=3)
-    (found,) = torch.autograd.grad(Whiten(2.0, 0.1, num_groups, probability=1.0)(x), x, incoming)
+    (gradient,) = torch.autograd.grad(Whiten(2.0, 0.1, num_groups, probability=1.0)(x), x, incoming)
     (direction,) = torch.autograd.grad(whitening_metric(x, num_groups), x)
-    wanted = incoming + 0.1 * incoming.norm() / direction.norm() * direction
-    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+    expected = incoming + 0.1 * incoming.norm() / direction.norm() * direction
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
     (same,) = torch.autograd.grad(Whiten(50.0, 0.1, num_groups, probability=1.0)(x), x, incoming)
-    assert torch.equal(same, incoming)  # below its limit
+    assert torch.equal(same, incoming)  # the metric is below the limit
 
 
 def test_whitening_metric_of_known_eigenvalues() -> None:
@@ -100,16 +100,16 @@ def test_large_values_are_penalised_and_others_are_not() -> None:
 
 
 @pytest.mark.parametrize("module", [Balancer(0.4, 0.6, 0.2, 0.3, probability=1.0), Whiten(1.0, 0.1, probability=1.0)])
-def test_in_evaluation_gradients_are_as_they_were(module: torch.nn.Module) -> None:
+def test_gradients_are_unchanged_in_evaluation(module: torch.nn.Module) -> None:
     x = correlated().requires_grad_()
     incoming = noise(500, 16)
-    (found,) = torch.autograd.grad(module.eval()(x), x, incoming)
+    (gradient,) = torch.autograd.grad(module.eval()(x), x, incoming)
     module.train()
-    assert torch.equal(found, incoming)
+    assert torch.equal(gradient, incoming)
     assert not torch.equal(torch.autograd.grad(module(x), x, incoming)[0], incoming)
 
 
-def test_they_act_on_a_part_of_the_calls_that_the_seed_decides() -> None:
+def test_seed_decides_on_which_calls_they_act() -> None:
     balancer = Balancer(0.4, 0.6, 0.2, 0.3, probability=Schedule(((0.0, 0.8), (100.0, 0.2))))
     x = correlated().requires_grad_()
 
@@ -124,11 +124,11 @@ def test_they_act_on_a_part_of_the_calls_that_the_seed_decides() -> None:
     assert 0.1 < sum(acted()) / 300 < 0.3
 
 
-def test_many_rows_are_treated_as_few_are() -> None:
-    """Statistics come from a sample of the rows; the gradient changes in all of them."""
+def test_many_rows_are_treated_like_few() -> None:
+    """Statistics are estimated from a sample of the rows, but the gradient of all rows changes."""
     x = (noise(30_000, 4) + torch.tensor([2.0, 0.0, 0.0, 0.0])).requires_grad_()
     incoming = noise(30_000, 4, seed=1)
-    (found,) = torch.autograd.grad(Balancer(0.3, 0.7, 0.2, 5.0, probability=1.0)(x), x, incoming)
-    changed = found != incoming
-    assert float(changed[:, 0].float().mean()) > 0.99 and float((found - incoming)[:, 0].mean()) > 0.01
-    assert torch.equal(found[:, 1:], incoming[:, 1:])
+    (gradient,) = torch.autograd.grad(Balancer(0.3, 0.7, 0.2, 5.0, probability=1.0)(x), x, incoming)
+    changed = gradient != incoming
+    assert float(changed[:, 0].float().mean()) > 0.99 and float((gradient - incoming)[:, 0].mean()) > 0.01
+    assert torch.equal(gradient[:, 1:], incoming[:, 1:])

@@ -1,4 +1,4 @@
-"""The Zipformer against icefall's own numbers, and what padding and chunks must not change."""
+"""The Zipformer gives icefall's results, and neither padding nor later chunks change its outputs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.loss.transducer import transducer_losses
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.layers.schedule import Schedule, set_batch_count
 from ml2021.asr.model.recogniser import AsrModel
@@ -24,11 +25,11 @@ from ml2021.asr.search.modified_beam_search import modified_beam_search
 
 FOLDER = Path(__file__).parents[4] / "goldens"
 KINDS = ("offline", "causal")
-CHUNK, FED = 32, 45  # input frames: how far a stream moves, how much of it a chunk sees
+CHUNK, FED = 32, 45  # input frames: shift of a stream from chunk to chunk, input of one chunk
 
 
 def load_golden(name: str, mask_padding: bool = False) -> tuple[AsrModel, dict[str, Any]]:
-    """The model "offline" or "causal" with icefall's weights, in evaluation mode, and its inputs and outputs."""
+    """The model "offline" or "causal" with icefall's weights, in evaluation mode, and icefall's inputs and outputs."""
     content = dict(np.load(FOLDER / f"zipformer_{name}.npz"))
     c = json.loads(str(content["config"]))
     encoder = ZipformerConfig(
@@ -58,7 +59,7 @@ def load_golden(name: str, mask_padding: bool = False) -> tuple[AsrModel, dict[s
 
 @pytest.fixture(scope="module", params=KINDS)
 def golden(request: pytest.FixtureRequest) -> tuple[AsrModel, dict[str, Any], Tensor, Tensor]:
-    """Model, icefall's values, our encoder_out and its lengths for them."""
+    """The model, icefall's values, our encoder_out and its lengths."""
     model, values = load_golden(request.param)
     with torch.no_grad():
         return model, values, *model.forward_encoder(values["x"], values["x_lens"])
@@ -77,7 +78,7 @@ def test_losses_are_those_of_icefall(golden: tuple[AsrModel, dict[str, Any], Ten
     model, values, _, _ = golden
     assert model.config.prune_range == int(values["prune_range"]) and model.config.lm_scale == values["lm_scale"]
     tokens = [ids[:n].tolist() for ids, n in zip(values["symbols"], values["symbol_lens"])]
-    losses = model(values["x"], values["x_lens"], tokens)
+    losses = transducer_losses(model, values["x"], values["x_lens"], tokens)
     for name in ("simple", "pruned", "ctc"):
         torch.testing.assert_close(getattr(losses, name), values[f"{name}_loss"], rtol=1e-4, atol=1e-4)
 
@@ -86,7 +87,7 @@ def test_losses_in_bf16_are_within_a_hundredth(golden: tuple[AsrModel, dict[str,
     model, values, _, _ = golden
     tokens = [ids[:n].tolist() for ids, n in zip(values["symbols"], values["symbol_lens"])]
     with torch.autocast("cpu", torch.bfloat16):
-        losses = model(values["x"], values["x_lens"], tokens)
+        losses = transducer_losses(model, values["x"], values["x_lens"], tokens)
     for name in ("simple", "pruned", "ctc"):
         torch.testing.assert_close(getattr(losses, name), values[f"{name}_loss"], rtol=0.01, atol=0.0)
 
@@ -100,19 +101,19 @@ def test_modified_beam_search_gives_the_tokens_of_icefall(
     golden: tuple[AsrModel, dict[str, Any], Tensor, Tensor],
 ) -> None:
     model, values, encoder_out, lens = golden
-    found = modified_beam_search(model, encoder_out, lens, beam=4)
-    assert [list(h.tokens) for h in found] == values["modified_beam_search_4"]
+    hypotheses = modified_beam_search(model, encoder_out, lens, beam=4)
+    assert [list(h.tokens) for h in hypotheses] == values["modified_beam_search_4"]
 
 
 @pytest.mark.needs_k2
 def test_fast_beam_search_gives_the_tokens_of_icefall(golden: tuple[AsrModel, dict[str, Any], Tensor, Tensor]) -> None:
     model, values, encoder_out, lens = golden
-    found = fast_beam_search(model, encoder_out, lens)
-    assert [list(h.tokens) for h in found] == values["fast_beam_search_one_best"]
+    hypotheses = fast_beam_search(model, encoder_out, lens)
+    assert [list(h.tokens) for h in hypotheses] == values["fast_beam_search_one_best"]
 
 
 def stream(model: AsrModel, x: Tensor) -> Tensor:
-    """All whole chunks of x (N, T, 80) -> (N, T', D)."""
+    """The outputs of all complete chunks of x (N, T, 80): (N, T', D)."""
     states, outputs = model.initial_states(len(x)), []
     lens = torch.full((len(x),), FED)
     for begin in range(0, x.shape[1] - FED + 1, CHUNK):
@@ -130,18 +131,18 @@ def test_stream_is_that_of_icefall() -> None:
 
 
 @torch.no_grad()
-def test_stream_gives_what_the_whole_utterance_gives() -> None:
+def test_stream_and_whole_utterance_give_the_same() -> None:
     model, _ = load_golden("causal")
     x = 4 * torch.randn(3, 400, 80, generator=torch.Generator().manual_seed(0)) - 8
     out = stream(model, x)
     whole, _ = model.forward_encoder(x, torch.tensor([400] * 3))
     torch.testing.assert_close(out, whole[:, : out.shape[1]], atol=1e-4, rtol=1e-4)
-    assert out.shape[1] == 12 * 8  # beyond the left context of 64 frames
+    assert out.shape[1] == 12 * 8  # longer than the left context of 64 frames
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("chunk", [0, 1, 3])
-def test_causal_output_does_not_depend_on_what_comes_after_its_chunk(chunk: int) -> None:
+def test_causal_output_does_not_depend_on_later_chunks(chunk: int) -> None:
     model, values = load_golden("causal", mask_padding=True)
     x, lens = values["x"][:1], torch.tensor([183])
     seen = chunk * CHUNK + FED  # input frames that the chunk's convolutions see
@@ -169,14 +170,14 @@ def test_padding_changes_no_output(kind: str) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_frames", [183, 96, 41])
-def test_without_padding_masked_and_not_masked_are_the_same(kind: str, num_frames: int) -> None:
+def test_without_padding_the_mask_changes_nothing(kind: str, num_frames: int) -> None:
     x, lens = 4 * torch.randn(2, num_frames, 80) - 8, torch.tensor([num_frames] * 2)
     masked, not_masked = (load_golden(kind, m)[0].forward_encoder(x, lens)[0] for m in (True, False))
     torch.testing.assert_close(masked, not_masked, atol=1e-4, rtol=1e-4)
 
 
 def test_relative_scores_by_key_take_the_offset_of_the_key() -> None:
-    """Column r of row t stands for the offset r - (K - 1), in icefall's order: key minus query."""
+    """Column r stands for the offset r - (K - 1), key minus query, as in icefall."""
     for num_frames, left in ((5, 0), (1, 0), (4, 3), (1, 6)):
         num_keys = left + num_frames
         offsets = torch.arange(-(num_keys - 1), num_frames + 1).expand(2, 3, num_frames, -1).contiguous()
@@ -207,8 +208,8 @@ def small(**values: Any) -> Zipformer:
     )
 
 
-def test_layers_are_skipped_less_and_less_one_after_the_other() -> None:
-    """The embedding has the first 100 batches, each stack 100 more, shared by its layers."""
+def test_skip_rates_fall_layer_by_layer() -> None:
+    """The embedding gets the first 100 batches, then each stack 100, divided among its layers."""
     encoder = small()
     first, second, third = (module.skip_rate for name, module in encoder.named_modules() if name.endswith(".bypass"))
     for rate, begin, end, last in ((first, 100, 150, 0.035), (second, 150, 200, 0.035), (third, 200, 300, 0.0495)):
@@ -216,7 +217,7 @@ def test_layers_are_skipped_less_and_less_one_after_the_other() -> None:
         assert [rate(b) for b in (0, begin, end, 1e6)] == pytest.approx([0.5, 0.5, last, last], abs=1e-4)
 
 
-def test_channels_are_hidden_in_whole_utterances_and_alike_in_all_stacks() -> None:
+def test_channels_are_masked_in_whole_utterances_and_equally_in_all_stacks() -> None:
     torch.manual_seed(0)
     encoder = small().train()
     masks = encoder._feature_masks(torch.randn(2000, 3, 24))
@@ -233,7 +234,7 @@ def test_channels_are_hidden_in_whole_utterances_and_alike_in_all_stacks() -> No
     assert encoder.eval()._feature_masks(torch.randn(2, 3, 24)) == [None, None]
 
 
-def test_causal_model_in_training_draws_chunks_and_in_evaluation_takes_the_first() -> None:
+def test_causal_model_draws_chunks_in_training_and_uses_the_first_in_evaluation() -> None:
     torch.manual_seed(0)
     encoder = small(causal=True, chunk_size=(8, 16, -1), left_context_frames=(32, 64))
     drawn = {encoder.train()._choose_chunk() for _ in range(200)}
@@ -248,14 +249,14 @@ def test_training_gives_all_parameters_finite_gradients_and_repeats_with_its_see
 
     def gradients() -> dict[str, Tensor]:
         torch.manual_seed(1)
-        set_batch_count(encoder, 1e5)  # nothing is skipped any more
+        set_batch_count(encoder, 1e5)  # late enough that nothing is skipped
         encoder.zero_grad()
         encoder(x, lens)[0].square().sum().backward()
         return {k: p.grad for k, p in encoder.named_parameters() if p.grad is not None}
 
     first = {k: g.clone() for k, g in gradients().items()}
     missing = {k.rpartition(".")[2] for k, _ in encoder.named_parameters() if k not in first}
-    assert missing == {"bypass_scale"}  # the one of each layer that icefall does not use either
+    assert missing == {"bypass_scale"}  # the one of each layer that is unused, as in icefall
     assert all(torch.isfinite(g).all() for g in first.values())
     assert all(torch.equal(g, first[k]) for k, g in gradients().items())
 

@@ -1,4 +1,4 @@
-"""Training begun with the weights of another: all or some modules, also with another vocabulary."""
+"""Initial weights from another training: all or some modules, also with another vocabulary."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lhotse_prep.tokens.lang import make_lang
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.train.init import init_from
+from ml2021.asr.train.first_weights import init_from
 from ml2021.asr.train.options import TrainOptions, read_asr_config
 from ml2021.asr.train.train import train_recogniser
 from ml2021.training.checkpoint import load_checkpoint
 
 
-def begun_from(checkpoint, modules, corpus, lang, config, folder):  # type: ignore[no-untyped-def]
-    """Weights after no step: what --init-from gives."""
+def initial_weights(checkpoint, modules, corpus, lang, config, folder):  # type: ignore[no-untyped-def]
+    """The weights of the model before the first step, with --init-from."""
     options = TrainOptions(init_from=checkpoint, init_modules=modules, print_diagnostics=True)
     captured = {}
 
@@ -34,33 +34,33 @@ def begun_from(checkpoint, modules, corpus, lang, config, folder):  # type: igno
 
 
 @pytest.mark.parametrize("modules", [(), ("encoder",), ("encoder", "joiner.decoder_proj")])
-def test_init_from_takes_the_modules_asked_for(trained, tone_corpus, one_epoch, tmp_path, modules):  # type: ignore[no-untyped-def]
-    found = begun_from(trained / "epoch-1.pt", modules, tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
-    wanted = load_checkpoint(trained / "epoch-1.pt")["model"]
-    for k, v in found.items():
-        taken = not modules or any(k.startswith(m + ".") for m in modules)
-        if v.is_floating_point() and wanted[k].unique().numel() > 1:
-            assert torch.equal(v, wanted[k]) == taken, k
+def test_init_from_copies_the_named_modules(trained, tone_corpus, one_epoch, tmp_path, modules):  # type: ignore[no-untyped-def]
+    weights = initial_weights(trained / "epoch-1.pt", modules, tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
+    checkpoint = load_checkpoint(trained / "epoch-1.pt")["model"]
+    for k, v in weights.items():
+        copied = not modules or any(k.startswith(m + ".") for m in modules)
+        if v.is_floating_point() and checkpoint[k].unique().numel() > 1:
+            assert torch.equal(v, checkpoint[k]) == copied, k
 
 
 @pytest.mark.parametrize("same_size", [False, True])
-def test_another_vocabulary_gets_new_outputs_and_the_log_says_which(  # type: ignore[no-untyped-def]
+def test_another_vocabulary_gets_new_outputs_and_the_log_names_them(  # type: ignore[no-untyped-def]
     trained, tone_corpus, other_lang, one_epoch, tmp_path, caplog, same_size
 ) -> None:
     lang = other_lang
-    if same_size:  # the folder lang beside the checkpoint tells
+    if same_size:  # the folder lang beside the checkpoint shows the difference
         lang = tmp_path / "lang"
         words = ["model data"] * 3
         make_lang(["一 二 三 四 五 六 七 九", *words], words, lang, LangConfig(num_english_pieces=10))
-    found = begun_from(trained / "pretrained.pt", (), tone_corpus, lang, one_epoch, tmp_path / "exp")
-    wanted = load_checkpoint(trained / "pretrained.pt")["model"]
+    weights = initial_weights(trained / "pretrained.pt", (), tone_corpus, lang, one_epoch, tmp_path / "exp")
+    checkpoint = load_checkpoint(trained / "pretrained.pt")["model"]
     per_token = ("decoder.embedding", "joiner.output_linear", "simple_am_proj", "simple_lm_proj", "ctc_output")
-    for k, v in found.items():
+    for k, v in weights.items():
         if not k.startswith(per_token):
-            assert torch.equal(v, wanted[k]), k
+            assert torch.equal(v, checkpoint[k]), k
         else:
-            assert v.shape == wanted[k].shape if same_size else v.shape[0] == wanted[k].shape[0] + 2
-            assert not same_size or not torch.equal(v, wanted[k]), k
+            assert v.shape == checkpoint[k].shape if same_size else v.shape[0] == checkpoint[k].shape[0] + 2
+            assert not same_size or not torch.equal(v, checkpoint[k]), k
             assert k in caplog.text
     assert "another vocabulary" in caplog.text
 
@@ -68,22 +68,22 @@ def test_another_vocabulary_gets_new_outputs_and_the_log_says_which(  # type: ig
 def test_module_that_is_missing_or_does_not_fit_is_named(trained, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
     path = trained / "pretrained.pt"
     with pytest.raises(DataError, match="no module 'adapter' in the model; its modules are encoder_embed, encoder"):
-        begun_from(path, ("encoder", "adapter"), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
+        initial_weights(path, ("encoder", "adapter"), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
     content = load_checkpoint(path)["model"]
     torch.save({"model": {k: v for k, v in content.items() if not k.startswith("joiner")}}, tmp_path / "part.pt")
     with pytest.raises(DataError, match="no module 'joiner' in .*part.pt; it has ctc_output, decoder, encoder"):
-        begun_from(tmp_path / "part.pt", ("joiner",), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
+        initial_weights(tmp_path / "part.pt", ("joiner",), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
     with pytest.raises(DataError, match=r"part\.pt does not fit the model: no weight joiner\.encoder_proj\.weight"):
-        begun_from(tmp_path / "part.pt", (), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
+        initial_weights(tmp_path / "part.pt", (), tone_corpus, tone_corpus.lang, one_epoch, tmp_path)
     wider = replace(
         one_epoch, model=replace(one_epoch.model, encoder=replace(one_epoch.model.encoder, encoder_dim=(32, 64)))
     )
     with pytest.raises(DataError, match=r"encoder\.\S+ is \(\S*48.*the model's is \(\S*64"):
-        begun_from(path, ("encoder",), tone_corpus, tone_corpus.lang, wider, tmp_path)
+        initial_weights(path, ("encoder",), tone_corpus, tone_corpus.lang, wider, tmp_path)
 
 
 @pytest.mark.parametrize("modules", [(), ("encoder_embed", "encoder")])
-def test_a_causal_model_begins_as_one_that_is_not_and_hears_the_same_in_one_chunk(trained, tmp_path, modules) -> None:  # type: ignore[no-untyped-def]
+def test_causal_model_initialised_from_another_gives_the_same_in_one_chunk(trained, tmp_path, modules) -> None:  # type: ignore[no-untyped-def]
     model, tokens = load_model(trained)
     config = read_asr_config(trained)
     encoder = replace(config.model.encoder, causal=True, chunk_size=(-1,), left_context_frames=(-1,))
@@ -91,9 +91,9 @@ def test_a_causal_model_begins_as_one_that_is_not_and_hears_the_same_in_one_chun
     init_from(causal, trained / "pretrained.pt", modules)
     features, lens = torch.randn(2, 150, 80, generator=torch.Generator().manual_seed(0)), torch.tensor([150, 150])
     with torch.no_grad():
-        (heard, _), (wanted, _) = causal.forward_encoder(features, lens), model.forward_encoder(features, lens)
-    torch.testing.assert_close(heard, wanted, atol=1e-5, rtol=1e-4)
-    assert wanted.abs().max() > 0.1
-    with pytest.raises(DataError, match="does not fit"):  # the other way something would be lost
+        (causal_out, _), (out, _) = causal.forward_encoder(features, lens), model.forward_encoder(features, lens)
+    torch.testing.assert_close(causal_out, out, atol=1e-5, rtol=1e-4)
+    assert out.abs().max() > 0.1
+    with pytest.raises(DataError, match="does not fit"):  # the other direction would lose weights
         torch.save({"model": causal.state_dict()}, tmp_path / "causal.pt")
         init_from(model, tmp_path / "causal.pt", modules)

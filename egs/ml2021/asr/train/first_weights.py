@@ -1,0 +1,112 @@
+"""Initialise a model with the weights of another training: all of them or some modules, also for another vocabulary.
+
+The checkpoint may be ours or icefall's: epoch-N.pt, checkpoint-N.pt or pretrained.pt = {"model": state_dict}.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lhotse_prep.workflow.errors import DataError
+from ml2021.training.checkpoint import load_checkpoint
+from ml2021.training.resume import shape_differences
+
+logger = logging.getLogger(__name__)
+
+
+def init_from(model: nn.Module, path: Path, modules: Sequence[str] = (), other_vocabulary: bool = False) -> None:
+    """Copy weights from a checkpoint. If the vocabularies differ, weights with one row per token are not copied.
+
+    A causal model may be initialised from one that is not causal; with a single chunk, its outputs are then the same.
+
+    Args:
+      model: a recogniser with random weights.
+      path: a checkpoint with the key `model`.
+      modules: names of the modules to copy, such as encoder or joiner.encoder_proj; none: the whole model.
+      other_vocabulary: whether the vocabularies are known to differ; if False, only their sizes are compared.
+    Raises:
+      DataError: a module is missing in the model or in the checkpoint, or has weights of other shapes.
+    """
+    weights, state = load_checkpoint(path)["model"], model.state_dict()
+    if not modules:
+        weights = _with_our_heads(weights, state, path)
+    weights = _as_causal(weights, state, path)
+    chosen = _chosen(state, modules, f"the model; its modules are {', '.join(n for n, _ in model.named_children())}")
+    offered = _chosen(weights, modules, f"{path}; it has {', '.join(sorted({k.split('.')[0] for k in weights}))}")
+    per_token = {k for k in chosen if _is_per_token(k)}
+    if not other_vocabulary:
+        other_vocabulary = any(k in offered and offered[k].shape[0] != state[k].shape[0] for k in per_token)
+    skipped = per_token if other_vocabulary else set()
+    targets = {k: v for k, v in chosen.items() if k not in skipped}
+    copied = {k: v for k, v in offered.items() if k not in skipped}
+    wrong = shape_differences(copied, targets)
+    if wrong:
+        raise DataError(
+            f"{path} does not fit the model: {'; '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}; give the model "
+            "the layout that the checkpoint has, or name the modules that fit with --init-modules"
+        )
+    model.load_state_dict({**state, **copied})
+    logger.info("%d of %d weights are initialised from %s", len(copied), len(state), path)
+    if skipped:
+        logger.warning("%s has another vocabulary: initialised at random are %s", path, ", ".join(sorted(skipped)))
+
+
+def _with_our_heads(weights: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The weights without an attention decoder, and with the model's CTC head if they have none.
+
+    icefall can train an attention decoder, and trains a CTC head only on request.
+    """
+    result = {k: v for k, v in weights.items() if not _is_in(k, "attention_decoder")}
+    if len(result) < len(weights):
+        logger.warning("%s has an attention decoder, which is left out", path)
+    if not has_ctc_head(weights):
+        logger.warning("%s has no CTC head: it is initialised at random", path)
+        result |= {k: v for k, v in state.items() if _is_in(k, "ctc_output")}
+    return result
+
+
+def _as_causal(weights: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Adapt weights of a model that is not causal to a causal one.
+
+    Kernels of plain convolutions go to the convolutions within chunks. The causal convolutions, over the frames before
+    a chunk, start with zeros, and the scales at the edges of chunks with 1 (a parameter of 0).
+    """
+    result = dict(weights)
+    for name, weight in weights.items():
+        conv, _, kind = name.rpartition(".")
+        if f"{conv}.chunkwise_conv.{kind}" in state:
+            del result[name]
+            result[f"{conv}.chunkwise_conv.{kind}"] = weight
+            for new in (f"{conv}.causal_conv.{kind}", f"{conv}.chunkwise_conv_scale"):
+                result[new] = torch.zeros_like(state[new])
+    if result.keys() != weights.keys():
+        logger.warning("%s is not causal: its convolutions are used within chunks only", path)
+    return result
+
+
+def has_ctc_head(weights: Mapping[str, Tensor]) -> bool:
+    """Whether a recogniser with these weights was trained with a CTC loss."""
+    return any(_is_in(k, "ctc_output") for k in weights)
+
+
+def _chosen(weights: Mapping[str, Tensor], modules: Sequence[str], where: str) -> dict[str, Tensor]:
+    """The weights of the named modules, or of all modules if none is named; `where` is for the error message."""
+    for module in modules:
+        if not any(_is_in(k, module) for k in weights):
+            raise DataError(f"--init-modules: no module {module!r} in {where}")
+    return {k: v for k, v in weights.items() if not modules or any(_is_in(k, m) for m in modules)}
+
+
+def _is_in(name: str, module: str) -> bool:
+    return name == module or name.startswith(module + ".")
+
+
+def _is_per_token(name: str) -> bool:
+    """Whether a weight has a row or an entry per token, by its name, which is the same in icefall."""
+    layers = ("decoder.embedding", "joiner.output_linear", "simple_am_proj", "simple_lm_proj", "ctc_output")
+    return any(_is_in(name, layer) for layer in layers)

@@ -1,0 +1,165 @@
+"""Results of named recordings in one folder, each made once: a run that was stopped makes only what is missing.
+
+Results are matched by the recording's content, not by its path: results of a recording of the same name with other
+content are replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lhotse_prep.workflow.digests import digest_file
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_json
+from lhotse_prep.workflow.locks import folder_lock
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What NAME.done records: digests of the recording, of the options, and of each file that was made."""
+
+    content: str
+    options: str
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """A folder with the files NAME + each of `suffixes` of every recording NAME.
+
+    The subfolder `state` has a NAME.done for each recording that is done. As with a Stage, is_done() says whether the
+    files of a recording are up to date, and work() writes them.
+    """
+
+    folder: Path
+    state: str  # name of the subfolder
+    suffixes: tuple[str, ...]
+    options: str  # digest of everything besides the recording that the files depend on
+    may_be_edited: bool  # whether files that were changed after they were written are kept; otherwise they are an error
+
+    @property
+    def state_dir(self) -> Path:
+        """The subfolder of the marks."""
+        return self.folder / self.state
+
+    def missing(self, recordings: Sequence[tuple[str, Path]]) -> list[str]:
+        """The names of those (name, path) whose files must be made; how many are done already is logged.
+
+        Raises:
+          DataError: see is_done.
+        """
+        names = [name for name, path in recordings if not self.is_done(name, digest_file(path))]
+        if len(names) < len(recordings):
+            logger.info("%d of %d lectures are done already", len(recordings) - len(names), len(recordings))
+        return names
+
+    def is_done(self, name: str, content: str) -> bool:
+        """True if all files of a recording exist and were made from this content with these options.
+
+        Args:
+          name: the recording's.
+          content: digest_file of the recording.
+        Raises:
+          DataError: a file was changed after it was written, unless may_be_edited.
+        """
+        mark = self._read_mark(name)
+        paths = [self.folder / f"{name}{suffix}" for suffix in self.suffixes]
+        if mark is None or not all(path.is_file() for path in paths):
+            return False
+        if mark.content != content:
+            logger.info(
+                "%s: its files in %s were made from another recording of this name; they will be replaced",
+                name,
+                self.folder,
+            )
+            return False
+        if mark.options != self.options:
+            logger.info(
+                "%s: the models or options have changed since its files in %s were made; they will be replaced",
+                name,
+                self.folder,
+            )
+            return False
+        for path in paths if not self.may_be_edited else ():
+            if digest_file(path) != mark.files.get(path.name):
+                raise DataError(
+                    f"{path} is damaged, or was changed since it was written: remove it, and the same command makes it "
+                    "again"
+                )
+        return True
+
+    @contextlib.contextmanager
+    def work(self, name: str, content: str) -> Iterator[Path]:
+        """Yield an empty folder; if the block ends without an exception, its files become those of the recording.
+
+        Args:
+          name: the recording's.
+          content: digest_file of the recording.
+        Raises:
+          DataError: another process is making the files of this name, or the disk is full. The old files stay.
+        """
+        work_dir = self.state_dir / f"{name}.work"
+        mark = self._mark_path(name)
+        try:
+            with folder_lock(work_dir), _emptied(work_dir):
+                yield work_dir
+                names = [f"{name}{suffix}" for suffix in self.suffixes]
+                digests = {file: digest_file(work_dir / file) for file in names}
+                mark.unlink(missing_ok=True)  # from here on, the files may be of both runs
+                for file in names:
+                    os.replace(work_dir / file, self.folder / file)
+                write_json(mark, {"content": content, "options": self.options, "files": digests})
+        except OSError as e:
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DataError(
+                f"no space left for lecture {name} in {self.folder}: nothing half-written was left there; free some "
+                "space and run the same command again, which makes what is missing"
+            ) from e
+
+    def _mark_path(self, name: str) -> Path:
+        return self.state_dir / f"{name}.done"
+
+    def _read_mark(self, name: str) -> _Mark | None:
+        """None if the mark is missing or damaged."""
+        try:
+            values = json.loads(self._mark_path(name).read_bytes())
+            return _Mark(values["content"], values["options"], dict(values["files"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+def check_recordings(recordings: Sequence[tuple[str, Path]]) -> None:
+    """Check (name, path) of all recordings before work begins.
+
+    Raises:
+      DataError: a recording does not exist, or two have the same name, so that their files would be the same.
+    """
+    missing = [path for _, path in recordings if not path.is_file()]
+    if missing:
+        raise DataError(f"no such recording: {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+    for name, count in Counter(name for name, _ in recordings).most_common(1):
+        if count > 1:
+            raise DataError(f"{count} recordings are named {name}; their files would be the same: rename one")
+
+
+@contextlib.contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """Make a folder without what a killed run left in it, and remove it at the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,80 @@
+"""Results of recordings are made once, whole, and again only if the recording or the options have changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lhotse_prep.workflow.digests import digest_file
+from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.locks import folder_lock
+from lhotse_prep.workflow.resumable import ResultFolder, check_recordings
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> ResultFolder:
+    return ResultFolder(tmp_path / "out", ".state", (".txt", ".en.txt"), "options", may_be_edited=False)
+
+
+def make(results: ResultFolder, name: str, content: str) -> None:
+    with results.work(name, content) as work_dir:
+        for suffix in results.suffixes:
+            (work_dir / f"{name}{suffix}").write_text(content)
+
+
+def test_done_until_content_options_or_files_change(results: ResultFolder, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert not results.is_done("a", "1")
+    make(results, "a", "1")
+    assert results.is_done("a", "1") and not results.is_done("b", "1") and caplog.text == ""
+    assert not results.is_done("a", "2") and "a: its files in" in caplog.text
+    assert not replace(results, options="others").is_done("a", "1") and "options have changed" in caplog.text
+    make(results, "a", "2")
+    assert results.is_done("a", "2") and (results.folder / "a.txt").read_text() == "2"
+    (results.folder / "a.txt").write_text("edited")
+    assert replace(results, may_be_edited=True).is_done("a", "2")
+    with pytest.raises(DataError, match=r"a\.txt is damaged, or was changed.*remove it"):
+        results.is_done("a", "2")
+    (results.folder / "a.txt").unlink()
+    assert not results.is_done("a", "2")
+
+
+def test_failed_work_leaves_the_old_files(results: ResultFolder) -> None:
+    make(results, "a", "1")
+    with pytest.raises(DataError, match="bad recording"), results.work("a", "2") as work_dir:
+        (work_dir / "a.txt").write_text("half")
+        raise DataError("bad recording")
+    assert results.is_done("a", "1") and not work_dir.exists()
+
+
+def test_files_of_two_recordings_are_never_taken_for_those_of_one(
+    results: ResultFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is stopped while it replaces the files leaves some of both recordings, and no mark."""
+    make(results, "a", "1")
+    monkeypatch.setattr("lhotse_prep.workflow.resumable.write_json", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make(results, "a", "2")
+    assert not results.is_done("a", "1") and not results.is_done("a", "2")
+
+
+def test_one_process_at_a_time_writes_a_recording(results: ResultFolder) -> None:
+    with folder_lock(results.state_dir / "a.work"):
+        with pytest.raises(DataError, match="being written by another run"):
+            make(results, "a", "1")
+        make(results, "b", "1")
+
+
+def test_missing_recordings_and_recordings_of_one_name(results: ResultFolder, tmp_path: Path) -> None:
+    recordings = [(name, tmp_path / f"{name}.wav") for name in ("a", "b", "c")]
+    with pytest.raises(DataError, match=r"no such recording: .*a\.wav and 2 more"):
+        check_recordings(recordings)
+    for _, path in recordings:
+        path.write_text(path.stem)
+    check_recordings(recordings)
+    make(results, "b", digest_file(tmp_path / "b.wav"))
+    assert results.missing(recordings) == ["a", "c"]
+    with pytest.raises(DataError, match="2 recordings are named a; .*rename one"):
+        check_recordings([*recordings, ("a", tmp_path / "b.wav")])
