@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.corpora.source.config import KINDS, CheckConfig, CorpusConfig
@@ -15,12 +15,15 @@ from lhotse_prep.windows.config import WindowConfig
 from lhotse_prep.workflow.config import ExecutorConfig
 from lhotse_prep.workflow.entry import add_executor_options, executor_config
 
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # what add_subparsers returns; it has no public name
+
 _ALIGN = """Reads:  MANIFESTS (of `manifests`) and a recogniser's words with times (.ctm, .jsonl, or a folder of them).
 Writes: OUT/ml2021_supervisions_{train,dev,test}.jsonl.gz with times of words, ml2021_PART.ctm, confidence.jsonl.
 
-No model is needed or read here: the recogniser's words are matched to the transcripts, and lectures whose utterances
-have exact times take those (then --words may be left out). To align with an acoustic model, or with one that is trained
-on the lectures themselves, run stage 3, which is part of the package ml2021:
+No model is needed or read: the recogniser's words are matched to the transcripts. Lectures whose utterances have exact
+times take those; if all do, --words may be omitted. To align with an acoustic model, or with a model that is trained on
+the lectures themselves, run stage 3, which is part of the package ml2021:
   ./run.sh --corpus CORPUS --stage 3 --stop-stage 3 [--aligner-model MODEL]"""
 
 
@@ -37,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "corpus",
         _corpus,
-        "bring tables or a folder into one form",
+        "convert tables or a folder to one form",
         "Reads:  CORPUS: a .parquet table or folder of tables (lectures, utterances, or both), or a folder of\n"
         "        NAME.wav (.flac, .mp3, .m4a, .mp4) with NAME.txt and NAME.en.txt.\n"
         "Writes: OUT: 16 kHz mono recordings, texts, splits.yaml or utterances.jsonl, segments.jsonl of both.",
@@ -47,19 +50,19 @@ def _parser() -> argparse.ArgumentParser:
         "manifests",
         _manifests,
         "write Lhotse manifests, checked",
-        "Reads:  CORPUS, as `corpus` reads it or leaves it.\n"
+        "Reads:  CORPUS, as `corpus` reads or writes it.\n"
         "Writes: OUT/ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz, ml2021_segments_PART.jsonl.gz\n"
-        "        (exact times), texts.jsonl, characters.jsonl, rejected.jsonl; OUT/source where audio was written.",
+        "        (exact times), texts.jsonl, characters.jsonl, rejected.jsonl; OUT/source if audio is written.",
     )
     for command in (corpus, manifests):
         command.add_argument("corpus", type=Path, metavar="CORPUS")
         command.add_argument("out", type=Path, metavar="OUT")
-        command.add_argument("--kind", choices=KINDS, default="auto", help="of the tables [%(default)s]")
+        command.add_argument("--kind", choices=KINDS, default="auto", help="kind of the tables [%(default)s]")
         command.add_argument(
             "--utterances",
             default="",
             metavar="PATH",
-            help="tables of the utterances that CORPUS's lectures are made of",
+            help="tables of the utterances that the lectures of CORPUS consist of",
         )
         command.add_argument("--keep-dev-in-test", action="store_true", help="keep test utterances that are in dev too")
         _add_check_options(command)
@@ -67,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "--script",
         choices=SCRIPTS,
         default="keep",
-        help="of the transcripts: s2t Traditional, t2s Simplified [%(default)s]",
+        help="script of the transcripts: s2t Traditional, t2s Simplified [%(default)s]",
     )
     _add_later_commands(commands)
     for command in (corpus, manifests):
@@ -75,11 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_later_commands(commands: Any) -> None:
+def _add_later_commands(commands: Commands) -> None:
     align = _command(commands, "align", _align, "match a recogniser's words to transcripts", _ALIGN)
     align.add_argument("manifests", type=Path, metavar="MANIFESTS")
     align.add_argument("out", type=Path, metavar="OUT")
-    align.add_argument("--words", type=Path, help="a recogniser's .ctm or .jsonl, or a folder of them")
+    align.add_argument("--words", type=Path, help="a recogniser's .ctm or .jsonl file, or a folder of them")
     windows = _command(
         commands,
         "windows",
@@ -98,7 +101,7 @@ def _add_later_commands(commands: Any) -> None:
         "bitext",
         _bitext,
         "pair the sentences of transcript and translation",
-        "Reads:  DATA/manifests, and DATA/aligned where it is there.\nWrites: OUT/{train,dev,test,rejected}.jsonl.",
+        "Reads:  DATA/manifests, and DATA/aligned if it exists.\nWrites: OUT/{train,dev,test,rejected}.jsonl.",
     )
     bitext.add_argument("data", type=Path, metavar="DATA")
     bitext.add_argument("out", type=Path, metavar="OUT")
@@ -107,19 +110,19 @@ def _add_later_commands(commands: Any) -> None:
         "validate",
         _validate,
         "check manifests and read all their audio",
-        "Reads:  MANIFESTS, of `manifests` or of others: ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz.\n"
-        "Writes: nothing; with --skip-bad --out OUT the manifests of what is good, and rejected.jsonl.\n"
-        "Exit code 1 where an error is found.",
+        "Reads:  MANIFESTS, of `manifests` or another program: ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz.\n"
+        "Writes: nothing; with --skip-bad --out OUT the manifests without the bad entries, and rejected.jsonl.\n"
+        "The exit code is 1 if there is an error.",
     )
     validate.add_argument("manifests", type=Path, metavar="MANIFESTS")
-    validate.add_argument("--out", type=Path, help="with --skip-bad: where to write")
+    validate.add_argument("--out", type=Path, help="with --skip-bad: output folder")
     _add_check_options(validate)
     for command in (windows, validate):
         add_executor_options(command, ExecutorConfig())
 
 
 def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], title: str, files: str
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], None], title: str, files: str
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(
         name,
@@ -134,13 +137,13 @@ def _command(
 
 def _add_check_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--skip-bad", action="store_true", help="leave out what has an error, count it, write rejected.jsonl"
+        "--skip-bad", action="store_true", help="leave out entries with errors, count them, write rejected.jsonl"
     )
     command.add_argument(
         "--max-rejected",
         type=float,
         default=CheckConfig.max_rejected,
-        help="part of the rows that may be left out [%(default)s]",
+        help="fraction of the rows that may be left out [%(default)s]",
     )
 
 
@@ -173,11 +176,12 @@ def _manifests(args: argparse.Namespace) -> None:
 
 
 def _align(args: argparse.Namespace) -> None:
-    from lhotse_prep.alignment.match_corpus import PATTERNS, match_corpus
+    from lhotse_prep.alignment.corpus import PATTERNS, align_corpus
+    from lhotse_prep.alignment.matching import times_of_words
     from lhotse_prep.workflow.files import whole_files
 
     with whole_files(args.out, PATTERNS) as work:
-        match_corpus(args.manifests, args.words, work, StretchConfig())
+        align_corpus(args.manifests, work, times_of_words(args.words), StretchConfig())
 
 
 def _windows(args: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Stage 3: times for every word of every lecture, from an acoustic model that learns on them, or a given one.
+"""Stage 3: times for every word of every lecture, from an acoustic model that learns on them, or from a given model.
 
-A model given with --aligner-model is remembered in DATA/aligned: later runs that name none take it again.
+The model of --aligner-model is remembered in DATA/aligned: later runs without that option use it again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lhotse_prep.workflow.stage import Input, Stage
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.aligner.config import AlignerConfig
 
-GIVEN = "given.json"  # in data/C/aligned: what the command line named
+GIVEN = "given.json"  # in data/C/aligned: the value of --aligner-model
 logger = logging.getLogger("align")
 
 
@@ -27,15 +27,15 @@ def main(argv: list[str]) -> None:
     parser = stage_parser(__doc__ or "")
     parser.add_argument(
         "--aligner-model",
-        help="align with this and train nothing: the folder of a CTC model (stage 3's aligner/, stage 5's, or Hugging "
-        "Face's wav2vec2 kind), or any recogniser's time-stamped words as .ctm or .jsonl; none: train one [what was "
-        "given the last time, else aligner.model of asr.yaml]",
+        help="align with this instead of training: the folder of a CTC model (stage 3's aligner/, stage 5's, or a "
+        "Hugging Face model like wav2vec2), or any recogniser's words with times as .ctm or .jsonl; none: train a model "
+        "[the value of the last run that had one, else aligner.model of asr.yaml]",
     )
     args = parser.parse_args(argv)
     aligner = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig)
-    given = args.aligner_model if args.aligner_model is not None else _remembered(args.data / "aligned" / GIVEN)
-    if given is not None:
-        aligner = replace(aligner, model="" if given == "none" else given)
+    model = args.aligner_model if args.aligner_model is not None else _remembered(args.data / "aligned" / GIVEN)
+    if model is not None:
+        aligner = replace(aligner, model="" if model == "none" else model)
     stretches = load_config(args.conf / "prep.yaml", "stretches", StretchConfig)
     options = {"aligner": to_mapping(aligner), "stretches": to_mapping(stretches)}
     inputs = [Input(args.data / "manifests", 1), *([Input(Path(aligner.model))] if aligner.model else [])]
@@ -45,26 +45,26 @@ def main(argv: list[str]) -> None:
     from ml2021.asr.aligner.align_corpus import align_corpus
 
     with stage.work() as out:
-        if given is not None:
-            write_json(out / GIVEN, {"aligner_model": given})
+        if model is not None:
+            write_json(out / GIVEN, {"aligner_model": model})
         align_corpus(args.data / "manifests", args.data / "truth", out, aligner, stretches)
 
 
 def _remembered(path: Path) -> str | None:
-    """What --aligner-model was the last time that it was given; None where it never was."""
+    """The value of --aligner-model when it was last given; None if it never was."""
     try:
         model = str(json.loads(path.read_text(encoding="utf-8"))["aligner_model"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as e:
-        raise DataError(f"{path} is damaged; remove it, and name the model again with --aligner-model") from e
+        raise DataError(f"{path} is damaged; remove it, and give --aligner-model again") from e
     if model != "none" and not Path(model).exists():
         raise DataError(
-            f"{path.parent} was made with --aligner-model {model}, which is gone: put it back, name another, or have "
-            "one trained with --aligner-model none"
+            f"{path.parent} was made with --aligner-model {model}, which is gone: restore it, name another, or train one "
+            "with --aligner-model none"
         )
     if model != "none":
-        logger.info("--aligner-model %s, as the last time (--aligner-model none has one trained)", model)
+        logger.info("--aligner-model %s, as in the last run (--aligner-model none trains one)", model)
     return model
 
 

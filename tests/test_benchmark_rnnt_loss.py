@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 
-def test_benchmark_gives_a_row(project: Path) -> None:
+def test_benchmark_prints_a_row(project: Path) -> None:
     command = [sys.executable, "benchmarks/rnnt_loss.py", "--impl", "native", "--vocab", "20", "--repeats", "1"]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     result = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=120)

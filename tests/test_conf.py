@@ -102,7 +102,7 @@ def test_recogniser_of_the_real_lectures_has_the_medium_zipformer() -> None:
 
 
 @pytest.mark.parametrize(("corpus", "file", "section"), ALL)
-def test_section_builds_and_comes_back_from_its_resolved_values(corpus: str, file: str, section: str) -> None:
+def test_section_is_loaded_and_equals_its_resolved_values(corpus: str, file: str, section: str) -> None:
     config = load(corpus, file, section)
     assert from_mapping(to_mapping(config), type(config), "resolved") == config
 
@@ -117,7 +117,7 @@ def test_recogniser_is_built_and_computes_its_losses(corpus: str) -> None:
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_aligner_is_built_and_its_encoder_fits_the_recogniser_that_begins_with_it(corpus: str) -> None:
+def test_aligner_is_built_and_its_encoder_fits_the_recogniser(corpus: str) -> None:
     aligner, asr = load(corpus, "asr", "aligner"), load(corpus, "asr", "asr")
     model = CtcModel(aligner.encoder, 40).eval()
     log_probs, lens = model(torch.randn(1, 50, 80), torch.tensor([50]))

@@ -64,7 +64,7 @@ def house(tmp_path: Path, project: Path) -> House:
     return House(tmp_path, project)
 
 
-def test_first_start_makes_venv_and_second_finds_it_in_no_time(house: House) -> None:
+def test_first_start_makes_venv_and_second_is_fast(house: House) -> None:
     first = house.source()
     assert "status 0" in first.stdout and "Setting up .venv" in first.stderr and "minutes" in first.stderr
     assert house.calls() == ["venv", "pip"]
@@ -116,7 +116,7 @@ def test_changed_requirements_are_installed_into_the_same_venv(house: House) -> 
     assert house.calls() == []
 
 
-def test_update_without_network_keeps_the_venv_that_was_whole(house: House) -> None:
+def test_update_without_network_keeps_the_complete_venv(house: House) -> None:
     house.source()
     constraints = (house.root / "constraints.txt").read_text()
     (house.root / "constraints.txt").write_text(constraints + "# changed\n")
@@ -158,9 +158,7 @@ def test_extras_are_installed_once_and_only_when_asked_for(house: House) -> None
         ("ERROR: ResolutionImpossible", "read"),
     ],
 )
-def test_failing_pip_names_the_remedy_and_leaves_nothing_that_passes_for_whole(
-    house: House, pip_says: str, remedy: str
-) -> None:
+def test_failing_pip_names_the_remedy_and_leaves_no_complete_venv(house: House, pip_says: str, remedy: str) -> None:
     result = house.source(PIP_SAYS=pip_says)
     assert "status 1" in result.stdout
     assert pip_says in result.stderr and remedy in result.stderr
@@ -169,7 +167,7 @@ def test_failing_pip_names_the_remedy_and_leaves_nothing_that_passes_for_whole(
     assert house.calls() == ["venv", "pip"]
 
 
-def test_full_disk_is_said_with_the_number(house: House) -> None:
+def test_full_disk_is_reported_with_the_number(house: House) -> None:
     house.free_gb(3)
     result = house.source()
     assert "status 1" in result.stdout
@@ -177,7 +175,7 @@ def test_full_disk_is_said_with_the_number(house: House) -> None:
     assert house.calls() == []
 
 
-def test_wrong_python_is_said(house: House) -> None:
+def test_wrong_python_is_reported(house: House) -> None:
     for name in ("python3", "python3.10", "python3.11", "python3.12", "python3.13"):
         house.tool(name, "#!/bin/bash\n[[ $1 == --version ]] && echo Python 3.9.2\nexit 1\n")
     result = house.source()
@@ -185,7 +183,7 @@ def test_wrong_python_is_said(house: House) -> None:
     assert "3.10-3.13" in result.stderr and "Python 3.9.2" in result.stderr and "ML2021_PYTHON" in result.stderr
 
 
-def test_a_shim_that_does_not_run_is_passed_over(house: House) -> None:
+def test_broken_shim_is_skipped(house: House) -> None:
     for name in ("python3.12", "python3.13"):
         shutil.copy(house.bin / "python3", house.bin / name)
     for name in ("python3", "python3.13"):

@@ -182,7 +182,7 @@ def test_corpus_names_its_folders(house: House) -> None:
     ]
 
 
-def test_paths_are_relative_to_where_the_user_is(house: House, tmp_path: Path) -> None:
+def test_paths_are_relative_to_the_users_folder(house: House, tmp_path: Path) -> None:
     elsewhere = tmp_path / "else where"
     (elsewhere / "my conf").mkdir(parents=True)
     arguments = ["--corpus", "lectures/", "--conf", "my conf", "--data", "d", "--exp=/abs/e", "--stop-stage", "0"]
@@ -192,7 +192,7 @@ def test_paths_are_relative_to_where_the_user_is(house: House, tmp_path: Path) -
     assert house.calls() == [("make_corpus", options)]
 
 
-def test_defaults_are_in_the_project_wherever_the_user_is(house: House, tmp_path: Path) -> None:
+def test_defaults_are_relative_to_the_project(house: House, tmp_path: Path) -> None:
     house.run("--stop-stage", "0", cwd=tmp_path)
     assert house.calls()[0][1] == {
         "--corpus": "mini",
@@ -202,7 +202,7 @@ def test_defaults_are_in_the_project_wherever_the_user_is(house: House, tmp_path
     }
 
 
-def test_failing_stage_ends_the_run_and_says_how_to_go_on(house: House) -> None:
+def test_failing_stage_ends_the_run_and_says_how_to_continue(house: House) -> None:
     result = house.run("--data", "my data", "--stage", "2", FAIL="make_windows", CODE="7")
     assert result.returncode == 7
     assert [name for name, _ in house.calls()] == STAGES[2:5]
@@ -213,13 +213,13 @@ def test_failing_stage_ends_the_run_and_says_how_to_go_on(house: House) -> None:
     assert "Done" not in result.stderr
 
 
-def test_interrupted_stage_says_so(house: House) -> None:
+def test_interrupted_stage_is_reported(house: House) -> None:
     result = house.run(FAIL="asr_train", CODE="130")
     assert result.returncode == 130
     assert "Interrupted in stage 5 (asr-train). Continue with: ./run.sh --stage 5" in result.stderr
 
 
-def test_interrupt_reaches_the_run_and_ends_it(house: House) -> None:
+def test_interrupt_ends_the_run(house: House) -> None:
     with subprocess.Popen(
         [str(house.root / "run.sh")],
         cwd=house.root,
@@ -238,7 +238,7 @@ def test_interrupt_reaches_the_run_and_ends_it(house: House) -> None:
     assert [name for name, _ in house.calls()] == STAGES[:3]
 
 
-def test_path_that_cannot_be_set_up_stops_the_run(house: House) -> None:
+def test_failing_path_sh_stops_the_run(house: House) -> None:
     result = house.run(ML2021_PYTHON="/no/such/python")
     assert result.returncode == 1 and "/no/such/python" in result.stderr and house.calls() == []
 
@@ -285,7 +285,7 @@ def test_missing_input_names_the_stage_to_run_first(project: Path, tmp_path: Pat
     assert list(tmp_path.iterdir()) == [conf]
 
 
-def test_tests_run_sh_leaves_slow_tests_out_unless_asked(house: House, project: Path) -> None:
+def test_tests_run_sh_excludes_slow_tests_by_default(house: House, project: Path) -> None:
     (house.root / "tests").mkdir()
     shutil.copy(project / "tests" / "run.sh", house.root / "tests")
 

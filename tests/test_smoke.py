@@ -100,7 +100,7 @@ def test_subtitles_are_bilingual_and_in_order(smoke: Run) -> None:
         assert rows and len(cues) >= len(rows)
 
 
-def test_decoding_files_are_icefalls(smoke: Run) -> None:
+def test_decoding_files_have_icefalls_format(smoke: Run) -> None:
     folder = smoke.exp / "asr" / "greedy_search"
     recogs = next(folder.glob("recogs-test-*.txt")).read_text().splitlines()
     assert all(re.fullmatch(r"lecture\d+-\d{4}:\t(ref|hyp)=\[.*\]", line) for line in recogs) and recogs
@@ -118,7 +118,7 @@ def test_second_run_skips_every_stage(smoke: Run) -> None:
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
-def test_stage_whose_input_is_missing_names_the_stage_to_run(smoke: Run, tmp_path: Path) -> None:
+def test_missing_input_names_the_stage_to_run(smoke: Run, tmp_path: Path) -> None:
     result = run_sh(smoke.project, tmp_path / "d", tmp_path / "e", "--stage", "4", "--stop-stage", "4")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "./run.sh --stage 1 --stop-stage 1" in result.stderr

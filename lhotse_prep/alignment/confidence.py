@@ -1,4 +1,4 @@
-"""What an alignment is worth, lecture by lecture: how much of the text is timed, how surely, and what is not."""
+"""A report on the alignment of each lecture: how much of the text is timed, how reliably, and which runs are not."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lhotse_prep.alignment.word_times import WordTimes
 def confidence_report(lecture: str, words: Sequence[str], times: WordTimes) -> dict[str, Any]:
     """
     Args:
-      lecture: its id.
+      lecture: the lecture's id.
       words: (W,) of its transcript.
       times: of the words.
     Returns:
-      Counts, the timed part of the words, the mean score of the timed ones (0..1), and every run of untimed words with
-      the times between which it lies (seconds; None at an end of the lecture).
+      Counts, the fraction of words that are timed, their mean score (0..1), and every run of untimed words with the
+      times before and after it (seconds; None at an end of the lecture).
     """
     timed = np.isfinite(times.start)
     untimed = np.flatnonzero(~timed)
@@ -43,7 +43,7 @@ def confidence_report(lecture: str, words: Sequence[str], times: WordTimes) -> d
 
 
 def report_line(report: dict[str, Any], longest: int = 40) -> str:
-    """One line of it to print."""
+    """A report as one line to print; of the longest untimed run at most `longest` characters."""
     line = (
         f"{report['id']}: {report['timed_part']:.2%} of {report['words']} words timed, "
         f"mean score {report['score_mean']:.3f}"

@@ -1,4 +1,4 @@
-"""Where aligned supervisions end (section `stretches` of prep.yaml), and what faults of a transcript cost."""
+"""Where aligned supervisions end (section `stretches` of prep.yaml), and the costs of faults in a transcript."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class StretchConfig:
     """Where one supervision ends and the next begins."""
 
     min_pause: float = 0.25  # seconds of silence between words
-    min_word: float = 0.04  # seconds; a word lasts at least that long
-    max_word: float = 1.5  # seconds; no word is drawn out longer: what follows is speech without text
+    min_word: float = 0.04  # seconds that a word lasts at least
+    max_word: float = 1.5  # seconds; no word is drawn out longer: the rest is speech without text
 
     def __post_init__(self) -> None:
         if self.min_pause <= 0 or not 0 < self.min_word <= self.max_word:
@@ -23,17 +23,17 @@ class StretchConfig:
 
 @dataclass(frozen=True)
 class FaultConfig:
-    """What faults of a transcript cost the search, and which times are too doubtful to keep."""
+    """What faults in a transcript cost the search, and which times are too doubtful to keep."""
 
-    star_penalty: float = 2.0  # log-probability that a frame of speech without text pays, last alignment only
-    star_opening: float = 3.0  # and each stretch of such speech at its beginning
-    skip_cost: float = 4.0  # and a token with no speech
-    mismatch_penalty: float = 4.5  # and a token spoken as another
-    min_island: int = 6  # tokens; shorter timed runs amid more text without times are untimed
+    star_penalty: float = 2.0  # log-prob that each frame of speech without text costs; last alignment only
+    star_opening: float = 3.0  # that each stretch of such speech costs in addition
+    skip_cost: float = 4.0  # that a token without speech costs
+    mismatch_penalty: float = 4.5  # that a token spoken as another costs
+    min_island: int = 6  # tokens; a shorter timed run loses its times amid longer runs of untimed text
 
     @property
     def costs(self) -> dict[str, float]:
-        """What faults of a transcript cost, by the names of lhotse_prep.alignment.search.align.align."""
+        """The costs, by the names of the parameters of lhotse_prep.alignment.search.align.align."""
         names = ("star_penalty", "star_opening", "skip_cost", "mismatch_penalty")
         return {name: getattr(self, name) for name in names}
 

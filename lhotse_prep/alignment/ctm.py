@@ -64,9 +64,7 @@ def read_ctm(path: Path) -> list[CtmWord]:
 
 def write_ctm(path: Path, words: Iterable[CtmWord], digits: int = 3) -> None:
     """Write words to a CTM file, all on channel 1; confidences have `digits` decimals, times three."""
-    lines = [
-        f"{w.recording} 1 {w.start:.3f} {w.duration:.3f} {w.word} {w.confidence:.{digits}f}\n" for w in words
-    ]
+    lines = [f"{w.recording} 1 {w.start:.3f} {w.duration:.3f} {w.word} {w.confidence:.{digits}f}\n" for w in words]
     write_text(path, "".join(lines))
 
 

@@ -1,8 +1,8 @@
-"""First times with no model: the transcript spoken by a synthesiser, warped onto it.
+"""First times without a model: a synthesiser speaks the transcript, and its speech is warped onto the recording.
 
-The synthesiser's voice need not be like the lecturer's: cepstra are normalised on both sides, pauses are taken out of
-both, and the path only has to be right to a word or two. Training windows are cut by it, then the aligner takes over.
-(The idea is that of aeneas; dynamic time warping is Sakoe and Chiba's, 1978.)
+The synthesiser's voice need not resemble the lecturer's: cepstra are normalised and pauses are removed on both sides,
+and the path only has to be right to a word or two. The first training windows are cut by it, then the aligner takes
+over. (The idea is from aeneas; dynamic time warping is from Sakoe and Chiba, 1978.)
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.synthesis import Speaker, Voice
 from lhotse_prep.text.normalize import is_han
 
-_COARSE, _FINE = 16, 4  # feature frames of 10 ms joined in each pass
-_FIRST_BAND = 0.06  # of the speech, searched on both sides of the diagonal
-_MIN_BAND, _FINE_BAND = 20.0, 4.0  # seconds on both sides, first and second pass
+_COARSE, _FINE = 16, 4  # feature frames of 10 ms that each pass averages
+_FIRST_BAND = 0.06  # fraction of the speech that is searched on each side of the diagonal
+_MIN_BAND, _FINE_BAND = 20.0, 4.0  # seconds on each side, first and second pass
 _RATE_PENALTY = 0.3  # cost of a step that is not diagonal, in mean distances
 
 
 def synthetic_times(
     words: Sequence[str], features: NDArray[np.float32], regions: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """When each word begins, in samples, by warping synthetic speech of the words onto the recording.
+    """The sample at which each word begins, by warping synthetic speech of the words onto the recording.
 
     Args:
       words: the transcript's space-separated units.
@@ -45,7 +45,7 @@ def synthetic_times(
 
 
 def group_regions(regions: NDArray[np.int64], max_samples: int) -> NDArray[np.int64]:
-    """Join neighbouring stretches into windows of at most max_samples (one that is longer stays as it is)."""
+    """Join neighbouring stretches into windows of at most max_samples (a longer stretch stays as it is)."""
     windows: list[list[int]] = []
     for begin, end in regions.tolist():
         if windows and end - windows[-1][0] <= max_samples:
@@ -77,8 +77,8 @@ def _synthesise(words: Sequence[str], num_features: int) -> tuple[NDArray[np.flo
             part = samples[first:last]
             if len(part) < 10 * FRAME_SHIFT:
                 part = np.pad(part, (0, 10 * FRAME_SHIFT - len(part)))
-            own = speech.word_starts * (SAMPLE_RATE / speaker.sample_rate) - first
-            starts.append(num_frames * FRAME_SHIFT + np.clip(own, 0, len(part)))
+            word_starts = speech.word_starts * (SAMPLE_RATE / speaker.sample_rate) - first
+            starts.append(num_frames * FRAME_SHIFT + np.clip(word_starts, 0, len(part)))
             parts.append(np.asarray(extractor.extract(part, SAMPLE_RATE)))
             num_frames += len(parts[-1])
     return np.concatenate(parts), np.concatenate(starts)
@@ -95,11 +95,12 @@ def _cepstra(features: NDArray[np.float32], num_cepstra: int = 16) -> NDArray[np
     num_mels = features.shape[1]
     angles = np.pi * (np.arange(num_mels) + 0.5)[:, None] * np.arange(num_cepstra) / num_mels
     cepstra = features @ np.cos(angles)
-    return ((cepstra - cepstra.mean(0)) / (cepstra.std(0) + 1e-6)).astype(np.float32)
+    normalised: NDArray[np.float32] = ((cepstra - cepstra.mean(0)) / (cepstra.std(0) + 1e-6)).astype(np.float32)
+    return normalised
 
 
 def _warp(real: NDArray[np.float32], synthetic: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The synthetic frame that belongs to each real frame, (T,), both in 10 ms: a coarse pass, then a fine one."""
+    """The synthetic frame of each real frame, (T,), both of 10 ms: a coarse pass, then a fine one."""
     scale = len(synthetic) / len(real)
     path = np.arange(len(real)) * scale  # the diagonal
     band = max(_MIN_BAND, _FIRST_BAND * len(real) / 100)
@@ -116,12 +117,13 @@ def _warp(real: NDArray[np.float32], synthetic: NDArray[np.float32]) -> NDArray[
 
 def _pooled(frames: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     usable = len(frames) // factor * factor
-    return frames[:usable].reshape(-1, factor, frames.shape[1]).mean(1)
+    pooled: NDArray[np.float32] = frames[:usable].reshape(-1, factor, frames.shape[1]).mean(1)
+    return pooled
 
 
 @numba.njit(cache=True)
-def _dtw(x, y, centre, width):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Path (T,) of x (T, C) through y (U, C), 0, 1 or 2 frames of y a frame of x, within `width` of centre (T,)."""
+def _dtw(x, y, centre, width):  # pragma: no cover (compiled)
+    """Path (T,) of x (T, C) through y (U, C), 0 to 2 frames of y per frame of x, within `width` of centre (T,)."""
     num_x, num_y = len(x), len(y)
     span = 2 * width + 1
     pointers = np.zeros((num_x, span), np.int8)
@@ -155,7 +157,7 @@ def _dtw(x, y, centre, width):  # type: ignore[no-untyped-def]  # pragma: no cov
         before[:] = row
     path = np.empty(num_x, np.int64)
     k = 0
-    for i in range(span):  # ends anywhere, at a price for each frame of y that is left
+    for i in range(span):  # the path may end anywhere, at a cost for each remaining frame of y
         j = centre[num_x - 1] - width + i
         if 0 <= j < num_y and before[i] + penalty * (num_y - 1 - j) < before[k] + penalty * max(
             0, num_y - 1 - (centre[num_x - 1] - width + k)

@@ -80,7 +80,9 @@ def _json_lines(path: Path) -> Iterable[tuple[str, list[_TimedText]]]:
 
 def _json_words(row: dict[str, Any], where: str) -> list[_TimedText]:
     try:
-        return [(parse_seconds(w["start"], where), parse_seconds(w["end"], where), str(w["text"])) for w in row["words"]]
+        return [
+            (parse_seconds(w["start"], where), parse_seconds(w["end"], where), str(w["text"])) for w in row["words"]
+        ]
     except (KeyError, TypeError) as e:
         raise DataError(f'{where}: each of "words" needs "text", "start" and "end" ({json.dumps(row)[:80]})') from e
 

@@ -1,32 +1,90 @@
-"""A transcript timed by the words that any recogniser heard: no log-probs are needed.
+"""Times for a transcript from the words of any recogniser; no log-probs are needed.
 
-Both are written as syllables, without tone, so that a homophone, and a Simplified character, counts as heard; hyphened
-words are taken apart. Then they are matched by edit distance, and what matches takes over the recogniser's time.
+Both are written as syllables without tone, so that a homophone or a Simplified character counts as a match; hyphenated
+words are split. Then they are matched by edit distance, and each match takes the recogniser's time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
-from lhotse_prep.alignment.hypotheses import Hypothesis
-from lhotse_prep.alignment.word_times import WordTimes
+from lhotse_prep.alignment.corpus import Lecture, Regions, Times, TimeWords
+from lhotse_prep.alignment.hypotheses import Hypothesis, read_hypotheses
+from lhotse_prep.alignment.word_times import WordTimes, complete
+from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.text.normalize import is_han
 from lhotse_prep.text.syllables import syllable
 from lhotse_prep.workflow.errors import DataError
 
-_MIN_MATCHED = 0.2  # part of the transcript that must be heard
-_GAP = 3  # parts that match nothing, in text or speech, between two runs of matches
-_MIN_RUN = 6  # matches of a run that is believed wherever it stands
-_LONG_PAUSE = 0.7  # seconds; on which side of it a word is that was heard as another cannot be known
-_LONGEST_REPLACED = 20  # parts in a row that were heard as others
+UNITS_PER_WORD = 2  # assumed of each word, to time words between matched ones
+_MIN_MATCHED = 0.2  # part of the transcript that must match
+_GAP = 3  # unmatched parts, in text or speech, that separate two runs of matches
+_MIN_RUN = 6  # matches of a run that is trusted wherever it is
+_LONG_PAUSE = 0.7  # seconds; a replaced word beside such a pause could be on either side of it
+_LONGEST_REPLACED = 20  # parts in a row that the recogniser replaced
+
+
+def times_of_words(words: Path | None) -> TimeWords:
+    """The function that times lectures by a recogniser's words, for align_corpus.
+
+    Args:
+      words: a .ctm or .jsonl file, or a folder of them; None if all lectures have exact times.
+    Raises:
+      DataError: see read_hypotheses. The function raises it for a lecture without words with times, or if hardly any
+        match.
+    """
+    hypotheses = read_hypotheses(words) if words is not None else {}
+
+    def time_words(lectures: Sequence[Lecture]) -> tuple[Times, Regions]:
+        matched, regions = match_lectures(lectures, hypotheses, _no_words)
+        times = {
+            name: complete(t, np.full(len(t.start), UNITS_PER_WORD), regions[name] / SAMPLE_RATE)
+            for name, t in matched.items()
+        }
+        return times, regions
+
+    return time_words
+
+
+def match_lectures(
+    lectures: Sequence[Lecture], hypotheses: Mapping[str, Hypothesis], no_words: Callable[[str], str]
+) -> tuple[Times, Regions]:
+    """Times of matched words, and stretches of speech, of each lecture; one recording is in memory at a time.
+
+    Args:
+      lectures: to match.
+      hypotheses: by recording.
+      no_words: the message of the error about a lecture that has no hypothesis.
+    Raises:
+      DataError: a lecture has no hypothesis, or hardly any words that match, or no transcript, or no speech.
+    """
+    times: Times = {}
+    regions: Regions = {}
+    for x in lectures:
+        name = x.supervision.recording_id
+        if name not in hypotheses:
+            raise DataError(no_words(name))
+        words = x.words
+        regions[x.id] = speech_regions(x.samples(), x.id)
+        times[x.id] = match_times(words, hypotheses[name], x.id)
+    return times, regions
+
+
+def _no_words(lecture: str) -> str:
+    return (
+        f"lecture {lecture} has no words with times; give them with --words, or align it with a model: "
+        "./run.sh --stage 3 --stop-stage 3 (this package has no models)"
+    )
 
 
 def match_times(words: Sequence[str], hypothesis: Hypothesis, lecture: str) -> WordTimes:
-    """When each word is spoken; NaN for what was not heard.
+    """When each word is spoken; NaN for a word without a match.
 
     Args:
       words: the transcript's units.
@@ -36,11 +94,11 @@ def match_times(words: Sequence[str], hypothesis: Hypothesis, lecture: str) -> W
       DataError: hardly anything matches.
     """
     parts, owner = _parts(words)
-    heard, source = _parts(hypothesis.words)
+    recognised, source = _parts(hypothesis.words)
     pairs = np.array(
         [
             (op.src_start + k, op.dest_start + k)
-            for op in Levenshtein.opcodes(parts, heard)
+            for op in Levenshtein.opcodes(parts, recognised)
             if op.tag == "equal"
             for k in range(op.src_end - op.src_start)
         ],
@@ -51,27 +109,28 @@ def match_times(words: Sequence[str], hypothesis: Hypothesis, lecture: str) -> W
             f"lecture {lecture}: its recogniser's words match {len(pairs)} of {len(parts)} in the transcript, under "
             f"{_MIN_MATCHED:.0%}; are they of another recording, or another language?"
         )
-    pairs = _without_strays(pairs, len(parts), len(heard))
+    pairs = _without_strays(pairs, len(parts), len(recognised))
     start, end = (np.full(len(parts), np.nan) for _ in range(2))
     start[pairs[:, 0]], end[pairs[:, 0]] = hypothesis.start[source[pairs[:, 1]]], hypothesis.end[source[pairs[:, 1]]]
-    is_heard = np.isfinite(start)
+    matched = np.isfinite(start)
     for (i, j), (next_i, next_j) in zip(pairs, pairs[1:]):
-        ours, theirs = next_i - i - 1, next_j - j - 1  # replaced one for one, or nearly so, and with no pause between
+        ours, theirs = next_i - i - 1, next_j - j - 1  # nearly one for one, and without a pause: replaced
         pauses = hypothesis.start[source[j + 1 : next_j + 1]] - hypothesis.end[source[j:next_j]]
         if 0 < max(ours, theirs) <= min(2 * min(ours, theirs), _LONGEST_REPLACED) and pauses.max() < _LONG_PAUSE:
             edges = np.linspace(hypothesis.start[source[j + 1]], hypothesis.end[source[next_j - 1]], ours + 1)
             start[i + 1 : next_i], end[i + 1 : next_i] = edges[:-1], edges[1:]
-    return _whole_words(len(words), owner, start, end, is_heard)
+    return _whole_words(len(words), owner, start, end, matched)
 
 
-def _without_strays(pairs: NDArray[np.int64], num_parts: int, num_heard: int) -> NDArray[np.int64]:
-    """Drop short runs of matches with more on both sides that matches nothing: chance, and edges that may be anywhere.
+def _without_strays(pairs: NDArray[np.int64], num_parts: int, num_recognised: int) -> NDArray[np.int64]:
+    """Drop short runs of matches between longer unmatched runs: chance, or edges that could be anywhere.
 
     Args:
-      pairs: (M, 2) places in the transcript and in what was heard, ascending.
+      pairs: (M, 2) places in the transcript and in the hypothesis, ascending.
+      num_parts, num_recognised: parts of the transcript and of the hypothesis.
     """
     while len(pairs):
-        bounds = np.concatenate([[[-1, -1]], pairs, [[num_parts, num_heard]]])
+        bounds = np.concatenate([[[-1, -1]], pairs, [[num_parts, num_recognised]]])
         gaps = (np.diff(bounds, axis=0) - 1).max(axis=1)  # (M + 1,) before each match and after the last
         first = np.concatenate([[0], np.flatnonzero(gaps[1:-1] >= _GAP) + 1])
         sizes = np.diff(np.append(first, len(pairs)))
@@ -84,7 +143,7 @@ def _without_strays(pairs: NDArray[np.int64], num_parts: int, num_heard: int) ->
 
 
 def _parts(words: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """What is compared, and which word each part is of."""
+    """The parts that are compared, and the index of each part's word."""
     pairs = [
         (syllable(part) if is_han(part) else part, w)
         for w, word in enumerate(words)
@@ -98,13 +157,13 @@ def _whole_words(
     owner: NDArray[np.int64],
     start: NDArray[np.float64],
     end: NDArray[np.float64],
-    heard: NDArray[np.bool_],
+    matched: NDArray[np.bool_],
 ) -> WordTimes:
-    """A word lasts from its first timed part to its last; its score is the part of it that was heard."""
+    """A word lasts from its first timed part to its last; its score is the fraction of its parts that matched."""
     first, last, score = np.full(num_words, np.nan), np.full(num_words, np.nan), np.zeros(num_words)
     timed = np.flatnonzero(np.isfinite(start))
     np.fmin.at(first, owner[timed], start[timed])
     np.fmax.at(last, owner[timed], end[timed])
     sizes = np.bincount(owner, minlength=num_words)
-    np.add.at(score, owner[timed], heard[timed])
+    np.add.at(score, owner[timed], matched[timed])
     return WordTimes(first, last, score / np.maximum(sizes, 1))

@@ -73,11 +73,7 @@ def _tidy(times: WordTimes, duration: float, min_word: float) -> tuple[NDArray[n
 
 
 def _stretch(
-    lecture: SupervisionSegment,
-    words: Sequence[str],
-    group: Sequence[int],
-    times: WordTimes,
-    number: int,
+    lecture: SupervisionSegment, words: Sequence[str], group: Sequence[int], times: WordTimes, number: int
 ) -> SupervisionSegment:
     """The stretch of some words in a row; number: which one of the lecture."""
     start, end, score = times.start, times.end, times.score

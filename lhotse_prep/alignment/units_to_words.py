@@ -1,4 +1,4 @@
-"""From a model's log-probs over a lecture to the times of its words."""
+"""Times of a lecture's words from a model's log-probs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def align_words(
     frame: int,
     faults: FaultConfig | None,
 ) -> WordTimes:
-    """Word times as the model fires.
+    """Times of words as the model emits them.
 
     Args:
       log_probs: (T, V) or blocks of it.
-      word_units: ids of each word's units; words without any are not timed.
+      word_units: ids of each word's units; words without units are not timed.
       lecture_id: named in errors.
-      frame: samples of one.
-      faults: what speech without text, text without speech and wrong text cost; None: there are none.
+      frame: samples per frame.
+      faults: the costs of speech without text, text without speech and wrong text; None: the transcript is exact.
     Raises:
       DataError: see `align`; or the vocabulary cannot write most words.
     """
@@ -55,7 +55,7 @@ def align_words(
 
 
 def words_of_units(path: Alignment, sizes: Sequence[int], frame: int) -> WordTimes:
-    """A word lasts from its first spoken unit to its last; one with fewer than half its units spoken is not spoken."""
+    """A word lasts from its first spoken unit to its last; if fewer than half are spoken, the word is not spoken."""
     start, end = (np.full(len(sizes), np.nan) for _ in range(2))
     score = np.zeros(len(sizes))
     begin = 0
@@ -74,15 +74,15 @@ def finish_times(
     word_units: Mapping[str, Sequence[Sequence[int]]],
     regions: Mapping[str, NDArray[np.int64]],
 ) -> dict[str, WordTimes]:
-    """Take off what words fire late, and let voice activity help with words that were missed.
+    """Subtract the lag with which words are emitted, and time missed words with the help of voice activity.
 
     Args:
-      times: of each lecture's words, as they fire.
-      word_units: of each lecture; how many there are tells how long a word is.
+      times: of each lecture's words, as the model emits them.
+      word_units: of each lecture; their number is a measure of a word's length.
       regions: of each lecture, (R, 2) stretches of speech in samples.
     """
     lag = onset_lag(times, regions)
-    logger.info("first words of stretches fire %.0f ms after speech begins; taken off", 1000 * lag)
+    logger.info("first words of stretches are emitted %.0f ms after speech begins; subtracted", 1000 * lag)
     finished = {}
     for name, t in times.items():
         early = WordTimes(np.maximum(t.start - lag, 0), t.end - lag, t.score)
@@ -92,13 +92,13 @@ def finish_times(
 
 
 def onset_lag(times: Mapping[str, WordTimes], regions: Mapping[str, NDArray[np.int64]]) -> float:
-    """Median seconds from the beginning of a stretch of speech to the word that fires first in it."""
+    """Median seconds from the beginning of a stretch of speech to the first word that is emitted in it."""
     lags = []
-    for name, own in regions.items():
+    for name, stretches in regions.items():
         starts = times[name].start
         starts = starts[np.isfinite(starts)]
-        onsets = own[1:, 0] / SAMPLE_RATE
-        quiet = (own[1:, 0] - own[:-1, 1]) >= 0.3 * SAMPLE_RATE
+        onsets = stretches[1:, 0] / SAMPLE_RATE
+        quiet = (stretches[1:, 0] - stretches[:-1, 1]) >= 0.3 * SAMPLE_RATE
         for onset in onsets[quiet]:
             index = np.searchsorted(starts, onset - 0.1)
             if index < len(starts) and starts[index] - onset < 0.5:

@@ -102,7 +102,7 @@ def search(lecture: LectureUnits, length_prior: LengthPrior, band: Band) -> list
 
 
 @numba.njit(cache=True)
-def _segment_sums(lecture, u0, u1, segment, out):  # type: ignore[no-untyped-def]
+def _segment_sums(lecture, u0, u1, segment, out):
     """out[u] = sum over the segment's target units e of t(source unit u | e), for u in u0..u1-1."""
     for u in range(u0, u1):
         total = np.float32(0.0)
@@ -113,7 +113,7 @@ def _segment_sums(lecture, u0, u1, segment, out):  # type: ignore[no-untyped-def
 
 
 @numba.njit(cache=True)
-def _gains(lecture, sums, num_units, first, last, out):  # type: ignore[no-untyped-def]
+def _gains(lecture, sums, num_units, first, last, out):
     """out[j - first] = weighted log-likelihood ratio of tokens first..j-1 to the background; `sums` by unit."""
     out[0] = 0.0
     for j in range(first, last):
@@ -125,7 +125,7 @@ def _gains(lecture, sums, num_units, first, last, out):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True)
-def _fill(lecture, priors, band, back, kind):  # type: ignore[no-untyped-def]
+def _fill(lecture, priors, band, back, kind):
     """Fill back (the column that a bead starts from) and kind (its number of segments), both (K + 1, band width)."""
     num_rows, width = back.shape
     low, high = band.low, band.high
@@ -165,7 +165,7 @@ def _fill(lecture, priors, band, back, kind):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _extend(here, before, m, gain, prior, token_odds, segment_odds):  # type: ignore[no-untyped-def]
+def _extend(here, before, m, gain, prior, token_odds, segment_odds):
     """Update a row with the beads of m segments, from the row before them, that end at each of its columns."""
     for j in range(here.low, here.high + 1):
         best, best_i = np.float32(-1e30), -1
@@ -180,7 +180,7 @@ def _extend(here, before, m, gain, prior, token_odds, segment_odds):  # type: ig
 
 
 @numba.njit(cache=True)
-def _skip_stretches(row, token_odds):  # type: ignore[no-untyped-def]
+def _skip_stretches(row, token_odds):
     """Update a row with stretches without a segment; one never follows another."""
     best, best_i = -1e30, -1
     for j in range(row.low, row.high + 1):

@@ -116,7 +116,7 @@ def _concatenate(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @numba.njit(cache=True)
-def _expected_counts(source, source_starts, target, target_starts, probs, unigram, counts):  # type: ignore[no-untyped-def]
+def _expected_counts(source, source_starts, target, target_starts, probs, unigram, counts):
     """E step: add expected counts to `counts`, (S, V); the unigram competes as one more target unit (NULL)."""
     for k in range(len(source_starts) - 1):
         e0, e1 = target_starts[k], target_starts[k + 1]

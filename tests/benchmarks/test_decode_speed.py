@@ -18,7 +18,7 @@ sys.modules["decode_speed"] = benchmark  # its dataclass looks for annotated typ
 SPEC.loader.exec_module(benchmark)
 
 
-def test_least_of_all_rounds_and_all_texts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smallest_times_and_texts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     wall, processor = iter([0.0, 5.0, 10.0, 13.0, 20.0, 24.0]), iter([0.0, 1.0, 2.0, 4.0, 5.0, 8.0])
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(wall))
     monkeypatch.setattr(benchmark.time, "process_time", lambda: next(processor))

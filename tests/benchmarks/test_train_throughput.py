@@ -11,7 +11,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_it_prints_throughput_and_its_parts(project: Path) -> None:
+def test_prints_throughput_and_parts(project: Path) -> None:
     command = [sys.executable, "benchmarks/train_throughput.py", "--duration", "2", "--num-utterances", "2"]
     environment = {"PYTHONPATH": f"{project}:{project}/egs", "OMP_NUM_THREADS": "1"}
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""The command line: every command says what it reads and writes; windows also as Shar."""
+"""The command line: every command says what it reads and writes; align by a recogniser's words; windows as Shar."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ COMMANDS = ("corpus", "manifests", "align", "windows", "bitext", "validate")
 def test_help_says_what_is_read_and_written(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
-    shown = capsys.readouterr().out
-    assert end.value.code == 0 and "Reads: " in shown and "Writes: " in shown
+    help_text = capsys.readouterr().out
+    assert end.value.code == 0 and "Reads: " in help_text and "Writes: " in help_text
 
 
 def lectures(folder: Path) -> Path:
@@ -45,18 +45,18 @@ def interrupt(*_: object) -> None:
 def test_recipe_has_lhotses_signature_and_return_value(tmp_path: Path) -> None:
     assert list(inspect.signature(prepare_ml2021).parameters) == ["corpus_dir", "output_dir", "num_jobs"]
     manifests = prepare_ml2021(str(lectures(tmp_path / "in")), tmp_path / "out", num_jobs=2)
-    assert {part: sorted(own) for part, own in manifests.items()} == dict.fromkeys(
+    assert {part: sorted(files) for part, files in manifests.items()} == dict.fromkeys(
         ("train", "dev", "test"), ["recordings", "supervisions"]
     )
-    assert [s.id for own in manifests.values() for s in own["supervisions"]] == ["l0", "l1", "l2"]
+    assert [s.id for files in manifests.values() for s in files["supervisions"]] == ["l0", "l1", "l2"]
 
 
 def test_a_recognisers_words_are_matched_without_a_model_and_windows_become_shar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "lhotse_prep.alignment.match_corpus.speech_regions", lambda samples, name: np.array([[0, len(samples)]])
-    )  # what it takes for speech is tested elsewhere, and noise is not
+        "lhotse_prep.alignment.matching.speech_regions", lambda samples, name: np.array([[0, len(samples)]])
+    )  # the noise of these lectures is not speech; voice activity is tested elsewhere
     words = ["我", "們", "講", "bert"] * 2
     ctm = [f"l{i} 1 {0.4 * k + 0.2:.2f} 0.3 {w}\n" for i in range(3) for k, w in enumerate(words)]
     (tmp_path / "words.ctm").write_text("".join(ctm))
@@ -74,15 +74,15 @@ def test_a_recognisers_words_are_matched_without_a_model_and_windows_become_shar
         assert [s.alignment for s in stored.supervisions] == [s.alignment for s in cut.supervisions]
         assert np.array_equal(stored.load_features(), cut.load_features())
         assert np.array_equal(stored.load_audio(), cut.load_audio())
-    told = {p.name: p.read_bytes() for p in Path(w).glob("*.gz")}
+    manifests = {p.name: p.read_bytes() for p in Path(w).glob("*.gz")}
     monkeypatch.setattr("lhotse_prep.windows.write.write_shar", interrupt)
     with pytest.raises(KeyboardInterrupt):
         main(["windows", m, a, w, "--shar", "--max-duration", "3"])
-    assert {p.name: p.read_bytes() for p in Path(w).glob("*.gz")} == told
+    assert {p.name: p.read_bytes() for p in Path(w).glob("*.gz")} == manifests
     main(["windows", m, a, w])
-    assert not (Path(w) / "shar").exists()  # it was of the windows before
+    assert not (Path(w) / "shar").exists()  # it held the earlier windows
     for cut in CutSet.from_file(Path(w) / "ml2021_cuts_test.jsonl.gz"):
-        assert cut.load_features().shape[1] == 80  # their files are where the cuts say
+        assert cut.load_features().shape[1] == 80  # the feature files are where the cuts say
 
 
 def test_wrong_values_are_one_line(tmp_path: Path) -> None:

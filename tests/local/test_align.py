@@ -1,4 +1,4 @@
-"""Stage 3 takes the model that it was given, and remembers it."""
+"""Stage 3 uses the model of --aligner-model, and remembers it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ml2021.asr.aligner.config import AlignerConfig
 
 
 class Stage3:
-    """local/align.py on a folder whose lectures nobody aligns: which model each run takes, or None for no run."""
+    """local/align.py with an alignment that does nothing: which model each run uses, or None if it does not align."""
 
     def __init__(self, folder: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.script = folder, str(project / "local" / "align.py")
@@ -50,7 +50,7 @@ def test_model_of_the_command_line_is_remembered_until_another_is_given(stage3: 
     assert stage3.run("--aligner-model", "none") == "" and stage3.run() is None
 
 
-def test_model_that_is_remembered_and_gone_is_said(stage3: Stage3, tmp_path: Path) -> None:
+def test_remembered_model_that_is_gone_is_an_error(stage3: Stage3, tmp_path: Path) -> None:
     words = tmp_path / "words.ctm"
     words.write_text("l0 1 0.0 0.1 a\n")
     stage3.run("--aligner-model", str(words))

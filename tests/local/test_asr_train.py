@@ -1,4 +1,4 @@
-"""Stage 5 refuses an encoder that has heard dev or test, and one that does not fit."""
+"""Stage 5 refuses an aligner that was trained on dev or test, and one whose encoder does not fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def refusal(project: Path, tmp_path: Path, old: str, new: str) -> str:
-    """What stage 5 says to the smoke corpus's configuration with a change; there is no data."""
+    """The error message of stage 5 for a changed configuration of the smoke corpus; there is no data."""
     conf = tmp_path / "conf"
     shutil.copytree(project / "conf" / "smoke", conf)
     asr = (conf / "asr.yaml").read_text()
@@ -24,17 +24,19 @@ def refusal(project: Path, tmp_path: Path, old: str, new: str) -> str:
     return result.stderr
 
 
-def test_encoder_that_heard_test_is_refused(project: Path, tmp_path: Path) -> None:
-    said = refusal(project, tmp_path, "aligner:\n", "aligner:\n  train_parts: [train, test]\n")
-    assert "init_encoder_from_aligner: false" in said
+def test_aligner_trained_on_test_is_refused(project: Path, tmp_path: Path) -> None:
+    message = refusal(project, tmp_path, "aligner:\n", "aligner:\n  train_parts: [train, test]\n")
+    assert "init_encoder_from_aligner: false" in message
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ("causal: true", "stage 2 makes it"),  # the next thing that is missing
+        ("causal: true", "stage 2 makes it"),  # accepted, so the missing data is reported
         ("num_heads: [4]", "give them the same layout"),
     ],
 )
-def test_encoder_may_be_causal_but_not_of_another_layout(project: Path, tmp_path: Path, change: str, said: str) -> None:
-    assert said in refusal(project, tmp_path, "encoder: *encoder", f"encoder: {{<<: *encoder, {change}}}")
+def test_encoder_may_be_causal_but_not_of_another_layout(
+    project: Path, tmp_path: Path, change: str, message: str
+) -> None:
+    assert message in refusal(project, tmp_path, "encoder: *encoder", f"encoder: {{<<: *encoder, {change}}}")

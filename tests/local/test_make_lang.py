@@ -14,7 +14,7 @@ from lhotse_prep.workflow.files import write_jsonl
 
 
 @pytest.mark.parametrize("has_more", [False, True])
-def test_english_of_lectures_without_translation_becomes_pieces(
+def test_english_of_untranslated_lectures_becomes_pieces(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_more: bool
 ) -> None:
     monkeypatch.chdir(project)

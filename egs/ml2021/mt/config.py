@@ -14,12 +14,12 @@ MAX_POSITIONS = 512  # pieces of a sentence, with its end mark, that every trans
 class MtModelConfig:
     """A Marian Transformer from random initialisation."""
 
-    d_model: int = 192
-    num_heads: int = 4
-    num_encoder_layers: int = 3
-    num_decoder_layers: int = 3
-    feedforward_dim: int = 768
-    dropout: float = 0.1
+    d_model: int = 192  # channels of encoder and decoder
+    num_heads: int = 4  # attention heads of each layer
+    num_encoder_layers: int = 3  # layers of the encoder
+    num_decoder_layers: int = 3  # layers of the decoder
+    feedforward_dim: int = 768  # channels inside the feed-forward modules
+    dropout: float = 0.1  # dropout probability
     max_positions: int = MAX_POSITIONS  # pieces that the model has positions for
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class NoiseConfig:
     sound_alike: float = 0.5  # part of the substitutions that sound like the token, or misspell it
     keep_terms: bool = True  # English terms are misspelled at most, never lost or another's: the translation has them
     fillers: tuple[str, ...] = ("嗯", "呃", "啊", "喔")  # dropped with filler_drop
-    filler_drop: float = 0.3
+    filler_drop: float = 0.3  # probability that such a filler is dropped
 
     def __post_init__(self) -> None:
         for name in ("sentence_probability", "token_rate", "burst", "sound_alike", "filler_drop"):
@@ -62,7 +62,7 @@ class MtDataConfig:
     join_probability: float = 0.3  # that a pair is joined with the next ones of its lecture
     max_join: int = 3  # pairs in a joined one
     bpe_dropout: float = 0.05  # part of the merges left out when a source sentence is cut into pieces
-    label_smoothing: float = 0.1
+    label_smoothing: float = 0.1  # share of the target probability spread over all pieces
     context: int = 0  # sentences before that the source begins with; `translate.context` must be the same
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
@@ -89,7 +89,7 @@ class MtConfig:
     # A published model's folder or name on the hub: Marian, M2M100 or NLLB. Its shape and pieces count, not `model`'s.
     init_from: str = ""
     source_lang: str = ""  # codes of an M2M100 (zh, en) or NLLB (zho_Hant, eng_Latn) model; Marian has none
-    target_lang: str = ""
+    target_lang: str = ""  # the code of the language to translate into
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ class TranslateConfig:
     """How sentences are translated."""
 
     engine: str = "ctranslate2"  # or transformers
-    beam_size: int = 4
+    beam_size: int = 4  # hypotheses of the beam search
     max_length: int = 256  # pieces of a translation, at most
-    max_batch_tokens: int = 2000
+    max_batch_tokens: int = 2000  # pieces in a batch
     compute_type: str = "float32"  # of CTranslate2: float32, int8 ...
     context: int = 0  # sentences before that the source begins with, as many as in training
     comet_model: str = ""  # a checkpoint (.ckpt) of COMET, which stage 9 scores with where comet-score is installed

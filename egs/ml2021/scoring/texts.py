@@ -1,5 +1,4 @@
-"""Transcripts of any system as {id: text}: Kaldi's `id text` lines, bare lines, icefall's recogs files, and CTM.
-"""
+"""Transcripts of any system as {id: text}: Kaldi's `id text` lines, bare lines, icefall's recogs files, and CTM."""
 
 from __future__ import annotations
 

@@ -29,10 +29,10 @@ class SubtitleConfig:
     """Limits of a cue."""
 
     max_latin: int = 42  # characters of a line; a wide (CJK) character counts as max_latin / max_cjk
-    max_cjk: int = 16
+    max_cjk: int = 16  # wide (CJK) characters of a line
     max_lines: int = 2  # lines of each language
     min_duration: float = 1.0  # seconds
-    max_duration: float = 7.0
+    max_duration: float = 7.0  # seconds; a longer cue is split
     reading_speed: float = 17.0  # Latin characters a second; a cue stays that long if silence follows
 
     def __post_init__(self) -> None:

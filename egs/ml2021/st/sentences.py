@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ml2021.st.config import SentenceConfig
 
-Word = tuple[str, float, float]  # a Han character or other word, with start and end in seconds
+Word = tuple[str, float, float]  # a Han character or a word of other letters, with start and end in seconds
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ class Alignment:
     score: NDArray[np.float64]  # (U,) mean log-prob over its frames; 0 for a unit that is not spoken
     total: float  # log-prob of the whole path
     star: NDArray[np.bool_]  # (T,) frames of speech without text, including pauses in it
-    doubtful: NDArray[np.bool_]  # (U,) units that may just as well be elsewhere; all False where nothing looked for them
+    doubtful: NDArray[
+        np.bool_
+    ]  # (U,) units that may just as well be elsewhere; all False where nothing looked for them
 
     def same_places(self, other: Alignment) -> bool:
         """Whether the other has every unit, and speech without text, in the same frames."""

@@ -38,7 +38,8 @@ def doubtful_units(reader: FrameReader, text: Text, path: Alignment, distance: i
       path: the best.
       distance: frames, at least 1.
     """
-    start, end, doubtful = path.start, path.end, path.doubtful.copy()
+    start, end = path.start, path.end
+    doubtful: NDArray[np.bool_] = path.doubtful.copy()
     timed = np.flatnonzero(start >= 0)
     weak = path.score[timed] < WEAK
     if 2 * weak.sum() >= len(timed):

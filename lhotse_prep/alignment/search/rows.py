@@ -85,9 +85,7 @@ class Band:
         return self.first, self.states[:, self.first : self.stop].copy()
 
     def advance(self, block: Block) -> None:
-        self.first, self.stop = advance_band(
-            block, self.text, Scores(*self.states), self.beam, self.first, self.stop
-        )
+        self.first, self.stop = advance_band(block, self.text, Scores(*self.states), self.beam, self.first, self.stop)
         band = self.states[:, self.first : self.stop]
         best = band.max()
         band -= best

@@ -1,4 +1,4 @@
-"""Timed units that are probably in a wrong place: chance matches of unspoken text, and units whose place is in doubt."""
+"""Timed units that are probably in a wrong place: chance matches of unspoken text, and units in doubt."""
 
 from __future__ import annotations
 

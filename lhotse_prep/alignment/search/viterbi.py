@@ -28,7 +28,7 @@ _SKIP, _FROM_STAR = 3, 4  # in the same frame
 
 
 @numba.njit(cache=True, error_model="numpy")
-def advance_lanes(block, text, states):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def advance_lanes(block, text, states):  # pragma: no cover (compiled)
     """Advance the states over a block's frames.
 
     Args:
@@ -68,10 +68,10 @@ def advance_lanes(block, text, states):  # type: ignore[no-untyped-def]  # pragm
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _advance_row(frame, costs, above, old, new):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _advance_row(frame, costs, above, old, new):  # pragma: no cover (compiled)
     """Advance one row by one frame.
 
-    It is a function of its own, without any look-up: otherwise the compiler makes no vector instructions of it.
+    A separate function without any look-up: otherwise the compiler would not emit vector instructions for it.
 
     Args:
       frame: log-prob of each unit's symbol (LANES,), of blank, and of star.
@@ -101,7 +101,7 @@ def _advance_row(frame, costs, above, old, new):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _carry_over(blank, carry, skip):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _carry_over(blank, carry, skip):  # pragma: no cover (compiled)
     """Let runs of units without speech go on from the end of each column into the next columns."""
     num_rows, num_lanes = blank.shape[0] - 1, blank.shape[1]
     last, whole_column = blank[num_rows], np.float32(num_rows) * skip
@@ -117,7 +117,7 @@ def _carry_over(blank, carry, skip):  # type: ignore[no-untyped-def]  # pragma: 
 
 
 @numba.njit(cache=True, error_model="numpy")
-def advance_band(block, text, states, beam, first, stop):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def advance_band(block, text, states, beam, first, stop):  # pragma: no cover (compiled)
     """Advance the states of units first..stop - 1 over a block's frames: those within `beam` of the best.
 
     Args:
@@ -156,7 +156,7 @@ def advance_band(block, text, states, beam, first, stop):  # type: ignore[no-unt
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _step(frame, star_score, text, states):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _step(frame, star_score, text, states):  # pragma: no cover (compiled)
     """Advance some units in a row by one frame, in place; nothing comes from the units before them."""
     blank, label, star = states
     label_above, blank_above = NEVER, NEVER
@@ -171,7 +171,7 @@ def _step(frame, star_score, text, states):  # type: ignore[no-untyped-def]  # p
 
 
 @numba.njit(cache=True, error_model="numpy")
-def point_back(block, text, states, pointers):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def point_back(block, text, states, pointers):  # pragma: no cover (compiled)
     """Do what `_step` does for all frames of a block, on W units in a row; fill pointers (F, 3, W): BLANK, LABEL, STAR.
 
     Of equally good sources a state takes the latest, as torchaudio's forced_align does.
@@ -206,7 +206,7 @@ def point_back(block, text, states, pointers):  # type: ignore[no-untyped-def]  
 
 
 @numba.njit(cache=True, error_model="numpy")
-def walk_back(  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def walk_back(  # pragma: no cover (compiled)
     pointers, emissions, symbols, unit, state, first_unit, first_frame, path
 ):
     """Follow a block's pointers back from the state in its last frame, and note where the path passes.

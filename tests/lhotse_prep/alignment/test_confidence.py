@@ -1,4 +1,4 @@
-"""The report on an alignment: counts, runs without a time, and the line that is printed."""
+"""The report on an alignment: counts, untimed runs, and the printed line."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def report(starts: list[float | None], scores: list[float]) -> dict:
     )
 
 
-def test_runs_without_a_time_and_where_they_lie() -> None:
-    found = report([None, 1.0, None, None, 4.0, None], [0, 0.5, 0, 0, 1.0, 0])
-    assert (found["words"], found["timed"], found["timed_part"], found["score_mean"]) == (6, 2, 0.3333, 0.75)
-    assert [(r["first_token"], r["num_tokens"], r["after"], r["before"], r["text"]) for r in found["untimed_runs"]] == [
+def test_untimed_runs_and_the_times_around_them() -> None:
+    week1 = report([None, 1.0, None, None, 4.0, None], [0, 0.5, 0, 0, 1.0, 0])
+    assert (week1["words"], week1["timed"], week1["timed_part"], week1["score_mean"]) == (6, 2, 0.3333, 0.75)
+    assert [(r["first_token"], r["num_tokens"], r["after"], r["before"], r["text"]) for r in week1["untimed_runs"]] == [
         (0, 1, None, 1.0, "w0"),
         (2, 2, 1.5, 4.0, "w2 w3"),
         (5, 1, 4.5, None, "w5"),
     ]
-    line = report_line(found)
+    line = report_line(week1)
     assert line == "week1: 33.33% of 6 words timed, mean score 0.750; 3 runs untimed, the longest 2 words: w2 w3"
 
 

@@ -1,4 +1,4 @@
-"""First times with no model, on speech of another voice and rate than the one that is warped onto it."""
+"""First times without a model, on speech of another voice and rate than the synthetic speech."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_words_land_near_their_true_times(lecture: tuple[list[str], np.ndarray, 
     times = synthetic_times(words, fbank(samples), regions) / SAMPLE_RATE
     assert len(times) == len(words) and (np.diff(times) >= 0).all()
     firsts = np.cumsum([0] + [len(text.split()) for text, _ in PHRASES * 3])[:-1]
-    second_words = times[firsts + 1]  # past the pause before the phrase, which belongs to neither side
+    second_words = times[firsts + 1]  # not the first: the pause before it belongs to neither side
     errors = np.abs(second_words - np.array(starts) - 0.2)
     assert np.median(errors) < 0.3 and errors.max() < 1.0
 
@@ -78,10 +78,10 @@ def pink(rng: np.random.Generator, num_samples: int) -> np.ndarray:
 
 @pytest.mark.parametrize("noise", ["white", "pink"])
 @pytest.mark.parametrize("rate", [0.8, 1.25])
-def test_other_throats_rates_and_noise(
+def test_other_voices_rates_and_noise(
     lecture: tuple[list[str], np.ndarray, list[float]], rate: float, noise: str
 ) -> None:
-    """Played faster or slower, formants and pitch move with the rate: no voice of the synthesiser; noise at 15 dB."""
+    """Formants and pitch scale with the playing rate: voices that the synthesiser lacks; noise at 15 dB."""
     words, samples, starts = lecture
     other = resample(torch.from_numpy(samples), round(100 * rate), 100).numpy()
     rng = np.random.default_rng(1)

@@ -1,24 +1,22 @@
-"""Recognisers' words from CTM and JSON lines, with the errors of both; alignments as CTM."""
+"""A recogniser's words from CTM and JSON lines, and the errors of both."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from lhotse import SupervisionSegment
-from lhotse.supervision import AlignmentItem
 
-from lhotse_prep.alignment.hypotheses import read_hypotheses, write_ctm
+from lhotse_prep.alignment.hypotheses import read_hypotheses
 from lhotse_prep.workflow.errors import DataError
 
 
 def test_ctm(tmp_path: Path) -> None:
     path = tmp_path / "a.ctm"
     path.write_text(";; comment\nweek1 1 2.0 0.4 BERT 0.9\nweek1 1 1.0 0.6 我們\n\nweek2 A 0 1 好,\n", encoding="utf-8")
-    found = read_hypotheses(path)
-    assert found.keys() == {"week1", "week2"}
-    assert found["week1"].words == ["我", "們", "bert"] and found["week2"].words == ["好"]
-    assert found["week1"].start.tolist() == [1.0, 1.3, 2.0] and found["week1"].end.tolist() == [1.3, 1.6, 2.4]
+    hypotheses = read_hypotheses(path)
+    assert hypotheses.keys() == {"week1", "week2"}
+    assert hypotheses["week1"].words == ["我", "們", "bert"] and hypotheses["week2"].words == ["好"]
+    assert hypotheses["week1"].start.tolist() == [1.0, 1.3, 2.0] and hypotheses["week1"].end.tolist() == [1.3, 1.6, 2.4]
 
 
 def test_ctm_as_windows_writes_it(tmp_path: Path) -> None:
@@ -35,10 +33,10 @@ def test_json_lines_of_words_and_of_pieces(tmp_path: Path) -> None:
         '{"id": "week1", "tokens": ["▁neu", "ral", "網", "路", "▁a", "b"], "timestamps": [2, 2.2, 2.4, 2.7, 9, 9.1]}\n',
         encoding="utf-8",
     )
-    found = read_hypotheses(tmp_path)["week1"]
-    assert found.words == ["loss", "neural", "網", "路", "ab"]
-    assert found.start.tolist() == [1, 2, 2.4, 2.7, 9]
-    assert found.end.tolist() == pytest.approx([1.5, 2.4, 2.7, 3.2, 9.6])
+    week1 = read_hypotheses(tmp_path)["week1"]
+    assert week1.words == ["loss", "neural", "網", "路", "ab"]
+    assert week1.start.tolist() == [1, 2, 2.4, 2.7, 9]
+    assert week1.end.tolist() == pytest.approx([1.5, 2.4, 2.7, 3.2, 9.6])
 
 
 @pytest.mark.parametrize(
@@ -61,14 +59,3 @@ def test_damaged_lines_are_named(tmp_path: Path, name: str, content: str, messag
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no .ctm or .jsonl file"):
         read_hypotheses(tmp_path)
-
-
-def test_alignment_written_as_ctm_is_read_back(tmp_path: Path) -> None:
-    items = [AlignmentItem("我", 1.5, 0.25, 0.875), AlignmentItem("bert", 2.0, 0.5, 1.0)]
-    write_ctm(tmp_path / "x.ctm", [SupervisionSegment("s", "week1", 1.5, 1.0, alignment={"word": items})])
-    assert (tmp_path / "x.ctm").read_text(encoding="utf-8").splitlines() == [
-        "week1 1 1.500 0.250 我 0.875",
-        "week1 1 2.000 0.500 bert 1.000",
-    ]
-    found = read_hypotheses(tmp_path / "x.ctm")["week1"]
-    assert found.words == ["我", "bert"] and found.start.tolist() == [1.5, 2.0] and found.end.tolist() == [1.75, 2.5]

@@ -1,4 +1,4 @@
-"""A transcript is timed by a recogniser's words although these have errors; text that nobody speaks stays untimed."""
+"""A transcript is timed by a recogniser's words although these have errors; text that is not spoken stays untimed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def spoken(seed: int, count: int) -> tuple[list[str], np.ndarray]:
     return words, np.cumsum(rng.uniform(0.15, 0.45, count) + (rng.random(count) < 0.05) * 1.0)
 
 
-def heard(seed: int, words: list[str], starts: np.ndarray, errors: float = 0.15) -> Hypothesis:
-    """With homophones, and a third each of deletions, insertions and substitutions; hyphens are lost."""
+def recognised(seed: int, words: list[str], starts: np.ndarray, errors: float = 0.15) -> Hypothesis:
+    """The words with homophones and errors: a third each deletions, insertions, substitutions; hyphens are lost."""
     rng = np.random.default_rng(seed)
     result: list[tuple[float, str]] = []
     for word, start in zip(words, starts):
@@ -43,36 +43,36 @@ def heard(seed: int, words: list[str], starts: np.ndarray, errors: float = 0.15)
 @pytest.mark.parametrize("seed", range(10))
 def test_words_are_timed_through_errors(seed: int) -> None:
     words, starts = spoken(seed, 1500)
-    found = match_times(words, heard(seed, words, starts), "week1")
-    timed = np.isfinite(found.start)
-    off = np.abs(found.start - starts)[timed]
+    times = match_times(words, recognised(seed, words, starts), "week1")
+    timed = np.isfinite(times.start)
+    off = np.abs(times.start - starts)[timed]
     assert timed.mean() > 0.93
     assert np.quantile(off, 0.95) < 0.1 and (off > 1.0).mean() <= 0.001
-    assert (np.diff(found.start[timed]) > -0.1).all()
-    assert np.median(found.score[timed]) == 1.0 and (found.score[~timed] == 0).all()
+    assert (np.diff(times.start[timed]) > -0.1).all()
+    assert np.median(times.score[timed]) == 1.0 and (times.score[~timed] == 0).all()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_text_that_is_not_spoken_and_speech_without_text(seed: int) -> None:
     words, starts = spoken(seed, 1500)
-    hypothesis = heard(seed, words, starts)
+    hypothesis = recognised(seed, words, starts)
     text = np.delete(np.array(words, dtype=object), np.s_[700:900])  # their speech has no text
     truth = np.delete(starts, np.s_[700:900])
     unspoken, _ = spoken(seed + 100, 180)
-    found = match_times([*text[:300], *unspoken, *text[300:]], hypothesis, "week1")
-    timed = np.isfinite(found.start)
+    times = match_times([*text[:300], *unspoken, *text[300:]], hypothesis, "week1")
+    timed = np.isfinite(times.start)
     assert timed[300:480].mean() <= 0.02
-    rest = np.delete(found.start, np.s_[300:480])
+    rest = np.delete(times.start, np.s_[300:480])
     off = np.abs(rest - truth)
     assert (off[np.isfinite(rest)] > 1.0).mean() <= 0.001 and np.isfinite(rest).mean() > 0.92
 
 
-def test_homophones_count_as_heard() -> None:
-    found = match_times(
+def test_homophones_count_as_matches() -> None:
+    times = match_times(
         ["我", "是", "t-sne"], Hypothesis(["我", "事", "t", "sne"], np.arange(4.0), np.arange(4.0) + 0.5), "x"
     )
-    assert found.start.tolist() == [0.0, 1.0, 2.0] and found.end.tolist() == [0.5, 1.5, 3.5]
-    assert found.score.tolist() == [1.0, 1.0, 1.0]
+    assert times.start.tolist() == [0.0, 1.0, 2.0] and times.end.tolist() == [0.5, 1.5, 3.5]
+    assert times.score.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_words_of_another_recording_are_refused() -> None:

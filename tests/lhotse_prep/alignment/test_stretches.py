@@ -1,4 +1,4 @@
-"""Word times to supervisions: every timed word in one, in order, ended by pauses and untimed words."""
+"""Word times to supervisions: every timed word is in one, in order; pauses and untimed words end them."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ WHOLE = np.array([[0.0, 100.0]])
 
 def test_pause_and_untimed_word_end_a_stretch() -> None:
     regions = np.array([[0.0, 1.2], [2.0, 4.0]])
-    found = make_stretches(
+    stretches = make_stretches(
         lecture(6), times((0.1, 0.2), (0.5, 0.6), (2.0, 2.1), None, (2.5, 2.6), (2.8, 2.9)), regions, StretchConfig()
     )
-    assert [(s.id, s.text, s.custom["first_token"]) for s in found] == [
+    assert [(s.id, s.text, s.custom["first_token"]) for s in stretches] == [
         ("x-00000", "w0 w1", 0),
         ("x-00001", "w2", 2),
         ("x-00002", "w4 w5", 4),
     ]
-    assert [(s.start, s.end) for s in found] == [(0.1, 1.2), (2.0, pytest.approx(2.5)), (2.5, 4.0)]
-    assert found[0].custom["confidence"] == 0.5
+    assert [(s.start, s.end) for s in stretches] == [(0.1, 1.2), (2.0, pytest.approx(2.5)), (2.5, 4.0)]
+    assert stretches[0].custom["confidence"] == 0.5
 
 
 def test_no_word_is_drawn_out_over_speech_without_text() -> None:
-    found = make_stretches(lecture(3), times((1.0, 1.1), (1.4, 1.5), (60.0, 60.1)), WHOLE, StretchConfig(max_word=1.2))
-    assert [(s.text, s.start, s.end) for s in found] == [("w0 w1", 1.0, 2.6), ("w2", 60.0, 61.2)]
+    stretches = make_stretches(
+        lecture(3), times((1.0, 1.1), (1.4, 1.5), (60.0, 60.1)), WHOLE, StretchConfig(max_word=1.2)
+    )
+    assert [(s.text, s.start, s.end) for s in stretches] == [("w0 w1", 1.0, 2.6), ("w2", 60.0, 61.2)]
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -49,19 +51,19 @@ def test_stretches_are_in_order_and_hold_each_timed_word_once(seed: int) -> None
     start = np.cumsum(rng.exponential(0.3, num_words))
     end = start + rng.uniform(0, 0.5, num_words)
     start[rng.random(num_words) < 0.1] = np.nan
-    found = make_stretches(lecture(num_words), WordTimes(start, end, np.ones(num_words)), WHOLE, StretchConfig())
-    words = [i.symbol for s in found for i in s.alignment["word"]]
+    stretches = make_stretches(lecture(num_words), WordTimes(start, end, np.ones(num_words)), WHOLE, StretchConfig())
+    words = [i.symbol for s in stretches for i in s.alignment["word"]]
     assert words == [f"w{i}" for i in range(num_words) if np.isfinite(start[i])]
-    assert words == " ".join(s.text for s in found).split()
-    ends = [0.0] + [s.end for s in found]
-    assert all(s.start >= before - 1e-3 for s, before in zip(found, ends))
-    for s in found:
+    assert words == " ".join(s.text for s in stretches).split()
+    ends = [0.0] + [s.end for s in stretches]
+    assert all(s.start >= before - 1e-3 for s, before in zip(stretches, ends))
+    for s in stretches:
         items = s.alignment["word"]
         assert all(a.end <= b.start + 1e-3 for a, b in zip(items, items[1:])) and all(i.duration > 0 for i in items)
         assert s.start == items[0].start and s.end == pytest.approx(items[-1].end, abs=1e-3)
 
 
 def test_onset_errors_count_a_lost_word_as_infinite() -> None:
-    found = make_stretches(lecture(4), times((1.0, 1.1), (1.2, 1.3), None, (3.0, 3.1)), WHOLE, StretchConfig())
+    stretches = make_stretches(lecture(4), times((1.0, 1.1), (1.2, 1.3), None, (3.0, 3.1)), WHOLE, StretchConfig())
     truth = [(0.9, 1.2, "w0"), (1.25, 1.5, "w1"), (2.0, 2.5, "w2"), (3.0, 3.2, "w3")]
-    assert onset_errors(found, truth) == [pytest.approx(0.1), pytest.approx(0.05), np.inf, 0.0]
+    assert onset_errors(stretches, truth) == [pytest.approx(0.1), pytest.approx(0.05), np.inf, 0.0]

@@ -1,4 +1,4 @@
-"""Units to words, the lag of a model, and what is refused."""
+"""Units to words, the lag of a model, and vocabularies that do not fit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def lagging() -> tuple[dict, dict]:
     return {"l": words_of_units(path, [1, 1, 1], FRAME)}, {"l": regions}
 
 
-def test_lag_is_the_median_from_onset_to_first_word_and_is_taken_off() -> None:
+def test_lag_is_the_median_from_onset_to_first_word_and_is_subtracted() -> None:
     times, regions = lagging()
     assert onset_lag(times, regions) == pytest.approx((0.08 + 0.16) / 2)
     finished = finish_times(times, {"l": [[1], [1], [1]]}, regions)["l"]

@@ -1,4 +1,4 @@
-"""Words that the model missed get a time where speech is left for them, and only there; late onsets are drawn back."""
+"""Words that the model missed get a time only where speech is left for them; late first words start at the onset."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from lhotse_prep.alignment.word_times import WordTimes, complete
 def completed(
     starts: list[float | None], regions: list[tuple[float, float]], units: list[int] | None = None
 ) -> tuple[list[float], list[float]]:
-    """Words of two units that take 0.1 s each where nothing else is said; the model's ends are 0.05 s after starts."""
+    """Completed starts and ends of words, of two units unless given, 0.1 s per unit; the model's words last 0.05 s."""
     start = np.array([np.nan if s is None else s for s in starts])
-    lead = np.arange(5) * 0.2 - 100  # words in a row far before, from which the length of a unit is known
+    lead = np.arange(5) * 0.2 - 100  # earlier words in a row, which give the length of a unit
     times = WordTimes(np.concatenate([lead, start]), np.concatenate([lead, start]) + 0.05, np.ones(len(start) + 5))
     sizes = np.array([2] * 5 + (units or [2] * len(starts)))
-    found = complete(times, sizes, np.array([(-101.0, -90.0), *regions]))
-    assert np.array_equal(found.score, times.score)
-    return found.start[5:].tolist(), found.end[5:].tolist()
+    filled_in = complete(times, sizes, np.array([(-101.0, -90.0), *regions]))
+    assert np.array_equal(filled_in.score, times.score)
+    return filled_in.start[5:].tolist(), filled_in.end[5:].tolist()
 
 
-def test_word_after_a_pause_begins_with_the_speech_that_nobody_else_claims() -> None:
+def test_word_after_a_pause_begins_with_speech_that_belongs_to_no_other() -> None:
     starts, ends = completed([0.0, 0.2, None, 1.5, 1.7], [(0.0, 0.4), (1.0, 3.0)])
     assert starts == pytest.approx([0.0, 0.2, 1.0, 1.5, 1.7]) and ends[2] == pytest.approx(1.5)
 
@@ -50,12 +50,14 @@ def test_words_on_both_sides_of_a_pause() -> None:
     assert starts == pytest.approx([0.0, 0.2, 1.2, 1.4])
 
 
-def test_late_first_word_is_drawn_to_where_speech_begins() -> None:
+def test_late_first_word_starts_at_the_onset_of_speech() -> None:
     starts, _ = completed([0.0, 0.2, 1.4, 1.8], [(0.0, 0.4), (1.0, 3.0)])
     assert starts == pytest.approx([0.0, 0.2, 1.0, 1.8])
-    starts, _ = completed([0.0, 0.2, 1.6, 1.8], [(0.0, 0.4), (1.0, 3.0)])  # so much may be speech without text
+    starts, _ = completed([0.0, 0.2, 1.6, 1.8], [(0.0, 0.4), (1.0, 3.0)])  # this much may be speech without text
     assert starts == pytest.approx([0.0, 0.2, 1.6, 1.8])
-    starts, _ = completed([0.0, 0.2, 1.1, 1.3], [(0.0, 0.4), (1.0, 3.0)])  # the model hears better than voice activity
+    starts, _ = completed(
+        [0.0, 0.2, 1.1, 1.3], [(0.0, 0.4), (1.0, 3.0)]
+    )  # the model is more precise than voice activity
     assert starts == pytest.approx([0.0, 0.2, 1.1, 1.3])
 
 
@@ -67,13 +69,13 @@ def test_words_stay_in_order(seed: int) -> None:
     start = np.sort(rng.uniform(0, edges[-1], 60))
     start[rng.random(60) < 0.2] = np.nan
     times = WordTimes(start, start + 0.04, rng.random(60))
-    found = complete(times, rng.integers(1, 5, 60), regions)
-    timed = np.isfinite(found.start)
+    filled_in = complete(times, rng.integers(1, 5, 60), regions)
+    timed = np.isfinite(filled_in.start)
     assert (timed | np.isnan(start)).all()
-    assert (np.diff(found.start[timed]) >= -1e-9).all()
+    assert (np.diff(filled_in.start[timed]) >= -1e-9).all()
     filled = timed & np.isnan(start)
-    inside = [((regions[:, 0] <= s + 1e-9) & (s < regions[:, 1] + 1e-9)).any() for s in found.start[filled]]
-    assert all(inside) and (found.end[filled] > found.start[filled]).all()
+    inside = [((regions[:, 0] <= s + 1e-9) & (s < regions[:, 1] + 1e-9)).any() for s in filled_in.start[filled]]
+    assert all(inside) and (filled_in.end[filled] > filled_in.start[filled]).all()
 
 
 def test_nothing_is_guessed_without_any_timed_words() -> None:

@@ -48,13 +48,13 @@ def test_counts_must_agree():
         score_translations([], [])
 
 
-def test_empty_files_are_no_perfect_translation(tmp_path):
+def test_empty_files_are_refused(tmp_path):
     (tmp_path / "empty").touch()
     with pytest.raises(DataError, match="0 hypotheses for 0 references: need equally many, and at least one"):
         main([str(tmp_path / "empty"), str(tmp_path / "empty")])
 
 
-def test_document_bleu_does_not_mind_where_sentences_are_cut():
+def test_document_bleu_ignores_sentence_boundaries():
     references = ["So this is the model.", "We train it again and again."]
     moved = ["So this is the", "model. We train it again and again."]
     assert score_translations(moved, references).bleu < 90
@@ -63,7 +63,7 @@ def test_document_bleu_does_not_mind_where_sentences_are_cut():
         document_bleu({"x": "a"}, {"y": "a"})
 
 
-def test_paired_bootstrap_tells_a_better_system_from_an_equal_one():
+def test_paired_bootstrap_distinguishes_better_from_equal_systems():
     references = [f"sentence number {i} is about the model and its {i % 7} parameters" for i in range(60)]
     worse = [r.replace("about the model", "on models") if i % 2 else r for i, r in enumerate(references)]
     otherwise = [r.replace("about the model", "on models") if i % 2 == 0 else r for i, r in enumerate(references)]

@@ -69,7 +69,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "model.ckpt"
 
 
-def test_gives_the_command_a_line_a_sentence(stub):
+def test_command_gets_one_line_per_sentence(stub):
     assert comet_score([*SOURCES, "a"], [*HYPOTHESES, "two\nlines"], [*REFERENCES, "b"], stub) == -0.5
     assert f"--model {stub}" in stub.with_name("arguments").read_text()
     lines = {
@@ -80,7 +80,7 @@ def test_gives_the_command_a_line_a_sentence(stub):
     assert lines["-t"] == [*HYPOTHESES, "two lines", ""] and lines["-r"] == [*REFERENCES, "b", ""]
 
 
-def test_what_is_missing_is_said(stub, monkeypatch, caplog, tmp_path):
+def test_missing_command_or_checkpoint_is_logged(stub, monkeypatch, caplog, tmp_path):
     caplog.set_level("INFO")
     assert comet_score(["a"], ["a"], ["a"], tmp_path / "none.ckpt") is None
     assert "no COMET: no checkpoint" in caplog.text
@@ -91,14 +91,14 @@ def test_what_is_missing_is_said(stub, monkeypatch, caplog, tmp_path):
         comet_score(["a"], ["a", "b"], ["a"], stub)
 
 
-def test_a_failure_is_told_with_its_reason(stub):
+def test_failure_is_reported_with_its_reason(stub):
     command = stub.with_name("comet-score")
     command.write_text("#!/bin/sh\necho much >&2\necho 'Exception: hparams.yaml is missing' >&2\nexit 1\n")
     with pytest.raises(DataError, match=r"exit code 1\): Exception: hparams.yaml is missing"):
         comet_score(["a"], ["a"], ["a"], stub)
 
 
-def test_the_scorer_prints_it(stub, tmp_path, capsys):
+def test_scorer_prints_comet(stub, tmp_path, capsys):
     for name, texts in (("ref", REFERENCES), ("hyp", HYPOTHESES), ("src", SOURCES)):
         (tmp_path / name).write_text("\n".join(texts) + "\n", encoding="utf-8")
     paths = [str(tmp_path / name) for name in ("ref", "hyp")]
@@ -110,7 +110,7 @@ def test_the_scorer_prints_it(stub, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.skipif(COMMAND is None, reason=f"no comet-score on the PATH, and none that {COMMAND_VARIABLE} names")
-def test_the_real_command_scores_as_its_package_does(tmp_path):
+def test_real_command_gives_the_score_of_its_package(tmp_path):
     assert COMMAND is not None
     python = Path(COMMAND).parent / "python"
     texts = [*("".join(s.split()) for s in SOURCES), *HYPOTHESES, *REFERENCES]

@@ -80,7 +80,7 @@ def test_errors_at_switches(ref: str, hyp: str, counts: tuple[int, ...]) -> None
     assert (switches.num_ref, switches.insertions, switches.deletions, switches.substitutions) == counts
 
 
-def test_lectures_are_scored_apart() -> None:
+def test_lectures_are_scored_separately() -> None:
     result = score(
         [("w1_1-0001", "我 們", "我"), ("w1_1-0002", "好", "好"), ("w2-0001a", "net", "nets"), ("w3", "", "")]
     )
@@ -108,7 +108,7 @@ def test_percents(ref: str, hyp: str, percents: dict[str, float | None]) -> None
     assert score([("a", ref, hyp)]).percents() == percents
 
 
-def test_id_that_is_there_twice_is_refused() -> None:
+def test_repeated_id_is_refused() -> None:
     with pytest.raises(DataError, match="utterance a occurs twice"):
         score([("a", "我", "我"), ("a", "我", "我")])
 
@@ -121,7 +121,7 @@ PAIRS = [
 ]
 
 
-def test_recogs_come_back_as_they_were(tmp_path: Path) -> None:
+def test_recogs_file_is_read_unchanged(tmp_path: Path) -> None:
     write_icefall_files(tmp_path, "test", "epoch-3-avg-2-greedy_search", "greedy_search", PAIRS)
     path = tmp_path / "recogs-test-epoch-3-avg-2-greedy_search.txt"
     lines = path.read_text(encoding="utf-8").splitlines()

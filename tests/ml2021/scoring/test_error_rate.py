@@ -60,12 +60,12 @@ def test_empty_sides_and_single_languages_are_defined(refs: dict[str, str], hyps
     assert report(refs, {"x": hyps}).count(line) == 2  # by both normalisers
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_utterances_are_named() -> None:
     with pytest.raises(DataError, match=r"x differ in .* \(b: 1 in all\)"):
         report({"a": "我", "b": "好"}, {"x": {"a": "我"}})
 
 
-def test_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
+def test_interval_contains_the_true_rate_about_as_often_as_promised() -> None:
     rng = random.Random(0)
     refs = [["a"] * 20 for _ in range(100)]
     inside = 0
@@ -77,7 +77,7 @@ def test_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
     assert 88 <= inside <= 99
 
 
-def test_better_system_is_found_better_and_equal_ones_are_not() -> None:
+def test_only_a_better_system_is_reported_as_better() -> None:
     rng = random.Random(1)
     refs = [[rng.choice("abcd") for _ in range(15)] for _ in range(60)]
     worse_texts, better_texts = ([[w if rng.random() > p else "x" for w in ref] for ref in refs] for p in (0.2, 0.1))
@@ -89,7 +89,7 @@ def test_better_system_is_found_better_and_equal_ones_are_not() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_cut_lectures_have_the_errors_of_the_whole(seed: int) -> None:
+def test_cut_lectures_have_the_errors_of_whole_lectures(seed: int) -> None:
     rng = random.Random(seed)
     refs, hyps = {}, {}
     for lecture in ("w1", "w2"):

@@ -28,7 +28,7 @@ def test_by_hand(text: str, ours: str, reference: str, hypothesis: str) -> None:
     assert published_hypothesis(text) == hypothesis
 
 
-def test_script_is_no_error() -> None:
+def test_other_script_is_no_error() -> None:
     ref, hyp = "這 個 機 器 學 習 很 複 雜 裡 面", "这个机器学习很复杂里面"
     for normalizer in normalizers():
         result = score([("a", normalizer.reference(ref), normalizer.hypothesis(hyp))])

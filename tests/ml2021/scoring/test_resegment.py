@@ -48,7 +48,7 @@ def test_by_hand(hypothesis: str, references: list[str], segments: list[str]) ->
     assert [" ".join(s) for s in result] == segments
 
 
-def test_a_lecture_takes_no_time() -> None:
+def test_long_lecture_is_fast() -> None:
     rng = random.Random(0)
     words = [f"w{rng.randint(0, 2000)}" for _ in range(20_000)]
     references = [words[i : i + 20] for i in range(0, len(words), 20)]

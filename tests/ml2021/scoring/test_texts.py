@@ -30,7 +30,7 @@ def test_formats_are_recognised(tmp_path: Path, content: str, texts: dict[str, s
     assert result == texts and list(result) == list(texts)
 
 
-def test_the_format_may_be_given(tmp_path: Path) -> None:
+def test_format_can_be_specified(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("one deep net\ntwo\n", encoding="utf-8")
     assert read_texts(tmp_path / "x", "ref", "bare") == {"1": "one deep net", "2": "two"}
     assert read_texts(tmp_path / "x", "ref", "kaldi") == {"one": "deep net", "two": ""}
@@ -46,7 +46,7 @@ def test_the_format_may_be_given(tmp_path: Path) -> None:
         (b"a \xff\n", "auto", "not UTF-8"),
     ],
 )
-def test_damaged_files_are_named(tmp_path: Path, content: bytes, file_format: str, message: str) -> None:
+def test_damaged_files_are_refused(tmp_path: Path, content: bytes, file_format: str, message: str) -> None:
     (tmp_path / "x.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_texts(tmp_path / "x.txt", "ref", file_format)

@@ -125,7 +125,7 @@ def test_no_speech_is_an_error_that_stops_no_other_lecture(recognised, options, 
     assert names(options.out) == every_file("b")
 
 
-def test_a_lecture_that_another_run_is_writing_is_left_to_it(recognised, options, record):
+def test_a_lecture_that_another_run_is_writing_is_not_touched(recognised, options, record):
     work = options.out / STATE / "a.work"
     with folder_lock(work):
         work.mkdir()
@@ -133,7 +133,7 @@ def test_a_lecture_that_another_run_is_writing_is_left_to_it(recognised, options
         with pytest.raises(DataError, match=rf"a\.work is being written by another run \(process {os.getpid()}\)"):
             transcribe.transcribe([record("a.wav"), record("b.wav")], options)
         assert (work / "half").exists() and names(options.out) == every_file("b")
-    transcribe.transcribe([record("a.wav"), record("b.wav")], options)  # what a killed run left is no obstacle
+    transcribe.transcribe([record("a.wav"), record("b.wav")], options)  # the leftovers of a killed run do not matter
     assert names(options.out) == every_file("a", "b")
 
 
@@ -145,7 +145,7 @@ def test_several_lectures_at_a_time(recognised, options, record, monkeypatch):
     assert names(options.out) == every_file("a", "b", "c") and not recognised  # nothing was done in this process
 
 
-def test_a_process_that_is_killed_is_said(recognised, options, record, monkeypatch):
+def test_a_killed_process_is_reported(recognised, options, record, monkeypatch):
     monkeypatch.setattr(executor, "START_METHOD", "fork")
     monkeypatch.setattr(cascade, "recognise", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(DataError, match="2 of 2 lectures have no subtitles.*a.wav: a process was killed"):
@@ -201,13 +201,13 @@ def test_two_lectures_of_one_name_and_a_missing_one_are_refused(recognised, opti
     assert not options.out.exists() and not recognised
 
 
-def test_a_translator_that_does_not_match_its_vocabulary_is_said_before_anything_is_done(
+def test_a_translator_that_does_not_match_its_vocabulary_is_reported_before_anything_is_done(
     options, record, tmp_path, monkeypatch
 ):
     vocabulary = train_vocabulary(["我 們 來"], ["we come"], 60, tmp_path / "vocabulary")
     model = MtModelConfig(d_model=16, num_heads=2, num_encoder_layers=1, num_decoder_layers=1, feedforward_dim=16)
     save_marian(build_model(model, len(vocabulary) + 1), vocabulary, options.mt / "marian")
-    monkeypatch.setattr(cascade, "load_model", lambda _: (torch.nn.Identity(), None, None))
+    monkeypatch.setattr(cascade, "load_model", lambda _: (torch.nn.Identity(), None))
     for num_jobs in (1, 2):
         with pytest.raises(
             DataError, match="the vocabulary in .*marian is not the one that its model was trained with"
@@ -240,7 +240,7 @@ transcribe.transcribe([folder / "a.wav"], options)
 """
 
 
-def test_a_killed_run_leaves_nothing_half_written_and_goes_on(recognised, options, record, tmp_path):
+def test_a_killed_run_leaves_nothing_half_written_and_continues(recognised, options, record, tmp_path):
     lecture = record("a.wav")
     command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

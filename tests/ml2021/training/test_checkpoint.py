@@ -53,7 +53,7 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_what_is_saved_comes_back_and_leaves_no_other_file(tmp_path: Path) -> None:
+def test_saved_checkpoint_is_loaded_unchanged(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "epoch-1.pt", {"model": weights(1), "sampler": {"epoch": 2}, "scheduler": None})
     content = load_checkpoint(tmp_path / "epoch-1.pt")
     assert content["sampler"] == {"epoch": 2} and content["scheduler"] is None
@@ -61,7 +61,7 @@ def test_what_is_saved_comes_back_and_leaves_no_other_file(tmp_path: Path) -> No
     assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch-1.pt", "epoch-1.pt.sha256"]
 
 
-def test_damage_is_noticed(tmp_path: Path) -> None:
+def test_damage_is_detected(tmp_path: Path) -> None:
     path = save_epoch(tmp_path, 1, 8)
     flip_a_byte(path)
     with pytest.raises(DataError, match=r"epoch-1\.pt is damaged"):
@@ -71,7 +71,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-def test_checkpoint_of_someone_else_needs_no_hash_but_runs_nothing(tmp_path: Path) -> None:
+def test_foreign_checkpoint_needs_no_hash_and_cannot_run_code(tmp_path: Path) -> None:
     torch.save({"model": weights(1)}, tmp_path / "pretrained.pt")
     assert load_checkpoint(tmp_path / "pretrained.pt")["model"].keys() == weights(1).keys()
 
@@ -87,7 +87,7 @@ def test_checkpoint_of_someone_else_needs_no_hash_but_runs_nothing(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
-def test_file_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(DataError, match=r"x\.pt cannot be read"):
         load_checkpoint(tmp_path / "x.pt")
@@ -98,7 +98,7 @@ def test_file_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
         load_checkpoint(tmp_path / "list.pt")
 
 
-def test_newest_has_the_most_steps_of_those_that_can_be_read(tmp_path: Path) -> None:
+def test_newest_is_the_readable_one_with_the_most_steps(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) is None
     paths = [tmp_path / "checkpoint-90.pt", save_epoch(tmp_path, 10, 80), save_epoch(tmp_path, 9, 72)]
     save_checkpoint(paths[0], {"model": weights(90), "batch_idx_train": 90})
@@ -110,7 +110,7 @@ def test_newest_has_the_most_steps_of_those_that_can_be_read(tmp_path: Path) -> 
     assert newest_checkpoint(tmp_path) is None
 
 
-def test_epoch_numbers_are_ascending_numbers(tmp_path: Path) -> None:
+def test_epoch_numbers_are_ascending(tmp_path: Path) -> None:
     for name in ("epoch-2.pt", "epoch-10.pt", "epoch-x.pt", "checkpoint-3.pt", "epoch-2.pt.sha256"):
         (tmp_path / name).touch()
     assert epoch_numbers(tmp_path) == [2, 10]
@@ -140,7 +140,7 @@ def test_running_averages_in_the_wrong_order_are_refused(tmp_path: Path) -> None
         average_with_running_average(second, first)
 
 
-def test_load_averaged_means_what_its_options_mean_in_icefall(tmp_path: Path) -> None:
+def test_load_averaged_options_mean_the_same_as_in_icefall(tmp_path: Path) -> None:
     for epoch in (1, 2, 3, 4):
         save_epoch(tmp_path, epoch, 8 * epoch)
 
@@ -161,7 +161,7 @@ def test_load_averaged_means_what_its_options_mean_in_icefall(tmp_path: Path) ->
 
 @pytest.mark.parametrize("killed_in", ["torch.save", "os.replace", "ml2021.training.checkpoint.write_text"])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_kill_while_saving_leaves_the_old_or_the_new(
+def test_kill_while_saving_leaves_the_old_or_the_new_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, killed_in: str, overwrite: bool
 ) -> None:
     """Also if the file existed: a run that restarted from an earlier epoch overwrites later ones."""

@@ -33,7 +33,7 @@ def test_finite_values_pass() -> None:
     assert not any(m._forward_hooks for m in model.modules())
 
 
-def test_output_that_is_not_finite_is_named() -> None:
+def test_module_with_non_finite_output_is_named() -> None:
     model = Model()
     with torch.no_grad():
         model.first.weight[1, 0] = float("inf")
@@ -41,7 +41,7 @@ def test_output_that_is_not_finite_is_named() -> None:
         model(torch.ones(4, 2))
 
 
-def test_gradient_that_is_not_finite_is_named() -> None:
+def test_module_with_non_finite_gradient_is_named() -> None:
     model = Model()
     nn.init.zeros_(model.first.weight)
     nn.init.zeros_(model.first.bias)
@@ -49,7 +49,7 @@ def test_gradient_that_is_not_finite_is_named() -> None:
         model(torch.ones(4, 2)).sum().backward()
 
 
-def test_statistics_are_those_of_all_batches() -> None:
+def test_statistics_cover_all_batches() -> None:
     model = Model()
     diagnostics = Diagnostics(model)
     batches = [torch.randn(4, 2), torch.randn(6, 2)]

@@ -50,7 +50,7 @@ def test_both_processes_end_with_the_same_weights(runs: dict[tuple[int, int], Pa
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does_with_twice_the_accumulation(runs: dict[tuple[int, int], Path]) -> None:
+def test_two_processes_equal_one_with_twice_the_accumulation(runs: dict[tuple[int, int], Path]) -> None:
     alone, together = losses(runs[1, 4]), losses(runs[2, 2])
     assert len(alone) == 3 * 12 and [x.split()[:2] for x in alone] == [x.split()[:2] for x in together]
     for a, b in zip(alone, together):  # the order of sums differs
@@ -64,7 +64,7 @@ def test_two_processes_do_what_one_does_with_twice_the_accumulation(runs: dict[t
 
 
 @pytest.mark.slow
-def test_a_bad_loss_in_one_process_leaves_the_step_out_in_both(
+def test_bad_loss_in_one_process_skips_the_step_in_both(
     project: Path, tmp_path: Path, runs: dict[tuple[int, int], Path]
 ) -> None:
     train(project, tmp_path, 2, 2, bad_batch=7)  # in the second step, on process 1

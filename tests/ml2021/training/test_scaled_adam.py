@@ -31,7 +31,7 @@ def steps(
         optimizer.step()
 
 
-def test_steps_and_rates_are_those_of_icefall() -> None:
+def test_steps_and_rates_equal_icefalls() -> None:
     golden = {k: torch.from_numpy(v) for k, v in np.load(GOLDEN).items()}
     parameters = [nn.Parameter(golden[f"init_{i}"].clone()) for i in range(6)]
     grads, rates = [golden[f"grad_{i}"] for i in range(6)], golden["lr"].tolist()
@@ -54,7 +54,7 @@ def test_steps_and_rates_are_those_of_icefall() -> None:
         (30000, 10.5, 17**-0.25 * 10**-0.25),
     ],
 )
-def test_eden_at_points_worked_out_by_hand(step: int, epoch: float, rate: float) -> None:
+def test_eden_at_points_computed_by_hand(step: int, epoch: float, rate: float) -> None:
     assert eden(1.0, step, epoch, 7500.0, 3.5) == pytest.approx(rate)
 
 
@@ -69,7 +69,7 @@ def test_a_parameter_in_other_units_takes_the_same_steps(factor: float) -> None:
     torch.testing.assert_close(scaled.detach() / factor, plain.detach(), rtol=1e-3, atol=1e-5)
 
 
-def test_parameters_of_one_shape_do_not_touch_each_other() -> None:
+def test_parameters_of_one_shape_are_independent() -> None:
     g = torch.Generator().manual_seed(1)
     starts, grads = list(torch.randn(3, 5, 2, generator=g)), list(torch.randn(3, 25, 5, 2, generator=g))
     together = [nn.Parameter(s.clone()) for s in starts]
@@ -128,7 +128,7 @@ def test_resumed_from_its_state_it_continues_exactly() -> None:
     assert all(torch.equal(a, b) for a, b in zip(parameters, others))
 
 
-def test_parameter_without_gradient_stays() -> None:
+def test_parameter_without_gradient_does_not_change() -> None:
     used, unused = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
     optimizer = ScaledAdam([used, unused])
     used.grad = torch.ones(3)

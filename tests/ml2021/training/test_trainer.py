@@ -99,7 +99,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ToyTa
     return folder, task
 
 
-def test_loss_falls_and_is_written_down(uninterrupted: tuple[Path, ToyTask]) -> None:
+def test_loss_falls_and_is_recorded(uninterrupted: tuple[Path, ToyTask]) -> None:
     scalars = read_scalars(uninterrupted[0] / "tensorboard")
     train = [value for _, value in scalars["train/epoch_square"]]
     valid = [value for _, value in scalars["valid/square"]]
@@ -108,7 +108,7 @@ def test_loss_falls_and_is_written_down(uninterrupted: tuple[Path, ToyTask]) -> 
     assert [step for step, _ in scalars["valid/square"]] == [13, 26, 39, 52]
 
 
-def test_newest_epochs_are_kept_and_nothing_half_way(uninterrupted: tuple[Path, ToyTask]) -> None:
+def test_only_the_newest_epochs_are_kept(uninterrupted: tuple[Path, ToyTask]) -> None:
     names = {p.name for p in uninterrupted[0].glob("*.pt*")}
     expected = {"epoch-2.pt", "epoch-3.pt", "epoch-4.pt", "pretrained.pt"}
     assert names == expected | {f"{n}.sha256" for n in expected}
@@ -138,7 +138,7 @@ def test_pretrained_is_the_mean_over_the_last_epochs(uninterrupted: tuple[Path, 
 
 
 @pytest.mark.parametrize("kill_at", [0, 3, 5, 12, 13, 14, 30, 51])
-def test_killed_run_ends_as_the_uninterrupted_one(
+def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     uninterrupted: tuple[Path, ToyTask], tmp_path: Path, kill_at: int
 ) -> None:
     with pytest.raises(Killed):
@@ -151,7 +151,7 @@ def test_killed_run_ends_as_the_uninterrupted_one(
         assert torch.equal(pretrained(tmp_path)[name], weight), name
 
 
-def test_killed_twice_and_with_a_damaged_checkpoint_it_still_ends_so(
+def test_run_killed_twice_with_a_damaged_checkpoint_ends_with_the_same_weights(
     uninterrupted: tuple[Path, ToyTask], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for kill_at in (17, 20):
@@ -177,7 +177,7 @@ def test_finished_run_has_nothing_to_do(uninterrupted: tuple[Path, ToyTask]) -> 
     assert task.steps == [] and all(torch.equal(pretrained(uninterrupted[0])[k], v) for k, v in before.items())
 
 
-def test_learning_rate_warms_up_then_falls_to_its_last_part(uninterrupted: tuple[Path, ToyTask]) -> None:
+def test_learning_rate_warms_up_then_falls(uninterrupted: tuple[Path, ToyTask]) -> None:
     rates = uninterrupted[1].rates
     assert rates[:5] == pytest.approx([CONFIG.base_lr * (i + 1) / 5 for i in range(5)])
     assert all(a >= b for a, b in zip(rates[4:], rates[5:], strict=False))
@@ -185,7 +185,7 @@ def test_learning_rate_warms_up_then_falls_to_its_last_part(uninterrupted: tuple
     assert CONFIG.base_lr * CONFIG.final_lr_factor <= rates[-1] < 1.2 * CONFIG.base_lr * CONFIG.final_lr_factor
 
 
-def test_step_without_a_finite_loss_is_left_out(tmp_path: Path) -> None:
+def test_step_without_a_finite_loss_is_skipped(tmp_path: Path) -> None:
     task = ToyTask()
     trainer = new_trainer(tmp_path, task)
     calls = iter(range(10_000))
@@ -208,7 +208,7 @@ def test_training_that_has_diverged_stops_with_advice(tmp_path: Path) -> None:
     assert (tmp_path / "epoch-1.pt").is_file() and not (tmp_path / "pretrained.pt").exists()
 
 
-def test_checkpoints_of_another_model_are_not_gone_on_from(uninterrupted: tuple[Path, ToyTask]) -> None:
+def test_checkpoint_of_another_model_is_refused(uninterrupted: tuple[Path, ToyTask]) -> None:
     trainer = Trainer(nn.Linear(3, 1), ToyTask(), CONFIG, uninterrupted[0], torch.device("cpu"))
     with pytest.raises(DataError, match=r"epoch-4\.pt does not fit this model.*move .* away"):
         trainer.run()
@@ -221,7 +221,7 @@ def test_no_batches_is_an_error(tmp_path: Path) -> None:
         new_trainer(tmp_path, task).run()
 
 
-def test_batch_that_is_left_out_is_written_down(tmp_path: Path) -> None:
+def test_skipped_batch_is_recorded(tmp_path: Path) -> None:
     """NaN in the input reaches neither the weights nor the running statistics of batch normalisation."""
     task = ToyTask()
     train_batches = task.train_batches
@@ -241,7 +241,7 @@ def test_batch_that_is_left_out_is_written_down(tmp_path: Path) -> None:
     assert final["batch_idx_train"] == 51 and all(torch.isfinite(w).all() for w in final["model"].values())
 
 
-def test_gradient_that_is_not_finite_is_a_bad_step_though_the_loss_is(tmp_path: Path) -> None:
+def test_non_finite_gradient_with_finite_loss_is_a_bad_step(tmp_path: Path) -> None:
     task = ToyTask()
     compute = task.compute_loss
 
@@ -265,7 +265,7 @@ def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "epoch-2.pt")["batch_idx_train"] == 8
 
 
-def test_killed_run_with_accumulation_goes_on_exactly(tmp_path: Path) -> None:
+def test_killed_run_with_accumulation_resumes_exactly(tmp_path: Path) -> None:
     config = replace(CONFIG, accum_grad=3, num_epochs=2, average_epochs=1, save_every_n=2)
     new_trainer(tmp_path / "whole", ToyTask(), config).run()
     with pytest.raises(Killed):

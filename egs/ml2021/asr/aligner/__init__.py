@@ -1,4 +1,4 @@
-"""Stage 3: an acoustic model that learns on the lectures that it aligns, or one that is given.
+"""Stage 3: alignment with an acoustic model that learns on the lectures themselves, or with a given model.
 
-stage 3 and benchmarks may import all of it; it imports model, train, training and lhotse_prep.alignment.
+Stage 3 and benchmarks may import all of it; it imports model, train, training and lhotse_prep.alignment.
 """

@@ -1,4 +1,4 @@
-"""Models that align lectures without being trained on them: ours with a CTC head, and Hugging Face's wav2vec2 kind.
+"""Models that align lectures without training on them: ours with a CTC head, and Hugging Face models like wav2vec2.
 
 Legend: T frames, F mel bins, V symbols with blank (0).
 """
@@ -30,12 +30,12 @@ LogProbs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # features (N, T, 
 
 
 class Acoustic(Protocol):
-    """A CTC model and how it writes words."""
+    """A CTC model and its units of words."""
 
     frame: int  # samples
 
     def encode(self, words: Sequence[str]) -> list[list[int]]:
-        """Ids of each word, 1..V - 1; none for a word that the vocabulary cannot write."""
+        """Unit ids of each word, 1..V - 1; an empty list for a word that the vocabulary cannot write."""
 
     def blocks(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Log-probs (T, V) of a recording, some frames at a time."""
@@ -45,7 +45,7 @@ def load_acoustic(path: Path, device: torch.device) -> Acoustic:
     """Read a model from its folder, or from a pretrained.pt in it.
 
     Args:
-      path: stage 3's aligner/, stage 5's folder, or a Hugging Face folder of a CTC model that hears raw audio.
+      path: stage 3's aligner/, stage 5's folder, or a Hugging Face folder of a CTC model on raw audio.
       device: where it runs.
     Raises:
       DataError: it is none of these, or damaged.
@@ -117,7 +117,7 @@ class HuggingFaceAcoustic:
             raise DataError(f"{folder} cannot be read as a CTC model: {str(e).splitlines()[0]}") from e
         if self.model.main_input_name != "input_values":
             raise DataError(
-                f"{folder}: the model hears {self.model.main_input_name}; one that hears raw audio is needed"
+                f"{folder}: the model takes {self.model.main_input_name}; a model that takes raw audio is needed"
             )
         self.device = device
         self.frame = int(np.prod(self.model.config.conv_stride))
@@ -126,7 +126,7 @@ class HuggingFaceAcoustic:
         self.delimiter = self.ids.get("|")
 
     def encode(self, words: Sequence[str]) -> list[list[int]]:
-        """A word as one symbol where there is such a one, else its letters, in either case; others are left out."""
+        """Each word as one symbol if the vocabulary has it, otherwise as its letters; unknown letters are left out."""
         return [self._encode_word(word) for word in words]
 
     def _encode_word(self, word: str) -> list[int]:
@@ -137,23 +137,23 @@ class HuggingFaceAcoustic:
         return [self._column(i) for i in letters if i is not None]
 
     def _column(self, token_id: int) -> int:
-        """Blank and column 0 change places."""
+        """The column of a token: blank and column 0 are swapped."""
         return {self.blank: 0, 0: self.blank}.get(token_id, token_id)
 
     @torch.no_grad()
     def blocks(
         self, samples: NDArray[np.float32], chunk: float = 30.0, context: float = 2.0
     ) -> Iterator[NDArray[np.float32]]:
-        """Log-probs of a recording, `chunk` seconds at a time heard with `context` seconds on both sides."""
+        """Log-probs of a recording, computed `chunk` seconds at a time with `context` seconds on both sides."""
         mean, deviation = float(samples.mean()), float(samples.std()) + 1e-7
         size, margin = (int(x * SAMPLE_RATE) // self.frame * self.frame for x in (chunk, context))
         for begin in range(0, len(samples), size):
             left = min(margin, begin)
             piece = (samples[begin - left : begin + size + margin] - mean) / deviation
-            piece = np.pad(piece, (0, 2 * self.frame))  # the last frames need what they look at
+            piece = np.pad(piece, (0, 2 * self.frame))  # context of the last frames
             logits = self.model(torch.from_numpy(piece)[None].to(self.device)).logits[0].float()
             log_probs = logits.log_softmax(1).cpu().numpy()
-            if self.delimiter is not None:  # the space between words is no speech either
+            if self.delimiter is not None:  # a space between words is no speech either
                 log_probs[:, self.blank] = np.logaddexp(log_probs[:, self.blank], log_probs[:, self.delimiter])
             log_probs[:, [0, self.blank]] = log_probs[:, [self.blank, 0]]
             first = left // self.frame

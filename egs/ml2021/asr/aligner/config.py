@@ -1,4 +1,4 @@
-"""Stage 3's acoustic model and what faults of a transcript cost: section `aligner` of asr.yaml."""
+"""Stage 3's acoustic model and the costs of faults in a transcript: section `aligner` of asr.yaml."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class AlignerConfig(FaultConfig):
     data: AsrDataConfig = field(default_factory=AsrDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     first_epochs: int = 4  # of the first round of training
-    more_epochs: int = 2  # of each round after it; the alignment is made anew after each
-    max_rounds: int = 8
-    learned_confidence: float = 0.95  # median of the words', from which a second round or a later one is the last
-    min_steps: int = 500  # of the first round, in whole epochs: CTC loss stays flat for some hundred steps
+    more_epochs: int = 2  # of each later round; every round ends with a new alignment
+    max_rounds: int = 8  # rounds at most, whether or not the aligner is sure by then
+    learned_confidence: float = 0.95  # median over words; at or above it, a round after the first may be the last
+    min_steps: int = 500  # of the first round, in whole epochs: CTC loss stays flat for a few hundred steps
     train_parts: tuple[str, ...] = ("train",)  # parts whose lectures train the aligner
-    num_english_pieces: int = 150
+    num_english_pieces: int = 150  # about this many BPE pieces for English words among the units
     window_duration: float = 6.0  # seconds, of the windows that the aligner trains on
-    settled: float = 0.05  # seconds; and a round is the last only where words moved less than that (median)
-    model: str = ""  # align with this and train nothing: a CTC model's folder, or a recogniser's .ctm or .jsonl
+    settled: float = 0.05  # seconds; a round is the last only if words moved at most this far (median)
+    model: str = ""  # align with this instead of training: a CTC model's folder, or a recogniser's .ctm or .jsonl
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,7 @@
 """Stage 3: times for whole lectures from an acoustic model that learns on the lectures themselves.
 
-Rounds: windows are cut at pauses by the times known so far (at first: those of synthetic speech), a CTC model on units
-of pronunciation trains on them, and every lecture is aligned anew with its log-probs.
+In each round, windows are cut at pauses by the current times (at first those of synthetic speech), a CTC model on units
+of pronunciation trains on the windows, and every lecture is aligned again with its log-probs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import to_mapping
-from ml2021.asr.aligner.acoustic import FRAME, log_prob_blocks
+from ml2021.asr.aligner.acoustic import log_prob_blocks
 from ml2021.asr.aligner.config import AlignerConfig
-from ml2021.asr.model.layers.encoder_frames import SUBSAMPLING_FACTOR
+from ml2021.asr.model.layers.encoder_frames import FRAME, SUBSAMPLING_FACTOR
 from ml2021.asr.model.layers.schedule import set_batch_count
 from ml2021.asr.model.recogniser import CtcModel
 from ml2021.asr.train.augment import augment_batch, spec_augment
@@ -42,20 +42,17 @@ Window = tuple[NDArray[np.float32], list[int]]  # features (T, 80) and unit ids
 
 @dataclass
 class Lecture:
-    """A recording and its transcript on the way to an alignment."""
+    """What the rounds need of a recording and its transcript, with the current times."""
 
     id: str
     words: list[str]
     features: NDArray[np.float32]  # (T, 80)
     regions: NDArray[np.int64]  # (R, 2) stretches of speech, samples
-    times: NDArray[np.float64]  # (len(words),) middle of each word in samples, as known so far; NaN: not spoken
+    times: NDArray[np.float64]  # (len(words),) current middle of each word in samples; NaN: not spoken
 
 
-def read_lecture(lecture_id: str, samples: NDArray[np.float32], text: str) -> Lecture:
+def read_lecture(lecture_id: str, samples: NDArray[np.float32], words: list[str]) -> Lecture:
     """Features, stretches of speech and first times of one lecture."""
-    words = text.split()
-    if not words:
-        raise DataError(f"lecture {lecture_id}: its transcript is empty, there is nothing to align")
     regions = speech_regions(samples, lecture_id)
     features = fbank(samples)
     starts = synthetic_times(words, features, regions)
@@ -68,9 +65,9 @@ def align_lectures(
 ) -> dict[str, WordTimes]:
     """Train the aligner in rounds until it is sure of the words, and align every lecture.
 
-    How long CTC loss stays flat at first differs from start to start, so the number of rounds is not given: they end
-    when the median confidence of a word reaches config.learned_confidence and the alignment hardly moves. A round that
-    was finished before a kill is not repeated. The last round's model, its config.json and units stay in exp_dir.
+    The number of rounds varies, because CTC loss stays flat for a different time in each training. Rounds end when the
+    median confidence of a word reaches config.learned_confidence and the alignment hardly moves. After an interruption,
+    finished rounds are not repeated. The last round's model, its config.json and units stay in exp_dir.
     """
     units = PronunciationUnits.of_texts([" ".join(x.words) for x in lectures], config.num_english_pieces)
     torch.manual_seed(config.train.seed)
@@ -107,10 +104,10 @@ def _train_round(
     first_step: int,
     device: torch.device,
 ) -> int:
-    """Train the model for a round, or load what an earlier start made of it; leaves it ready to align.
+    """Train the model for a round, or load it if the round is already finished; then it is ready to align.
 
     Args:
-      first_step: steps of the rounds before.
+      first_step: steps of all earlier rounds.
     Returns:
       Steps up to the end of this round.
     """
@@ -148,15 +145,15 @@ def _align(
 
 
 def _middles(times: WordTimes) -> NDArray[np.float64]:
-    """Of each word, in samples."""
+    """The middle of each word, in samples."""
     return (times.start + times.end) / 2 * SAMPLE_RATE
 
 
 def training_windows(lecture: Lecture, word_units: list[list[int]], config: AlignerConfig) -> list[Window]:
-    """(features, unit ids) of windows between pauses, with the words whose middle lies inside."""
+    """Windows between pauses, each with the words whose middle lies inside."""
     windows = []
     spans = group_regions(lecture.regions, int(config.window_duration * SAMPLE_RATE))
-    edges = np.append((spans[1:, 0] + spans[:-1, 1]) / 2, np.inf)  # a word in a pause goes to the nearer window
+    edges = np.append((spans[1:, 0] + spans[:-1, 1]) / 2, np.inf)  # a word in a pause belongs to the nearer window
     order = np.searchsorted(edges, lecture.times)
     for index, (begin, end) in enumerate(spans.tolist()):
         ids = [u for w in np.flatnonzero((order == index) & np.isfinite(lecture.times)) for u in word_units[w]]
@@ -168,7 +165,7 @@ def training_windows(lecture: Lecture, word_units: list[list[int]], config: Alig
 
 
 class AlignerTask(Task):
-    """CTC on windows held in memory, batched by length; first_step steps were made before."""
+    """CTC training on windows held in memory, batched by length; earlier rounds took first_step steps."""
 
     def __init__(self, windows: Sequence[Window], config: AlignerConfig, first_step: int = 0) -> None:
         if not windows:
@@ -178,7 +175,7 @@ class AlignerTask(Task):
         self.augment = spec_augment(config.data.spec_augment)
 
     def train_batches(self, epoch: int) -> Iterator[list[int]]:
-        """Lists of window indices; neighbours in length together, the order of batches shuffled."""
+        """Lists of window indices: windows of similar length together, batches in random order."""
         rng = np.random.default_rng((self.config.train.seed, epoch))
         order = np.argsort(np.array([len(w[0]) for w in self.windows]) * rng.uniform(0.9, 1.1, len(self.windows)))
         limit = self.config.data.max_duration * SAMPLE_RATE / FRAME_SHIFT
@@ -191,11 +188,11 @@ class AlignerTask(Task):
             yield batches[b]
 
     def valid_batches(self) -> Iterator[list[int]]:
-        """None: all lectures are to be aligned, there is nothing to hold out."""
+        """No batches: every lecture is to be aligned, so none is held out."""
         return iter(())
 
     def compute_loss(self, model: nn.Module, batch: list[int], step: int) -> StepLoss:
-        """Mean CTC loss a unit."""
+        """Mean CTC loss per unit."""
         set_batch_count(model, self.config.data.batch_count(self.first_step + step))
         device = next(model.parameters()).device
         features = [torch.from_numpy(self.windows[i][0]) for i in batch]

@@ -44,7 +44,7 @@ class NoSpeechError(DataError):
 
 @dataclass(frozen=True, slots=True)  # a lecture has many
 class TimedWord:
-    """A Han character or other word with its times in seconds, its score, and the tokens that it was made of."""
+    """A Han character or a word of other letters, with its times in seconds, its score and its tokens."""
 
     text: str
     start: float
@@ -140,7 +140,7 @@ def _word_spans(
     first, moment = firsts / SAMPLE_RATE, (lasts + 1) / SAMPLE_RATE
     speech = regions / SAMPLE_RATE
     start = drawn_to_onsets(first, moment, speech, least=0.0)
-    end = drawn_out(start, moment, speech, StretchConfig.max_word * num_words)
+    end = drawn_out(start, moment, speech, StretchConfig.max_word * num_words.astype(np.float64))
     end = np.maximum(end, (lasts + FRAME) / SAMPLE_RATE)
     return start, np.maximum(start, np.minimum(end, np.append(start[1:], np.inf)))
 

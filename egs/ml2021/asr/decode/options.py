@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--conf",
         type=Path,
+        metavar="DIR",
         help="folder with the decode.yaml to take values from [the values that EXP_DIR was trained with]",
     )
     p.add_argument("--decoding-method", type=_method, help=f"{', '.join(DECODING_METHODS)} [as --conf]")

@@ -28,7 +28,7 @@ class SearchConfig:
     fast_beam_search_nbest_LG, ctc_greedy_search or ctc_prefix_beam_search.
     """
 
-    decoding_method: str = "greedy_search"  # name of the search, as in icefall
+    decoding_method: str = "greedy_search"  # name of the search; docs/decoding.md lists them
     blank_penalty: float = 0.0  # subtracted from the blank's log-probability, to reduce deletions
     beam_size: int = 4  # hypotheses kept by modified_beam_search, beam_search and ctc_prefix_beam_search
     max_sym_per_frame: int = 5  # beam_search: limit on tokens per frame; needs a model of rnnt_type regular

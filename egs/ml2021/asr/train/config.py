@@ -69,7 +69,7 @@ class AsrConfig:
     train: TrainConfig = field(default_factory=TrainConfig)  # optimiser, epochs, checkpoints
     init_encoder_from_aligner: bool = False  # start with stage 3's encoder, which must be trained on train only
     weigh_batches: bool = False  # true: weigh batches by their audio, as icefall does; false: all batches equally
-    frozen_encoder_steps: int = 0  # steps at the start in which the encoder keeps the weights of --init-from
+    frozen_encoder_steps: int = 0  # steps at the start in which an initialised encoder stays unchanged
 
     def __post_init__(self) -> None:
         require_all(self, ("frozen_encoder_steps",), 0)

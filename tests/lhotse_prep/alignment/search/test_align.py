@@ -1,4 +1,4 @@
-"""The aligner against all paths one by one, a plain dynamic program, and torchaudio's forced_align."""
+"""The aligner compared with an enumeration of all paths, a plain dynamic program, and torchaudio's forced_align."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lhotse_prep.alignment.search.frame_reader import BLOCK
 from lhotse_prep.alignment.search.viterbi import LANES
 from lhotse_prep.workflow.errors import DataError
 
-BLANK, STAR = -1, -2  # what a frame has that no unit has
+BLANK, STAR = -1, -2  # labels of frames without a unit
 Costs = tuple[float | None, float, float | None]  # star_penalty, star_opening, skip_cost
 PLAIN: Costs = (None, 0.0, None)
 ALL_COSTS: list[Costs] = [
@@ -47,12 +47,12 @@ def star_scores(log_probs: NDArray[np.float32], star_penalty: float | None) -> N
 
 
 def path_score(labels: tuple[int, ...], log_probs: NDArray[np.float32], units: list[int], costs: Costs) -> float:
-    """Score of a path that says of each frame which unit of the text it is, BLANK or STAR; -inf where it is no path."""
+    """Score of a path, given as each frame's unit of the text, BLANK or STAR; -inf if it is not a path of the text."""
     star_penalty, star_opening, skip_cost = costs
     scores = {BLANK: log_probs[:, 0], STAR: star_scores(log_probs, star_penalty)}
     total = sum(float(scores[u][t] if u < 0 else log_probs[t, units[u]]) for t, u in enumerate(labels))
     total -= star_opening * sum(u == STAR != before for before, u in zip((BLANK, *labels), labels, strict=False))
-    at, was_blank = -1, False  # the unit before, and whether a blank came after it
+    at, was_blank = -1, False  # the last unit, and whether a blank followed it
     for u in (*labels, len(units)):
         if u < 0:
             was_blank = True
@@ -116,9 +116,9 @@ def test_best_of_all_paths(units: list[int], costs: Costs) -> None:
             with pytest.raises(DataError, match="do not fit"):
                 align(log_probs, np.array(units), "week1", *costs)
             continue
-        found = align(log_probs, np.array(units), "week1", *costs)
-        assert found.total == pytest.approx(best, abs=1e-4)
-        assert scores[labels_of(found, num_frames)] == pytest.approx(best, abs=1e-4)
+        alignment = align(log_probs, np.array(units), "week1", *costs)
+        assert alignment.total == pytest.approx(best, abs=1e-4)
+        assert scores[labels_of(alignment, num_frames)] == pytest.approx(best, abs=1e-4)
         assert best_score(log_probs, units, costs) == pytest.approx(best, abs=1e-4)
 
 
@@ -130,9 +130,11 @@ def test_blocks_join_without_a_seam(num_frames: int, costs: Costs) -> None:
     rng = np.random.default_rng(num_frames)
     units = rng.integers(1, 5, 12).tolist()
     log_probs = random_log_probs(num_frames, num_frames, 6)
-    found = align(log_probs, np.array(units), "week1", *costs)
-    assert found.total == pytest.approx(best_score(log_probs, units, costs), abs=0.05)
-    assert path_score(labels_of(found, num_frames), log_probs, units, costs) == pytest.approx(found.total, abs=0.05)
+    alignment = align(log_probs, np.array(units), "week1", *costs)
+    assert alignment.total == pytest.approx(best_score(log_probs, units, costs), abs=0.05)
+    assert path_score(labels_of(alignment, num_frames), log_probs, units, costs) == pytest.approx(
+        alignment.total, abs=0.05
+    )
 
 
 @pytest.mark.parametrize("num_units", [LANES - 2, LANES - 1, LANES, LANES + 1, 2 * LANES - 1, 2 * LANES])
@@ -140,9 +142,11 @@ def test_blocks_join_without_a_seam(num_frames: int, costs: Costs) -> None:
 def test_columns_of_states_join_without_a_seam(num_units: int, costs: Costs) -> None:
     units = np.random.default_rng(num_units).integers(1, 9, num_units).tolist()
     log_probs = random_log_probs(num_units, 3 * num_units, 9)
-    found = align(log_probs, np.array(units), "week1", *costs)
-    assert found.total == pytest.approx(best_score(log_probs, units, costs), abs=0.1)
-    assert path_score(labels_of(found, len(log_probs)), log_probs, units, costs) == pytest.approx(found.total, abs=0.1)
+    alignment = align(log_probs, np.array(units), "week1", *costs)
+    assert alignment.total == pytest.approx(best_score(log_probs, units, costs), abs=0.1)
+    assert path_score(labels_of(alignment, len(log_probs)), log_probs, units, costs) == pytest.approx(
+        alignment.total, abs=0.1
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -151,26 +155,32 @@ def test_frames_are_those_of_torchaudio(seed: int) -> None:
     num_frames = int(rng.choice([80, 300, BLOCK, BLOCK + 1, 2 * BLOCK, 1500]))
     units = rng.integers(1, 4 if seed % 2 else 30, int(rng.integers(1, num_frames // 4)))
     log_probs = random_log_probs(seed, num_frames, 30)
-    found = align(log_probs, units, "week1")
+    alignment = align(log_probs, units, "week1")
     tokens, scores = forced_align(torch.from_numpy(log_probs)[None], torch.from_numpy(units)[None], blank=0)
-    ours = [0 if u < 0 else units[u] for u in labels_of(found, num_frames)]
+    ours = [0 if u < 0 else units[u] for u in labels_of(alignment, num_frames)]
     assert ours == tokens[0].tolist()
     new = (tokens[0] != 0) & (tokens[0] != torch.cat([torch.tensor([0]), tokens[0][:-1]]))
-    assert found.start.tolist() == torch.nonzero(new).flatten().tolist()
-    assert found.total == pytest.approx(float(scores.double().sum()), rel=1e-5)
+    assert alignment.start.tolist() == torch.nonzero(new).flatten().tolist()
+    assert alignment.total == pytest.approx(float(scores.double().sum()), rel=1e-5)
 
 
 def test_every_unit_is_timed_in_order_and_scored_by_its_frames() -> None:
     units = np.random.default_rng(0).integers(1, 9, 150)
     log_probs = random_log_probs(0, 900, 9)
-    found = align(log_probs, units, "week1")
-    assert (found.start >= 0).all() and (found.end > found.start).all() and (found.start[1:] >= found.end[:-1]).all()
+    alignment = align(log_probs, units, "week1")
+    assert (
+        (alignment.start >= 0).all()
+        and (alignment.end > alignment.start).all()
+        and (alignment.start[1:] >= alignment.end[:-1]).all()
+    )
     for u, unit in enumerate(units):
-        assert found.score[u] == pytest.approx(log_probs[found.start[u] : found.end[u], unit].mean(), abs=1e-4)
+        assert alignment.score[u] == pytest.approx(
+            log_probs[alignment.start[u] : alignment.end[u], unit].mean(), abs=1e-4
+        )
 
 
 def spoken_log_probs(frames: list[int], num_symbols: int) -> NDArray[np.float32]:
-    """Log-probs of a model that is nearly sure of the given symbol in each frame."""
+    """Log-probs of a model that is nearly sure of one symbol in each frame."""
     log_probs = np.full((len(frames), num_symbols), np.log(0.001 / (num_symbols - 1)), np.float32)
     log_probs[np.arange(len(frames)), frames] = np.log(0.999)
     return log_probs
@@ -179,35 +189,35 @@ def spoken_log_probs(frames: list[int], num_symbols: int) -> NDArray[np.float32]
 def test_speech_without_text_passes_as_star_and_text_without_speech_is_not_timed() -> None:
     frames = [0, 1, 0, 2, 0, *[5, 0, 6, 0] * 10, 0, 3, 0, 4, 0]  # units 5 and 6 are spoken and not written
     units = np.array([1, 2, *[7, 8, 7, 8], 3, 4])  # units 7 and 8 are written and not spoken
-    found = align(spoken_log_probs(frames, 9), units, "week1", star_penalty=2.0, skip_cost=4.0)
-    assert found.start.tolist() == [1, 3, -1, -1, -1, -1, 46, 48]
-    assert found.end.tolist() == [2, 4, -1, -1, -1, -1, 47, 49]
-    assert (found.score[2:6] == 0).all()
+    alignment = align(spoken_log_probs(frames, 9), units, "week1", star_penalty=2.0, skip_cost=4.0)
+    assert alignment.start.tolist() == [1, 3, -1, -1, -1, -1, 46, 48]
+    assert alignment.end.tolist() == [2, 4, -1, -1, -1, -1, 47, 49]
+    assert (alignment.score[2:6] == 0).all()
     exact = align(spoken_log_probs(frames, 9), units, "week1")
-    assert (exact.start >= 0).all() and exact.total < found.total
+    assert (exact.start >= 0).all() and exact.total < alignment.total
 
 
-def test_each_stretch_of_speech_without_text_has_its_price() -> None:
-    """A unit that is heard at the hole's edge, and better within it, stays at the edge."""
+def test_each_stretch_of_speech_without_text_has_its_cost() -> None:
+    """A unit that is said at the edge of speech without text, and more clearly within it, stays at the edge."""
     frames = [0, 1, 0, 2, 0, *[5, 0, 6, 0] * 5, 2, 0, *[5, 0, 6, 0] * 5, 3, 0]
     log_probs = spoken_log_probs(frames, 9)
     log_probs[3, [0, 2]] = np.log([0.4, 0.5])
     costs = {"star_penalty": 2.0, "skip_cost": 4.0}
     assert align(log_probs, np.array([1, 2, 3]), "week1", **costs).start.tolist() == [1, 25, 47]
-    found = align(log_probs, np.array([1, 2, 3]), "week1", star_opening=3.0, **costs)
-    assert found.start.tolist() == [1, 3, 47]
-    assert found.star[5:46].all() and not found.star[:4].any() and not found.star[46:].any()
+    alignment = align(log_probs, np.array([1, 2, 3]), "week1", star_opening=3.0, **costs)
+    assert alignment.start.tolist() == [1, 3, 47]
+    assert alignment.star[5:46].all() and not alignment.star[:4].any() and not alignment.star[46:].any()
 
 
 def test_all_text_may_be_unspoken() -> None:
-    found = align(spoken_log_probs([0] * 5, 4), np.array([1, 2, 3]), "week1", skip_cost=1.0)
-    assert found.start.tolist() == found.end.tolist() == [-1, -1, -1]
-    assert found.total == pytest.approx(5 * np.log(0.999) - 3, abs=1e-5)
+    alignment = align(spoken_log_probs([0] * 5, 4), np.array([1, 2, 3]), "week1", skip_cost=1.0)
+    assert alignment.start.tolist() == alignment.end.tolist() == [-1, -1, -1]
+    assert alignment.total == pytest.approx(5 * np.log(0.999) - 3, abs=1e-5)
 
 
 def test_more_text_than_frames_is_possible_where_it_may_be_skipped() -> None:
-    found = align(spoken_log_probs([0, 2, 0], 4), np.array([1, 1, 1, 2, 3, 3]), "week1", skip_cost=1.0)
-    assert found.start.tolist() == [-1, -1, -1, 1, -1, -1]
+    alignment = align(spoken_log_probs([0, 2, 0], 4), np.array([1, 1, 1, 2, 3, 3]), "week1", skip_cost=1.0)
+    assert alignment.start.tolist() == [-1, -1, -1, 1, -1, -1]
 
 
 @pytest.mark.parametrize(
@@ -233,8 +243,8 @@ def test_wrong_unit_of_the_text_is_timed_where_speech_is_left_for_it() -> None:
     costs = {"star_penalty": 2.0, "skip_cost": 4.0}
     without = align(log_probs, np.array([1, 7, 2, 3]), "week1", **costs)
     assert without.start.tolist() == [1, -1, 5, 9]
-    found = align(log_probs, np.array([1, 7, 2, 3]), "week1", mismatch_penalty=4.5, **costs)
-    assert found.start.tolist() == [1, 3, 5, 9] and found.score[1] == pytest.approx(-4.5, abs=0.01)
+    alignment = align(log_probs, np.array([1, 7, 2, 3]), "week1", mismatch_penalty=4.5, **costs)
+    assert alignment.start.tolist() == [1, 3, 5, 9] and alignment.score[1] == pytest.approx(-4.5, abs=0.01)
     unspoken = align(log_probs, np.array([1, 5, 2, 7, 3]), "week1", mismatch_penalty=4.5, **costs)
     assert unspoken.start.tolist() == [1, 3, 5, -1, 9]
 
@@ -253,18 +263,18 @@ def test_array_memory_map_and_blocks_give_the_same(seed: int, tmp_path: Path) ->
     units = rng.integers(1, 30, 120)
     log_probs = random_log_probs(seed, int(rng.integers(300, 2500)), 40)
     costs = {"star_penalty": 0.7, "star_opening": 0.5, "skip_cost": 1.5, "mismatch_penalty": 1.9} if seed % 2 else {}
-    wanted = align(log_probs, units, "week1", **costs)
+    expected = align(log_probs, units, "week1", **costs)
     np.save(tmp_path / "log_probs.npy", log_probs)
     mapped = np.load(tmp_path / "log_probs.npy", mmap_mode="r")
-    for given in (mapped, in_blocks(log_probs, rng), [log_probs], np.asfortranarray(log_probs)):
-        found = align(given, units, "week1", **costs)
-        assert found.total == wanted.total
-        assert np.array_equal(found.start, wanted.start) and np.array_equal(found.end, wanted.end)
-        assert np.array_equal(found.score, wanted.score)
+    for source in (mapped, in_blocks(log_probs, rng), [log_probs], np.asfortranarray(log_probs)):
+        alignment = align(source, units, "week1", **costs)
+        assert alignment.total == expected.total
+        assert np.array_equal(alignment.start, expected.start) and np.array_equal(alignment.end, expected.end)
+        assert np.array_equal(alignment.score, expected.score)
     half = log_probs.astype(np.float16)
     same = align(half.astype(np.float32), units, "week1", **costs)
-    for given in (half, in_blocks(half, rng)):
-        assert np.array_equal(align(given, units, "week1", **costs).start, same.start)
+    for source in (half, in_blocks(half, rng)):
+        assert np.array_equal(align(source, units, "week1", **costs).start, same.start)
 
 
 def test_blocks_are_checked_as_they_come() -> None:
@@ -282,7 +292,7 @@ def test_blocks_are_checked_as_they_come() -> None:
 
 
 def peaks(seed: int, num_units: int, num_frames: int, num_symbols: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Log-probs of a model that is sure, the units and the frame of each."""
+    """Log-probs of a model that is sure, the units, and the frame of each unit."""
     rng = np.random.default_rng(seed)
     units = rng.integers(1, num_symbols, num_units)
     frames = np.sort(rng.choice(num_frames // 2, num_units, replace=False)) * 2  # a blank between any two
@@ -298,25 +308,25 @@ def test_a_beam_that_is_wide_enough_gives_the_best_path(seed: int, caplog: pytes
     log_probs, units, frames = peaks(seed, 400, 3000, 50)
     text = np.delete(units, np.s_[100:120])
     with caplog.at_level(logging.INFO):
-        found = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0, beam=200.0)
+        alignment = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0, beam=200.0)
         plain = align(log_probs, units, "week1", beam=200.0)
     assert not caplog.messages
     exact = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0)
-    assert found.total == pytest.approx(exact.total, abs=1e-2) and np.array_equal(found.start, exact.start)
+    assert alignment.total == pytest.approx(exact.total, abs=1e-2) and np.array_equal(alignment.start, exact.start)
     assert np.array_equal(plain.start, frames)
 
 
 @pytest.mark.parametrize("beam", [2.0, 10.0, 40.0])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_beam_that_loses_the_best_path_is_detected(seed: int, beam: float, caplog: pytest.LogCaptureFixture) -> None:
-    """Text that nobody speaks costs 800 nats, more than either beam: no path over it is kept."""
+    """Unspoken text costs 800 nats, more than either beam: no path over it is kept."""
     log_probs, units, _ = peaks(seed, 400, 3000, 50)
     text = np.insert(units, 100, np.random.default_rng(seed).integers(1, 50, 200))
     with caplog.at_level(logging.INFO):
-        found = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0, beam=beam)
+        alignment = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0, beam=beam)
     assert any(f"lecture week1: a beam of {beam:g}" in m for m in caplog.messages)
     exact = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0)
-    assert found.total == exact.total and np.array_equal(found.start, exact.start)
+    assert alignment.total == exact.total and np.array_equal(alignment.start, exact.start)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -328,28 +338,28 @@ def test_a_beam_never_changes_the_path(seed: int) -> None:
     costs = rng.uniform(0.5, 3.0), rng.uniform(0.0, 5.0), rng.uniform(1.0, 6.0)
     exact = align(log_probs, text, "week1", *costs)
     for beam in (20.0, 80.0, 320.0):
-        found = align(log_probs, text, "week1", *costs, beam=beam)
-        assert np.array_equal(found.start, exact.start) and np.array_equal(found.end, exact.end), beam
+        alignment = align(log_probs, text, "week1", *costs, beam=beam)
+        assert np.array_equal(alignment.start, exact.start) and np.array_equal(alignment.end, exact.end), beam
 
 
 def test_block_whose_path_passes_more_units_than_a_window_holds() -> None:
     log_probs, units, frames = peaks(0, 300, 1400, 30)
-    unspoken = np.random.default_rng(1).integers(31, 60, 3000)  # more than are looked at at first
+    unspoken = np.random.default_rng(1).integers(31, 60, 3000)  # more than the first window
     log_probs = np.pad(log_probs, ((0, 0), (0, 30)), constant_values=-20.0)
-    found = align(log_probs, np.insert(units, 150, unspoken), "week1", skip_cost=4.0)
-    assert np.array_equal(np.delete(found.start, np.s_[150:3150]), frames)
-    assert (found.start[150:3150] == -1).all()
-    assert found.total == pytest.approx(1400 * -0.01 - 3000 * 4.0, abs=1)
+    alignment = align(log_probs, np.insert(units, 150, unspoken), "week1", skip_cost=4.0)
+    assert np.array_equal(np.delete(alignment.start, np.s_[150:3150]), frames)
+    assert (alignment.start[150:3150] == -1).all()
+    assert alignment.total == pytest.approx(1400 * -0.01 - 3000 * 4.0, abs=1)
 
 
 def test_no_temporary_is_as_large_as_the_log_probs() -> None:
     log_probs, units, frames = peaks(0, 1000, 20_000, 500)
     align(log_probs[:600], units[:5], "week1", skip_cost=4.0)  # compiles
     tracemalloc.start()
-    found = align(log_probs, units, "week1", 2.0, 4.0, 4.0, 4.5)
+    alignment = align(log_probs, units, "week1", 2.0, 4.0, 4.0, 4.5)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert np.array_equal(found.start, frames)
+    assert np.array_equal(alignment.start, frames)
     assert peak < 8e6 < log_probs.nbytes / 4
 
 
@@ -358,9 +368,9 @@ def test_sizes_beyond_32_bits() -> None:
     log_probs, units, frames = peaks(0, 60_000, 200_000, 60)  # 2.4e10 states times frames
     tracemalloc.start()
     begin = time.monotonic()
-    found = align(log_probs, units, "week1", 2.0, 4.0, 4.0)
+    alignment = align(log_probs, units, "week1", 2.0, 4.0, 4.0)
     seconds = time.monotonic() - begin
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert np.array_equal(found.start, frames) and np.array_equal(found.end, frames + 1)
+    assert np.array_equal(alignment.start, frames) and np.array_equal(alignment.end, frames + 1)
     assert peak < 300e6 and seconds < 120

@@ -1,4 +1,4 @@
-"""Units in doubt, against all paths one by one; words that are said at both ends of what has no text."""
+"""Units in doubt, compared with an enumeration of all paths; words said at both ends of speech without text."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_margin_is_that_of_all_paths(units: list[int], costs: Costs) -> None:
             around = _Around(reader, text, np.arange(len(units)), 0, num_frames)
             for unit, (begin, finish) in itertools.product(range(len(units)), [(0, 2), (1, 3), (-3, 9), (3, 4)]):
                 elsewhere = [s for labels, s in scores.items() if unit not in labels[max(0, begin) : finish]]
-                wanted = max(scores.values()) - max(elsewhere)
-                assert around.margin(unit, begin, finish) == pytest.approx(wanted, abs=1e-4)
+                expected = max(scores.values()) - max(elsewhere)
+                assert around.margin(unit, begin, finish) == pytest.approx(expected, abs=1e-4)
 
 
 def speech(*parts: list[int]) -> np.ndarray:
-    """Log-probs of a model that is sure of symbols 1..29, a blank after each."""
+    """Log-probs of a model that is sure of the parts' symbols, 1..29, with a blank after each."""
     return spoken_log_probs([0, *[x for part in parts for unit in part for x in (unit, 0)]], 30)
 
 
@@ -55,26 +55,26 @@ def test_words_said_at_both_ends_of_speech_without_text_are_in_doubt(again: int)
     assert both.doubtful.sum() == 2 * again
 
 
-def test_others_are_not() -> None:
+def test_other_words_are_not_in_doubt() -> None:
     units = np.array(BEFORE + AFTER)
     for log_probs in (
         speech(BEFORE, OTHER, AFTER),  # nothing is said twice
-        speech(BEFORE, OTHER[:7], AFTER[:2], OTHER[7:], AFTER),  # in the middle: one stretch more
-        speech(BEFORE, AFTER[:2], OTHER[:4], AFTER),  # nearer than the distance
+        speech(BEFORE, OTHER[:7], AFTER[:2], OTHER[7:], AFTER),  # in the middle: it would add a stretch
+        speech(BEFORE, AFTER[:2], OTHER[:4], AFTER),  # less than the distance
         speech(BEFORE, AFTER),
     ):
         assert not align(log_probs, units, **COSTS, distance=25).doubtful.any()
-    assert not align(speech(BEFORE, AFTER[:2], OTHER, AFTER), units, **COSTS).doubtful.any()  # not looked for
+    assert not align(speech(BEFORE, AFTER[:2], OTHER, AFTER), units, **COSTS).doubtful.any()  # not requested
 
 
 @pytest.mark.parametrize(("pause", "doubtful"), [(24, []), (30, [2])])
-def test_unit_that_is_hardly_heard_at_a_pause_as_long_is_in_doubt(pause: int, doubtful: list[int]) -> None:
-    units = np.array([1, 2, 4, 5, 4, 7, 8])  # 4 is not heard; 3 is said in its place
+def test_hardly_recognised_unit_beside_a_long_pause_is_in_doubt(pause: int, doubtful: list[int]) -> None:
+    units = np.array([1, 2, 4, 5, 4, 7, 8])  # 4 is not spoken; 3 is said instead
     for one_way in (1, -1):
         frames = [0, 1, 0, 2, 0, 3, *[0] * pause, 5, 0, 3, 0, 7, 0, 8, 0][::one_way]
-        found = align(spoken_log_probs(frames, 9), units[::one_way], mismatch_penalty=4.5, **COSTS, distance=25)
-        assert (found.start >= 0).all()
-        assert np.flatnonzero(found.doubtful[::one_way]).tolist() == doubtful
+        alignment = align(spoken_log_probs(frames, 9), units[::one_way], mismatch_penalty=4.5, **COSTS, distance=25)
+        assert (alignment.start >= 0).all()
+        assert np.flatnonzero(alignment.doubtful[::one_way]).tolist() == doubtful
 
 
 @pytest.mark.parametrize("at", ["beginning", "end"])
@@ -84,8 +84,8 @@ def test_gap_at_the_beginning_or_end_of_the_lecture(at: str) -> None:
     log_probs = speech(*(said if at == "end" else said[::-1]))
     assert not align(log_probs, units, **COSTS, distance=25).doubtful.any()
     said = [*said, AFTER[-2:]] if at == "end" else [BEFORE[:2], *said[::-1]]
-    found = align(speech(*said), units, **COSTS, distance=25)
-    assert np.flatnonzero(found.doubtful).tolist() == ([10, 11] if at == "end" else [0, 1])
+    alignment = align(speech(*said), units, **COSTS, distance=25)
+    assert np.flatnonzero(alignment.doubtful).tolist() == ([10, 11] if at == "end" else [0, 1])
 
 
 def test_one_unit() -> None:
@@ -94,30 +94,34 @@ def test_one_unit() -> None:
     assert align(said_twice, np.array([1]), **COSTS, distance=25).doubtful.tolist() == [True]
 
 
-def test_no_more_than_so_many_units_are_looked_at() -> None:
+def test_number_of_examined_units_is_limited() -> None:
     text = np.random.default_rng(0).integers(1, 13, 60)
-    found = align(speech(text[:30], text[30:55], OTHER, text[30:]), text, **COSTS, distance=25)
-    assert 20 <= found.doubtful[30:55].sum() <= 25 and not found.doubtful[:30].any() and not found.doubtful[55:].any()
+    alignment = align(speech(text[:30], text[30:55], OTHER, text[30:]), text, **COSTS, distance=25)
+    assert (
+        20 <= alignment.doubtful[30:55].sum() <= 25
+        and not alignment.doubtful[:30].any()
+        and not alignment.doubtful[55:].any()
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_memory_map_blocks_half_precision_and_beam_give_the_same(seed: int) -> None:
+def test_blocks_column_order_half_precision_and_beam_give_the_same(seed: int) -> None:
     rng = np.random.default_rng(seed)
     units = rng.integers(1, 13, 300)
     parts = [units[:100], OTHER * 40, units[98:200], units[200:202], OTHER * 60, units[200:]]  # over some blocks
     log_probs = speech(*parts) + rng.normal(0, 1, (2 * sum(map(len, parts)) + 1, 30)).astype(np.float32)
-    wanted = align(log_probs, units, **COSTS, distance=25)
-    assert 0 < wanted.doubtful.sum() < 20 and len(log_probs) > 3 * BLOCK
-    for given, beam in (
+    expected = align(log_probs, units, **COSTS, distance=25)
+    assert 0 < expected.doubtful.sum() < 20 and len(log_probs) > 3 * BLOCK
+    for source, beam in (
         (iter(np.array_split(log_probs, 7)), None),
         (np.asfortranarray(log_probs), None),
         (log_probs, 300.0),
     ):
-        assert np.array_equal(align(given, units, **COSTS, beam=beam, distance=25).doubtful, wanted.doubtful)
+        assert np.array_equal(align(source, units, **COSTS, beam=beam, distance=25).doubtful, expected.doubtful)
     half = log_probs.astype(np.float16)
-    wanted = align(half.astype(np.float32), units, **COSTS, distance=25)
-    for given in (half, iter(np.array_split(half, 7))):
-        assert np.array_equal(align(given, units, **COSTS, distance=25).doubtful, wanted.doubtful)
+    expected = align(half.astype(np.float32), units, **COSTS, distance=25)
+    for source in (half, iter(np.array_split(half, 7))):
+        assert np.array_equal(align(source, units, **COSTS, distance=25).doubtful, expected.doubtful)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +130,8 @@ def test_memory_map_blocks_half_precision_and_beam_give_the_same(seed: int) -> N
 def test_frames_of_a_reader_are_those_of_the_array(begin: int, finish: int) -> None:
     log_probs = random_log_probs(0, 2 * BLOCK + 9, 9)
     units = np.array([5, 2, 5, 7])
-    for given in (log_probs, iter(np.array_split(log_probs, 5))):
-        with FrameReader(given, units, "week1", 2.0, None) as reader:
+    for source in (log_probs, iter(np.array_split(log_probs, 5))):
+        with FrameReader(source, units, "week1", 2.0, None) as reader:
             list(reader.forward(needs_all_units=True))
             emissions, star_scores = reader.frames(begin, finish, np.append(0, reader.symbols))
         assert np.array_equal(emissions, log_probs[begin:finish, [0, 5, 2, 5, 7]])
@@ -135,14 +139,14 @@ def test_frames_of_a_reader_are_those_of_the_array(begin: int, finish: int) -> N
         assert np.array_equal(star_scores, np.maximum(log_probs[begin:finish, 0], best))
 
 
-def test_lecture_in_which_nothing_or_nearly_nothing_is_heard() -> None:
+def test_lecture_in_which_nothing_or_nearly_nothing_is_recognised() -> None:
     silence = spoken_log_probs([0] * 200, 30)
     assert not align(silence, np.array(BEFORE), **COSTS, distance=25).doubtful.any()
     strange = align(speech(OTHER * 4), np.array(BEFORE), **COSTS, distance=25)
     assert (strange.start < 0).all() and not strange.doubtful.any()
 
 
-def test_model_that_hardly_hears_anything_leaves_nothing_in_doubt() -> None:
+def test_model_that_recognises_little_leaves_nothing_in_doubt() -> None:
     log_probs = random_log_probs(0, 400, 300, sharpness=0.1)
-    found = align(log_probs, np.arange(1, 60), mismatch_penalty=4.5, **COSTS, distance=25)
-    assert (found.start >= 0).any() and not found.doubtful.any()
+    alignment = align(log_probs, np.arange(1, 60), mismatch_penalty=4.5, **COSTS, distance=25)
+    assert (alignment.start >= 0).any() and not alignment.doubtful.any()

@@ -11,13 +11,13 @@ import pytest
 import soundfile as sf
 from lhotse import SupervisionSet, load_manifest
 
+from lhotse_prep.alignment import matching
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.manifests.exact_times import make_segments
 from lhotse_prep.manifests.files import write_manifest
 from lhotse_prep.manifests.make import prepare_ml2021
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl
-from ml2021.asr.aligner import given_model as align_with
 from ml2021.asr.aligner.align_corpus import align_corpus
 from ml2021.asr.aligner.config import AlignerConfig
 
@@ -28,7 +28,7 @@ ONSETS = {"week1": 0.5, "week2": 1.0, "week3": 1.5}  # seconds at which each lec
 
 @pytest.fixture()
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three lectures whose words last 0.3 s, a fifth of a minute; week2's transcript goes on with what nobody says."""
+    """Three lectures of 12 s whose words last 0.3 s; week2's transcript ends with text that is not spoken."""
     source, rows = tmp_path / "source", []
     source.mkdir()
     for name, onset in ONSETS.items():
@@ -44,7 +44,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     truth = [[ONSETS["week3"] + 0.02, 10.0, " ".join(WORDS * 3)]]
     (tmp_path / "truth/week3.json").write_text(json.dumps(truth))
     regions = {name: np.array([[int(onset * 16_000), 11 * 16_000]]) for name, onset in ONSETS.items()}
-    monkeypatch.setattr(align_with, "speech_regions", lambda audio, name: regions[name])
+    monkeypatch.setattr(matching, "speech_regions", lambda audio, name: regions[name])
     return tmp_path
 
 
@@ -81,8 +81,8 @@ def test_lecture_that_the_words_do_not_fit_is_named(corpus: Path) -> None:
         )
 
 
-def test_exact_times_take_the_place_of_an_alignment(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A lecture that is made of known utterances needs no words with times, and the others are aligned as ever."""
+def test_exact_times_replace_an_alignment(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A lecture that was joined from utterances needs no words with times; the others are aligned as usual."""
     words = WORDS * 3
     lecture = load_manifest(corpus / "manifests/ml2021_supervisions_test.jsonl.gz", SupervisionSet)["week3"]
     common = {"translation": "half", "in_dev": False}

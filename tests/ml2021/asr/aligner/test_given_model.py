@@ -1,21 +1,26 @@
-"""Alignment with models that are there already: each kind finds what it was made to hear, wrong ones are refused."""
+"""Alignment with given models: each kind times the words it was made for; models that do not fit are refused."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
+from lhotse import SupervisionSegment
 
+from lhotse_prep.alignment import matching
+from lhotse_prep.alignment.corpus import Lecture
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import make_lang
 from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import to_mapping
-from ml2021.asr.aligner import given_model as align_with
+from ml2021.asr.aligner import given_model
 from ml2021.asr.aligner.acoustic import FRAME, HuggingFaceAcoustic, load_acoustic, log_prob_blocks
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.model.config import TransducerConfig
@@ -25,6 +30,7 @@ from ml2021.asr.train.config import AsrConfig
 from ml2021.training.checkpoint import save_checkpoint
 
 CPU = torch.device("cpu")
+MakeLecture = Callable[[str, np.ndarray, list[str]], Lecture]
 SMALL = ZipformerConfig(
     num_encoder_layers=(1,),
     downsampling_factor=(1, 2),
@@ -37,11 +43,21 @@ SMALL = ZipformerConfig(
 WORDS = ["我", "們", "來", "講", "機", "器", "學", "習", "bert"]
 
 
+@pytest.fixture()
+def lecture(tmp_path: Path) -> MakeLecture:
+    def write(name: str, recording: np.ndarray, words: list[str]) -> Lecture:
+        path = tmp_path / f"{name}.wav"
+        sf.write(path, recording, 16_000, subtype="FLOAT")
+        return Lecture(SupervisionSegment(name, name, 0.0, 1.0, text=" ".join(words)), path, "train")
+
+    return write
+
+
 def samples(seconds: float, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.1, int(seconds * 16_000)).astype(np.float32)
 
 
-def test_own_aligner_is_read_back(tmp_path: Path) -> None:
+def test_aligner_of_stage_3_is_read_back(tmp_path: Path) -> None:
     units = PronunciationUnits.of_texts([" ".join(WORDS)], 20)
     torch.manual_seed(0)
     model = CtcModel(SMALL, len(units)).eval()
@@ -50,15 +66,15 @@ def test_own_aligner_is_read_back(tmp_path: Path) -> None:
     write_json(tmp_path / "config.json", {"encoder": to_mapping(SMALL)})
     acoustic = load_acoustic(tmp_path / "pretrained.pt", CPU)
     assert acoustic.frame == FRAME and acoustic.encode(WORDS) == units.encode_words(WORDS)
-    found = np.concatenate(list(acoustic.blocks(samples(45.0))))
+    log_probs = np.concatenate(list(acoustic.blocks(samples(45.0))))
     from lhotse_prep.audio.fbank import fbank
 
-    assert np.array_equal(found, np.concatenate(list(log_prob_blocks(model, fbank(samples(45.0)), CPU))))
-    assert found.shape == (45 * 25 - 2, len(units))  # a Zipformer needs what comes after a frame
-    assert np.allclose(np.exp(found).sum(1), 1, atol=1e-4)
+    assert np.array_equal(log_probs, np.concatenate(list(log_prob_blocks(model, fbank(samples(45.0)), CPU))))
+    assert log_probs.shape == (45 * 25 - 2, len(units))  # a Zipformer needs the frames after a frame
+    assert np.allclose(np.exp(log_probs).sum(1), 1, atol=1e-4)
 
 
-def test_own_recogniser_aligns_with_its_ctc_head(tmp_path: Path) -> None:
+def test_recogniser_of_stage_5_aligns_with_its_ctc_head(tmp_path: Path) -> None:
     tokens = make_lang([" ".join(WORDS)], [], tmp_path / "lang", LangConfig(num_english_pieces=10))
     config = AsrConfig(model=TransducerConfig(SMALL, decoder_dim=32, joiner_dim=32))
     write_json(tmp_path / "config.json", to_mapping(config))
@@ -66,9 +82,9 @@ def test_own_recogniser_aligns_with_its_ctc_head(tmp_path: Path) -> None:
     model = AsrModel(config.model, len(tokens)).eval()
     save_checkpoint(tmp_path / "pretrained.pt", {"model": model.state_dict()})
     acoustic = load_acoustic(tmp_path, CPU)
-    found = np.concatenate(list(acoustic.blocks(samples(3.0))))
-    assert found.shape[1] == len(tokens) and found.shape[0] in (75, 73)  # a Zipformer's needs what comes after it
-    assert np.allclose(np.exp(found).sum(1), 1, atol=1e-4)
+    log_probs = np.concatenate(list(acoustic.blocks(samples(3.0))))
+    assert log_probs.shape[1] == len(tokens) and log_probs.shape[0] in (75, 73)  # the same
+    assert np.allclose(np.exp(log_probs).sum(1), 1, atol=1e-4)
     assert acoustic.encode(WORDS) == tokens.encode_words(" ".join(WORDS))
 
 
@@ -98,7 +114,7 @@ def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_hugging_face_model(hugging_face: Path) -> None:
     acoustic = load_acoustic(hugging_face, CPU)
     assert isinstance(acoustic, HuggingFaceAcoustic) and acoustic.frame == 320
-    assert acoustic.encode(["我", "們", "bert", "機"]) == [[3], [1], [4, 5, 6, 7], []]  # blank and 0 change places
+    assert acoustic.encode(["我", "們", "bert", "機"]) == [[3], [1], [4, 5, 6, 7], []]  # blank and 0 are swapped
     audio = samples(9.0)
     whole = np.concatenate(list(acoustic.blocks(audio)))
     assert whole.shape == (450, 9) and (whole <= 1e-5).all()
@@ -110,25 +126,29 @@ def test_hugging_face_model(hugging_face: Path) -> None:
     assert pieces.shape == whole.shape  # group norm over a piece's length makes the values differ a little
 
 
-def test_vocabulary_of_another_language_is_refused(hugging_face: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(align_with, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
-    lectures = [("week10_1", lambda: samples(4.0), ["機", "器", "學", "習", "我"])]
+def test_vocabulary_of_another_language_is_refused(
+    hugging_face: Path, monkeypatch: pytest.MonkeyPatch, lecture: MakeLecture
+) -> None:
+    monkeypatch.setattr(given_model, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
+    lectures = [lecture("week10_1", samples(4.0), ["機", "器", "學", "習", "我"])]
     with pytest.raises(DataError, match="lecture week10_1: the model's vocabulary can write 1 of its 5 words"):
-        align_with.times_of_model(hugging_face, lectures, AlignerConfig(), CPU)
+        given_model.times_of_model(hugging_face, lectures, AlignerConfig(), CPU)
 
 
-def test_transcript_of_another_recording_is_refused(hugging_face: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that is sure of other words than these, and more of these than the recording has frames."""
-    monkeypatch.setattr(align_with, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
+def test_transcript_of_another_recording_is_refused(
+    hugging_face: Path, monkeypatch: pytest.MonkeyPatch, lecture: MakeLecture
+) -> None:
+    """A model that recognises none of the words; and a transcript of more words than the recording has frames."""
+    monkeypatch.setattr(given_model, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
     acoustic = load_acoustic(hugging_face, CPU)
     log_probs = np.full((200, 9), -12.0, np.float32)
     log_probs[:, 0] = -0.01
     monkeypatch.setattr(acoustic, "blocks", lambda audio: iter([log_probs]))
-    monkeypatch.setattr(align_with, "load_acoustic", lambda path, device: acoustic)
+    monkeypatch.setattr(given_model, "load_acoustic", lambda path, device: acoustic)
     for count in (20, 500):
-        lectures = [("week10_1", lambda: samples(4.0), ["我", "們", "講", "bert"] * count)]
-        with pytest.raises(DataError, match="lecture week10_1: .* hears only .* of its transcript"):
-            align_with.times_of_model(hugging_face, lectures, AlignerConfig(), CPU)
+        lectures = [lecture("week10_1", samples(4.0), ["我", "們", "講", "bert"] * count)]
+        with pytest.raises(DataError, match="lecture week10_1: .* recognises only .* of its transcript"):
+            given_model.times_of_model(hugging_face, lectures, AlignerConfig(), CPU)
 
 
 def test_hugging_face_folder_that_lacks_a_file(hugging_face: Path, tmp_path: Path) -> None:
@@ -140,29 +160,29 @@ def test_hugging_face_folder_that_lacks_a_file(hugging_face: Path, tmp_path: Pat
         load_acoustic(tmp_path, CPU)
 
 
-def test_recognisers_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(align_with, "speech_regions", lambda audio, name: np.array([[0, 5 * 16_000]]))
+def test_recognisers_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lecture: MakeLecture) -> None:
+    monkeypatch.setattr(matching, "speech_regions", lambda audio, name: np.array([[0, 5 * 16_000]]))
     path = tmp_path / "hyp.ctm"
     path.write_text("".join(f"week10_1 1 {0.1 + 0.4 * i:.2f} 0.3 {w}\n" for i, w in enumerate(WORDS)), encoding="utf-8")
-    lectures = [("week10_1", lambda: samples(5.0), WORDS)]
-    times, regions = align_with.times_of_model(path, lectures, AlignerConfig(), CPU)
+    lectures = [lecture("week10_1", samples(5.0), WORDS)]
+    times, regions = given_model.times_of_model(path, lectures, AlignerConfig(), CPU)
     assert times["week10_1"].start == pytest.approx(0.1 + 0.4 * np.arange(len(WORDS)))
     assert regions["week10_1"].tolist() == [[0, 80_000]]
     with pytest.raises(DataError, match="lecture week10_2 is not in .*hyp.ctm, which has week10_1"):
-        align_with.times_of_model(path, [("week10_2", lambda: samples(1.0), WORDS)], AlignerConfig(), CPU)
+        given_model.times_of_model(path, [lecture("week10_2", samples(1.0), WORDS)], AlignerConfig(), CPU)
     with pytest.raises(DataError, match="lecture week10_1: its transcript is empty"):
-        align_with.times_of_model(path, [("week10_1", lambda: samples(1.0), [])], AlignerConfig(), CPU)
+        given_model.times_of_model(path, [lecture("week10_1", samples(1.0), [])], AlignerConfig(), CPU)
 
 
-def test_what_is_no_model(tmp_path: Path) -> None:
+def test_path_that_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no model"):
         load_acoustic(tmp_path, CPU)
     with pytest.raises(DataError, match="no .ctm or .jsonl file"):
-        align_with.times_of_model(tmp_path, [], AlignerConfig(), CPU)
+        given_model.times_of_model(tmp_path, [], AlignerConfig(), CPU)
 
 
-def test_silent_lecture_is_named(tmp_path: Path) -> None:
+def test_silent_lecture_is_named(tmp_path: Path, lecture: MakeLecture) -> None:
     path = tmp_path / "hyp.ctm"
     path.write_text("quiet 1 0 1 a\n")
     with pytest.raises(DataError, match="lecture quiet: no speech"):
-        align_with.times_of_model(path, [("quiet", lambda: np.zeros(16_000, np.float32), ["a"])], AlignerConfig(), CPU)
+        given_model.times_of_model(path, [lecture("quiet", np.zeros(16_000, np.float32), ["a"])], AlignerConfig(), CPU)

@@ -1,4 +1,4 @@
-"""The aligner learns a made-up language from first times that are off, and finds where its words are."""
+"""The aligner learns a made-up language from inaccurate first times, and locates its words."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CONFIG = AlignerConfig(
 
 
 def made_up_lecture(name: str, seed: int, num_words: int = 150) -> tuple[Lecture, np.ndarray]:
-    """Each word has a spectrum of its own for 0.2 to 0.3 s; pauses now and then. Gives the true starts in samples."""
+    """A lecture whose words have a spectrum each, for 0.2 to 0.3 s, with pauses; and the true starts in samples."""
     rng = np.random.default_rng(seed)
     spectra = np.random.default_rng(99).normal(0, 3, (len(WORDS), 2, 80))  # a word is two sounds
     frames, starts, regions, words = [np.zeros((30, 80))], [], [], []
@@ -61,16 +61,16 @@ def made_up_lecture(name: str, seed: int, num_words: int = 150) -> tuple[Lecture
 
 
 def test_words_are_found_where_they_are(tmp_path: Path) -> None:
-    made = [made_up_lecture(f"l{i}", i) for i in range(3)]
-    lectures = [x for x, _ in made]
+    lectures_and_starts = [made_up_lecture(f"l{i}", i) for i in range(3)]
+    lectures = [x for x, _ in lectures_and_starts]
     before = [lecture.times.copy() for lecture in lectures]
-    found = align_lectures(lectures, {"l0", "l1"}, CONFIG, tmp_path, torch.device("cpu"))
-    for (lecture, truth), first in zip(made, before):
-        errors = np.abs(found[lecture.id].start * 16_000 - truth) / 16_000
+    times = align_lectures(lectures, {"l0", "l1"}, CONFIG, tmp_path, torch.device("cpu"))
+    for (lecture, truth), first in zip(lectures_and_starts, before):
+        errors = np.abs(times[lecture.id].start * 16_000 - truth) / 16_000
         assert np.nanmedian(errors) < 0.08 < np.median(np.abs(first - truth)) / 16_000 * 1.5
-        assert np.isfinite(errors).mean() > 0.97 and np.median(found[lecture.id].score) > 0.5
+        assert np.isfinite(errors).mean() > 0.97 and np.median(times[lecture.id].score) > 0.5
     again = align_lectures(lectures, {"l0", "l1"}, CONFIG, tmp_path, torch.device("cpu"))  # finished rounds are kept
-    assert all(np.array_equal(found[k].start, again[k].start, equal_nan=True) for k in found)
+    assert all(np.array_equal(times[k].start, again[k].start, equal_nan=True) for k in times)
 
 
 def test_windows_hold_each_word_once() -> None:
