@@ -110,7 +110,7 @@ def _add_later_commands(commands: Commands) -> None:
         "validate",
         _validate,
         "check manifests and read all their audio",
-        "Reads:  MANIFESTS, of `manifests` or another program: ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz.\n"
+        "Reads:  MANIFESTS, from any program: ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz.\n"
         "Writes: nothing; with --skip-bad --out OUT the manifests without the bad entries, and rejected.jsonl.\n"
         "The exit code is 1 if there is an error.",
     )

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--aligner-model",
         help="align with this instead of training: the folder of a CTC model (stage 3's aligner/, stage 5's, or a "
-        "Hugging Face model like wav2vec2), or any recogniser's words with times as .ctm or .jsonl; none: train a model "
+        "Hugging Face model like wav2vec2), or any recogniser's words with times as .ctm or .jsonl; none: train one "
         "[the value of the last run that had one, else aligner.model of asr.yaml]",
     )
     args = parser.parse_args(argv)
@@ -60,8 +60,8 @@ def _remembered(path: Path) -> str | None:
         raise DataError(f"{path} is damaged; remove it, and give --aligner-model again") from e
     if model != "none" and not Path(model).exists():
         raise DataError(
-            f"{path.parent} was made with --aligner-model {model}, which is gone: restore it, name another, or train one "
-            "with --aligner-model none"
+            f"{path.parent} was made with --aligner-model {model}, which is gone: restore it, name another, or train "
+            "one with --aligner-model none"
         )
     if model != "none":
         logger.info("--aligner-model %s, as in the last run (--aligner-model none trains one)", model)
