@@ -34,7 +34,7 @@ from lhotse_prep.workflow.files import write_text
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.fusion.config import LmConfig
-from ml2021.asr.icefall.checkout import IcefallConfig
+from ml2021.asr.icefall.config import IcefallConfig
 from ml2021.asr.train.config import AsrConfig
 from ml2021.mt.config import MtConfig, TranslateConfig
 from ml2021.st.config import SentenceConfig, SubtitleConfig

@@ -60,7 +60,8 @@ def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     stage = Stage("asr-decode", out_dir, inputs, to_mapping(config) | {"trainer": "icefall"})
     if stage.is_done():
         return
-    from ml2021.asr.icefall.checkout import IcefallConfig, find_checkout
+    from ml2021.asr.icefall.checkout import find_checkout
+    from ml2021.asr.icefall.config import IcefallConfig
     from ml2021.asr.icefall.decode import decode_with_icefall
     from ml2021.asr.icefall.options import NEEDED
 

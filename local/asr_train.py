@@ -57,7 +57,8 @@ def main(argv: list[str]) -> None:
     modules = ("encoder_embed", "encoder") if aligner else ()
     options = TrainOptions(init_from=aligner, init_modules=modules, decode=decode_section(args.conf))
     if args.trainer == "icefall":
-        from ml2021.asr.icefall.checkout import IcefallConfig, find_checkout
+        from ml2021.asr.icefall.checkout import find_checkout
+        from ml2021.asr.icefall.config import IcefallConfig
         from ml2021.asr.icefall.options import NEEDED
         from ml2021.asr.icefall.train import train_with_icefall
 

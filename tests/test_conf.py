@@ -21,7 +21,7 @@ from lhotse_prep.workflow.strict_config import from_mapping, load_config, to_map
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.fusion.config import LmConfig
-from ml2021.asr.icefall.checkout import IcefallConfig
+from ml2021.asr.icefall.config import IcefallConfig
 from ml2021.asr.loss.transducer import transducer_losses
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import AsrModel, CtcModel, num_parameters

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lhotse import SupervisionSegment, SupervisionSet, load_manifest
+from lhotse import SupervisionSegment, SupervisionSet
 from lhotse.utils import fastcopy
 
 from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.manifests.files import load_safely
 from lhotse_prep.text.normalize import is_han, normalize_transcript, normalize_translation
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def read_exact_times(manifests: Path, part: str) -> dict[str, list[SupervisionSe
     """{recording: its supervisions with exact times} of one part, from stage 1's folder; may be empty."""
     path = manifests / f"ml2021_segments_{part}.jsonl.gz"
     segments: dict[str, list[SupervisionSegment]] = {}
-    for s in load_manifest(path, SupervisionSet) if path.is_file() else []:
+    for s in load_safely(path, SupervisionSet) if path.is_file() else []:
         segments.setdefault(s.recording_id, []).append(s)
     return segments
 

@@ -44,14 +44,16 @@ class MultilingualVocabulary(Vocabulary):
     def split_source(self, text: str, dropout: float) -> list[str]:
         """Its merges cannot be left out: dropout must be 0."""
         assert dropout == 0
-        return self.tokenizer.tokenize(text)
+        return self.split_target(text)
 
     def split_target(self, text: str) -> list[str]:
-        return self.tokenizer.tokenize(text)
+        pieces: list[str] = self.tokenizer.tokenize(text)
+        return pieces
 
     def decode(self, pieces: Sequence[str]) -> str:
         written = [p for p in pieces if p in self.ids and p not in self.marks]
-        return self.tokenizer.convert_tokens_to_string(written).strip()
+        text: str = self.tokenizer.convert_tokens_to_string(written)
+        return text.strip()
 
     def in_ctranslate2(self, pieces: Sequence[str]) -> bool:
         return list(pieces[: len(self)]) == [self.pieces.get(i) for i in range(len(self))]

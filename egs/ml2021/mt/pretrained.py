@@ -11,9 +11,9 @@ from transformers import GenerationConfig, MarianMTModel, PreTrainedModel
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import write_json
 from ml2021.mt.config import MAX_POSITIONS
+from ml2021.mt.load import load_model, load_vocabulary
 from ml2021.mt.model import leave_out_padding
 from ml2021.mt.multilingual import LANGUAGES, read_tokenizer
-from ml2021.mt.open_folder import load_model, open_vocabulary
 from ml2021.mt.vocabulary import FILES, SOURCE_STYLE, Vocabulary
 
 MULTILINGUAL = "m2m_100"  # model_type of M2M100 and NLLB
@@ -84,7 +84,7 @@ def copy_vocabulary(pretrained: Path, folder: Path, source_lang: str = "", targe
     if _kind(pretrained) == MULTILINGUAL:
         read_tokenizer(pretrained).save_pretrained(folder)
         write_json(folder / LANGUAGES, {"source": source_lang, "target": target_lang})
-        return open_vocabulary(folder)
+        return load_vocabulary(folder)
     if source_lang or target_lang:
         raise ConfigError(
             f"{pretrained} is a Marian model, of one pair of languages: leave mt.source_lang and mt.target_lang out"
@@ -96,7 +96,7 @@ def copy_vocabulary(pretrained: Path, folder: Path, source_lang: str = "", targe
         write_json(folder / SOURCE_STYLE, {"spaced": _is_ours(pretrained)})
     for file in FILES:
         shutil.copyfile(pretrained / file, folder / file)
-    return open_vocabulary(folder)
+    return load_vocabulary(folder)
 
 
 def _kind(folder: Path) -> str:

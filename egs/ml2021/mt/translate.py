@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from lhotse_prep.workflow.errors import DataError
 from ml2021.mt.config import MAX_POSITIONS, TranslateConfig
 from ml2021.mt.data import collate, with_context
-from ml2021.mt.open_folder import load_model, open_vocabulary, wrong_vocabulary
+from ml2021.mt.load import load_model, load_vocabulary, wrong_vocabulary
 from ml2021.mt.vocabulary import EOS, Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class CTranslate2Translator:
 
         if not (folder / "model.bin").is_file() or not (folder / "shared_vocabulary.json").is_file():
             raise DataError(f"no CTranslate2 model in {folder}: convert one with stage 11 or ml2021.mt.export.convert")
-        self.vocabulary, self.config = open_vocabulary(folder), config
+        self.vocabulary, self.config = load_vocabulary(folder), config
         pieces = json.loads((folder / "shared_vocabulary.json").read_text(encoding="utf-8"))
         if not self.vocabulary.in_ctranslate2(pieces):
             raise wrong_vocabulary(folder)
@@ -98,7 +98,7 @@ class TransformersTranslator:
 
         if not (folder / "config.json").is_file():
             raise DataError(f"no translation model in {folder}: stage 8 writes one to exp/CORPUS/mt/marian")
-        self.vocabulary, self.config = open_vocabulary(folder), config
+        self.vocabulary, self.config = load_vocabulary(folder), config
         disable_progress_bar()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Any = load_model(folder, self.vocabulary).eval().to(self.device)

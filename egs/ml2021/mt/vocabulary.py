@@ -91,7 +91,7 @@ class Vocabulary(ABC):
     def fits(self, config: Any) -> bool:
         """Whether a model's configuration is of this vocabulary."""
         unnamed = config.vocab_size - len(self)
-        return 0 <= unnamed <= self.max_unnamed and config.decoder_start_token_id == self.start_id
+        return bool(0 <= unnamed <= self.max_unnamed and config.decoder_start_token_id == self.start_id)
 
     @abstractmethod
     def split_source(self, text: str, dropout: float) -> list[str]:
@@ -139,15 +139,17 @@ class MarianVocabulary(Vocabulary):
         self.outputs = slice(self.start_id)
 
     def split_source(self, text: str, dropout: float) -> list[str]:
-        if dropout > 0:
-            return self.spm.encode(text, out_type=str, enable_sampling=True, alpha=dropout, nbest_size=-1)
-        return self.spm.encode(text, out_type=str)
+        sampling: dict[str, Any] = {"enable_sampling": True, "alpha": dropout, "nbest_size": -1} if dropout > 0 else {}
+        pieces: list[str] = self.spm.encode(text, out_type=str, **sampling)
+        return pieces
 
     def split_target(self, text: str) -> list[str]:
-        return self.target_spm.encode(text, out_type=str)
+        pieces: list[str] = self.target_spm.encode(text, out_type=str)
+        return pieces
 
     def decode(self, pieces: Sequence[str]) -> str:
-        return self.target_spm.decode_pieces([p for p in pieces if p not in (EOS, PAD, UNK)]).strip()
+        text: str = self.target_spm.decode_pieces([p for p in pieces if p not in (EOS, PAD, UNK)])
+        return text.strip()
 
     def in_ctranslate2(self, pieces: Sequence[str]) -> bool:
         return list(pieces) == [p for p in self.ids if p != PAD]  # which has no padding

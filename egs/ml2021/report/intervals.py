@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import BLEU
 
 from lhotse_prep.workflow.files import read_jsonl
 from ml2021.scoring.significance import Interval

@@ -28,7 +28,7 @@ from ml2021.mt.config import MAX_POSITIONS, MtConfig, MtDataConfig, NoiseConfig,
 from ml2021.mt.data import TranslationBatches, read_bitext
 from ml2021.mt.decode import decode_bitext
 from ml2021.mt.export import convert
-from ml2021.mt.open_folder import load_model, open_vocabulary
+from ml2021.mt.load import load_model, load_vocabulary
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
 from ml2021.mt.train import TranslationTask, train_translator
 from ml2021.mt.translate import CTranslate2Translator, TransformersTranslator
@@ -297,7 +297,7 @@ def test_a_damaged_tokenizer_is_said(train, tmp_path):
     shutil.copytree(train("nllb") / "marian", tmp_path / "marian")
     (tmp_path / "marian" / "tokenizer.json").write_text("{}")
     with pytest.raises(DataError, match="the tokenizer in .*marian cannot be read"):
-        open_vocabulary(tmp_path / "marian")
+        load_vocabulary(tmp_path / "marian")
 
 
 def test_a_sentence_fills_the_positions_at_most(train):

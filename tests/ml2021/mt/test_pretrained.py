@@ -18,7 +18,7 @@ from lhotse_prep.workflow.files import write_jsonl
 from ml2021.mt.check_export import compare_translations
 from ml2021.mt.config import MtConfig, MtDataConfig, TranslateConfig
 from ml2021.mt.export import convert
-from ml2021.mt.open_folder import open_vocabulary
+from ml2021.mt.load import load_vocabulary
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
 from ml2021.mt.train import train_translator
 from ml2021.mt.vocabulary import FILES
@@ -97,11 +97,11 @@ def test_training_begins_with_the_weights_and_leaves_a_model_of_the_same_pieces(
     for name in before:
         if name != "final_logits_bias":  # padding is never written
             assert torch.allclose(before[name], after[name], atol=1e-6), name
-    vocabulary = open_vocabulary(tmp_path / "marian")
+    vocabulary = load_vocabulary(tmp_path / "marian")
     assert vocabulary.ids == json.loads((published / "vocab.json").read_text())
     assert vocabulary.source_text(("我", "們", "bert", "好")) == "我們 bert 好"
     convert(tmp_path / "marian", tmp_path / "ct2")
-    assert open_vocabulary(tmp_path / "ct2").source_text(("我", "們")) == "我們"
+    assert load_vocabulary(tmp_path / "ct2").source_text(("我", "們")) == "我們"
     config = TranslateConfig(max_length=20, beam_size=2)
     same = compare_translations(tmp_path / "marian", tmp_path / "ct2", bitext / "test.jsonl", config, 12)
     assert same["ctranslate2_same_percent"] == 100

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from lhotse_prep.workflow.errors import DataError
-from ml2021.mt.open_folder import open_vocabulary
+from ml2021.mt.load import load_vocabulary
 from ml2021.mt.vocabulary import EOS, PAD, UNK, train_vocabulary
 
 SOURCES = ["我 們 訓 練 bert", "那 self-attention 是 什 麼", "準 確 率 是 98% 3×3 => η"] * 4
@@ -66,7 +66,7 @@ def test_marian_tokenizer_gives_the_same_ids(vocabulary, tmp_path):
         assert loaded(source)["input_ids"] == vocabulary.encode_source(source)
         assert loaded(text_target=target)["input_ids"] == vocabulary.encode_target(target)
     assert loaded.pad_token_id == vocabulary.start_id
-    assert open_vocabulary(tmp_path).ids == vocabulary.ids
+    assert load_vocabulary(tmp_path).ids == vocabulary.ids
 
 
 @pytest.mark.parametrize("size", [50, 100, 5000])
@@ -78,6 +78,6 @@ def test_any_size_is_fitted_to_the_texts(tmp_path, size):
 
 def test_errors_say_what_is_missing(tmp_path):
     with pytest.raises(DataError, match="no source.spm"):
-        open_vocabulary(tmp_path)
+        load_vocabulary(tmp_path)
     with pytest.raises(DataError, match="pairs are empty"):
         train_vocabulary([], [], 100, tmp_path)

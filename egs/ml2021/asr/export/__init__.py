@@ -1,4 +1,4 @@
-"""The recogniser for other runtimes: ONNX files for utterances and streams, checked in sherpa-onnx; the model card.
+"""Export of the recogniser to ONNX for utterances and streams, its check with sherpa-onnx, and the model card.
 
-stage 11 and st may import all of it; it imports model, search and scoring.
+Stage 11 and st may import all of it; it imports model, search and scoring.
 """

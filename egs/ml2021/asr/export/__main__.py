@@ -1,4 +1,4 @@
-"""python -m ml2021.asr.export --help"""
+"""Command line of the export: `python -m ml2021.asr.export --help`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ml2021.asr.model.load import load_model
 def main(argv: Sequence[str]) -> None:
     """Export the recogniser of an experiment folder for sherpa-onnx."""
     parser = argparse.ArgumentParser(prog="python -m ml2021.asr.export", description=main.__doc__, allow_abbrev=False)
-    parser.add_argument("--exp-dir", type=Path, required=True, help="folder of the trained recogniser, as exp/mini/asr")
-    parser.add_argument("--out-dir", type=Path, required=True, help="where the files go")
+    parser.add_argument("--exp-dir", type=Path, required=True, help="trained recogniser, such as exp/mini/asr")
+    parser.add_argument("--out-dir", type=Path, required=True, help="folder to write the files to")
     args = parser.parse_args(argv)
     model, tokens = load_model(args.exp_dir)
     export_onnx(model, tokens, args.out_dir)

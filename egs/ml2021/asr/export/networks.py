@@ -1,5 +1,6 @@
-"""Networks as ONNX files in float32 and int8, each held against the module that it was made of; and those that a stream
-and a whole utterance share.
+"""Write networks as ONNX files in float32 and int8, and check each against its PyTorch module.
+
+The decoder and the joiner are here too: the exports for utterances and for streams share them.
 
 Legend: N batch, J joiner dimension, V vocabulary.
 """
@@ -26,58 +27,69 @@ from ml2021.asr.model.recogniser import AsrModel
 
 OPSET = 17
 
-TOLERANCE = 1e-3  # largest difference allowed between an output of PyTorch and of ONNX
+TOLERANCE = 1e-3  # largest absolute difference allowed between an output in PyTorch and in ONNX
 
 logger = logging.getLogger(__name__)
 
 
 class OnnxDecoder(nn.Module):
-    """Prediction network, and the joiner's projection of its output."""
+    """The prediction network and the joiner's projection of its output."""
 
     def __init__(self, model: AsrModel) -> None:
         super().__init__()
         self.decoder, self.decoder_proj = model.decoder, model.joiner.decoder_proj
 
     def forward(self, y: Tensor) -> Tensor:
-        """(N, context_size) int64, -1 where there is no token yet -> (N, J)."""
-        return self.decoder_proj(self.decoder(y, need_pad=False)).squeeze(1)
+        """Map the last tokens, (N, context_size) int64 with -1 before the first token, to (N, J)."""
+        decoder_out: Tensor = self.decoder_proj(self.decoder(y, need_pad=False))
+        return decoder_out.squeeze(1)
 
 
 class OnnxJoiner(nn.Module):
-    """What the two projections leave of the joiner."""
+    """The joiner without its two projections, which the encoder and the decoder files contain."""
 
     def __init__(self, model: AsrModel) -> None:
         super().__init__()
         self.joiner = model.joiner
 
     def forward(self, encoder_out: Tensor, decoder_out: Tensor) -> Tensor:
-        """(N, J), (N, J) -> logits (N, V)."""
-        return self.joiner(encoder_out, decoder_out)
+        """Map encoder_out (N, J) and decoder_out (N, J) to logits (N, V)."""
+        logits: Tensor = self.joiner(encoder_out, decoder_out)
+        return logits
 
 
 @dataclass(frozen=True)
 class Network:
-    """One of the three files."""
+    """A network to export: one of the three ONNX files."""
 
     name: str
     module: nn.Module
     inputs: tuple[str, ...]  # names, in the order that sherpa-onnx feeds them
     outputs: tuple[str, ...]
-    free_axes: dict[str, dict[int, str]]  # of inputs and outputs: the axes of any length
-    examples: Sequence[tuple[Tensor, ...]]  # of several lengths; the first is traced, all are compared
+    free_axes: dict[str, dict[int, str]]  # {input or output: {axis of variable length: its name}}
+    examples: Sequence[tuple[Tensor, ...]]  # inputs of several lengths; the first is traced, all are compared
 
 
 def write_networks(
     networks: Sequence[Network], metadata: Sequence[Mapping[str, str]], tokens: TokenTable, out_dir: Path
 ) -> None:
-    """Write a file of each network with its metadata, the same in int8, and what sherpa-onnx wants of the tokens."""
-    for network, own_metadata in zip(networks, metadata, strict=True):
+    """Write NAME.onnx and NAME.int8.onnx for each network, and the tokens.txt and bpe.vocab that sherpa-onnx reads.
+
+    Args:
+      networks: encoder, decoder, joiner.
+      metadata: the key-value pairs to store in each file, in the order of the networks.
+      tokens: the model's tokens.
+      out_dir: created if missing.
+    Raises:
+      DataError: a float32 file differs from its module by more than TOLERANCE.
+    """
+    for network, properties in zip(networks, metadata, strict=True):
         path = out_dir / f"{network.name}.onnx"
-        _write_network(path, network, own_metadata)
+        _write_network(path, network, properties)
         worst = largest_difference(path, network)
         if not worst <= TOLERANCE:
             raise DataError(
-                f"{path} differs from the model by {worst:.2g}, limit {TOLERANCE:g}; are its weights finite?"
+                f"{path} differs from the model by {worst:.2g}, limit {TOLERANCE:g}; check that its weights are finite"
             )
         size = write_int8(path)
         kilobytes = path.stat().st_size // 1024
@@ -87,15 +99,15 @@ def write_networks(
 
 
 def write_int8(path: Path) -> int:
-    """Write NAME.int8.onnx beside NAME.onnx: weights of matrix products in 8 bits, activations as they come.
+    """Write NAME.int8.onnx beside NAME.onnx: 8-bit weights in matrix products, activations quantised at run time.
 
     Returns:
-      Its size in bytes.
+      The size of the new file in bytes.
     """
     int8 = path.with_suffix(".int8.onnx")
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # it advises steps that dynamic quantisation does without
+    root.setLevel(logging.ERROR)  # onnxruntime recommends steps that dynamic quantisation does not need
     try:
         quantize_dynamic(str(path), str(int8), weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
     finally:
@@ -104,29 +116,32 @@ def write_int8(path: Path) -> int:
 
 
 def bpe_vocab(tokens: TokenTable) -> str:
-    """`piece<tab>score` lines of the BPE, by which sherpa-onnx splits hotwords (modeling unit cjkchar+bpe, or bpe)."""
+    """The BPE pieces as `piece<tab>score` lines, which sherpa-onnx needs to split hotwords (cjkchar+bpe or bpe)."""
     bpe = tokens.bpe
     return "".join(f"{bpe.id_to_piece(i)}\t{bpe.get_score(i):g}\n" for i in range(bpe.get_piece_size()))
 
 
 def largest_difference(path: Path, network: Network) -> float:
-    """Between the file's outputs and the module's, over the examples; inf where a shape differs, NaN where one is."""
+    """The largest difference between outputs of file and module over all examples.
+
+    It is inf if a shape differs, NaN if an output has a NaN.
+    """
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     differences = [0.0]
     for example in network.examples:
         feed = {name: x.numpy() for name, x in zip(network.inputs, example, strict=True)}
-        found = session.run(list(network.outputs), feed)
+        onnx_outputs = session.run(list(network.outputs), feed)
         with torch.no_grad():
-            wanted = network.module(*example)
-        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-        for a, b in zip(found, wanted, strict=True):
+            torch_outputs = network.module(*example)
+        torch_outputs = torch_outputs if isinstance(torch_outputs, tuple) else (torch_outputs,)
+        for a, b in zip(onnx_outputs, torch_outputs, strict=True):
             same_shape = a.shape == tuple(b.shape)
             differences.append(float(np.abs(a - b.numpy()).max(initial=0.0)) if same_shape else float("inf"))
-    return float(np.max(differences))  # NaN where one is
+    return float(np.max(differences))  # np.max, unlike max, keeps a NaN
 
 
 def decoder_and_joiner(model: AsrModel) -> tuple[Network, Network]:
-    """The two networks that a stream and a whole utterance share."""
+    """The two networks that are the same for utterances and for streams."""
     return _decoder(model), _joiner(model)
 
 
@@ -150,8 +165,7 @@ def _joiner(model: AsrModel) -> Network:
 def _write_network(path: Path, network: Network, metadata: Mapping[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), warnings.catch_warnings():
-        # The exporter that traces suits this model and is many times as fast as the one
-        # that torch recommends in its stead.
+        # torch recommends its newer exporter, but the tracing one handles this model and is many times faster.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.module,

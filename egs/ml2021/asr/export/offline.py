@@ -1,8 +1,8 @@
-"""The recogniser as ONNX files for sherpa-onnx's OfflineRecognizer.from_transducer, and as icefall's pretrained.pt.
+"""Export the recogniser as ONNX files for sherpa-onnx's OfflineRecognizer.from_transducer, and as pretrained.pt.
 
     python -m ml2021.asr.export --exp-dir exp/mini/asr --out-dir my-model
 
-A causal Zipformer is exported a second time, for OnlineRecognizer.from_transducer (see export_streaming).
+A causal Zipformer is also exported for OnlineRecognizer.from_transducer (see export_streaming).
 
 Legend: N batch, T input frames, T' encoder frames, J joiner dimension, V vocabulary.
 """
@@ -21,35 +21,36 @@ from ml2021.asr.model.recogniser import NUM_FEATURES, AsrModel
 
 
 class OnnxEncoder(nn.Module):
-    """Encoder, and the joiner's projection of its output."""
+    """The encoder and the joiner's projection of its output."""
 
     def __init__(self, model: AsrModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, T, 80), (N,) int64 -> (N, T', J), (N,) int64."""
+        """Map x (N, T, 80) and x_lens (N,) int64 to encoder_out (N, T', J) and its lengths (N,) int64."""
         encoder_out, lens = self.model.forward_encoder(x, x_lens)
         return self.model.joiner.encoder_proj(encoder_out), lens
 
 
 def export_onnx(model: AsrModel, tokens: TokenTable, out_dir: Path) -> None:
-    """Write encoder.onnx, decoder.onnx, joiner.onnx, their .int8.onnx, tokens.txt and bpe.vocab, and hold the networks
-    in float32 against the model.
+    """Write encoder, decoder and joiner as .onnx and .int8.onnx, tokens.txt and bpe.vocab.
+
+    The float32 files are checked against the model.
 
     Args:
       model: in evaluation mode, on the CPU.
       tokens: its tokens.
-      out_dir: made where it is not there.
+      out_dir: created if missing.
     Raises:
-      DataError: a network does not compute in ONNX what it computes in PyTorch.
+      DataError: an ONNX network gives other outputs than the model.
     """
     metadata = _metadata(model)
     write_networks([_encoder(model), *decoder_and_joiner(model)], [metadata] * 3, tokens, out_dir)
 
 
 def write_pretrained(model: AsrModel, out_dir: Path) -> None:
-    """Write pretrained.pt as icefall has it: {"model": state_dict}, weights alone."""
+    """Write pretrained.pt in icefall's format, {"model": state_dict}: only the weights."""
     with whole_file(out_dir / "pretrained.pt", "wb") as f:
         torch.save({"model": model.state_dict()}, f)
 
@@ -71,7 +72,7 @@ def _encoder(model: AsrModel) -> Network:
 
 
 def _metadata(model: AsrModel) -> dict[str, str]:
-    """What sherpa-onnx asks of the files, the same in all three."""
+    """The metadata that sherpa-onnx reads, the same in all three files."""
     return {
         "model_type": "zipformer2",
         "vocab_size": str(model.vocab_size),

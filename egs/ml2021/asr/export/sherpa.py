@@ -1,4 +1,4 @@
-"""Decoding with sherpa-onnx, in a process of its own: where it meets an error it ends the process it is in."""
+"""Decode with sherpa-onnx, in a separate process, because sherpa-onnx exits the process when it meets an error."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,10 @@ from ml2021.asr.search.streaming import StreamingRecogniser
 from ml2021.scoring.counts import mer_tokens, score
 
 BATCH_SECONDS = 100.0  # of audio decoded at a time
-STREAM_TAIL = 0.8  # seconds of silence behind a stream
-MER_LIMIT = 5.0  # between sherpa-onnx and us: features at the edges of a cut differ a little, more is another model
+STREAM_TAIL = 0.8  # seconds of silence appended to a stream
+# Largest difference in MER (percentage points) between sherpa-onnx and our search. Features at the edges of a cut
+# differ slightly; a larger difference means that the exported model is not the same.
+MER_LIMIT = 5.0
 logger = logging.getLogger(__name__)
 
 
@@ -39,43 +42,43 @@ logger = logging.getLogger(__name__)
 class SherpaConfig:
     """How sherpa-onnx decodes."""
 
-    blank_penalty: float = 0.0  # taken from the blank's logit
-    int8: bool = False  # the networks in 8 bits
-    streaming: bool = False  # a folder of export_streaming, chunk by chunk
-    decoding_method: str = "greedy_search"  # or modified_beam_search, which hotwords need
-    max_active_paths: int = 4  # hypotheses that modified_beam_search keeps; a hotword's token must be among their best
-    hotwords_file: str = ""  # a word or phrase a line, Chinese and English as transcripts have them
-    hotwords_score: float = 1.5  # added for each token of a hotword
-    num_threads: int = 2
+    blank_penalty: float = 0.0  # subtracted from the logit of blank
+    int8: bool = False  # use the .int8.onnx files
+    streaming: bool = False  # decode chunk by chunk, with the files of export_streaming
+    decoding_method: str = "greedy_search"  # greedy_search, or modified_beam_search, which hotwords need
+    max_active_paths: int = 4  # hypotheses that modified_beam_search keeps
+    hotwords_file: str = ""  # text file with a word or phrase per line, in Chinese and English as in the transcripts
+    hotwords_score: float = 1.5  # added to the score for each token of a hotword
+    num_threads: int = 2  # threads of onnxruntime
 
 
 def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path, config: SherpaConfig | None = None) -> dict[str, str]:
     """Decode the cuts of a Lhotse manifest with an exported model.
 
     Args:
-      model_dir: what export.export_onnx or export_streaming wrote.
-      cuts_file: a jsonl(.gz) of cuts, whose audio is read.
-      out_file: {"id", "text"} lines, one a cut.
-      config: the defaults where it is None.
+      model_dir: folder that export_onnx or export_streaming wrote.
+      cuts_file: cuts as jsonl(.gz); their audio is read.
+      out_file: gets a {"id", "text"} line per cut.
+      config: None for the defaults.
     Returns:
       {cut id: text}.
     Raises:
-      ConfigError: hotwords are asked for, and the model's tokens are those of a sentencepiece model alone.
-      DataError: sherpa-onnx failed; its last words are in the message.
+      ConfigError: config has hotwords, but the model's tokens are of kind bpe or bbpe.
+      DataError: sherpa-onnx failed; the message has its last line of output.
     """
     if config and config.hotwords_file and (model_dir / "bpe.vocab").read_text(encoding="utf-8").startswith(BLANK):
         raise ConfigError(
-            f"{model_dir} has tokens of kind bpe or bbpe, and hotwords with sherpa-onnx are for char+bpe: decode with "
-            "ml2021.asr.decode --hotwords-file, which takes them with any"
+            f"{model_dir} has tokens of kind bpe or bbpe, but hotwords in sherpa-onnx need char+bpe: decode with "
+            "python -m ml2021.asr.decode --hotwords-file, which accepts every kind"
         )
     options = json.dumps(asdict(config or SherpaConfig()))
     command = [sys.executable, "-m", "ml2021.asr.export.sherpa", *map(str, (model_dir, cuts_file, out_file)), options]
     out_file.unlink(missing_ok=True)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # it finds what we found
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same imports as here
     result = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
     if result.returncode != 0 or not out_file.is_file():
-        said = (result.stderr + result.stdout).strip().splitlines()[-1:] or ["it said nothing"]
-        raise DataError(f"sherpa-onnx ended with {result.returncode} on {model_dir}: {said[0][-300:]}")
+        message = (result.stderr + result.stdout).strip().splitlines()[-1:] or ["it printed nothing"]
+        raise DataError(f"sherpa-onnx ended with exit status {result.returncode} on {model_dir}: {message[0][-300:]}")
     return {row["id"]: row["text"] for row in read_jsonl(out_file)}
 
 
@@ -88,25 +91,28 @@ def compare_with_ours(
     num_cuts: int,
     streaming: bool = False,
 ) -> dict[str, float | None]:
-    """Decode cuts spread over a manifest by greedy search, with sherpa-onnx and with ours.
+    """Decode cuts spread evenly over a manifest with greedy search, by sherpa-onnx and by this project.
 
     Args:
-      model: what was exported to model_dir.
-      refs: {cut id: text}; cuts that are not among them are left out.
-      num_cuts: how many to decode, at most.
-      streaming: the model is causal and model_dir of export_streaming: both decode chunk by chunk.
+      model: the model that was exported to model_dir.
+      tokens: its tokens.
+      model_dir: folder that export_onnx or export_streaming wrote.
+      cuts_file: manifest of cuts.
+      refs: {cut id: reference text}; other cuts are left out.
+      num_cuts: at most this many cuts are decoded.
+      streaming: decode chunk by chunk; the model is causal and model_dir is from export_streaming.
     Returns:
-      sherpa_num_cuts; sherpa_mer, sherpa_int8_mer and sherpa_our_mer on these cuts; sherpa_same_percent of them have
-      equal texts in float32. Of streams, sherpa_streaming_num_cuts and so on.
+      sherpa_num_cuts; sherpa_mer, sherpa_int8_mer and sherpa_our_mer on these cuts; sherpa_same_percent, the share of
+      cuts whose float32 texts are equal. With streaming, sherpa_streaming_num_cuts and so on.
     Raises:
-      DataError: sherpa-onnx failed, or its error rate is not ours within MER_LIMIT.
+      DataError: no cut has a reference, sherpa-onnx failed, or its MER differs from ours by more than MER_LIMIT.
     """
     from lhotse import CutSet
 
     cuts = [cut for cut in CutSet.from_file(cuts_file).map(check_cut) if cut.id in refs]
     cuts = cuts[:: -(-len(cuts) // num_cuts)] if cuts else []
     if not cuts:
-        raise DataError(f"no cut of {cuts_file} was decoded: decode the test part again (stage 6)")
+        raise DataError(f"no cut of {cuts_file} has a decoded text: decode the test part again (stage 6)")
     ours = _greedy_texts(model, tokens, cuts, streaming)
     with tempfile.TemporaryDirectory() as work:
         CutSet.from_cuts(cuts).to_file(Path(work) / "cuts.jsonl.gz")
@@ -118,7 +124,7 @@ def compare_with_ours(
     our_mer = score((i, refs[i], ours[i]) for i in theirs).total.percent
     num_same = sum(mer_tokens(text) == mer_tokens(ours[i]) for i, text in theirs.items())
     logger.info(
-        "%d cuts%s: MER %s with sherpa-onnx, %s in int8, %s with ours, %d the same",
+        "%d cuts%s: MER %s with sherpa-onnx, %s in int8, %s with our search; %d texts are the same",
         len(cuts),
         " as streams" if streaming else "",
         mer,
@@ -128,22 +134,22 @@ def compare_with_ours(
     )
     if mer is not None and our_mer is not None and abs(mer - our_mer) > MER_LIMIT:
         raise DataError(
-            f"{model_dir} decodes at MER {mer:.2f} with sherpa-onnx and {our_mer:.2f} with ours, limit {MER_LIMIT} "
-            "apart: is the model damaged?"
+            f"{model_dir} has MER {mer:.2f} with sherpa-onnx and {our_mer:.2f} with our search; they may differ by "
+            f"{MER_LIMIT:g}: is the model damaged? Export it again (stage 11)"
         )
-    found = {
+    scores = {
         "num_cuts": len(cuts),
         "mer": mer,
         "int8_mer": int8_mer,
         "our_mer": our_mer,
         "same_percent": round(100 * num_same / len(cuts), 2),
     }
-    return {f"sherpa_{'streaming_' if streaming else ''}{name}": value for name, value in found.items()}
+    return {f"sherpa_{'streaming_' if streaming else ''}{name}": value for name, value in scores.items()}
 
 
 @torch.inference_mode()
 def _greedy_texts(model: AsrModel, tokens: TokenTable, cuts: Sequence[Cut], streaming: bool) -> dict[str, str]:
-    """{cut id: what greedy search hears}, each cut by itself, as sherpa-onnx pads none."""
+    """{cut id: text} by our greedy search, one cut at a time, because sherpa-onnx does not pad either."""
     device = next(model.parameters()).device
     texts = {}
     for cut in cuts:
@@ -159,17 +165,17 @@ def _greedy_texts(model: AsrModel, tokens: TokenTable, cuts: Sequence[Cut], stre
     return texts
 
 
-def open_recognizer(model_dir: Path, config: SherpaConfig):  # type: ignore[no-untyped-def]
-    """sherpa-onnx's recognizer of a folder. An error inside sherpa-onnx ends this process."""
+def open_recognizer(model_dir: Path, config: SherpaConfig) -> Any:
+    """Load a folder into sherpa-onnx's recognizer. An error inside sherpa-onnx exits this process."""
     import sherpa_onnx
 
-    kind = "int8.onnx" if config.int8 else "onnx"
-    paths = {name: str(model_dir / f"{name}.{kind}") for name in ("encoder", "decoder", "joiner")}
-    own = {"model_type": "zipformer2"} if config.streaming else {}
+    suffix = "int8.onnx" if config.int8 else "onnx"
+    paths = {name: str(model_dir / f"{name}.{suffix}") for name in ("encoder", "decoder", "joiner")}
+    model_type = {"model_type": "zipformer2"} if config.streaming else {}
     recognizer = sherpa_onnx.OnlineRecognizer if config.streaming else sherpa_onnx.OfflineRecognizer
     return recognizer.from_transducer(
         **paths,
-        **own,
+        **model_type,
         tokens=str(model_dir / "tokens.txt"),
         num_threads=config.num_threads,
         decoding_method=config.decoding_method,
@@ -182,13 +188,13 @@ def open_recognizer(model_dir: Path, config: SherpaConfig):  # type: ignore[no-u
     )
 
 
-def decode_batch(recognizer, batch: Sequence[NDArray[np.float32]], streaming: bool = False) -> list[str]:  # type: ignore[no-untyped-def]
-    """Texts of a batch of (num_samples,) at 16 kHz, decoded together."""
+def decode_batch(recognizer: Any, batch: Sequence[NDArray[np.float32]], streaming: bool = False) -> list[str]:
+    """Decode several recordings together, each (num_samples,) at 16 kHz; returns their texts."""
     streams = []
     for samples in batch:
         streams.append(recognizer.create_stream())
         streams[-1].accept_waveform(SAMPLE_RATE, samples)
-        if streaming:  # what the last chunk must see behind the end
+        if streaming:  # the last chunk needs input after the end of the speech
             streams[-1].accept_waveform(SAMPLE_RATE, np.zeros(int(STREAM_TAIL * SAMPLE_RATE), dtype=np.float32))
             streams[-1].input_finished()
     if not streaming:
@@ -201,7 +207,7 @@ def decode_batch(recognizer, batch: Sequence[NDArray[np.float32]], streaming: bo
 
 
 def main(argv: Sequence[str]) -> None:
-    """Arguments: model folder, manifest of cuts, file to write, configuration as JSON."""
+    """Run as a subprocess of decode_cuts. Arguments: model folder, manifest of cuts, output file, config as JSON."""
     from lhotse import CutSet
 
     model_dir, cuts_file, out_file = map(Path, argv[:3])

@@ -1,4 +1,4 @@
-"""A causal Zipformer as ONNX files that sherpa-onnx's OnlineRecognizer.from_transducer reads (model type zipformer2).
+"""Export a causal Zipformer as ONNX files for sherpa-onnx's OnlineRecognizer.from_transducer (model type zipformer2).
 
 Legend: N streams, T input frames of a chunk, T' its encoder frames, J joiner dimension, L left context of a layer.
 """
@@ -19,32 +19,36 @@ _LAYER_STATES = ("cached_key", "cached_nonlin_attn", "cached_val1", "cached_val2
 
 
 class OnnxStreamingEncoder(nn.Module):
-    """One chunk through the encoder and the joiner's projection, states in and out."""
+    """The encoder and the joiner's projection for one chunk; takes the states of the streams and returns new ones."""
 
     def __init__(self, model: AsrModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """x (N, T, 80), the states of AsrModel.initial_states -> encoder_out (N, T', J), next states."""
+        """Map x (N, T, 80) and states as in AsrModel.initial_states to encoder_out (N, T', J) and new states."""
         lens = torch.full_like(states[-1], x.shape[1])
         encoder_out, _, new_states = self.model.streaming_forward(x, lens, list(states))
         return self.model.joiner.encoder_proj(encoder_out), *new_states
 
 
 def can_stream(model: AsrModel) -> bool:
-    """Whether the model is a causal Zipformer whose chunks and left context are bounded."""
+    """Whether the model is a causal Zipformer with a limited chunk size and left context."""
     c = model.config.encoder
     return c.causal and c.chunk_size[0] > 0 and c.left_context_frames[0] > 0
 
 
 def export_streaming(model: AsrModel, tokens: TokenTable, out_dir: Path) -> None:
-    """As export.export_onnx, with an encoder that takes a chunk and the states of the stream.
+    """Write the same files as offline.export_onnx, with an encoder that takes a chunk and the states of the stream.
 
+    Args:
+      model: in evaluation mode, on the CPU; can_stream(model) must be true.
+      tokens: its tokens.
+      out_dir: created if missing.
     Raises:
-      DataError: a network does not compute in ONNX what it computes in PyTorch.
+      DataError: an ONNX network gives other outputs than the model.
     """
-    assert can_stream(model), "ask can_stream first"
+    assert can_stream(model), "call can_stream first"
     shared = {
         "vocab_size": str(model.vocab_size),
         "context_size": str(model.decoder.context_size),
@@ -65,7 +69,7 @@ def _encoder(model: AsrModel) -> Network:
     examples = []
     for num_streams in (2, 1, 3):
         states = model.initial_states(num_streams)
-        with torch.no_grad():  # a stream that has begun
+        with torch.no_grad():  # states of streams that have already taken a chunk
             x = 4 * torch.randn(num_streams, num_frames, NUM_FEATURES, generator=generator) - 8
             states = model.streaming_forward(x, torch.full((num_streams,), num_frames), states)[2]
         x = 4 * torch.randn(num_streams, num_frames, NUM_FEATURES, generator=generator) - 8
@@ -75,7 +79,7 @@ def _encoder(model: AsrModel) -> Network:
 
 
 def _metadata(model: AsrModel) -> dict[str, str]:
-    """The sizes from which sherpa-onnx makes the first states; lists have a value for each stack."""
+    """The sizes that sherpa-onnx builds the initial states from; lists have one value per encoder stack."""
     c = model.config.encoder
     stacks = c.stacks()
     lists = {

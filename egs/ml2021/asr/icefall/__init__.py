@@ -1,4 +1,4 @@
-"""icefall's own training and decoding scripts, unmodified, on this recipe's files; and its checkpoints taken over.
+"""Training and decoding with icefall's own, unmodified scripts on this recipe's files, and import of its checkpoints.
 
-stages 5 and 6 may import all of it; it imports every room of asr but aligner and export.
+Stages 5 and 6 may import all of it; it imports every room of asr except aligner and export.
 """

@@ -1,7 +1,7 @@
-"""The recipe's tokens as one sentencepiece model, the form in which icefall's scripts read them: the same ids.
+"""Convert the recipe's tokens to one sentencepiece model with the same ids, the format that icefall's scripts read.
 
-A Han character, which stands between spaces in normalised text, is there the piece `▁` + character; English pieces and
-the order of their merges stay as they are.
+Normalised text has spaces around every Han character, so its piece is `▁` + character. English pieces and the order of
+their merges do not change.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from lhotse_prep.workflow.errors import DataError
 
 
 def sentencepiece_model(tokens: TokenTable) -> bytes:
-    """A serialised model whose piece i is token i."""
-    proto: Any = sentencepiece_model_pb2  # its classes are made when it is imported
+    """Return a serialised sentencepiece model whose piece i is token i."""
+    proto: Any = sentencepiece_model_pb2  # untyped: its classes are created at import
     model = proto.ModelProto()
     model.ParseFromString(tokens.bpe.serialized_model_proto())
     scores = {piece.piece: piece.score for piece in model.pieces}
-    last = min(scores.values()) - 1.0  # a character's two halves are merged after all English
+    last = min(scores.values()) - 1.0  # merge `▁` and a character only after all English merges
     kinds = proto.ModelProto.SentencePiece
     del model.pieces[:]
     for symbol in tokens.symbols:
@@ -37,26 +37,27 @@ def sentencepiece_model(tokens: TokenTable) -> bytes:
         model.pieces.add(piece=piece, score=scores.get(symbol, last), type=kind)
     model.trainer_spec.unk_id = UNK_ID
     model.trainer_spec.vocab_size = len(tokens)
-    return model.SerializeToString()
+    serialised: bytes = model.SerializeToString()
+    return serialised
 
 
 def require_same_ids(model: bytes, tokens: TokenTable, texts: Iterable[str]) -> None:
-    """Check that a model gives texts the ids that the tokens give them, and the texts back.
+    """Check that a model encodes texts to the same ids as the tokens do, and decodes them to the same texts.
 
     Raises:
-      DataError: it does not, for example for characters that min_char_count made <unk>.
+      DataError: it does not, for example because min_char_count turned a character into <unk>.
     """
     sp = spm.SentencePieceProcessor(model_proto=model)
     for text in texts:
         ids = tokens.encode(text)
         if sp.encode(text) != ids or (UNK_ID not in ids and sp.decode(ids) != text):
             raise DataError(
-                f"icefall's sentencepiece cannot give {text[:60]!r} the token ids that it has here; "
-                "make the tokens anew with min_char_count: 1 (prep.yaml, lang), or train with --trainer ml2021"
+                f"sentencepiece, which icefall uses, does not encode {text[:60]!r} to the token ids of this recipe; "
+                "make the tokens again with min_char_count: 1 (prep.yaml, lang), or train with --trainer ml2021"
             )
 
 
 def num_with_other_ids(model: bytes, tokens: TokenTable, texts: Iterable[str]) -> int:
-    """How many texts a model gives other ids: a Han character that the tokens lack is a `▁` more to it."""
+    """Count the texts that a model encodes to other ids: it adds a `▁` before each Han character without a token."""
     sp = spm.SentencePieceProcessor(model_proto=model)
     return sum(sp.encode(text) != tokens.encode(text) for text in texts)

@@ -1,4 +1,4 @@
-"""The icefall checkout that the environment or conf names: is it there, new enough, can its interpreter run it?"""
+"""Find the icefall checkout named by the environment or asr.yaml, and check that it is recent and can be run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
+from ml2021.asr.icefall.config import IcefallConfig
 
 PROJECT = Path(__file__).resolve().parents[4]
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
@@ -26,25 +27,17 @@ INSTALL = (
 
 
 @dataclass(frozen=True)
-class IcefallConfig:
-    """Section icefall of asr.yaml; what the environment says (ICEFALL_ROOT, ICEFALL_PYTHON) goes before it."""
-
-    root: str = ""  # a checkout of k2-fsa/icefall
-    python: str = ""  # an interpreter that has k2 and icefall's requirements; "": the one that runs the recipe
-
-
-@dataclass(frozen=True)
 class Checkout:
-    """Of icefall, and the interpreter that its scripts run in."""
+    """A checkout of icefall and the Python interpreter that runs its scripts."""
 
     root: Path
     python: str
 
     def run(self, script: str, options: Mapping[str, object]) -> None:
-        """Run train or decode of the zipformer recipe with options; its output goes where ours goes.
+        """Run a script of the zipformer recipe, `train` or `decode`; it shares our standard output and error.
 
         Raises:
-          DataError: it failed.
+          DataError: the script failed.
         """
         command = [self.python, "-m", script]
         for name, value in options.items():
@@ -54,37 +47,40 @@ class Checkout:
             raise DataError(f"icefall's {RECIPE / script}.py failed (exit status {code}); its message is above")
 
     def environment(self) -> dict[str, str]:
-        """Variables for icefall's interpreter: on its path our asr_datamodule, the recipe, icefall, this project."""
+        """Environment variables with a PYTHONPATH of our asr_datamodule, the recipe, icefall and this project."""
         path = [str(p) for p in (SCRIPTS, self.root / RECIPE, self.root, PROJECT, PROJECT / "egs")]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def find_checkout(options: Mapping[str, Sequence[str]], config: IcefallConfig | None = None) -> Checkout:
-    """The checkout that ICEFALL_ROOT or else conf names, run by ICEFALL_PYTHON, conf's, or else this interpreter.
+    """Find the checkout of ICEFALL_ROOT or, if unset, of config, and its interpreter.
+
+    The interpreter is ICEFALL_PYTHON, else config.python, else the one that runs this code.
 
     Args:
-      options: {train or decode: the options that it must know}.
+      options: {script, train or decode: the options that it must have}.
+      config: section icefall of asr.yaml.
     Raises:
-      ConfigError: none is named or it has no such recipe, the checkout is too old, or its interpreter lacks k2
-        or another of its requirements.
+      ConfigError: no checkout is named, it lacks the recipe or is too old, or its interpreter lacks k2 or another
+        requirement of icefall.
     """
     config = config or IcefallConfig()
     in_environment = os.environ.get("ICEFALL_ROOT", "")
     value = in_environment or config.root
     if not value:
         raise ConfigError(f"--trainer icefall needs an icefall checkout and ICEFALL_ROOT is not set: {GET_IT}")
-    named = f"ICEFALL_ROOT={value}" if in_environment else f"asr.yaml: icefall.root {value}"
+    setting = f"ICEFALL_ROOT={value}" if in_environment else f"asr.yaml: icefall.root {value}"
     root = Path(value).resolve()
     for script, names in options.items():
         path = root / RECIPE / f"{script}.py"
         if not path.is_file():
-            raise ConfigError(f"{named} has no {RECIPE / script}.py: {GET_IT}")
+            raise ConfigError(f"{setting} has no {RECIPE / script}.py: {GET_IT}")
         source = path.read_text(encoding="utf-8")
         missing = [name for name in names if f'"--{name}"' not in source]
         if missing:
             raise ConfigError(
-                f"{named} is too old: its {script}.py has no option --{missing[0]}; "
-                "bring it up to date with git pull (36e0420 of 2026 is known to work)"
+                f"{setting} is too old: its {script}.py has no option --{missing[0]}; "
+                "update it with git pull (commit 36e0420 of 2026 is known to work)"
             )
     checkout = Checkout(root, os.environ.get("ICEFALL_PYTHON") or config.python or sys.executable)
     _require_imports(checkout)
@@ -95,10 +91,10 @@ def _require_imports(checkout: Checkout) -> None:
     code = "import k2, lhotse, lilcom, sentencepiece, kaldialign, torch.utils.tensorboard, icefall, asr_datamodule"
     command = [checkout.python, "-c", code]
     try:
-        done = subprocess.run(command, env=checkout.environment(), capture_output=True, text=True, check=False)
+        result = subprocess.run(command, env=checkout.environment(), capture_output=True, text=True, check=False)
     except OSError as e:
-        remedy = "ICEFALL_PYTHON or icefall.python in asr.yaml must be a Python"
+        remedy = "ICEFALL_PYTHON or icefall.python in asr.yaml must be a Python interpreter"
         raise ConfigError(f"{checkout.python} does not run ({e.strerror}); {remedy}") from e
-    if done.returncode:
-        said = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise ConfigError(f"icefall cannot run in {checkout.python}: {said}; {INSTALL}")
+    if result.returncode:
+        message = (result.stderr.strip() or "no message").splitlines()[-1]
+        raise ConfigError(f"icefall cannot run in {checkout.python}: {message}; {INSTALL}")

@@ -1,4 +1,4 @@
-"""Stage 6 by icefall: its zipformer/decode.py with pretrained.pt, whoever trained it, over our dev and test windows."""
+"""Stage 6 with icefall: its zipformer/decode.py decodes dev and test windows with the pretrained.pt of either trainer."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ from ml2021.scoring.counts import ErrorRate, score
 from ml2021.scoring.texts import read_texts
 
 logger = logging.getLogger(__name__)
-PARTS = {"test-clean": "test", "test-other": "dev"}  # icefall's names of what it decodes: ours
+PARTS = {"test-clean": "test", "test-other": "dev"}  # {icefall's name of a test set: our part}
 
 
 def decode_with_icefall(
     checkout: Checkout, exp_dir: Path, cuts: Path, out_dir: Path, config: DecodeConfig
 ) -> dict[str, ErrorRate]:
-    """Decode test and dev windows, and put icefall's recogs-, errs-, wer-summary- files into out_dir.
+    """Decode the test and dev windows; icefall's recogs-, errs- and wer-summary- files are copied to out_dir.
 
     Args:
+      checkout: from find_checkout.
       exp_dir: stage 5's folder.
       cuts: stage 4's folder.
-      config: method, its sizes, batch size.
+      out_dir: an existing folder.
+      config: decoding method, its beam sizes, batch size.
     Returns:
       {part: error rate}.
+    Raises:
+      DataError: icefall's script failed.
     """
     _, tokens = load_model(exp_dir)
     trained = read_asr_config(exp_dir)
@@ -48,7 +52,7 @@ def decode_with_icefall(
         path = next(out_dir.glob(f"recogs-{part}-*.txt"))
         refs, hyps = read_texts(path, "ref"), read_texts(path, "hyp")
         rates[part] = score((i, ref, hyps[i]) for i, ref in refs.items())
-        logger.info("%s: %d windows by icefall, MER %s", part, len(refs), rates[part].total)
+        logger.info("%s: %d windows decoded by icefall, MER %s", part, len(refs), rates[part].total)
     return rates
 
 

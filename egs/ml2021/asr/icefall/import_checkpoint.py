@@ -1,11 +1,11 @@
-"""An experiment folder made of a checkpoint of icefall: to decode with, and to fine-tune from.
+"""Import a checkpoint of icefall into an experiment folder, to decode with it or to fine-tune it.
 
     python -m ml2021.asr.icefall.import_checkpoint --checkpoint exp/pretrained.pt --lang-dir data/lang_bbpe_2000 \\
         --model conf/zipformer/medium.yaml --exp-dir exp/multi_zh_en
     python -m ml2021.asr.decode --exp-dir exp/multi_zh_en --cuts data/mini/cuts
     python -m ml2021.asr.train --init-from exp/multi_zh_en/pretrained.pt --lang-dir exp/multi_zh_en/lang ...
 
-Models trained on simplified characters write them: only scoring unifies the script.
+A model trained on simplified characters also writes simplified characters; only scoring converts between the scripts.
 """
 
 from __future__ import annotations
@@ -31,50 +31,56 @@ from ml2021.training.checkpoint import load_checkpoint, save_checkpoint
 logger = logging.getLogger(__name__)
 
 
-def take_checkpoint(checkpoint: Path, lang_dir: Path, exp_dir: Path, config: TransducerConfig, case: str) -> None:
+def import_checkpoint(checkpoint: Path, lang_dir: Path, exp_dir: Path, config: TransducerConfig, case: str) -> None:
     """Write pretrained.pt, config.json and lang/ to exp_dir.
 
     Args:
-      checkpoint: icefall's pretrained.pt or epoch-N.pt, of which the key `model` is taken.
-      lang_dir: tokens.txt and bpe.model or bbpe.model of its training.
-      exp_dir: made where it is not there.
-      config: the layout that it was trained with. Without a CTC head its ctc_loss_scale becomes 0.
-      case: of its tokens, as LangConfig.case.
+      checkpoint: icefall's pretrained.pt or epoch-N.pt; the weights under its key `model` are used.
+      lang_dir: folder with the tokens.txt and bpe.model or bbpe.model that it was trained with.
+      exp_dir: created if missing.
+      config: the model configuration it was trained with; ctc_loss_scale becomes 0 if it has no CTC head.
+      case: case of the English tokens, as in LangConfig.case.
     Raises:
-      DataError: the checkpoint does not fit the layout or the tokens.
+      DataError: the checkpoint does not fit the configuration or the tokens; exp_dir is left untouched.
     """
     weights = load_checkpoint(checkpoint)["model"]
     tokens = load_lang(lang_dir)
     embedding = weights.get("decoder.embedding.weight")
     if embedding is None or len(embedding) != len(tokens):
         num = "no" if embedding is None else len(embedding)
-        raise DataError(f"{checkpoint} has {num} tokens, {lang_dir} {len(tokens)}: take both from one training")
+        raise DataError(
+            f"{checkpoint} has {num} tokens, {lang_dir} has {len(tokens)}: take both from the same training run"
+        )
     if not has_ctc_head(weights):
         config = replace(config, ctc_loss_scale=0.0)
     model = AsrModel(config, len(tokens))
     init_from(model, checkpoint)
     lang = LangConfig(kind=tokens.kind, from_dir=str(lang_dir), case=case)
-    tokens = make_lang([], [], exp_dir / "lang", lang)  # nothing is written before all fits
+    tokens = make_lang([], [], exp_dir / "lang", lang)  # written only now that everything fits
     save_checkpoint(exp_dir / "pretrained.pt", {"model": model.state_dict()})
     write_json(exp_dir / "config.json", to_mapping(AsrConfig(model=config)))
-    logger.info("%s: %d tokens of kind %s, capitals: %s", exp_dir, len(tokens), tokens.kind, tokens.upper_case)
+    logger.info("%s: %d tokens of kind %s, in capitals: %s", exp_dir, len(tokens), tokens.kind, tokens.upper_case)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Make an experiment folder of a checkpoint of icefall's Zipformer transducer."""
+    """Import a checkpoint of icefall's Zipformer transducer into an experiment folder."""
     parser = argparse.ArgumentParser(
         prog="python -m ml2021.asr.icefall.import_checkpoint", description=main.__doc__, allow_abbrev=False
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="icefall's pretrained.pt or epoch-N.pt")
-    parser.add_argument("--lang-dir", type=Path, required=True, help="its tokens.txt with bpe.model or bbpe.model")
-    parser.add_argument("--model", type=Path, required=True, help="its layout, such as conf/zipformer/medium.yaml")
-    parser.add_argument("--exp-dir", type=Path, required=True, help="where the files go")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="pretrained.pt or epoch-N.pt of icefall")
     parser.add_argument(
-        "--case", choices=("auto", "lower", "upper"), default="auto", help="of its tokens [%(default)s]"
+        "--lang-dir", type=Path, required=True, help="folder of its tokens.txt and bpe.model or bbpe.model"
+    )
+    parser.add_argument(
+        "--model", type=Path, required=True, help="its model configuration, such as conf/zipformer/medium.yaml"
+    )
+    parser.add_argument("--exp-dir", type=Path, required=True, help="folder to write the files to")
+    parser.add_argument(
+        "--case", choices=("auto", "lower", "upper"), default="auto", help="case of its English tokens [%(default)s]"
     )
     args = parser.parse_args(argv)
     config = load_config(args.model, "model", TransducerConfig)
-    take_checkpoint(args.checkpoint, args.lang_dir, args.exp_dir, config, args.case)
+    import_checkpoint(args.checkpoint, args.lang_dir, args.exp_dir, config, args.case)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Our configuration in the options of icefall's zipformer/train.py and decode.py."""
+"""Translate our configuration into the options of icefall's zipformer/train.py and decode.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.train.config import AsrConfig
 
-STACK_OPTIONS = {  # icefall's option: our name of a stack's value
+STACK_OPTIONS = {  # {icefall's option: our name of that value of an encoder stack}
     "num-encoder-layers": "num_layers",
     "downsampling-factor": "downsampling",
     "feedforward-dim": "feedforward_dim",
@@ -23,14 +23,14 @@ STACK_OPTIONS = {  # icefall's option: our name of a stack's value
     "encoder-unmasked-dim": "unmasked_dim",
     "cnn-module-kernel": "cnn_kernel",
 }
-NEEDED = {  # options that a checkout which is new enough has
+NEEDED = {  # options that a recent enough checkout has
     "train": (*STACK_OPTIONS, "pos-dim", "use-transducer", "use-ctc", "use-cr-ctc", "start-batch", "use-bf16"),
     "decode": ("use-averaged-model", "decoding-method", "bpe-model", "max-contexts", "num-paths"),
 }
 
 
 def as_icefall_trains(config: AsrConfig) -> AsrConfig:
-    """The configuration with the values that icefall's train.py has no option for."""
+    """Replace the values that icefall's train.py has no option for by the ones that it uses."""
     encoder = replace(config.model.encoder, mask_padding=False, warmup_batches=4000.0)
     model = replace(config.model, encoder=encoder, rnnt_type="regular", loss_backend="k2")
     train = replace(
@@ -46,13 +46,13 @@ def as_icefall_trains(config: AsrConfig) -> AsrConfig:
 
 
 def differences(ours: AsrConfig, theirs: AsrConfig) -> list[str]:
-    """`key: value (asr.yaml has value)` of each value that differs."""
+    """List `key value (asr.yaml has value)` for each value that differs."""
     a, b = _flat(to_mapping(ours)), _flat(to_mapping(theirs))
     return [f"{key} {b[key]} (asr.yaml has {a[key]})" for key in a if a[key] != b[key]]
 
 
 def model_options(config: AsrConfig) -> dict[str, Any]:
-    """Options that both scripts take: what add_model_arguments of train.py declares."""
+    """Options of both scripts: those that add_model_arguments of train.py declares."""
     c, encoder = config.model, config.model.encoder
     stacks = encoder.stacks()
     return {
@@ -68,7 +68,7 @@ def model_options(config: AsrConfig) -> dict[str, Any]:
 
 
 def train_options(cuts: Path, exp_dir: Path, config: AsrConfig) -> dict[str, Any]:
-    """Of train.py."""
+    """All options of train.py."""
     c, t, encoder = config.model, config.train, config.model.encoder
     return {
         **model_options(config),
@@ -98,7 +98,7 @@ def train_options(cuts: Path, exp_dir: Path, config: AsrConfig) -> dict[str, Any
 
 
 def decode_options(cuts: Path, exp_dir: Path, config: AsrConfig, decode: DecodeConfig) -> dict[str, Any]:
-    """Of decode.py, for the weights of exp_dir/epoch-1.pt."""
+    """All options of decode.py, to decode with the weights of exp_dir/epoch-1.pt."""
     encoder = config.model.encoder
     return {
         **model_options(config),
@@ -118,7 +118,7 @@ def decode_options(cuts: Path, exp_dir: Path, config: AsrConfig, decode: DecodeC
 
 
 def data_options(cuts: Path, exp_dir: Path, max_duration: float) -> dict[str, Any]:
-    """Of our data module and icefall's."""
+    """Options of icefall's data module, and the one that ours adds."""
     return {
         "exp-dir": exp_dir,
         "bpe-model": exp_dir / "lang" / "icefall.model",
@@ -133,7 +133,8 @@ def _joined(values: Iterable[object]) -> str:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """Flatten nested mappings: {"a": {"b": 1}} becomes {"a.b": 1}."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

@@ -1,4 +1,4 @@
-"""Stage 5 by icefall: its zipformer/train.py, from the same first weights and on the same batches as our trainer's."""
+"""Stage 5 with icefall: its zipformer/train.py, with the same initial weights and batches as our own trainer."""
 
 from __future__ import annotations
 
@@ -23,19 +23,23 @@ from ml2021.asr.train.options import TrainOptions, write_asr_config
 from ml2021.training.checkpoint import epoch_numbers, load_averaged, save_checkpoint
 
 logger = logging.getLogger(__name__)
-START = "checkpoint-1.pt"  # how icefall is given first weights: a checkpoint that says no step was made
+START = "checkpoint-1.pt"  # passes the initial weights to icefall, as a checkpoint after 0 steps
 
 
 def train_with_icefall(
     checkout: Checkout, cuts: Path, lang: Path, exp_dir: Path, config: AsrConfig, options: TrainOptions
 ) -> None:
-    """Train to the end, going on from the last whole epoch in exp_dir, and leave what our trainer leaves.
+    """Train all epochs, resuming after the last complete epoch in exp_dir, and write the files that our trainer writes.
 
     Args:
-      cuts: stage 4's folder. lang: stage 2's; a copy goes to exp_dir/lang.
+      checkout: from find_checkout.
+      cuts: stage 4's folder.
+      lang: stage 2's folder; it is copied to exp_dir/lang.
       exp_dir: gets icefall's epoch-N.pt, log/ and tensorboard/, and our pretrained.pt, config.json, lang/, scores.json.
-      config: what icefall has no option for is as icefall has it; the log says what differs.
-      options: of this start; only its first weights count.
+      config: values that icefall has no option for are replaced by icefall's; the log lists them.
+      options: only init_from, init_modules and decode are used.
+    Raises:
+      DataError: the tokens or texts cannot be used with icefall, or its script failed.
     """
     tokens = load_lang(lang)
     resolved = as_icefall_trains(config)
@@ -58,7 +62,11 @@ def train_with_icefall(
 
 
 def write_bpe_model(path: Path, tokens: TokenTable, cuts: Path, config: AsrConfig) -> None:
-    """The tokens as icefall reads them; DataError where the training texts would have other ids."""
+    """Write the tokens as a sentencepiece model for icefall.
+
+    Raises:
+      DataError: there are no training windows, or their texts would get other ids.
+    """
     model = sentencepiece_model(tokens)
     data = AsrDataModule(cuts, config.data, config.train.seed)
     texts = [c.supervisions[0].text for c in data.train_cuts()]
@@ -67,8 +75,8 @@ def write_bpe_model(path: Path, tokens: TokenTable, cuts: Path, config: AsrConfi
     require_same_ids(model, tokens, texts)
     if others := num_with_other_ids(model, tokens, (c.supervisions[0].text for c in data.cuts("dev"))):
         logger.warning(
-            "%d windows of dev have characters that training has not; for icefall each of them is two tokens, so its "
-            "loss of dev is higher than that of this recipe's trainer",
+            "%d dev windows have characters that the training part lacks; icefall counts each as two tokens, so its dev "
+            "loss is higher than that of --trainer ml2021",
             others,
         )
     with whole_file(path, "wb") as f:
@@ -76,14 +84,14 @@ def write_bpe_model(path: Path, tokens: TokenTable, cuts: Path, config: AsrConfi
 
 
 def _write_start(path: Path, config: AsrConfig, tokens: TokenTable, options: TrainOptions) -> int:
-    """First weights, as our trainer makes them, as a checkpoint that icefall starts from; their number."""
+    """Write the initial weights of our trainer as a checkpoint for icefall to start from; returns their number."""
     torch.manual_seed(config.train.seed)
     model = AsrModel(config.model, len(tokens))
     if options.init_from is not None:
         init_from(model, options.init_from, options.init_modules)
-    nothing = {"best_train_loss": float("inf"), "best_valid_loss": float("inf")}
-    nothing |= {"best_train_epoch": -1, "best_valid_epoch": -1, "batch_idx_train": 0, "cur_epoch": 1}
+    progress = {"best_train_loss": float("inf"), "best_valid_loss": float("inf")}  # none yet
+    progress |= {"best_train_epoch": -1, "best_valid_epoch": -1, "batch_idx_train": 0, "cur_epoch": 1}
     weights = model.state_dict()
     with whole_file(path, "wb") as f:
-        torch.save({"model": weights, "model_avg": weights, **nothing}, f)
+        torch.save({"model": weights, "model_avg": weights, **progress}, f)
     return num_parameters(model)

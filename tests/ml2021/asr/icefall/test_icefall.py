@@ -17,7 +17,8 @@ from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.windows import decode_cuts
 from ml2021.asr.icefall.bpe_model import num_with_other_ids, require_same_ids, sentencepiece_model
-from ml2021.asr.icefall.checkout import RECIPE, IcefallConfig, find_checkout
+from ml2021.asr.icefall.checkout import RECIPE, find_checkout
+from ml2021.asr.icefall.config import IcefallConfig
 from ml2021.asr.icefall.decode import decode_with_icefall
 from ml2021.asr.icefall.options import NEEDED, as_icefall_trains, differences
 from ml2021.asr.icefall.train import train_with_icefall

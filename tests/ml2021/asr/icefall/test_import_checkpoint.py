@@ -22,7 +22,7 @@ from ml2021.asr.decode.long_form import words_of
 from ml2021.asr.decode.merge_windows import TimedToken
 from ml2021.asr.export.sherpa import SherpaConfig, decode_cuts
 from ml2021.asr.fusion.hotwords import read_hotwords
-from ml2021.asr.icefall.import_checkpoint import main, take_checkpoint
+from ml2021.asr.icefall.import_checkpoint import main, import_checkpoint
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
@@ -109,8 +109,8 @@ def test_fine_tunes_from_icefalls_own_file_with_new_tokens(icefall, tone_corpus,
 
 
 def test_tokens_of_another_training_are_refused(icefall, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
-    with pytest.raises(DataError, match="epoch-1.pt has 290 tokens.*take both from one training"):
-        take_checkpoint(icefall / "epoch-1.pt", tone_corpus.lang, tmp_path / "new", one_epoch.model, "auto")
+    with pytest.raises(DataError, match="epoch-1.pt has 290 tokens.*take both from the same training run"):
+        import_checkpoint(icefall / "epoch-1.pt", tone_corpus.lang, tmp_path / "new", one_epoch.model, "auto")
     assert not (tmp_path / "new").exists()
 
 
@@ -120,12 +120,12 @@ def test_words_have_the_times_of_their_bytes(taken, tmp_path):  # type: ignore[n
     ids = table.encode(" ".join(words))
     starts = np.cumsum([0, *map(len, table.encode_words(" ".join(words)))])[:-1]
     assert len(ids) > len(words)
-    tokens = [TimedToken(i, 10 * n, 0.5) for n, i in enumerate(ids)]
-    found = words_of(tokens, table, np.array([[0, (len(ids) * 10 + 5) * FRAME]]))
-    assert [w.text for w in found] == words
-    assert [w.start for w in found] == pytest.approx([0.4 * s for s in starts])
-    assert all(a.end == b.start for a, b in zip(found, found[1:]))
-    assert [t.id for w in found for t in w.tokens] == ids
+    tokens = [TimedToken(i, 3 * n, 0.5) for n, i in enumerate(ids)]
+    timed = words_of(tokens, table, np.array([[0, (len(ids) * 3 + 5) * FRAME]]))
+    assert [w.text for w in timed] == words
+    assert [w.start for w in timed] == pytest.approx([0.12 * s for s in starts])
+    assert all(a.end == b.start for a, b in zip(timed, timed[1:]))
+    assert [t.id for w in timed for t in w.tokens] == ids
     (tmp_path / "terms.txt").write_text("Model data :2\n龘\n", encoding="utf-8")
     assert read_hotwords(tmp_path / "terms.txt", table, 1.5) == {
         tuple(table.encode("model data")): 2.0,

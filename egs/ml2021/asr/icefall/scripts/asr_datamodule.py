@@ -1,8 +1,9 @@
 """The data module that icefall's train.py and decode.py import, over this recipe's cuts and batches.
 
-Found before icefall's own module of this name, and made from it, so that it has all of its options. What differs:
-training sees the batches that this recipe's trainer sees (by cuts, seed and epoch), augmented as they are; test-clean
-is the test part, test-other the dev part. Runs in icefall's environment, so it imports on CPython 3.9.
+It comes before icefall's own module of this name on PYTHONPATH and inherits from it, so it has all of its options.
+Differences: training gets the same batches as this recipe's trainer (same cuts, seed, epoch and augmentation);
+test-clean is the test part and test-other the dev part. It runs in icefall's environment, so it must import on
+Python 3.9.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
 from ml2021.asr.train.data import AsrDataModule, Batch
 
 
-def _icefalls_own() -> Any:
-    """icefall's module of this name: the next one on the path."""
+def _icefall_module() -> Any:
+    """Import icefall's module of the same name: the next one on sys.path."""
     here = Path(__file__).resolve()
     for folder in sys.path:
         path = Path(folder or ".") / here.name
@@ -38,11 +39,11 @@ def _icefalls_own() -> Any:
     raise ImportError(f"no icefall recipe with an {here.name} on PYTHONPATH")
 
 
-_Base: Any = _icefalls_own().LibriSpeechAsrDataModule
+_Base: Any = _icefall_module().LibriSpeechAsrDataModule
 
 
 class LibriSpeechAsrDataModule(_Base):  # type: ignore[misc]
-    """Under the name that icefall's scripts import."""
+    """The data module, under the name that icefall's scripts import."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
@@ -52,19 +53,21 @@ class LibriSpeechAsrDataModule(_Base):  # type: ignore[misc]
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """icefall's options; the recipe's configuration; and values that train.py has no options for."""
+        """Add icefall's options, this recipe's configuration, and values that train.py has no options for."""
         super().add_arguments(parser)
-        group = parser.add_argument_group("of ml2021")
+        group = parser.add_argument_group("ml2021")
         group.add_argument("--ml2021-config", type=Path, required=True, help="config.json of an experiment folder")
         group.add_argument(
-            "--eval-max-duration", type=float, default=200.0, help="seconds of audio a batch of dev, test"
+            "--eval-max-duration", type=float, default=200.0, help="seconds of audio in a batch of dev or test"
         )
-        group.add_argument("--warm-step", type=int, default=2000, help="steps until the pruned loss counts in full")
+        group.add_argument(
+            "--warm-step", type=int, default=2000, help="steps until the pruned loss has its full weight"
+        )
         group.add_argument("--log-interval", type=int, default=50, help="steps between log lines")
 
     @lru_cache  # noqa: B019
     def train_all_shuf_cuts(self) -> CutSet:
-        """Train, with all speeds."""
+        """The train part, with all speeds."""
         return self._data.train_cuts().to_eager()
 
     train_clean_100_cuts = train_all_shuf_cuts
@@ -75,7 +78,7 @@ class LibriSpeechAsrDataModule(_Base):  # type: ignore[misc]
         return self._data.cuts("dev").to_eager()
 
     def dev_other_cuts(self) -> CutSet:
-        """Nothing more."""
+        """Empty: the dev part is in dev_clean_cuts."""
         return CutSet.from_cuts([])
 
     def test_clean_cuts(self) -> CutSet:
@@ -85,22 +88,22 @@ class LibriSpeechAsrDataModule(_Base):  # type: ignore[misc]
     test_other_cuts = dev_clean_cuts
 
     def train_dataloaders(self, cuts_train: CutSet, sampler_state_dict: dict[str, Any] | None = None) -> _TrainBatches:
-        """Batches of the cuts that icefall's script has left in."""
+        """Batches of the cuts that icefall's script kept."""
         self._data.kept = cuts_train.to_eager()
         return _TrainBatches(self._data)
 
     def valid_dataloaders(self, cuts_valid: CutSet) -> _EvalBatches:
-        """Batches of dev, short cuts first."""
+        """Batches of the dev part, short cuts first."""
         return _EvalBatches(self._data, "dev", self._eval_duration)
 
     def test_dataloaders(self, cuts: CutSet) -> _EvalBatches:
-        """Batches of dev or test, short cuts first."""
+        """Batches of the dev or test part, short cuts first."""
         is_dev = set(cuts.ids) == set(self.dev_clean_cuts().ids)
         return _EvalBatches(self._data, "dev" if is_dev else "test", self._eval_duration)
 
 
 class _TrainData(AsrDataModule):
-    """This recipe's batches, of the cuts that are kept."""
+    """This recipe's batches, made from the cuts that icefall kept."""
 
     kept: CutSet | None = None
 
@@ -109,17 +112,17 @@ class _TrainData(AsrDataModule):
 
 
 class _TrainSampler:
-    """The plan of an epoch: the cuts of each batch, of this process where there are several."""
+    """The cuts of each batch of an epoch; in distributed training, only the batches of this process."""
 
     def __init__(self, data: AsrDataModule) -> None:
         self.data, self.epoch = data, 1
 
     def set_epoch(self, epoch: int) -> None:
-        """icefall counts epochs from 0 here."""
+        """Set the epoch, which icefall counts from 0 here."""
         self.epoch = epoch + 1
 
     def numbered(self) -> Iterator[tuple[int, CutSet]]:
-        """(number in the epoch, cuts); every process gets as many."""
+        """Yield (number in the epoch, cuts); every process gets the same number of batches."""
         rank, size = 0, 1
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -131,12 +134,12 @@ class _TrainSampler:
         return (cuts for _, cuts in self.numbered())
 
     def state_dict(self) -> dict[str, int]:
-        """For the checkpoint."""
+        """The state that goes into a checkpoint."""
         return {"epoch": self.epoch}
 
 
 class _Dataset:
-    """cuts -> batch, for the batches that icefall tries before training."""
+    """Maps cuts to a batch, for the batches that icefall tries out before training."""
 
     def __init__(self, data: AsrDataModule) -> None:
         self.data = data
@@ -146,7 +149,7 @@ class _Dataset:
 
 
 class _TrainBatches:
-    """What icefall takes of a DataLoader of training batches."""
+    """The part of a DataLoader's interface that icefall uses for training."""
 
     def __init__(self, data: AsrDataModule) -> None:
         self.data, self.sampler, self.dataset = data, _TrainSampler(data), _Dataset(data)
@@ -156,7 +159,7 @@ class _TrainBatches:
 
 
 class _EvalBatches:
-    """And of one of dev or test."""
+    """The part of a DataLoader's interface that icefall uses for dev and test."""
 
     def __init__(self, data: AsrDataModule, part: str, max_duration: float) -> None:
         self.data, self.part, self.max_duration = data, part, max_duration
@@ -166,7 +169,10 @@ class _EvalBatches:
 
 
 def _data_config(values: dict[str, Any]) -> AsrDataConfig:
-    """From config.json, which was checked when it was written (our reader of configurations needs Python 3.10)."""
+    """Build the data configuration from config.json without strict_config, which needs Python 3.10.
+
+    The values were checked when config.json was written.
+    """
     plain: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "spec_augment"
     }

@@ -1,4 +1,4 @@
-"""Models and vocabularies of all families (Marian; M2M100 and NLLB) opened alike."""
+"""Load the model and the vocabulary of a folder, whichever family they belong to: Marian, or M2M100 and NLLB."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def open_vocabulary(folder: Path) -> Vocabulary:
-    """The vocabulary of a model's folder, whether transformers' or CTranslate2's.
+def load_vocabulary(folder: Path) -> Vocabulary:
+    """Load the vocabulary from a model folder of transformers or of CTranslate2.
 
     Raises:
       DataError: a file is missing or damaged.
@@ -23,10 +23,10 @@ def open_vocabulary(folder: Path) -> Vocabulary:
 
 
 def load_model(folder: Path, vocabulary: Vocabulary) -> PreTrainedModel:
-    """A model in float32, whatever it is stored in. No layer is ever left out: each is to have a gradient.
+    """Load a model in float32, whatever precision it is stored in, with layer dropout off so that every layer trains.
 
     Raises:
-      DataError: it is damaged, or of another vocabulary.
+      DataError: the model is damaged or has another vocabulary.
     """
     import torch
     from transformers import AutoModelForSeq2SeqLM
@@ -43,8 +43,8 @@ def load_model(folder: Path, vocabulary: Vocabulary) -> PreTrainedModel:
 
 
 def wrong_vocabulary(folder: Path) -> DataError:
-    """The error of a vocabulary beside another's model."""
+    """The error for a folder whose vocabulary and model do not belong together."""
     return DataError(
         f"the vocabulary in {folder} is not the one that its model was trained with; "
-        "copy the vocabulary's files and the weights from one training, or convert again (stage 11)"
+        "copy the vocabulary files and the weights from the same training run, or convert again (stage 11)"
     )
