@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 11: the recogniser for sherpa-onnx and the translator for CTranslate2, each checked by decoding with it."""
+"""Stage 11: export the recogniser for sherpa-onnx and the translator for CTranslate2, and check both by decoding."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.mt.config import TranslateConfig
 
-NUM_CUTS = 60  # of the test part, decoded with sherpa-onnx
-NUM_SENTENCES = 20  # of the test bitext, translated with CTranslate2
+NUM_CUTS = 60  # cuts of the test part that are decoded with sherpa-onnx
+NUM_SENTENCES = 20  # sentences of the test bitext that are translated with CTranslate2
 
 
 def main(argv: list[str]) -> None:
@@ -54,13 +54,13 @@ def _export_recogniser(exp_dir: Path, cuts: Path, decoded: Path, out_dir: Path) 
     recogs = min(stage_files(decoded, "recogs-test-*.txt"), default=decoded / "recogs-test.txt")
     refs, hyps = read_texts(recogs, "ref"), read_texts(recogs, "hyp")
     test = cuts / "ml2021_cuts_test.jsonl.gz"
-    checked = compare_with_ours(model, tokens, out_dir, test, refs, NUM_CUTS)
+    sherpa_scores = compare_with_ours(model, tokens, out_dir, test, refs, NUM_CUTS)
     if can_stream(model):
         export_streaming(model, tokens, out_dir / "streaming")
-        checked |= compare_with_ours(model, tokens, out_dir / "streaming", test, refs, NUM_CUTS, streaming=True)
+        sherpa_scores |= compare_with_ours(model, tokens, out_dir / "streaming", test, refs, NUM_CUTS, streaming=True)
     mer = score((i, ref, hyps[i]) for i, ref in refs.items()).percents()
-    write_text(out_dir / "README.md", model_card(model, tokens, out_dir, decoded.name, mer, checked))
-    return checked
+    write_text(out_dir / "README.md", model_card(model, tokens, out_dir, decoded.name, mer, sherpa_scores))
+    return sherpa_scores
 
 
 def _export_translator(marian: Path, bitext: Path, config: TranslateConfig, out_dir: Path) -> dict[str, float | None]:

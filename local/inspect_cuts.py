@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `lhotse cut describe` does not print: tokens a second, languages, confidence of cuts. Draws a cut as PNG."""
+"""Print what `lhotse cut describe` omits: tokens per second, languages, confidences. Can draw a cut as PNG."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lhotse_prep.workflow.errors import ConfigError
 
 
 def main(argv: list[str]) -> None:
-    """Print a summary of each manifest, or of one cut; draw that cut where a file is named."""
+    """Print a summary of each manifest or of one cut; with --png, draw that cut."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("cuts", type=Path, nargs="+", metavar="CUTS", help="manifests of cuts, one a part")
+    parser.add_argument("cuts", type=Path, nargs="+", metavar="CUTS", help="manifests of cuts")
     parser.add_argument("--cut", metavar="ID", help="only this cut")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the cut of --cut: waveform, fbank, words")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the cut of --cut: waveform, fbank and words")
     args = parser.parse_args(argv)
     if args.cut is None and args.png is not None:
         raise ConfigError("--png draws one cut: name it with --cut ID")
     if args.cut is not None and len(args.cuts) > 1:
-        raise ConfigError(f"--cut is looked for in one manifest, got {len(args.cuts)}")
+        raise ConfigError(f"--cut needs exactly one manifest, got {len(args.cuts)}")
     from ml2021.report.cut_summary import find_cut, read_cuts, render, summarise
 
     for path in args.cuts:

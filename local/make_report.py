@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 12: the page of the run, results.json, and the table of figures."""
+"""Stage 12: write the HTML report of the run and results.json, and print the table of results."""
 
 from lhotse_prep.workflow.entry import run_main, stage_parser
 from lhotse_prep.workflow.files import write_json
@@ -10,21 +10,19 @@ from ml2021.report.results import collect_results, decode_folders, render_table
 
 
 def main(argv: list[str]) -> None:
-    """Make the page where it is not up to date; write results.json and print the table in any case."""
+    """Write the page unless it is up to date; always write results.json and print the table."""
     parser = stage_parser(__doc__ or "")
     parser.add_argument(
         "--audio-megabytes",
         type=float,
         default=PageConfig.audio_megabytes,
-        help="limit on the clips in the page; 0 for none [%(default)s]",
+        help="megabytes of audio clips in the page at most; 0 for none [%(default)s]",
     )
-    parser.add_argument(
-        "--partial", action="store_true", help="make the page of what there is, though stages are missing"
-    )
+    parser.add_argument("--partial", action="store_true", help="make the page even if stages are missing")
     args = parser.parse_args(argv)
     data, exp = args.data, args.exp
     config = PageConfig(args.audio_megabytes)
-    has_bars = args.conf.name == "mini" and (data / "truth").is_dir()  # of the corpus that they are for
+    has_bars = args.conf.name == "mini" and (data / "truth").is_dir()  # the bars are for this corpus only
     results = collect_results(data, exp)
     inputs = [
         Input(args.conf),
@@ -47,7 +45,7 @@ def main(argv: list[str]) -> None:
 
         with stage.work() as out:
             write_page(out / "index.html", data, exp, args.conf, results, has_bars, config)
-        results = collect_results(data, exp)  # now with this stage's own seconds
+        results = collect_results(data, exp)  # now with the seconds of this stage
     write_json(exp / "results.json", results)
     print(f"{exp}/results.json, {exp}/report/index.html:\n\n{render_table(results, has_bars)}\n")
 

@@ -14,7 +14,7 @@ from ml2021.mt.config import MtConfig
 def main(argv: list[str]) -> None:
     parser = stage_parser(__doc__ or "")
     parser.add_argument(
-        "--init-from", help="begin with this Marian, M2M100 or NLLB model: a folder, or a name on the hub"
+        "--init-from", help="start from this Marian, M2M100 or NLLB model: a folder, or a name on the hub"
     )
     args = parser.parse_args(argv)
     config = load_config(args.conf / "mt.yaml", "mt", MtConfig)

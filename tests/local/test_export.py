@@ -1,4 +1,4 @@
-"""Stage 11 as it is run: two exports, their scores, what it says where a stage before it is missing."""
+"""Stage 11 as run.sh runs it: both exports, their scores, and its error when an earlier stage is missing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import lhotse
@@ -43,15 +44,15 @@ SMALL = ZipformerConfig(
 )
 
 
-def make_folder(name: str, folder: Path, write) -> None:
-    """A stage's finished folder, as that stage would leave it."""
+def make_folder(name: str, folder: Path, write: Callable[[Path], object]) -> None:
+    """Make the folder of a finished stage."""
     with Stage(name, folder, [], {}).work() as out:
         write(out)
 
 
 @pytest.fixture(scope="module")
 def run_dirs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """conf, data and exp with what stages 4 to 8 leave, from models that were not trained."""
+    """The folders conf, data and exp with the files of stages 4 to 8, from untrained models."""
     root = tmp_path_factory.mktemp("run")
     data, exp = root / "data", root / "exp"
     (root / "conf").mkdir()
@@ -103,7 +104,7 @@ def run_stage(project: Path, conf: Path, data: Path, exp: Path) -> subprocess.Co
 
 
 @pytest.mark.slow
-def test_both_exports_are_there_and_checked(project: Path, run_dirs: tuple[Path, Path, Path]) -> None:
+def test_both_exports_are_written_and_checked(project: Path, run_dirs: tuple[Path, Path, Path]) -> None:
     result = run_stage(project, *run_dirs)
     assert result.returncode == 0, result.stderr
     out = run_dirs[2] / "export"

@@ -1,4 +1,4 @@
-"""local/inspect_cuts.py: its numbers, its picture, its errors."""
+"""local/inspect_cuts.py: the numbers it prints, the picture it draws, its error messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ml2021.report.cut_summary import summarise
 
 
 def make_cut(folder: Path, cut_id: str, text: str, start: float, scores: list[float]) -> lhotse.MonoCut:
-    """Two seconds of a recording, with a word every quarter of a second from `start` on."""
+    """A cut of two seconds of a recording, with a word every quarter of a second from `start` on."""
     path = folder / "lecture.wav"
     if not path.exists():
         soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16_000 * 10), 16_000)
@@ -57,7 +57,7 @@ def program(project: Path) -> ModuleType:
     return module
 
 
-def test_numbers_are_those_of_the_cuts(manifest: Path) -> None:
+def test_numbers_match_the_cuts(manifest: Path) -> None:
     summary = summarise(lhotse.load_manifest(manifest))
     assert summary.rates == [2.0, 1.0, 0.0] and sum(summary.durations) == 6.0
     assert summary.languages == {"zh": 1, "en": 0, "mixed": 1, "no text": 1}
@@ -94,21 +94,21 @@ def test_picture_has_the_sound_and_the_words(tmp_path: Path) -> None:
     height, width, _ = pictures[0].shape
     assert width > height > 300
     differ = [float(np.abs(a - b).mean()) for a, b in zip(*(np.array_split(p, 3) for p in pictures))]
-    assert differ[2] > 0.001 > differ[0]  # the lowest third, where the words are, differs; the waveform does not
+    assert differ[2] > 0.001 > differ[0]  # only the bottom third, with the words, differs; the waveform does not
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["{cuts}", "--cut", "z"], "has no cut 'z'; its first are a, b, c"),
-        (["{recordings}"], "holds a RecordingSet, not cuts"),
-        (["{damaged}"], "is no manifest that Lhotse reads"),
+        (["{cuts}", "--cut", "z"], "has no cut 'z'; the first cuts are a, b, c"),
+        (["{recordings}"], "contains a RecordingSet, not cuts"),
+        (["{damaged}"], "is not a manifest that Lhotse can read"),
         (["{cuts}", "--png", "x.png"], "name it with --cut"),
         (["{cuts}", "{cuts}", "--cut", "a"], "got 2"),
         (["{silent}", "--cut", "a", "--png", "{folder}/x.png"], "of cut a cannot be read"),
     ],
 )
-def test_errors_say_what_is_wrong(program: ModuleType, manifest: Path, arguments: list[str], said: str) -> None:
+def test_errors_say_what_is_wrong(program: ModuleType, manifest: Path, arguments: list[str], message: str) -> None:
     folder = manifest.parent
     names = {name: folder / f"{name}.jsonl" for name in ("recordings", "damaged", "silent")}
     cut = lhotse.load_manifest(manifest)["a"]
@@ -116,6 +116,6 @@ def test_errors_say_what_is_wrong(program: ModuleType, manifest: Path, arguments
     names["damaged"].write_text("{not json\n")
     cut.recording.sources[0].source = str(folder / "gone.wav")
     lhotse.CutSet.from_cuts([cut]).to_file(names["silent"])
-    with pytest.raises(Ml2021Error, match=re.escape(said)):
+    with pytest.raises(Ml2021Error, match=re.escape(message)):
         program.main([a.format(cuts=manifest, folder=folder, **names) for a in arguments])
     assert not (folder / "x.png").exists()

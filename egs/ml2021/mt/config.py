@@ -1,4 +1,4 @@
-"""Configuration of the translator: conf/*/mt.yaml, sections `mt` (stage 8) and `translate` (stages 9 and 10)."""
+"""Configuration of the translator: sections `mt` (stage 8) and `translate` (stages 9 and 10) of conf/*/mt.yaml."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from lhotse_prep.workflow.strict_config import require
 from ml2021.training.config import TrainConfig
 
-MAX_POSITIONS = 512  # pieces of a sentence, with its end mark, that every translator must take
+MAX_POSITIONS = 512  # pieces per sentence, including the end mark, that every translator must accept
 
 
 @dataclass(frozen=True)
 class MtModelConfig:
-    """A Marian Transformer from random initialisation."""
+    """Size of a Marian Transformer that is trained from random weights. Ignored if `init_from` is set."""
 
-    d_model: int = 192  # channels of encoder and decoder
-    num_heads: int = 4  # attention heads of each layer
-    num_encoder_layers: int = 3  # layers of the encoder
-    num_decoder_layers: int = 3  # layers of the decoder
+    d_model: int = 192  # channels of encoder and decoder; a multiple of 2 * num_heads
+    num_heads: int = 4  # attention heads per layer
+    num_encoder_layers: int = 3  # number of encoder layers
+    num_decoder_layers: int = 3  # number of decoder layers
     feedforward_dim: int = 768  # channels inside the feed-forward modules
-    dropout: float = 0.1  # dropout probability
-    max_positions: int = MAX_POSITIONS  # pieces that the model has positions for
+    dropout: float = 0.1  # dropout probability in training
+    max_positions: int = MAX_POSITIONS  # longest sentence that the model can represent, in pieces; at least 512
 
     def __post_init__(self) -> None:
         for name in ("d_model", "num_heads", "feedforward_dim"):
@@ -36,15 +36,15 @@ class MtModelConfig:
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """What recognition errors do to a source sentence, in training only."""
+    """Simulated recognition errors in source sentences. Applied in training only."""
 
-    sentence_probability: float = 0.3  # part of the sentences that get noise
-    token_rate: float = 0.08  # tokens substituted, inserted or deleted in such a sentence
-    burst: float = 0.0  # the rate at the token after one of these: recognition errors come in a row
-    sound_alike: float = 0.5  # part of the substitutions that sound like the token, or misspell it
-    keep_terms: bool = True  # English terms are misspelled at most, never lost or another's: the translation has them
-    fillers: tuple[str, ...] = ("嗯", "呃", "啊", "喔")  # dropped with filler_drop
-    filler_drop: float = 0.3  # probability that such a filler is dropped
+    sentence_probability: float = 0.3  # probability that a sentence gets noise
+    token_rate: float = 0.08  # share of its tokens that are substituted, inserted or deleted
+    burst: float = 0.0  # error rate right after an error, if higher than token_rate, because recognition errors cluster
+    sound_alike: float = 0.5  # share of the substitutions by a homophone, or by a misspelling of an English word
+    keep_terms: bool = True  # only misspell English words, never delete or replace them, since translations keep them
+    fillers: tuple[str, ...] = ("嗯", "呃", "啊", "喔")  # tokens that are fillers, which a recogniser often omits
+    filler_drop: float = 0.3  # probability that a filler is deleted, in every sentence
 
     def __post_init__(self) -> None:
         for name in ("sentence_probability", "token_rate", "burst", "sound_alike", "filler_drop"):
@@ -53,17 +53,17 @@ class NoiseConfig:
 
 @dataclass(frozen=True)
 class MtDataConfig:
-    """Sentence pairs, their pieces and batches."""
+    """Sentence pairs, their sentencepiece pieces, and batches."""
 
-    vocab_size: int = 2000  # sentencepiece pieces of both languages together, at most
-    max_tokens: int = 1200  # pieces of a batch, padding included, on its longer side
-    max_pieces: int = 200  # longer sentences are left out of training
-    clean_epochs: int = 0  # at first, on single sentences as they are; joining, noise and BPE-dropout begin after them
-    join_probability: float = 0.3  # that a pair is joined with the next ones of its lecture
-    max_join: int = 3  # pairs in a joined one
-    bpe_dropout: float = 0.05  # part of the merges left out when a source sentence is cut into pieces
-    label_smoothing: float = 0.1  # share of the target probability spread over all pieces
-    context: int = 0  # sentences before that the source begins with; `translate.context` must be the same
+    vocab_size: int = 2000  # maximum number of sentencepiece pieces, shared by both languages
+    max_tokens: int = 1200  # maximum size of a batch in pieces, with padding, on its longer side
+    max_pieces: int = 200  # sentences with more pieces are left out of training
+    clean_epochs: int = 0  # first epochs without joining, noise and BPE-dropout
+    join_probability: float = 0.3  # probability that a pair is joined with the next pairs of its lecture
+    max_join: int = 3  # maximum number of pairs that are joined
+    bpe_dropout: float = 0.05  # BPE-dropout: probability of skipping a merge when a source is split into pieces
+    label_smoothing: float = 0.1  # share of the target probability that is spread over all pieces
+    context: int = 0  # preceding sentences put before the source; `translate.context` must be the same
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:
@@ -81,28 +81,29 @@ class MtDataConfig:
 
 @dataclass(frozen=True)
 class MtConfig:
-    """Everything that stage 8 needs."""
+    """Training of the translator."""
 
     model: MtModelConfig = field(default_factory=MtModelConfig)
     data: MtDataConfig = field(default_factory=MtDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    # A published model's folder or name on the hub: Marian, M2M100 or NLLB. Its shape and pieces count, not `model`'s.
+    # Model to start training from: folder or Hugging Face name of a Marian, M2M100 or NLLB model. Its size and pieces
+    # replace those of `model` and `data.vocab_size`. Empty to train from random weights.
     init_from: str = ""
-    source_lang: str = ""  # codes of an M2M100 (zh, en) or NLLB (zho_Hant, eng_Latn) model; Marian has none
-    target_lang: str = ""  # the code of the language to translate into
+    source_lang: str = ""  # language code of the transcripts for M2M100 (zh) or NLLB (zho_Hant); empty for Marian
+    target_lang: str = ""  # language code of the translations for M2M100 (en) or NLLB (eng_Latn); empty for Marian
 
 
 @dataclass(frozen=True)
 class TranslateConfig:
-    """How sentences are translated."""
+    """Translation of sentences."""
 
-    engine: str = "ctranslate2"  # or transformers
-    beam_size: int = 4  # hypotheses of the beam search
-    max_length: int = 256  # pieces of a translation, at most
-    max_batch_tokens: int = 2000  # pieces in a batch
-    compute_type: str = "float32"  # of CTranslate2: float32, int8 ...
-    context: int = 0  # sentences before that the source begins with, as many as in training
-    comet_model: str = ""  # a checkpoint (.ckpt) of COMET, which stage 9 scores with where comet-score is installed
+    engine: str = "ctranslate2"  # program that translates: ctranslate2 or transformers
+    beam_size: int = 4  # hypotheses that the beam search keeps
+    max_length: int = 256  # maximum length of a translation in pieces
+    max_batch_tokens: int = 2000  # maximum size of a batch in source pieces
+    compute_type: str = "float32"  # number format of ctranslate2, such as float32 or int8
+    context: int = 0  # preceding sentences put before the source; must equal `mt.data.context`
+    comet_model: str = ""  # COMET checkpoint (.ckpt) for stage 9, used if comet-score is installed; empty for no COMET
 
     def __post_init__(self) -> None:
         known = ("ctranslate2", "transformers")

@@ -1,6 +1,6 @@
-"""Sentence pairs of a bitext as batches of ids, augmented so that the translator survives recognition errors.
+"""Batches of ids from the sentence pairs of a bitext, augmented to make the translator robust to recognition errors.
 
-N sentences, S source pieces, T target pieces.
+Legend: N sentences, S source pieces, T target pieces.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ml2021.mt.config import MtDataConfig
 from ml2021.mt.noise import RecognitionNoise
 from ml2021.mt.vocabulary import Vocabulary
 
-IGNORED = -100  # label of padding
+IGNORED = -100  # label of padding, without a loss
 Piece = TypeVar("Piece", int, str)
 
 
@@ -30,9 +30,9 @@ class SentencePair:
 
     id: str
     lecture: str
-    tokens: tuple[str, ...]  # spaced tokens of the transcript
-    target: str
-    first_token: int
+    tokens: tuple[str, ...]  # tokens of the transcript: Chinese characters and English words
+    target: str  # English translation
+    first_token: int  # index of the first token in the lecture's transcript
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class MtBatch:
 
 
 def read_bitext(path: Path) -> list[SentencePair]:
-    """Read the pairs of a part; raises DataError where the file or a key is missing."""
+    """Read the sentence pairs of a part.
+
+    Raises:
+      DataError: the file or a key is missing.
+    """
     if not path.is_file():
         raise DataError(f"no bitext {path}: stage 7 makes it")
     pairs = []
@@ -54,14 +58,14 @@ def read_bitext(path: Path) -> list[SentencePair]:
             tokens = tuple(row["source"].split())
             pairs.append(SentencePair(row["id"], row["lecture"], tokens, row["target"], row["first_token"]))
         except KeyError as e:
-            raise DataError(f"{path}, line {number}: no key {e}; make it again with stage 7") from e
+            raise DataError(f"{path}, line {number}: no key {e}; make the file again with stage 7") from e
     return pairs
 
 
 def with_context(sentence: list[Piece], context: Sequence[Sequence[Piece]], end: Piece, max_pieces: int) -> list[Piece]:
-    """The pieces of a sentence after those of the sentences before it, each closed by the end mark.
+    """Prepend the preceding sentences to a sentence, each followed by the end mark.
 
-    Of the context (oldest first) as many of the nearest sentences as fit into max_pieces.
+    Of the context (oldest sentence first), the latest sentences are used, as many as fit into max_pieces.
     """
     used, first = len(sentence), len(context)
     while first > 0 and used + len(context[first - 1]) + 1 <= max_pieces:
@@ -75,7 +79,7 @@ def with_context(sentence: list[Piece], context: Sequence[Sequence[Piece]], end:
 
 
 def contexts_of(pairs: Sequence[SentencePair], count: int) -> list[list[tuple[str, ...]]]:
-    """For each pair the sources of up to `count` pairs right before it in its lecture, oldest first."""
+    """For each pair, the sources of up to `count` pairs directly before it in its lecture, oldest first."""
     contexts: list[list[tuple[str, ...]]] = []
     for i in range(len(pairs)):
         begin = i
@@ -86,13 +90,13 @@ def contexts_of(pairs: Sequence[SentencePair], count: int) -> list[list[tuple[st
 
 
 def joined(pairs: Sequence[SentencePair], config: MtDataConfig, rng: random.Random) -> list[SentencePair]:
-    """Every pair once, some of them as one with the next pairs of the lecture."""
+    """Join some pairs with the next pairs of their lecture; every pair stays in the result exactly once."""
     result = []
     i = 0
     while i < len(pairs):
-        wanted = rng.randint(2, max(2, config.max_join)) if rng.random() < config.join_probability else 1
+        num_joined = rng.randint(2, max(2, config.max_join)) if rng.random() < config.join_probability else 1
         end = i + 1
-        while end < min(len(pairs), i + min(wanted, config.max_join)) and _follows(pairs[end], pairs[end - 1]):
+        while end < min(len(pairs), i + min(num_joined, config.max_join)) and _follows(pairs[end], pairs[end - 1]):
             end += 1
         group = pairs[i:end]
         tokens = tuple(t for p in group for t in p.tokens)
@@ -104,7 +108,7 @@ def joined(pairs: Sequence[SentencePair], config: MtDataConfig, rng: random.Rand
 
 
 def bucketed(pairs: Sequence[tuple[list[int], list[int]]], max_tokens: int, rng: random.Random) -> list[MtBatch]:
-    """Batches of pairs of like length, at most max_tokens ids a side with padding, in random order."""
+    """Group pairs of similar length into batches of at most max_tokens ids per side with padding, in random order."""
     order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i][1]), len(pairs[i][0]), rng.random()))
     batches: list[list[int]] = [[]]
     longest = 0
@@ -120,7 +124,7 @@ def bucketed(pairs: Sequence[tuple[list[int], list[int]]], max_tokens: int, rng:
 
 
 def collate(pairs: Sequence[tuple[list[int], list[int]]]) -> MtBatch:
-    """Pad encoded pairs; padding of the source is hidden by the mask, its id does not matter."""
+    """Pad encoded pairs. The id of source padding does not matter, since the mask hides it."""
     source = torch.nn.utils.rnn.pad_sequence([torch.tensor(s) for s, _ in pairs], batch_first=True, padding_value=0)
     lengths = torch.tensor([len(s) for s, _ in pairs])
     mask = (torch.arange(source.size(1))[None] < lengths[:, None]).long()
@@ -129,7 +133,7 @@ def collate(pairs: Sequence[tuple[list[int], list[int]]]) -> MtBatch:
 
 
 class TranslationBatches:
-    """Train and dev batches; those of an epoch are a function of seed and epoch alone."""
+    """Batches of the train and dev parts. The batches of an epoch depend only on seed and epoch."""
 
     def __init__(
         self,
@@ -166,7 +170,7 @@ class TranslationBatches:
         return self._after_context(pair, source), self.vocabulary.encode_target(pair.target)
 
     def _after_context(self, pair: SentencePair, source: list[int]) -> list[int]:
-        """The context as it is: what was said before is read, not translated."""
+        """Prepend the context, without noise: it is read, not translated."""
         before = [self.vocabulary.encode_source(self.vocabulary.source_text(s)) for s in self.contexts[pair.id]]
         prefix = self.vocabulary.prefix_ids
         room = self.config.max_pieces - len(prefix)

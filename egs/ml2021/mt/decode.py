@@ -1,4 +1,4 @@
-"""Translation of the test bitext and its scores."""
+"""Translate the test part of the bitext and score the translations."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 def decode_bitext(bitext: Path, marian_dir: Path, out_dir: Path, config: TranslateConfig) -> None:
     """Translate the sources of a bitext file; write hyps.jsonl and scores.json to out_dir.
 
-    Where CTranslate2 translates in float32, what int8 makes of the same weights is scored beside it.
+    If CTranslate2 translates in float32, the same weights are also scored in int8.
 
     Raises:
-      DataError: the file has no pairs, or marian_dir is no translation model.
+      DataError: the file has no pairs, or marian_dir is not a translation model.
     """
     pairs = read_bitext(bitext)
     if not pairs:
@@ -36,23 +36,23 @@ def decode_bitext(bitext: Path, marian_dir: Path, out_dir: Path, config: Transla
     with tempfile.TemporaryDirectory() as work:
         translator, num_parameters = open_marian(marian_dir, Path(work), config)
         hypotheses = _hypotheses(translator, pairs, config)
-        rounded: list[str] = []
+        int8_hypotheses: list[str] = []
         if config.engine == "ctranslate2" and config.compute_type == "float32":
             int8 = replace(config, compute_type="int8")
-            rounded = _hypotheses(CTranslate2Translator(Path(work) / "ctranslate2", int8), pairs, int8)
+            int8_hypotheses = _hypotheses(CTranslate2Translator(Path(work) / "ctranslate2", int8), pairs, int8)
     rows = [
         {"id": p.id, "source": " ".join(p.tokens), "target": p.target, "hypothesis": h}
         for p, h in zip(pairs, hypotheses, strict=True)
     ]
     write_jsonl(out_dir / "hyps.jsonl", rows)
-    scores = _scores(pairs, hypotheses, rounded, config)
+    scores = _scores(pairs, hypotheses, int8_hypotheses, config)
     write_json(out_dir / "scores.json", scores | {"num_parameters_mt": num_parameters})
-    beside = ""
-    if rounded:
-        beside += f"; int8: BLEU {scores['bleu_mt_int8']:.2f}, {scores['int8_same_percent']:g}% of translations alike"
+    extra = ""
+    if int8_hypotheses:
+        extra += f"; int8: BLEU {scores['bleu_mt_int8']:.2f}, {scores['int8_same_percent']:g}% of translations the same"
     if "comet_mt" in scores:
-        beside += f"; COMET {scores['comet_mt']:.4f}"
-    logger.info("%d sentences: BLEU %.2f, chrF %.2f%s", len(pairs), scores["bleu_mt"], scores["chrf_mt"], beside)
+        extra += f"; COMET {scores['comet_mt']:.4f}"
+    logger.info("%d sentences: BLEU %.2f, chrF %.2f%s", len(pairs), scores["bleu_mt"], scores["chrf_mt"], extra)
 
 
 def _hypotheses(translator: Translator, pairs: Sequence[SentencePair], config: TranslateConfig) -> list[str]:
@@ -61,9 +61,9 @@ def _hypotheses(translator: Translator, pairs: Sequence[SentencePair], config: T
 
 
 def _scores(
-    pairs: Sequence[SentencePair], hypotheses: Sequence[str], rounded: Sequence[str], config: TranslateConfig
+    pairs: Sequence[SentencePair], hypotheses: Sequence[str], int8_hypotheses: Sequence[str], config: TranslateConfig
 ) -> dict[str, Any]:
-    """BLEU and chrF; `rounded` are the translations of int8, if there are any."""
+    """BLEU and chrF, those of int8_hypotheses unless empty, and COMET if configured and installed."""
     references = [p.target for p in pairs]
     scores = score_translations(hypotheses, references)
     figures: dict[str, Any] = {
@@ -72,10 +72,10 @@ def _scores(
         "bleu_signature": scores.bleu_signature,
         "chrf_signature": scores.chrf_signature,
     }
-    if rounded:
-        same = sum(a == b for a, b in zip(hypotheses, rounded, strict=True))
-        figures["bleu_mt_int8"] = round(score_translations(rounded, references).bleu, 2)
-        figures["int8_same_percent"] = round(100 * same / len(pairs), 2)
+    if int8_hypotheses:
+        num_same = sum(a == b for a, b in zip(hypotheses, int8_hypotheses, strict=True))
+        figures["bleu_mt_int8"] = round(score_translations(int8_hypotheses, references).bleu, 2)
+        figures["int8_same_percent"] = round(100 * num_same / len(pairs), 2)
     if config.comet_model:
         sources = [" ".join(p.tokens) for p in pairs]
         comet = comet_score(sources, hypotheses, references, Path(config.comet_model))
@@ -85,7 +85,7 @@ def _scores(
 
 
 def open_marian(marian_dir: Path, work: Path, config: TranslateConfig) -> tuple[Translator, int]:
-    """The translator that the configuration asks for, and how many parameters it has."""
+    """Load the translator of config.engine, converting the model if needed; returns it and its number of parameters."""
     marian = TransformersTranslator(marian_dir, config)
     num_parameters = count_parameters(marian.model)
     if config.engine == "transformers":

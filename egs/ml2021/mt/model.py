@@ -1,4 +1,4 @@
-"""The translator: a Marian Transformer of transformers, from random initialisation."""
+"""The translator: a Marian Transformer of the transformers library with random weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ml2021.mt.config import MtModelConfig
 
 
 def build_model(config: MtModelConfig, vocab_size: int) -> MarianMTModel:
-    """A new model; the last id of the vocabulary is the padding, which also starts the decoder."""
+    """Build a model with random weights. The last id of the vocabulary is padding, which also starts the decoder."""
     pad_id = vocab_size - 1
     marian = MarianConfig(
         vocab_size=vocab_size,
@@ -39,7 +39,7 @@ def build_model(config: MtModelConfig, vocab_size: int) -> MarianMTModel:
 
 
 def leave_out_padding(model: MarianMTModel) -> None:
-    """No translation has padding in it: CTranslate2 has none in its vocabulary, and both must search alike."""
+    """Keep padding out of translations: CTranslate2 does not have it, and both engines must search the same pieces."""
     pad_id = model.config.pad_token_id
     model.final_logits_bias[0, pad_id] = -1e9
     model.generation_config = GenerationConfig(
@@ -48,5 +48,5 @@ def leave_out_padding(model: MarianMTModel) -> None:
 
 
 def num_parameters(model: nn.Module) -> int:
-    """Trained parameters, shared ones once; the sinusoids of the positions are none."""
+    """Number of trained parameters: shared ones count once, the sinusoids of the positions do not count."""
     return sum(p.numel() for name, p in model.named_parameters() if "embed_positions" not in name)

@@ -1,4 +1,4 @@
-"""Pieces of M2M100 and NLLB models: their own tokenizer, and a piece a side that names its language."""
+"""The vocabulary of M2M100 and NLLB models: their own tokenizer, and a piece for the language of each side."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lhotse_prep.workflow.files import write_json
 from ml2021.mt.vocabulary import EOS, Vocabulary
 
 LANGUAGES = "languages.json"  # {"source": "zho_Hant", "target": "eng_Latn"}
-_LANGUAGE = re.compile(r"__([a-z]+)__|([a-z]{3}_[A-Z][a-z]{3})")  # pieces of M2M100 and of NLLB
+_LANGUAGE = re.compile(r"__([a-z]+)__|([a-z]{3}_[A-Z][a-z]{3})")  # language pieces of M2M100 and of NLLB
 
 
 class MultilingualVocabulary(Vocabulary):
-    """A tokenizer of transformers; the decoder begins with `</s>`, and padding is like any other piece."""
+    """A tokenizer of transformers. The decoder starts with `</s>`, and padding is an ordinary piece."""
 
     start = EOS
-    max_unnamed = 8  # M2M100 is padded to a round size with "madeupword" pieces, NLLB by a few, too
+    max_unnamed = 8  # M2M100 is padded to a round size with "madeupword" ids; NLLB has a few such ids too
 
     def __init__(self, folder: Path) -> None:
         """
         Raises:
           DataError: the tokenizer in folder cannot be read.
-          ConfigError: it does not know the languages that folder's languages.json names.
+          ConfigError: the model does not have the languages that languages.json names.
         """
         languages = json.loads((folder / LANGUAGES).read_text(encoding="utf-8"))
         self.tokenizer = read_tokenizer(folder)
@@ -42,7 +42,7 @@ class MultilingualVocabulary(Vocabulary):
         self.marks = {*self.tokenizer.all_special_tokens, *pieces.values()}
 
     def split_source(self, text: str, dropout: float) -> list[str]:
-        """Its merges cannot be left out: dropout must be 0."""
+        """Split a source sentence; dropout must be 0, because these tokenizers have no BPE-dropout."""
         assert dropout == 0
         return self.split_target(text)
 
@@ -51,8 +51,8 @@ class MultilingualVocabulary(Vocabulary):
         return pieces
 
     def decode(self, pieces: Sequence[str]) -> str:
-        written = [p for p in pieces if p in self.ids and p not in self.marks]
-        text: str = self.tokenizer.convert_tokens_to_string(written)
+        without_marks = [p for p in pieces if p in self.ids and p not in self.marks]
+        text: str = self.tokenizer.convert_tokens_to_string(without_marks)
         return text.strip()
 
     def in_ctranslate2(self, pieces: Sequence[str]) -> bool:
@@ -68,7 +68,7 @@ class MultilingualVocabulary(Vocabulary):
 
 
 def read_tokenizer(folder: Path) -> Any:
-    """Raises DataError where transformers cannot read it."""
+    """Load the tokenizer of a folder; raises DataError if transformers cannot read it."""
     from transformers import AutoTokenizer
 
     try:
@@ -78,4 +78,5 @@ def read_tokenizer(folder: Path) -> Any:
 
 
 def _code(piece: str) -> str:
+    """The language code of a piece: zh of __zh__, zho_Hant as it is."""
     return piece.strip("_")

@@ -1,4 +1,4 @@
-"""What recognition errors do to a source sentence: a translator trained with them survives them in the cascade."""
+"""Simulated recognition errors in source sentences, which make the translator robust to real ones in the cascade."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ml2021.mt.config import NoiseConfig
 
 
 class RecognitionNoise:
-    """Substitutes, deletes and inserts tokens, drops fillers.
+    """Substitutes, deletes and inserts tokens, and drops fillers.
 
-    A recogniser seldom errs at random: it writes 八 for 把, which sounds the same, and misspells an English word
-    (`llyer` for `layer`). So `config.sound_alike` of the substitutions are of that kind; the others, and what is
-    inserted, are drawn from the tokens as often as they occur.
+    Errors of a recogniser are rarely random: it writes 八 for 把, which sounds the same, or misspells an English word
+    (`llyer` for `layer`). A share `config.sound_alike` of the substitutions is of that kind. Other substitutes and
+    inserted tokens are drawn from the training tokens by their frequency.
     """
 
     def __init__(self, tokens: Sequence[str], config: NoiseConfig) -> None:
         """
         Args:
-          tokens: of all training sentences, each as often as it occurs.
-          config: rates.
+          tokens: all tokens of the training sentences, with repetitions.
+          config: rates and probabilities.
         """
         self.tokens, self.config = list(tokens), config
         self._homophones: dict[str, list[str]] = {}
@@ -30,7 +30,7 @@ class RecognitionNoise:
             self._homophones.setdefault(syllable(character), []).append(character)
 
     def __call__(self, tokens: Sequence[str], rng: random.Random) -> tuple[str, ...]:
-        """A sentence as it might be recognised; never nothing."""
+        """Return the sentence as it might be recognised; never an empty one."""
         c = self.config
         kept = [t for t in tokens if t not in c.fillers or rng.random() >= c.filler_drop]
         if rng.random() < c.sentence_probability:
@@ -60,9 +60,9 @@ class RecognitionNoise:
 
 
 def _misspelled(word: str, rng: random.Random) -> str:
-    """A word with one to three of its letters lost, or one of them doubled."""
+    """Delete one to three letters of a word, or double one."""
     place = rng.randrange(len(word))
     if len(word) == 1 or rng.random() < 0.3:
         return word[:place] + word[place] + word[place:]
-    lost = rng.randint(1, min(3, len(word) - 1))
-    return (word[:place] + word[place + lost :]) or word[:1]
+    num_deleted = rng.randint(1, min(3, len(word) - 1))
+    return (word[:place] + word[place + num_deleted :]) or word[:1]

@@ -1,4 +1,4 @@
-"""A published model (a local folder, or a name on the Hugging Face hub) to begin training with."""
+"""Load a published model, from a local folder or the Hugging Face hub, to start training from."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ from ml2021.mt.model import leave_out_padding
 from ml2021.mt.multilingual import LANGUAGES, read_tokenizer
 from ml2021.mt.vocabulary import FILES, SOURCE_STYLE, Vocabulary
 
-MULTILINGUAL = "m2m_100"  # model_type of M2M100 and NLLB
-KINDS = {"marian": FILES, MULTILINGUAL: ("tokenizer_config.json",)}  # and the files that a model needs besides
+MULTILINGUAL = "m2m_100"  # the model_type of both M2M100 and NLLB
+KINDS = {"marian": FILES, MULTILINGUAL: ("tokenizer_config.json",)}  # {model_type: files needed beside the weights}
 
 
 def find_pretrained(name: str) -> Path:
-    """The folder itself, or the hub's, downloaded.
+    """Return the folder of a model; a name on the hub is downloaded.
 
     Raises:
-      DataError: neither a folder nor to be had from the hub, or of a kind that we cannot train.
+      DataError: name is neither a folder nor available from the hub, or the model is incomplete or not of KINDS.
     """
     folder = Path(name)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-        wanted = ["*.json", "*.spm", "*.model", "*.bin", "*.safetensors"]
+        patterns = ["*.json", "*.spm", "*.model", "*.bin", "*.safetensors"]
         try:
-            folder = Path(snapshot_download(name, allow_patterns=wanted))
+            folder = Path(snapshot_download(name, allow_patterns=patterns))
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as e:
             raise DataError(
-                f"init_from {name} is no folder, and the hub does not give it: {str(e).splitlines()[0]}"
+                f"init_from {name} is not a folder and cannot be downloaded from the hub: {str(e).splitlines()[0]}"
             ) from e
     if not (folder / "config.json").is_file():
-        raise DataError(f"init_from {name} is no model of transformers: no config.json in it")
+        raise DataError(f"init_from {name} is not a model of transformers: it has no config.json")
     kind = _kind(folder)
     if kind not in KINDS:
-        raise DataError(f"init_from {name} is a {kind} model; training begins with {' or '.join(KINDS)} models only")
+        raise DataError(f"init_from {name} is a {kind} model; training can only start from {' or '.join(KINDS)} models")
     for file in KINDS[kind]:
         if not (folder / file).is_file():
-            raise DataError(f"init_from {name} is no whole {kind} model: no {file} in it")
+            raise DataError(f"init_from {name} is an incomplete {kind} model: it has no {file}")
     return folder
 
 
 def load_pretrained(folder: Path, vocabulary: Vocabulary) -> PreTrainedModel:
-    """The model with its own vocabulary, ready to be trained and exported as one of ours.
+    """Load a published model so that it can be trained and exported like our own.
 
     Raises:
-      DataError: damaged, or of another vocabulary, or with fewer positions than we need.
+      DataError: the model is damaged, has another vocabulary, or fewer than MAX_POSITIONS positions.
     """
     model = load_model(folder, vocabulary)
     config = model.config
     if config.max_position_embeddings < MAX_POSITIONS:
-        raise DataError(f"{folder} has {config.max_position_embeddings} positions, needed are {MAX_POSITIONS}")
+        raise DataError(f"{folder} has {config.max_position_embeddings} positions, but {MAX_POSITIONS} are needed")
     if isinstance(model, MarianMTModel):
         leave_out_padding(model)
-    else:  # its own values of search would not be those that CTranslate2 is given
+    else:  # without its own search settings, which CTranslate2 would not use
         model.generation_config = GenerationConfig(
             pad_token_id=config.pad_token_id,
             bos_token_id=config.bos_token_id,
@@ -72,12 +72,14 @@ def load_pretrained(folder: Path, vocabulary: Vocabulary) -> PreTrainedModel:
 
 
 def copy_vocabulary(pretrained: Path, folder: Path, source_lang: str = "", target_lang: str = "") -> Vocabulary:
-    """The vocabulary of a published model, whose sources are written without spaces between Chinese characters.
+    """Copy the vocabulary of a published model to a folder, which is emptied first, and load it.
+
+    Published models read Chinese without spaces between characters; models of this project may have them.
 
     Args:
-      source_lang, target_lang: codes of languages that an M2M100 or NLLB model knows; empty for Marian.
+      source_lang, target_lang: language codes of an M2M100 or NLLB model; empty for Marian.
     Raises:
-      ConfigError: the model knows no such languages.
+      ConfigError: the model does not have these languages.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -87,9 +89,9 @@ def copy_vocabulary(pretrained: Path, folder: Path, source_lang: str = "", targe
         return load_vocabulary(folder)
     if source_lang or target_lang:
         raise ConfigError(
-            f"{pretrained} is a Marian model, of one pair of languages: leave mt.source_lang and mt.target_lang out"
+            f"{pretrained} is a Marian model, which has one pair of languages: remove mt.source_lang and mt.target_lang"
         )
-    style = pretrained / SOURCE_STYLE  # a model of ours brings its own
+    style = pretrained / SOURCE_STYLE  # models of this project have it
     if style.is_file():
         shutil.copyfile(style, folder / SOURCE_STYLE)
     else:
@@ -104,5 +106,5 @@ def _kind(folder: Path) -> str:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Our vocabularies have one sentencepiece model for both sides; published ones have one for each."""
+    """Whether it is a model of this project: both sides have the same sentencepiece model, unlike published models."""
     return (folder / FILES[0]).read_bytes() == (folder / FILES[1]).read_bytes()

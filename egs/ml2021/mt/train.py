@@ -1,4 +1,4 @@
-"""Training of the translator on the bitext: vocabulary, task, loop, and the folder that transformers reads."""
+"""Train the translator on the bitext: vocabulary, loss, training loop, and the folder that transformers reads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class TranslationTask(Task):
-    """Cross entropy with label smoothing over target pieces."""
+    """Cross entropy over target pieces, with label smoothing."""
 
     def __init__(self, batches: TranslationBatches, label_smoothing: float, device: torch.device) -> None:
         self.batches, self.label_smoothing, self.device = batches, label_smoothing, device
@@ -43,7 +43,7 @@ class TranslationTask(Task):
         return iter(self.batches.valid)
 
     def fingerprint(self) -> dict[str, str]:
-        """Sentence pairs and vocabulary."""
+        """Identify the sentence pairs and the vocabulary; a resumed run must have the same."""
         pairs = "".join(f"{p.id}\t{' '.join(p.tokens)}\t{p.target}\n" for p in self.batches.train_pairs)
         vocabulary = self.batches.vocabulary
         return {
@@ -52,23 +52,23 @@ class TranslationTask(Task):
         }
 
     def batching(self) -> str:
-        """What decides which pairs are together, and with what noise."""
+        """Describe all that determines the batches: seed, batching, augmentation."""
         return f"seed {self.batches.seed}, {self.batches.config}"
 
     def compute_loss(self, model: nn.Module, batch: MtBatch, step: int) -> StepLoss:
-        """The mean loss a target piece; `nll` (without smoothing) and `accuracy` are reported."""
+        """Mean loss per target piece; also reports `nll` (the loss without smoothing) and `accuracy`."""
         vocabulary = self.batches.vocabulary
         labels = batch.labels.to(self.device)  # (N, T)
         start = labels.new_full((len(labels), 1), vocabulary.start_id)
         decoder_input = torch.cat([start, labels[:, :-1]], dim=1)
-        decoder_input = decoder_input.masked_fill(decoder_input == IGNORED, vocabulary.start_id)  # nothing looks there
+        decoder_input = decoder_input.masked_fill(decoder_input == IGNORED, vocabulary.start_id)  # at padding
         logits = model(
             input_ids=batch.source.to(self.device),
             attention_mask=batch.source_mask.to(self.device),
             decoder_input_ids=decoder_input,
         ).logits  # (N, T, V)
-        wanted = labels != IGNORED
-        flat, gold = logits[wanted][:, vocabulary.outputs], labels[wanted]
+        is_piece = labels != IGNORED
+        flat, gold = logits[is_piece][:, vocabulary.outputs], labels[is_piece]
         smoothing = self.label_smoothing if model.training else 0.0
         log_probs = F.log_softmax(flat.float(), dim=-1)
         nll = -log_probs.gather(1, gold[:, None]).squeeze(1)
@@ -78,10 +78,11 @@ class TranslationTask(Task):
 
 
 def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: torch.device | None = None) -> None:
-    """Train on bitext_dir/train.jsonl, going on from the newest checkpoint in exp_dir; exp_dir/marian/ comes last.
+    """Train on bitext_dir/train.jsonl, resuming from the newest checkpoint in exp_dir, and write exp_dir/marian/.
 
     Raises:
-      DataError: no training pairs, or none short enough.
+      DataError: there are no training pairs, or none is short enough.
+      ConfigError: the languages do not fit the model of config.init_from.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, valid = read_bitext(bitext_dir / "train.jsonl"), read_bitext(bitext_dir / "dev.jsonl")
@@ -97,7 +98,7 @@ def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: 
         num_parameters(model),
     )
     write_json(exp_dir / "config.json", to_mapping(config))
-    # a published model's pieces are not cut by merges, so that none can be left out
+    # the tokenizers of published models have no BPE-dropout
     data = replace(config.data, bpe_dropout=0.0) if config.init_from else config.data
     batches = TranslationBatches(train, valid, vocabulary, data, config.train.seed)
     Trainer(model, TranslationTask(batches, config.data.label_smoothing, device), config.train, exp_dir, device).run()
@@ -105,29 +106,31 @@ def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: 
     save_marian(model.cpu().eval(), vocabulary, exp_dir / "marian")
 
 
-def save_marian(model: nn.Module, vocabulary: Vocabulary, folder: Path) -> None:
-    """Write model and tokenizer as transformers' save_pretrained does, whole."""
+def save_marian(model: PreTrainedModel, vocabulary: Vocabulary, folder: Path) -> None:
+    """Write model and tokenizer in the format of transformers; the folder appears only once it is complete."""
     from transformers.utils.logging import disable_progress_bar
 
     work = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     disable_progress_bar()
-    model.save_pretrained(work)  # type: ignore[operator]
+    model.save_pretrained(work)
     vocabulary.save(work)
     shutil.rmtree(folder, ignore_errors=True)
     work.rename(folder)
 
 
 def _begin(folder: Path, train: Sequence[SentencePair], config: MtConfig) -> tuple[Vocabulary, PreTrainedModel]:
-    """Vocabulary and model as training begins: those of config.init_from, or new ones, the vocabulary perhaps of an
-    earlier start."""
+    """Vocabulary and model at the start of training: those of config.init_from, or new ones.
+
+    A vocabulary that an earlier, interrupted run left in folder is used again.
+    """
     if config.init_from:
         pretrained = find_pretrained(config.init_from)
         vocabulary = copy_vocabulary(pretrained, folder, config.source_lang, config.target_lang)
         return vocabulary, load_pretrained(pretrained, vocabulary)
     if config.source_lang or config.target_lang:
-        raise ConfigError("mt.source_lang and mt.target_lang are for an M2M100 or NLLB model that mt.init_from names")
+        raise ConfigError("mt.source_lang and mt.target_lang need an M2M100 or NLLB model in mt.init_from")
     if all((folder / f).is_file() for f in FILES):
         vocabulary = MarianVocabulary(folder)
     else:

@@ -1,4 +1,4 @@
-"""Translation by CTranslate2 (a folder that export.convert made) or by transformers: the same beam, the same text."""
+"""Translate with CTranslate2 (a folder written by export.convert) or with transformers; both give the same texts."""
 
 from __future__ import annotations
 
@@ -16,42 +16,40 @@ from ml2021.mt.load import load_model, load_vocabulary, wrong_vocabulary
 from ml2021.mt.vocabulary import EOS, Vocabulary
 
 logger = logging.getLogger(__name__)
-# Translations that end early are short and often wrong; the search goes on until twice as many as beams have ended.
+# Translations that end early are short and often wrong: search until 2 * beam_size hypotheses have ended.
 PATIENCE = 2.0
-
-
-Sentences = Sequence[Sequence[str]]  # each as spaced tokens
+Sentences = Sequence[Sequence[str]]  # tokens of each sentence: Chinese characters and English words
 
 
 @dataclass(frozen=True)
 class Translation:
-    """English of a sentence, and the mean log-probability of its pieces (0 where there is none)."""
+    """The English text of a sentence, and the mean log-probability of its pieces (0 if it has none)."""
 
     text: str
     score: float
 
 
 class Translator(Protocol):
-    """Translates sentences given as spaced tokens; `contexts` has the sentences before each, oldest first."""
+    """Translates sentences; `contexts` has the sentences before each of them, oldest first."""
 
     def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]: ...
 
 
 def previous_sentences(sentences: Sentences, count: int) -> list[Sentences]:
-    """For each sentence of a lecture the `count` before it, fewer at the beginning."""
+    """For each sentence of a lecture, the `count` sentences before it; fewer at the start of the lecture."""
     return [sentences[max(0, i - count) : i] for i in range(len(sentences))]
 
 
 def load_translator(folder: Path, config: TranslateConfig) -> Translator:
-    """The translator of config.engine from its folder (CTranslate2's or transformers')."""
+    """Load the translator of config.engine from a folder in the format of that engine."""
     return (CTranslate2Translator if config.engine == "ctranslate2" else TransformersTranslator)(folder, config)
 
 
 class CTranslate2Translator:
-    """From a folder with model.bin, shared_vocabulary.json and the vocabulary.
+    """Translates with CTranslate2, from a folder with model.bin, shared_vocabulary.json and the vocabulary.
 
     Raises:
-      DataError: a file is missing, or the vocabulary is not the model's.
+      DataError: a file is missing, or the vocabulary does not belong to the model.
     """
 
     def __init__(self, folder: Path, config: TranslateConfig) -> None:
@@ -67,9 +65,9 @@ class CTranslate2Translator:
         self.engine = ctranslate2.Translator(str(folder), device=device, compute_type=config.compute_type)
 
     def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
-        """English of each sentence (a sequence of spaced tokens); an empty sentence gives an empty string.
+        """Translate each sentence to English; an empty sentence gives an empty text.
 
-        A sentence of more than MAX_POSITIONS pieces is translated in parts, and that is logged.
+        A sentence of more than MAX_POSITIONS pieces is translated in parts, with a warning in the log.
         """
         c = self.config
         parts, owners = _fitting(sentences, contexts, self.vocabulary)
@@ -90,7 +88,11 @@ class CTranslate2Translator:
 
 
 class TransformersTranslator:
-    """From a folder that save_pretrained wrote (stage 8's marian/). Raises as CTranslate2Translator does."""
+    """Translates with transformers, from a folder like stage 8's marian/.
+
+    Raises:
+      DataError: there is no model, or the vocabulary does not belong to it.
+    """
 
     def __init__(self, folder: Path, config: TranslateConfig) -> None:
         import torch
@@ -104,7 +106,7 @@ class TransformersTranslator:
         self.model: Any = load_model(folder, self.vocabulary).eval().to(self.device)
 
     def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
-        """As CTranslate2Translator.translate."""
+        """See CTranslate2Translator.translate."""
         parts, owners = _fitting(sentences, contexts, self.vocabulary)
         encoded = [[self.vocabulary.ids[p] for p in part] for part in parts]
         order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
@@ -138,8 +140,8 @@ class TransformersTranslator:
             scores = output.sequences_scores.tolist()
         else:
             steps = self.model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
-            written = output.sequences[:, 1:] != self.model.config.pad_token_id
-            scores = [float(row[own].mean()) for row, own in zip(steps, written)]
+            is_piece = output.sequences[:, 1:] != self.model.config.pad_token_id
+            scores = [float(row[mask].mean()) for row, mask in zip(steps, is_piece)]
         rows = output.sequences.tolist()
         return [Translation(self.vocabulary.decode_ids(row), score) for row, score in zip(rows, scores, strict=True)]
 
@@ -147,9 +149,12 @@ class TransformersTranslator:
 def _fitting(
     sentences: Sentences, contexts: Sequence[Sentences] | None, vocabulary: Vocabulary
 ) -> tuple[list[list[str]], list[int]]:
-    """Pieces, with prefix and end mark, of parts that a translator can read, and the sentence that each is of.
+    """Split sentences into parts that fit into a translator.
 
-    Empty sentences have none. Of a sentence's context as much as fits goes before its first part.
+    As much of a sentence's context as fits is put before its first part. An empty sentence has no part.
+
+    Returns:
+      The pieces of each part, with prefix and end mark, and the index of the sentence that each part belongs to.
     """
     parts: list[list[str]] = []
     owners: list[int] = []
@@ -161,23 +166,23 @@ def _fitting(
         while todo:
             part = todo.pop()
             pieces = vocabulary.source_pieces(vocabulary.source_text(part))
-            if len(pieces) < room:  # one is for the end mark
+            if len(pieces) < room:  # < leaves room for the end mark
                 first = not owners or owners[-1] != i
                 parts.append([*prefix, *with_context([*pieces, EOS], context if first else [], EOS, room)])
                 owners.append(i)
             elif len(part) > 1:
                 todo += [part[len(part) // 2 :], part[: len(part) // 2]]
-            else:  # one endless word, as a recogniser that has learned nothing writes
+            else:  # a single huge word, which an untrained recogniser may write
                 todo += [(part[0][len(part[0]) // 2 :],), (part[0][: len(part[0]) // 2],)]
     num_cut = len(parts) - len(set(owners))
     if num_cut:
-        logger.warning("sentences of more than %d pieces were translated in parts: %d cuts", room - 1, num_cut)
+        logger.warning("sentences of more than %d pieces were translated in parts: %d extra parts", room - 1, num_cut)
     return parts, owners
 
 
 def _joined(parts: Sequence[Translation], owners: Sequence[int], num_sentences: int) -> list[Translation]:
-    """One translation a sentence: its parts in a row, their mean score."""
-    joined: list[list[Translation]] = [[] for _ in range(num_sentences)]
+    """Join the parts of each sentence to one translation, with the mean of their scores."""
+    by_sentence: list[list[Translation]] = [[] for _ in range(num_sentences)]
     for part, owner in zip(parts, owners, strict=True):
-        joined[owner].append(part)
-    return [Translation(" ".join(p.text for p in own), sum(p.score for p in own) / max(1, len(own))) for own in joined]
+        by_sentence[owner].append(part)
+    return [Translation(" ".join(t.text for t in s), sum(t.score for t in s) / max(1, len(s))) for s in by_sentence]

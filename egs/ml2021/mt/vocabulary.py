@@ -1,6 +1,7 @@
-"""Pieces of text and their ids, and how a family of models frames a sentence.
+"""Pieces and their ids, and the special pieces that a family of models puts around a sentence.
 
-Marian models translate one pair of languages: ours have one sentencepiece model for both, in a MarianTokenizer's files.
+Marian models translate one pair of languages. Those trained here have one sentencepiece model for both languages,
+stored in the files of a MarianTokenizer.
 """
 
 from __future__ import annotations
@@ -21,29 +22,29 @@ from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 
 FILES = ("source.spm", "target.spm", "vocab.json")
-SOURCE_STYLE = "source_text.json"  # {"spaced": false}: Chinese as it is written, without spaces; absent: with them
+SOURCE_STYLE = "source_text.json"  # {"spaced": false}: no spaces between Chinese characters; without the file: spaces
 EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
 
 
 class Vocabulary(ABC):
-    """What all else needs to know of a model's pieces.
+    """The pieces of a model, as training, decoding and export use them.
 
-    The encoder reads source_prefix, the pieces of a sentence, `</s>`; the decoder begins with `start` and writes
-    target_prefix (one piece at most, which it has no choice of), pieces, `</s>`.
+    The encoder reads source_prefix, the pieces of a sentence and `</s>`. The decoder starts with `start` and writes
+    target_prefix (at most one piece, which is forced), pieces and `</s>`.
     """
 
     start: str
     source_prefix: tuple[str, ...] = ()
     target_prefix: tuple[str, ...] = ()
-    outputs = slice(None)  # the ids that a translation may have in training
-    max_unnamed = 0  # ids of the model that no piece has
+    outputs = slice(None)  # ids that a translation may contain in training
+    max_unnamed = 0  # largest number of the model's ids that have no piece
 
     def __init__(self, folder: Path, ids: dict[str, int], spaced: bool) -> None:
         """
         Args:
-          folder: where its files are.
-          ids: of all pieces.
-          spaced: whether sources are written with spaces between Han characters.
+          folder: folder of its files.
+          ids: {piece: id} of all pieces.
+          spaced: whether sources have spaces between Chinese characters.
         """
         self.folder, self.ids, self.spaced = folder, ids, spaced
         self.pieces = {i: p for p, i in ids.items()}
@@ -57,69 +58,71 @@ class Vocabulary(ABC):
 
     @property
     def prefix_ids(self) -> list[int]:
-        """Of the source."""
+        """Ids of source_prefix."""
         return [self.ids[p] for p in self.source_prefix]
 
     @property
     def first_id(self) -> int | None:
-        """What every translation has to begin with, if there is such a piece."""
+        """Id of the piece that every translation must begin with; None if there is no such piece."""
         return self.ids[self.target_prefix[0]] if self.target_prefix else None
 
     def source_text(self, tokens: Sequence[str]) -> str:
-        """What the encoder's pieces are made of. With spaces each Han character stays a piece of its own."""
+        """The text that is split into source pieces. With spaces, every Chinese character is a separate piece."""
         text = " ".join(tokens)
         return text if self.spaced else remove_han_spaces(text)
 
     def source_pieces(self, text: str) -> list[str]:
-        """The pieces that the encoder reads, without prefix and end mark."""
+        """The pieces of a source text, without prefix and end mark."""
         return [p if p in self.ids else UNK for p in self.split_source(text, 0.0)]
 
     def encode_source(self, text: str, dropout: float = 0.0) -> list[int]:
-        """Ids with the end mark, without the prefix; with `dropout`, that part of the merges is left out at random
-        (BPE-dropout)."""
+        """Ids of a source text, with the end mark, without the prefix.
+
+        `dropout` is the probability of skipping a merge (BPE-dropout, Provilkov et al. 2020).
+        """
         return [self.ids.get(p, self.ids[UNK]) for p in self.split_source(text, dropout)] + [self.ids[EOS]]
 
     def encode_target(self, text: str) -> list[int]:
-        """Ids of a translation, with prefix and end mark."""
+        """Ids of a target text, with prefix and end mark."""
         pieces = (*self.target_prefix, *self.split_target(text), EOS)
         return [self.ids.get(p, self.ids[UNK]) for p in pieces]
 
     def decode_ids(self, ids: Sequence[int]) -> str:
-        """The text of target ids; those that no piece has are left out."""
+        """The text of target ids; ids without a piece are left out."""
         return self.decode([self.pieces[i] for i in ids if i in self.pieces])
 
     def fits(self, config: Any) -> bool:
-        """Whether a model's configuration is of this vocabulary."""
+        """Whether a model's configuration fits this vocabulary."""
         unnamed = config.vocab_size - len(self)
         return bool(0 <= unnamed <= self.max_unnamed and config.decoder_start_token_id == self.start_id)
 
     @abstractmethod
     def split_source(self, text: str, dropout: float) -> list[str]:
-        """Pieces, also such as the model has no id for."""
+        """Split a source text into pieces; the model may have no id for some of them."""
 
     @abstractmethod
     def split_target(self, text: str) -> list[str]:
-        """Pieces of a translation."""
+        """Split a target text into pieces."""
 
     @abstractmethod
     def decode(self, pieces: Sequence[str]) -> str:
-        """The text of target pieces; marks are left out."""
+        """The text of target pieces, without special pieces."""
 
     @abstractmethod
     def in_ctranslate2(self, pieces: Sequence[str]) -> bool:
-        """Whether CTranslate2's list of pieces, in order of their ids, is of this vocabulary."""
+        """Whether CTranslate2's list of pieces, ordered by id, is that of this vocabulary."""
 
     @abstractmethod
     def content(self) -> bytes:
-        """What tells this vocabulary from others."""
+        """Bytes that differ between different vocabularies, to hash."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the files of the tokenizer, for transformers, and what else opens this vocabulary again."""
+        """Write all files that load_vocabulary and the tokenizer of transformers need."""
 
 
 class MarianVocabulary(Vocabulary):
-    """`</s>` is 0, `<unk>` 1; `<pad>` is the last id and begins the decoder, as in Marian."""
+    """`</s>` has id 0, `<unk>` id 1, and `<pad>` the last id; `<pad>` starts the decoder, as in Marian."""
 
     start = PAD
 
@@ -133,9 +136,9 @@ class MarianVocabulary(Vocabulary):
         spaced: bool = json.loads(style.read_text(encoding="utf-8"))["spaced"] if style.is_file() else True
         super().__init__(folder, json.loads((folder / "vocab.json").read_text(encoding="utf-8")), spaced)
         if self.ids.get(EOS) != 0 or self.ids.get(PAD) != len(self.ids) - 1:
-            raise DataError(f"{folder / 'vocab.json'} is not of this project: {EOS} must be 0 and {PAD} the last id")
-        # The embedding of padding, which starts the decoder, must stay the zeros that CTranslate2 starts a Marian model
-        # with: it takes no part in the softmax, to which the embedding is tied.
+            raise DataError(f"{folder / 'vocab.json'} does not fit: {EOS} must have id 0 and {PAD} the last id")
+        # CTranslate2 starts the decoder of a Marian model with zeros, so the embedding of padding must stay zero: it is
+        # left out of the softmax, whose weights are the embeddings.
         self.outputs = slice(self.start_id)
 
     def split_source(self, text: str, dropout: float) -> list[str]:
@@ -152,7 +155,7 @@ class MarianVocabulary(Vocabulary):
         return text.strip()
 
     def in_ctranslate2(self, pieces: Sequence[str]) -> bool:
-        return list(pieces) == [p for p in self.ids if p != PAD]  # which has no padding
+        return list(pieces) == [p for p in self.ids if p != PAD]  # CTranslate2 has no padding
 
     def content(self) -> bytes:
         return b"".join((self.folder / f).read_bytes() for f in FILES)
@@ -169,16 +172,16 @@ class MarianVocabulary(Vocabulary):
 
 
 def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size: int, folder: Path) -> MarianVocabulary:
-    """Train sentencepiece (BPE) on both sides and write the files of a MarianTokenizer to folder.
+    """Train a sentencepiece BPE model on both sides and write the files of a MarianTokenizer to folder.
 
-    There are as many pieces as characters at least, and no more than the texts allow.
+    The number of pieces is at least that of characters, and at most what the texts allow.
 
     Raises:
       DataError: the texts are empty.
     """
     alphabet = {c for text in (*sources, *targets) for c in text}
     if not alphabet - {" "}:
-        raise DataError("the sentence pairs are empty: there is nothing to make pieces of")
+        raise DataError("the sentence pairs are empty: there is no text to train a vocabulary on")
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([*sources, *targets]),
@@ -188,7 +191,7 @@ def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size:
         hard_vocab_limit=False,
         character_coverage=1.0,
         normalization_rule_name="identity",
-        user_defined_symbols=["-"],  # self-attention and forty-two are made of known words
+        user_defined_symbols=["-"],  # splits self-attention and forty-two into known words
         num_threads=1,
         minloglevel=2,
     )

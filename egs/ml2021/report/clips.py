@@ -1,4 +1,4 @@
-"""Sound of the page: how loud a lecture is over time, and small MP3 clips of windows, as many as fit in a limit."""
+"""Audio for the page: the loudness of a lecture over time, and MP3 clips of as many windows as a size limit allows."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import soundfile
 from lhotse import Recording
 
 logger = logging.getLogger(__name__)
-ENVELOPE_RATE = 50  # values a second
-MP3_COMPRESSION = 0.8  # variable bit rate, about 4 kB a second of speech
-BYTES_PER_SECOND = 6000  # of a clip in base64, about: what is surely beyond the limit is not even encoded
+ENVELOPE_RATE = 50  # values per second
+MP3_COMPRESSION = 0.8  # variable bit rate, about 4 kB per second of speech
+BYTES_PER_SECOND = 6000  # rough size of a clip in base64, to avoid encoding clips that cannot fit
 BLOCK_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of a lecture that would be good to hear."""
+    """A part of a lecture to make a clip of."""
 
     id: str
     audio: Path
@@ -31,16 +31,19 @@ class Span:
 
 
 def audio_file(recording: Recording) -> Path | None:
-    """The file of a recording; None where it is gone, or where the recording is no plain file (a command, an URL)."""
+    """The audio file of a recording; None if it is missing, or if the source is not a file (but a command or URL)."""
     sources = recording.sources
     path = Path(sources[0].source) if len(sources) == 1 and sources[0].type == "file" else None
     return path if path is not None and path.is_file() else None
 
 
 def envelope(path: Path) -> tuple[str, float]:
-    """Peaks of a file's first channel, ENVELOPE_RATE a second, as base64 of one byte each, and its seconds.
+    """Compute the peaks of a file's first channel.
 
-    255 is the loudest peak but for the loudest thousandth, so that one click does not flatten all speech.
+    Peaks are scaled to their 99.9% quantile, so that a single click does not flatten all speech.
+
+    Returns:
+      ENVELOPE_RATE peaks per second, 0 to 255, one byte each in base64; and the duration in seconds.
     """
     with soundfile.SoundFile(str(path)) as f:
         width = max(1, f.samplerate // ENVELOPE_RATE)
@@ -57,15 +60,17 @@ def envelope(path: Path) -> tuple[str, float]:
 
 
 def make_clips(spans: Sequence[Span], max_bytes: int) -> dict[str, str]:
-    """MP3 clips as base64, by id, in the order given until the next would pass the limit.
+    """Encode clips as MP3 until the next one would exceed the limit.
 
     Args:
-      spans: the most worthwhile first.
-      max_bytes: of all clips together, as they lie in the page.
+      spans: the most interesting first.
+      max_bytes: limit on the total size of the clips in base64.
+    Returns:
+      {id: clip as base64}.
     """
     clips: dict[str, str] = {}
     if "MP3" not in soundfile.available_formats():
-        logger.warning("this libsndfile writes no MP3: the page has no sound")
+        logger.warning("this libsndfile cannot write MP3: the page will have no audio")
         return clips
     left = max_bytes
     for span in spans:

@@ -1,4 +1,4 @@
-"""What the page may weigh. Imported also when there is nothing to do, so it imports nothing heavy."""
+"""Configuration of the page. Imported even if the stage has nothing to do, so it must import nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from lhotse_prep.workflow.errors import ConfigError
 
 @dataclass(frozen=True)
 class PageConfig:
-    """Limits of the page."""
+    """Limits of the HTML report."""
 
-    audio_megabytes: float = 6.0  # of embedded clips together, as they lie in the page; 0 for a page without sound
+    audio_megabytes: float = 6.0  # maximum size of all audio clips in the page, in megabytes; 0 for no audio
 
     def __post_init__(self) -> None:
         if not 0 <= self.audio_megabytes <= 500:
-            raise ConfigError(f"audio_megabytes must be from 0 to 500, got {self.audio_megabytes}")
+            raise ConfigError(f"audio_megabytes must be in 0..500, got {self.audio_megabytes}")

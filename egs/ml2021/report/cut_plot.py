@@ -1,4 +1,4 @@
-"""A cut as a picture: waveform, fbank, and the words at their times."""
+"""Draw a cut: waveform, fbank, and the words at their times."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ FONTS = (
     "Microsoft JhengHei",
     "WenQuanYi Zen Hei",
 )
-FONT_FILES = ("notosanscjk", "notosanstc", "pingfang", "msjh", "wqy")  # how the names of their files begin
+FONT_FILES = ("notosanscjk", "notosanstc", "pingfang", "msjh", "wqy")  # prefixes of their file names, in lower case
 INCHES_PER_SECOND, MIN_INCHES, MAX_INCHES = 1.3, 8, 120
 BLUE, ORANGE = "#3b82c4", "#b8652a"
 
 
 def chinese_font() -> str | None:
-    """A font of this machine that has Chinese characters; None where there is none."""
-    found = _known_font()
-    if found is None:  # Matplotlib remembers the fonts of the day when it first looked
+    """Name of an installed font with Chinese characters; None if there is none."""
+    font = _known_font()
+    if font is None:  # Matplotlib caches its list of fonts: look for newly installed ones
         for path in font_manager.findSystemFonts():
             if Path(path).name.lower().startswith(FONT_FILES):
                 font_manager.fontManager.addfont(path)
-        found = _known_font()
-    return found
+        font = _known_font()
+    return font
 
 
 def _known_font() -> str | None:
-    have = {font.name for font in font_manager.fontManager.ttflist}
-    return next((name for name in FONTS if name in have), None)
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return next((name for name in FONTS if name in installed), None)
 
 
 def draw_cut(cut: Cut, path: Path) -> None:
-    """Write a PNG. Without a Chinese font the words are in pinyin.
+    """Draw a cut as PNG. Without a Chinese font, Chinese words are written in pinyin.
 
     Raises:
-      DataError: the cut has no audio that can be read.
+      DataError: the audio or features of the cut cannot be read.
     """
     try:
         samples = cut.load_audio()[0]
         features = cut.load_features() if cut.has_features else fbank_extractor().extract(samples, cut.sampling_rate)
-    except Exception as e:  # as many kinds as there are ways to store audio
+    except Exception as e:  # the type depends on how the audio is stored
         raise DataError(f"the audio or features of cut {cut.id} cannot be read ({type(e).__name__}: {e})") from e
     font = chinese_font()
     width = float(np.clip(INCHES_PER_SECOND * cut.duration, MIN_INCHES, MAX_INCHES))
@@ -70,14 +70,14 @@ def draw_cut(cut: Cut, path: Path) -> None:
     fbank.set_ylabel("fbank bins")
     _draw_words(words, cut, font)
     words.set_xlim(0, cut.duration)
-    words.set_xlabel("seconds" if font else "seconds (no font with Chinese characters was found: pinyin)")
+    words.set_xlabel("seconds" if font else "seconds (in pinyin: no font with Chinese characters is installed)")
     with whole_file(path, "wb") as f:
         figure.savefig(f, format="png", dpi=110)
 
 
 def _draw_words(axes: Axes, cut: Cut, font: str | None) -> None:
-    """Each word between its times, on a bar as high as its confidence; English above Chinese."""
-    offset = getattr(cut, "start", 0.0)  # Lhotse keeps the times of words relative to the recording
+    """Draw each word at its time, on a bar as high as its confidence; English above Chinese."""
+    offset = getattr(cut, "start", 0.0)  # Lhotse stores word times relative to the recording
     for s in cut.supervisions:
         for w in (s.alignment or {}).get("word", []):
             start = w.start - offset

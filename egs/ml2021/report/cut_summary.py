@@ -1,4 +1,4 @@
-"""What a manifest of cuts holds in words: tokens a second, languages, confidence, what has no times."""
+"""Summarise the text of a manifest of cuts: tokens per second, languages, confidences, words without times."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ QUANTILES = (0.05, 0.5, 0.95)
 
 @dataclass
 class CutSummary:
-    """Numbers of a set of cuts; one entry a cut, unless said otherwise."""
+    """Statistics of a set of cuts. Lists have one entry per cut unless stated otherwise."""
 
     recordings: set[str] = field(default_factory=set)
     durations: list[float] = field(default_factory=list)  # seconds
-    rates: list[float] = field(default_factory=list)  # tokens a second
+    rates: list[float] = field(default_factory=list)  # tokens per second
     languages: dict[str, int] = field(default_factory=lambda: {"zh": 0, "en": 0, "mixed": 0, "no text": 0})  # cuts
-    num_zh: int = 0  # tokens
-    num_en: int = 0
-    num_switches: int = 0
-    confidences: list[float] = field(default_factory=list)  # one a word that has a score
+    num_zh: int = 0  # Chinese characters
+    num_en: int = 0  # English words
+    num_switches: int = 0  # changes of language between adjacent tokens of a cut
+    confidences: list[float] = field(default_factory=list)  # one entry per word with a score
     num_words: int = 0
-    num_timed: int = 0
+    num_timed: int = 0  # words with times
 
     def add(self, cut: Cut) -> None:
-        """Count a cut."""
+        """Add a cut."""
         tokens = [token for s in cut.supervisions for token in mer_tokens(s.text or "")]
         han = [is_han(token[0]) for token in tokens]
         self.recordings |= {s.recording_id for s in cut.supervisions}
@@ -55,34 +55,34 @@ def read_cuts(path: Path) -> CutSet:
     """Read a manifest of cuts.
 
     Raises:
-      DataError: there is no such file, it cannot be read, or it holds something else.
+      DataError: there is no such file, it cannot be read, or it does not contain cuts.
     """
     if not path.is_file():
         raise DataError(f"no file {path}; stage 4 writes data/C/cuts/ml2021_cuts_{{train,dev,test}}.jsonl.gz")
     try:
         manifest: Any = load_manifest(path)
-    except Exception as e:  # Lhotse raises whatever the damage causes
-        raise DataError(f"{path} is no manifest that Lhotse reads ({type(e).__name__}: {e})") from e
+    except Exception as e:  # the type depends on the damage
+        raise DataError(f"{path} is not a manifest that Lhotse can read ({type(e).__name__}: {e})") from e
     if not isinstance(manifest, CutSet):
         raise DataError(
-            f"{path} holds a {type(manifest).__name__}, not cuts; give a file such as ml2021_cuts_test.jsonl.gz"
+            f"{path} contains a {type(manifest).__name__}, not cuts; pass a file such as ml2021_cuts_test.jsonl.gz"
         )
     return manifest.map(check_cut)
 
 
 def find_cut(cuts: CutSet, cut_id: str, path: Path) -> Cut:
-    """The cut of an id; DataError where there is none."""
+    """Find a cut by its id; raises DataError if there is none."""
     examples: list[str] = []
     for cut in cuts:
         if cut.id == cut_id:
             return cut
         if len(examples) < 3:
             examples.append(cut.id)
-    raise DataError(f"{path} has no cut {cut_id!r}; its first are {', '.join(examples) or '(it is empty)'}")
+    raise DataError(f"{path} has no cut {cut_id!r}; the first cuts are {', '.join(examples) or '(none)'}")
 
 
 def summarise(cuts: Iterable[Cut]) -> CutSummary:
-    """Of all cuts."""
+    """Summarise cuts."""
     summary = CutSummary()
     for cut in cuts:
         summary.add(cut)
@@ -90,20 +90,20 @@ def summarise(cuts: Iterable[Cut]) -> CutSummary:
 
 
 def render(name: str, s: CutSummary) -> str:
-    """A few lines to print."""
+    """Format a summary as lines to print."""
     if not s.durations:
         return f"{name}: no cuts"
     num_tokens = s.num_zh + s.num_en
     kinds = ", ".join(f"{n} {kind}" for kind, n in s.languages.items() if n)
     rows = [
         ("cuts", f"{len(s.durations)} of {len(s.recordings)} recordings, {sum(s.durations) / 3600:.2f} h"),
-        ("seconds a cut", _spread(s.durations, "{:.1f}")),
-        ("tokens a second", _spread(s.rates, "{:.2f}")),
+        ("seconds per cut", _spread(s.durations, "{:.1f}")),
+        ("tokens per second", _spread(s.rates, "{:.2f}")),
         ("languages of cuts", kinds),
     ]
     if num_tokens:
         shares = f"{_percent(s.num_zh, num_tokens)} Chinese characters, {_percent(s.num_en, num_tokens)} English words"
-        rows.append(("tokens", f"{num_tokens}: {shares}, {s.num_switches} switches between them"))
+        rows.append(("tokens", f"{num_tokens}: {shares}, {s.num_switches} language switches"))
         rows.append(("words with times", f"{s.num_timed} of {s.num_words} ({_percent(s.num_timed, s.num_words)})"))
     if s.confidences:
         low = sum(c < 0.5 for c in s.confidences)

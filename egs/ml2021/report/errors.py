@@ -1,4 +1,4 @@
-"""Where the recogniser errs: by language, at switches between languages, which tokens; with bootstrap intervals."""
+"""Analyse recognition errors by language, at language switches and by token, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ml2021.scoring.texts import read_texts
 
 @dataclass
 class Confusions:
-    """How often tokens were taken for others, and in which utterances."""
+    """How often each token was confused with another, and in which utterances."""
 
     counts: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     where: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def most_frequent(self, limit: int) -> list[tuple[str, str, int, list[str]]]:
         """(reference, hypothesis, count, ids of the utterances), most frequent first."""
-        found = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
-        return [(*pair, n, list(dict.fromkeys(self.where[pair]))) for pair, n in found]
+        most = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+        return [(*pair, n, list(dict.fromkeys(self.where[pair]))) for pair, n in most]
 
 
 def read_recogs(folder: Path) -> ErrorRate | None:
-    """The score of the recogs-*.txt that stage 6 left in a folder; None where there are none."""
+    """Score the recogs-*.txt that stage 6 wrote to a folder; None if there are none."""
     pairs: dict[str, tuple[str, str, str]] = {}
     for path in stage_files(folder, "recogs-*.txt"):
         refs, hyps = read_texts(path, "ref"), read_texts(path, "hyp")
@@ -37,7 +37,7 @@ def read_recogs(folder: Path) -> ErrorRate | None:
 
 
 def count_at_switches(alignments: Iterable[Alignment]) -> dict[tuple[str, bool], Counts]:
-    """Errors by (language, is it at a switch), as scoring tells them (see ml2021.scoring.error_rate)."""
+    """Count errors by (language, whether at a language switch), as ml2021.scoring.error_rate defines them."""
     table = {(name, at_switch): Counts() for name in ("zh", "en") for at_switch in (False, True)}
     for alignment in alignments:
         for (ref, hyp), at_switch in zip(alignment, at_switches(alignment)):
@@ -46,21 +46,21 @@ def count_at_switches(alignments: Iterable[Alignment]) -> dict[tuple[str, bool],
 
 
 def confusions(alignments: Mapping[str, Alignment]) -> Confusions:
-    """All pairs of the alignments that differ."""
-    found = Confusions()
+    """Collect all pairs of different tokens in the alignments."""
+    result = Confusions()
     for utterance_id, alignment in alignments.items():
         for pair in alignment:
             if pair[0] != pair[1]:
-                found.counts[pair] += 1
-                found.where[pair].append(utterance_id)
-    return found
+                result.counts[pair] += 1
+                result.where[pair].append(utterance_id)
+    return result
 
 
 def bootstrap_intervals(rate: ErrorRate) -> dict[str, Interval | None]:
-    """95% intervals of the error rate and of its parts: {"mer", "zh", "en"}; None where there is too little to tell."""
-    own = by_utterance(rate)
+    """95% intervals of the error rate and its parts, {"mer", "zh", "en"}; None if there is too little data."""
+    utterances = by_utterance(rate)
     return {
-        "mer": interval([u.total for u in own]),
-        "zh": interval([u.zh for u in own]),
-        "en": interval([u.en for u in own]),
+        "mer": interval([u.total for u in utterances]),
+        "zh": interval([u.zh for u in utterances]),
+        "en": interval([u.en for u in utterances]),
     }

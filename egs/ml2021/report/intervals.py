@@ -1,4 +1,4 @@
-"""The 95% interval of a BLEU score, from what was translated."""
+"""The 95% interval of a BLEU score, from the translations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ MIN_SENTENCES = 10
 
 
 def bleu_interval(hypotheses: Path) -> Interval | None:
-    """Of the corpus BLEU of stage 9's hyps.jsonl, by sacreBLEU's bootstrap; None where there is too little."""
+    """Interval of the corpus BLEU of stage 9's hyps.jsonl, by the bootstrap of sacreBLEU.
+
+    None if the file is missing or has fewer than MIN_SENTENCES sentences.
+    """
     rows = read_jsonl(hypotheses) if hypotheses.is_file() else []
     rows = [r for r in rows if "hypothesis" in r and "target" in r]
     if len(rows) < MIN_SENTENCES:

@@ -1,6 +1,6 @@
-"""What the page's script draws: each lecture with its windows, words, errors, translations. Plain lists and mappings.
+"""Collect the data that page.js draws, as plain lists and mappings: lectures, windows, words, errors, translations.
 
-A file that a run does not have leaves its part out; `Lectures.missing` says which.
+If a run lacks a file, the data from it is left out, and `Lectures.missing` explains what is missing.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from lhotse_prep.workflow.files import read_jsonl
 from ml2021.report.clips import ENVELOPE_RATE, Span, audio_file, envelope, make_clips
 from ml2021.scoring.counts import Alignment, ErrorRate
 
-PARTS = ("test", "dev", "train")  # in the order of interest
+PARTS = ("test", "dev", "train")  # the most interesting first
 
 
 @dataclass
 class Lectures:
-    """All lectures of a run as the page shows them."""
+    """All lectures of a run, as the page shows them."""
 
-    lectures: list[dict[str, Any]] = field(default_factory=list)  # as page.js reads them
-    clips: dict[str, str] = field(default_factory=dict)  # base64 of MP3 by window
-    missing: list[str] = field(default_factory=list)  # sentences that say what is not shown
+    lectures: list[dict[str, Any]] = field(default_factory=list)  # in the format that page.js reads
+    clips: dict[str, str] = field(default_factory=dict)  # {window id: MP3 as base64}
+    missing: list[str] = field(default_factory=list)  # sentences on what is not shown
 
     @property
     def windows(self) -> list[dict[str, Any]]:
@@ -35,39 +35,41 @@ class Lectures:
 
 
 def collect_lectures(data: Path, exp: Path, rate: ErrorRate | None, max_audio_bytes: int) -> Lectures:
-    """
+    """Collect the lectures of a run.
+
     Args:
       data, exp: the folders of the run.
-      rate: the scored windows; None where nothing was recognised.
-      max_audio_bytes: limit on the clips together.
+      rate: scores of the windows; None if no window was decoded.
+      max_audio_bytes: limit on the total size of the clips.
     """
-    found = Lectures()
-    translations = _Translations(data / "bitext", exp / "mt" / "decode", found.missing)
+    result = Lectures()
+    translations = _Translations(data / "bitext", exp / "mt" / "decode", result.missing)
     spans: list[tuple[tuple[int, int, float], Span]] = []
     for order, part in enumerate(PARTS):
         path = data / "cuts" / f"ml2021_cuts_{part}.jsonl.gz"
         if not path.is_file():
-            found.missing.append(f"The lectures of {part}: there is no {path}.")
+            result.missing.append(f"Lectures of {part}: there is no {path}.")
             continue
         stretches = _stretches(data / "aligned" / f"ml2021_supervisions_{part}.jsonl.gz")
         cuts: dict[str, list[MonoCut]] = defaultdict(list)
         for cut in CutSet.from_file(path):
             cuts[cut.recording_id].append(cut)
-        for lecture_id, own in cuts.items():
-            own.sort(key=lambda cut: cut.start)
-            audio = audio_file(own[0].recording)
+        for lecture_id, lecture_cuts in cuts.items():
+            lecture_cuts.sort(key=lambda cut: cut.start)
+            audio = audio_file(lecture_cuts[0].recording)
             if audio is None:
-                found.missing.append(f"Waveform and audio of {lecture_id}: its recording is not a file that is there.")
+                result.missing.append(f"Waveform and audio of {lecture_id}: its audio file is missing.")
             cascade = _cascade(exp / "st" / f"{lecture_id}.jsonl")
-            windows = [_window(cut, translations, rate, cascade) for cut in own]
-            found.lectures.append(_lecture(lecture_id, part, own, audio, stretches.get(lecture_id, []), windows))
+            windows = [_window(cut, translations, rate, cascade) for cut in lecture_cuts]
+            lecture = _lecture(lecture_id, part, lecture_cuts, audio, stretches.get(lecture_id, []), windows)
+            result.lectures.append(lecture)
             if audio is not None:
                 spans += [
                     ((order, -_num_errors(w), w["confidence"] or 0.0), Span(w["id"], audio, w["start"], w["duration"]))
                     for w in windows
                 ]
-    found.clips = make_clips([span for _, span in sorted(spans, key=lambda s: (s[0], s[1].id))], max_audio_bytes)
-    return found
+    result.clips = make_clips([span for _, span in sorted(spans, key=lambda s: (s[0], s[1].id))], max_audio_bytes)
+    return result
 
 
 def _lecture(
@@ -92,7 +94,7 @@ def _window(
     words = [
         [w.symbol, round(w.start - cut.start, 3), round(w.start + w.duration - cut.start, 3), w.score]
         for s in cut.supervisions
-        for w in (s.alignment or {}).get("word", [])  # Lhotse keeps their times relative to the recording
+        for w in (s.alignment or {}).get("word", [])  # Lhotse stores their times relative to the recording
     ]
     alignment = rate.alignments.get(cut.id) if rate is not None else None
     end = cut.start + cut.duration
@@ -111,7 +113,7 @@ def _window(
 
 
 def _compact(alignment: Alignment) -> list[Any]:
-    """Tokens that are right as themselves, the others as [reference, hypothesis]."""
+    """Correct tokens as text, errors as [reference, hypothesis]."""
     return [ref if ref == hyp else [ref, hyp] for ref, hyp in alignment]
 
 
@@ -120,27 +122,27 @@ def _num_errors(window: dict[str, Any]) -> int:
 
 
 def _confidence(supervisions: Sequence[SupervisionSegment]) -> float | None:
-    """Mean over the supervisions' tokens; None where there is none."""
-    known = [
+    """Mean confidence of the supervisions, weighted by their tokens; None if none has a confidence."""
+    weighted = [
         ((s.custom or {})["confidence"], len((s.text or "").split()))
         for s in supervisions
         if "confidence" in (s.custom or {})
     ]
-    total = sum(n for _, n in known)
-    return round(sum(c * n for c, n in known) / total, 4) if total else None
+    total = sum(n for _, n in weighted)
+    return round(sum(c * n for c, n in weighted) / total, 4) if total else None
 
 
 def _stretches(path: Path) -> dict[str, list[list[float]]]:
     """[start, end, confidence] of each aligned stretch, by lecture."""
-    found: dict[str, list[list[float]]] = defaultdict(list)
+    stretches: dict[str, list[list[float]]] = defaultdict(list)
     for s in SupervisionSet.from_file(path) if path.is_file() else []:
         if "confidence" in (s.custom or {}):
-            found[s.recording_id].append([round(s.start, 3), round(s.end, 3), s.custom["confidence"]])
-    return found
+            stretches[s.recording_id].append([round(s.start, 3), round(s.end, 3), s.custom["confidence"]])
+    return stretches
 
 
 def _cascade(path: Path) -> list[list[Any]]:
-    """[start, end, source, target] of each sentence of a lecture that went through the cascade."""
+    """[start, end, source, target] of each sentence that the cascade translated in a lecture."""
     rows = read_jsonl(path) if path.is_file() else []
     return [
         [r["start"], r["end"], r["source"], r["target"]]
@@ -150,7 +152,7 @@ def _cascade(path: Path) -> list[list[Any]]:
 
 
 class _Translations:
-    """The sentence pairs of stage 7 with stage 9's translations, found by the transcript's tokens."""
+    """The sentence pairs of stage 7 with the translations of stage 9, looked up by position in the transcript."""
 
     def __init__(self, bitext: Path, decoded: Path, missing: list[str]) -> None:
         self.pairs: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -165,19 +167,22 @@ class _Translations:
             {r["id"]: r.get("hypothesis", "") for r in read_jsonl(hypotheses)} if hypotheses.is_file() else {}
         )
         if not self.hypotheses:
-            missing.append(f"The translator's output from the true transcript: there is no {hypotheses}.")
+            missing.append(f"Translations of the reference transcript by the translator: there is no {hypotheses}.")
 
     def of(self, cut: MonoCut) -> list[list[str]]:
-        """[source, reference translation, the translator's or "", why it was kept out of training or ""] in a cut."""
+        """The sentence pairs in a cut.
+
+        Each is [source, reference, the translator's output or "", why it was left out of the bitext or ""].
+        """
         ranges = [
             (s.custom["first_token"], s.custom["first_token"] + len((s.text or "").split()))
             for s in cut.supervisions
             if "first_token" in (s.custom or {})
         ]
-        own = [
+        rows = [
             row
             for row in self.pairs.get(cut.recording_id, [])
             if any(row["first_token"] < end and row["first_token"] + row["num_tokens"] > start for start, end in ranges)
         ]
-        own.sort(key=lambda row: row["first_token"])
-        return [[r["source"], r["target"], self.hypotheses.get(r["id"], ""), r.get("reason", "")] for r in own]
+        rows.sort(key=lambda row: row["first_token"])
+        return [[r["source"], r["target"], self.hypotheses.get(r["id"], ""), r.get("reason", "")] for r in rows]

@@ -1,4 +1,4 @@
-"""Pieces of HTML. Whatever comes from data goes through `escape` (text) or `data_script` (JSON) on its way in."""
+"""HTML fragments. All text from data must pass through `escape` (text) or `data_script` (JSON)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["data_script", "details", "escape", "note", "number", "table"]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") -> str:
-    """A table that scrolls sideways where it is too wide.
+    """A table that scrolls sideways if it is too wide.
 
     Args:
       head: column titles, as plain text.
-      rows: cells that are HTML already; a cell may bring its own <td> or <th>.
-      name: what a screen reader calls it.
+      rows: cells as HTML; a cell may include its own <td> or <th>.
+      name: its name for screen readers.
     """
     rows = list(rows)
     numeric = [bool(rows) and rows[0][i].startswith('<td class="number"') for i in range(len(head))]
@@ -34,22 +34,22 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") ->
 
 
 def number(text: str) -> str:
-    """A cell with a number: right-aligned, digits of one width."""
+    """A table cell with a number: right-aligned, with digits of equal width."""
     return f'<td class="number">{escape(text)}</td>'
 
 
 def note(text: str) -> str:
-    """A paragraph of plain text that explains, or says what is not shown."""
+    """A paragraph of plain text that explains something or says what is not shown."""
     return f'<p class="note">{escape(text)}</p>\n'
 
 
 def details(summary: str, content: str) -> str:
-    """Content (HTML) that is folded until its summary (plain text) is clicked."""
+    """Collapsed content (HTML) that opens when its summary (plain text) is clicked."""
     return f"<details><summary>{escape(summary)}</summary>\n{content}</details>\n"
 
 
 def data_script(element_id: str, content: Any) -> str:
-    """JSON for the page's script. No text in it can end the element or begin another: < > & are written as \\u...."""
+    """JSON for the page's script; < > & are written as \\u.... so that no text can close the element or open one."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

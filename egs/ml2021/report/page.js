@@ -1,12 +1,12 @@
 "use strict";
-// Draws the time line of each lecture and the window that is chosen in it. Text from data goes in as text only.
+// Draws the timeline of each lecture and the selected window. Text from data is inserted only as text, never as HTML.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const OVERVIEW = { width: 1200, height: 138, wave: [14, 60], sure: [80, 102], marks: [120, 136] }; // SVG units
   const ZOOM = { height: 96, wave: [4, 66], sure: [72, 94] };
-  const PIXELS_PER_SECOND = 76; // of the zoomed window, at least: room for a character
-  const UNSURE = 0.7; // words aligned with less are marked
-  const JUMP = 10; // windows that Page Up and Page Down move by
+  const PIXELS_PER_SECOND = 76; // at least, in the zoomed window, to leave room for a character
+  const UNSURE = 0.7; // words with a lower confidence are marked
+  const JUMP = 10; // number of windows that Page Up and Page Down move by
 
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const clips = read("clip-data");
@@ -36,7 +36,7 @@
   const errorRate = (window) => (numRef(window) ? (100 * numErrors(window)) / numRef(window) : 100 * (numErrors(window) > 0));
   const isHan = (text) => /^\p{Script=Han}/u.test(text);
 
-  /** The outline of peaks [from, to) as a closed path, columns wide, mirrored around the middle of a band. */
+  /** The outline of peaks [from, to) as a closed path of some columns, mirrored around the middle of a band. */
   function wavePath(peaks, from, to, columns, width, [top, bottom]) {
     const middle = (top + bottom) / 2, half = (bottom - top) / 2, heights = [];
     const n = Math.max(1, Math.min(columns, to - from));
@@ -74,7 +74,7 @@
       return make("summary", {}, make("b", { textContent: this.lecture.id }), ...facts.flatMap((textContent) => [" ", make("span", { textContent })]));
     }
 
-    /** Everything inside, made when it is opened first. */
+    /** Builds the content when the lecture is opened for the first time. */
     open() {
       if (this.body) return;
       this.audio = make("audio", { controls: true, preload: "metadata" });
@@ -89,8 +89,8 @@
       this.zoom.setAttribute("role", "region");
       this.zoom.setAttribute("aria-label", "the window's waveform and words");
       this.texts = make("dl", { className: "texts" });
-      const keys = [["←", "→", "choose a window"], ["Home", "End", "the first, the last"], ["Enter", "play or pause"], ["E", "next with errors"]];
-      const hint = make("p", { className: "hint" }, "On the time line: ");
+      const keys = [["←", "→", "previous or next window"], ["Home", "End", "first or last window"], ["Enter", "play or pause"], ["E", "next window with errors"]];
+      const hint = make("p", { className: "hint" }, "Keys on the timeline: ");
       for (const [...names] of keys) {
         const what = names.pop();
         hint.append(...names.map((textContent) => make("kbd", { textContent })), ` ${what}  `);
@@ -156,7 +156,7 @@
       return row;
     }
 
-    /** The window that is at a time, or nearest to it. */
+    /** Index of the window at a time, or of the nearest one. */
     windowAt(time) {
       const distance = (w) => Math.max(w.start - time, time - w.start - w.duration, 0);
       return this.windows.reduce((best, w, i) => (distance(w) < distance(this.windows[best]) ? i : best), 0);
@@ -181,7 +181,7 @@
 
     play() {
       for (const view of views) if (view !== this && view.audio) view.audio.pause();
-      this.audio.play().catch(() => {}); // a newer choice, or the browser's rules, stopped it: the controls stay
+      this.audio.play().catch(() => {}); // stopped by a newer selection or blocked by the browser: the controls still work
     }
 
     choose(index, andPlay = false) {
@@ -215,7 +215,7 @@
       if (clip) this.audio.src = `data:audio/mpeg;base64,${clip}`;
       else this.audio.removeAttribute("src");
       this.command.textContent = this.lecture.audio
-        ? `ffplay -autoexit -nodisp -ss ${w.start} -t ${w.duration} '${this.lecture.audio.replaceAll("'", "'\\''")}'` : "no recording";
+        ? `ffplay -autoexit -nodisp -ss ${w.start} -t ${w.duration} '${this.lecture.audio.replaceAll("'", "'\\''")}'` : "the recording is missing";
     }
 
     drawZoom(w) {
@@ -245,7 +245,7 @@
       inner.addEventListener("click", (event) => this.seek((w.duration * (event.clientX - inner.getBoundingClientRect().left)) / width));
     }
 
-    /** Each label in the middle of its word, moved right where the one before it in its lane is in the way. */
+    /** Centres each label on its word, or moves it right if it would overlap the label before it in its lane. */
     placeLabels(w, labels, x) {
       const right = new Map(), widths = labels.map((label) => label.offsetWidth);
       w.words.forEach(([, start, end], i) => {
@@ -262,7 +262,7 @@
       this.play();
     }
 
-    /** Moves the playhead and marks the word that is heard, while audio plays. */
+    /** Moves the playhead and marks the current word while the audio plays. */
     follow() {
       const w = this.windows[this.index], width = this.zoom.firstChild.clientWidth, time = this.audio.currentTime;
       const x = (width * time) / w.duration;
@@ -282,10 +282,10 @@
       row("Reference", w.words.length ? this.reference(w) : make("div", { className: "text", lang: "zh", textContent: w.text }));
       if (w.alignment) row("Recognised", this.recognised(w.alignment));
       if (w.pairs.length) {
-        row("Translation", ...w.pairs.map(([source, target, , reason]) => pair(source, target, reason && `kept out of training: ${reason}`)));
-        if (w.pairs.some((p) => p[2])) row("Translator, from the true transcript", ...w.pairs.map((p) => pair("", p[2], p[2] === p[1] ? "as above" : "")));
+        row("Translation", ...w.pairs.map(([source, target, , reason]) => pair(source, target, reason && `not in the bitext: ${reason}`)));
+        if (w.pairs.some((p) => p[2])) row("Translator, from the reference", ...w.pairs.map((p) => pair("", p[2], p[2] === p[1] ? "same as the reference" : "")));
       }
-      if (w.cascade.length) row("Cascade, from what it recognised", ...w.cascade.map(([start, , source, target]) => pair(`${clock(start)}  ${source}`, target, "")));
+      if (w.cascade.length) row("Cascade, from the recognised text", ...w.cascade.map(([start, , source, target]) => pair(`${clock(start)}  ${source}`, target, "")));
       this.texts.replaceChildren(...rows);
     }
 
@@ -312,13 +312,13 @@
         else line.append(make("ruby", { className: "sub", title: `${ref} was recognised as ${hyp}` }, hyp, make("rt", { textContent: ref })));
         line.append(gap(hyp || ref, isError(following) ? following[1] || following[0] : following));
       });
-      const key = make("p", { className: "key" }, make("b", { className: "sub", textContent: "substituted" }), " (reference above) · ",
+      const key = make("p", { className: "key" }, make("b", { className: "sub", textContent: "substituted" }), " (with the reference above) · ",
         make("del", { textContent: "deleted" }), " · ", make("ins", { textContent: "inserted" }));
       return make("div", {}, line, ...(alignment.some(isError) ? [key] : []));
     }
   }
 
-  /** Between two tokens: a space where one of them is not Chinese, a place to break the line where both are. */
+  /** The gap between two tokens: a possible line break if both are Chinese, otherwise a space. */
   function gap(before, after) {
     if (after === undefined) return "";
     return isHan(before) && isHan(after) ? "\u200b" : " ";
@@ -333,7 +333,7 @@
     return element;
   }
 
-  /** Opens the window that the address names: #w:lecture08-0003. */
+  /** Opens the window in the URL, such as #w:lecture08-0003. */
   function openAddressed() {
     if (!location.hash.startsWith("#w:")) return;
     const id = decodeURIComponent(location.hash.slice(3));

@@ -1,6 +1,6 @@
-"""The page of a run: one HTML file that needs nothing else, to be read on any screen, light or dark.
+"""The report of a run: one self-contained HTML file for all screen sizes, in a light and a dark theme.
 
-page.html, page.css and page.js beside this file are its frame, look and behaviour; here its sections are filled in.
+page.html, page.css and page.js beside this file are its frame, style and script; this module writes its sections.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ml2021.report.results import decode_folders, table_rows
 from ml2021.report.training import training_section
 from ml2021.scoring.counts import EPSILON, Counts, ErrorRate
 
-NUM_CONFUSIONS = 15  # rows of that table
-NUM_LINKS = 4  # windows named in a row of it
+NUM_CONFUSIONS = 15  # rows of the table of most frequent errors
+NUM_LINKS = 4  # windows that a row of it links to
 KINDS = {"zh": "Chinese characters", "en": "English words"}
 
 
@@ -37,30 +37,30 @@ def write_page(
     """Write the page of a run.
 
     Args:
-      path: the HTML file.
-      data, exp, conf: the folders of the run, as run.sh knows them.
-      results: as results.collect_results returns them.
-      has_bars: whether the figures have bars to meet (the mini corpus).
+      path: the HTML file to write.
+      data, exp, conf: the folders of the run, as given to run.sh.
+      results: from results.collect_results.
+      has_bars: whether the results have bars (targets), as those of the mini corpus do.
       config: limits.
     """
     decoding = decode_folders(exp)[0]
     rate = read_recogs(decoding)
-    found = collect_lectures(data, exp, rate, round(config.audio_megabytes * 1e6))
+    lectures = collect_lectures(data, exp, rate, round(config.audio_megabytes * 1e6))
     intervals = _intervals(rate, exp)
     sections = [
         ("results", "Results", _tiles(results, intervals) + _results(results, has_bars, intervals)),
-        ("lectures", "Lectures", _lectures(found, config)),
+        ("lectures", "Lectures", _lectures(lectures, config)),
         ("errors", "Errors", _errors(rate, decoding)),
-        ("alignment", "Alignment and windows", _histograms(found) + _confidence_table(data / "aligned")),
+        ("alignment", "Alignment and windows", _histograms(lectures) + _confidence_table(data / "aligned")),
         ("recogniser", "Training of the recogniser", training_section(exp / "asr")),
         ("translator", "Training of the translator", training_section(exp / "mt")),
-        ("made", "How it was made", provenance_section(data, exp, conf, results, has_bars)),
+        ("made", "How this run was made", provenance_section(data, exp, conf, results, has_bars)),
     ]
-    write_text(path, _fill(data.name, _summary(found), sections, found))
+    write_text(path, _fill(data.name, _summary(lectures), sections, lectures))
 
 
-def _fill(name: str, summary: str, sections: Sequence[tuple[str, str, str]], found: Lectures) -> str:
-    """The frame with everything in its place. Only the script of this package may run, and nothing is fetched."""
+def _fill(name: str, summary: str, sections: Sequence[tuple[str, str, str]], lectures: Lectures) -> str:
+    """Fill in page.html. The page allows only the script of this package to run and loads nothing from elsewhere."""
     here = files("ml2021.report")
     script, style = (here.joinpath(f"page.{suffix}").read_text(encoding="utf-8") for suffix in ("js", "css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -77,20 +77,20 @@ def _fill(name: str, summary: str, sections: Sequence[tuple[str, str, str]], fou
             f"{content}</section>\n"
             for key, heading, content in sections
         ),
-        data=data_script("lecture-data", found.lectures) + data_script("clip-data", found.clips),
+        data=data_script("lecture-data", lectures.lectures) + data_script("clip-data", lectures.clips),
     )
 
 
-def _summary(found: Lectures) -> str:
-    hours = sum(lecture["duration"] for lecture in found.lectures) / 3600
+def _summary(lectures: Lectures) -> str:
+    hours = sum(lecture["duration"] for lecture in lectures.lectures) / 3600
     return (
-        f"{len(found.lectures)} lectures, {hours:.2f} h, {len(found.windows)} windows · "
+        f"{len(lectures.lectures)} lectures, {hours:.2f} h, {len(lectures.windows)} windows · "
         f"commit {commit(Path(__file__).parent)}"
     )
 
 
 def _intervals(rate: ErrorRate | None, exp: Path) -> dict[str, str]:
-    """95% intervals as text, by row of the closing table."""
+    """{row of the table of results: its 95% interval as text}."""
     by_row = {"BLEU, translation of the transcript": bleu_interval(exp / "mt" / "decode" / "hyps.jsonl")}
     if rate is not None:
         names = {"mer": "MER of windows (%)", "zh": "mer_windows zh", "en": "mer_windows en"}
@@ -99,7 +99,7 @@ def _intervals(rate: ErrorRate | None, exp: Path) -> dict[str, str]:
 
 
 def _tiles(results: Mapping[str, Any], intervals: Mapping[str, str]) -> str:
-    """The figures that matter, large."""
+    """The main results, in large type."""
 
     def spread(row: str) -> str:
         return f"95%: {intervals[row]}" if row in intervals else ""
@@ -112,13 +112,13 @@ def _tiles(results: Mapping[str, Any], intervals: Mapping[str, str]) -> str:
         ("BLEU, cascade", results["bleu_cascade"], "{:.1f}", "", spread("BLEU, cascade on whole lectures")),
         ("Alignment error", results["alignment_median_ms"], "{:.0f}", "ms", "median"),
     ]
-    shown = "".join(
+    content = "".join(
         f'<div class="tile"><dt>{escape(name)}</dt><dd>{form.format(value)}<small>{unit}</small></dd>'
         f'<dd class="interval">{escape(below)}</dd></div>\n'
         for name, value, form, unit, below in tiles
         if value is not None
     )
-    return f'<dl class="tiles">{shown}</dl>\n' if shown else ""
+    return f'<dl class="tiles">{content}</dl>\n' if content else ""
 
 
 def _results(results: Mapping[str, Any], has_bars: bool, intervals: Mapping[str, str]) -> str:
@@ -142,24 +142,26 @@ def _results(results: Mapping[str, Any], has_bars: bool, intervals: Mapping[str,
         )
     head = ["", "value", "95%", "bar", ""] if has_bars else ["", "value", "95%"]
     return table(head, [row[: len(head)] for row in rows], "results") + note(
-        "MER is the mixed error rate: Chinese characters and English words are its tokens. 95% intervals are "
-        "bootstrapped over windows or sentences; where there are too few of them, none is given."
+        "MER is the mixed error rate, counted over Chinese characters and English words. The 95% intervals come from a "
+        "bootstrap over windows or sentences; with too few of them, no interval is given."
     )
 
 
-def _lectures(found: Lectures, config: PageConfig) -> str:
-    if not found.lectures:
-        return "".join(note(f"Not shown. {text}") for text in found.missing) or note("Not shown: there are no windows.")
-    size = sum(map(len, found.clips.values())) / 1e6
+def _lectures(lectures: Lectures, config: PageConfig) -> str:
+    missing = "".join(note(f"Not shown. {text}") for text in lectures.missing)
+    if not lectures.lectures:
+        return missing or note("Not shown: there are no windows.")
+    size = sum(map(len, lectures.clips.values())) / 1e6
     audio = (
-        f"Audio of {len(found.clips)} of {len(found.windows)} windows is in this page ({size:.1f} MB, limit "
-        f"{config.audio_megabytes:g} MB): test before dev before train, in each those with most errors first, then "
-        "those aligned least surely. For the others a command is shown that plays them."
+        f"Audio of {len(lectures.clips)} of {len(lectures.windows)} windows is in this page ({size:.1f} MB, limit "
+        f"{config.audio_megabytes:g} MB). Windows were chosen from test, then dev, then train; within each part, those "
+        "with the most errors first, then those with the lowest alignment confidence. For every other window, the page "
+        "shows a command that plays it."
     )
     return (
         note(audio)
-        + "".join(note(f"Not shown. {text}") for text in found.missing)
-        + '<noscript><p class="note">The time lines are drawn by a script that is in this page; it is switched off.</p>'
+        + missing
+        + '<noscript><p class="note">Turn on JavaScript to see the lectures: a script in this page draws them.</p>'
         "</noscript>\n"
         '<div id="lecture-list"></div>\n'
     )
@@ -173,12 +175,13 @@ def _errors(rate: ErrorRate | None, decoding: Path) -> str:
     rows = [_count_row("all tokens", rate.total, intervals["mer"])]
     for part, kind in KINDS.items():
         rows.append(_count_row(kind, rate.zh if part == "zh" else rate.en, intervals[part]))
-        rows.append(_count_row("at a switch of language", by_place[part, True], None, is_part=True))
+        rows.append(_count_row("at a language switch", by_place[part, True], None, is_part=True))
         rows.append(_count_row("elsewhere", by_place[part, False], None, is_part=True))
     head = ["", "error rate (%)", "95% interval", "tokens", "substituted", "deleted", "inserted"]
     return (
         note(
-            f"Windows of {decoding}. A token is at a switch where the one before or after it is of the other language."
+            f"Windows of {decoding}. A token is at a language switch if the token before or after it is in the other "
+            "language."
         )
         + table(head, rows, "errors by language")
         + "<h3>Most frequent</h3>\n"
@@ -188,13 +191,13 @@ def _errors(rate: ErrorRate | None, decoding: Path) -> str:
 
 def _count_row(name: str, counts: Counts, interval: tuple[float, float] | None, is_part: bool = False) -> list[str]:
     rate = "-" if counts.percent is None else f"{counts.percent:.2f}"
-    shown = f"{interval[0]:.1f} – {interval[1]:.1f}" if interval else ""
+    interval_text = f"{interval[0]:.1f} – {interval[1]:.1f}" if interval else ""
     numbers = [counts.num_ref, counts.substitutions, counts.deletions, counts.insertions]
     indent = ' class="part"' if is_part else ""
     return [
         f'<th scope="row"{indent}>{escape(name)}</th>',
         number(rate),
-        number(shown),
+        number(interval_text),
         *(number(f"{n:,}") for n in numbers),
     ]
 
@@ -215,10 +218,10 @@ def _confusions(rate: ErrorRate) -> str:
     )
 
 
-def _histograms(found: Lectures) -> str:
-    windows = found.windows
+def _histograms(lectures: Lectures) -> str:
+    windows = lectures.windows
     scores = [word[3] for w in windows for word in w["words"] if word[3] is not None]
-    stretches = [stretch[2] for lecture in found.lectures for stretch in lecture["stretches"]]
+    stretches = [stretch[2] for lecture in lectures.lectures for stretch in lecture["stretches"]]
     durations = [w["duration"] for w in windows]
     rates = [w["num_tokens"] / w["duration"] for w in windows if w["duration"] > 0]
     charts = [
@@ -234,30 +237,37 @@ def _histograms(found: Lectures) -> str:
         ),
         (
             "length of windows",
-            histogram(durations, 0, max(durations, default=1), 30, f"seconds of {len(durations)} windows", "seconds"),
+            histogram(
+                durations,
+                0,
+                max(durations, default=1),
+                30,
+                f"lengths of {len(durations)} windows in seconds",
+                "seconds",
+            ),
             durations,
         ),
         (
-            "tokens a second",
+            "tokens per second",
             histogram(
-                rates, 0, max(rates, default=1), 30, f"tokens a second of {len(rates)} windows", "tokens a second"
+                rates, 0, max(rates, default=1), 30, f"tokens per second of {len(rates)} windows", "tokens per second"
             ),
             rates,
         ),
     ]
-    shown = "".join(
+    figures = "".join(
         f"<figure><figcaption><b>{escape(name)}</b> <span>{len(values):,}</span></figcaption>{chart}</figure>\n"
         for name, chart, values in charts
         if chart
     )
-    return f'<div class="charts">{shown}</div>\n' if shown else note("Not shown: there are no aligned windows.")
+    return f'<div class="charts">{figures}</div>\n' if figures else note("Not shown: there are no aligned windows.")
 
 
 def _confidence_table(aligned: Path) -> str:
-    """How much of each lecture has times, and the longest run of words that has none."""
+    """A table of how much of each lecture has times, and of its longest run of words without times."""
     path = aligned / "confidence.jsonl"
     if not path.is_file():
-        return note(f"How much of each lecture got times is not shown: there is no {path}.")
+        return note(f"Alignment of each lecture is not shown: there is no {path}.")
     rows = []
     for r in read_jsonl(path):
         runs = r.get("untimed_runs", [])
@@ -272,5 +282,5 @@ def _confidence_table(aligned: Path) -> str:
                 f'<span class="zh">{escape(longest[:60] + (" …" if len(longest) > 60 else ""))}</span>',
             )
         )
-    head = ["lecture", "words", "with times (%)", "mean confidence", "runs without", "the longest"]
+    head = ["lecture", "words", "with times (%)", "mean confidence", "runs without times", "longest run"]
     return table(head, rows, "alignment of each lecture")

@@ -1,4 +1,4 @@
-"""How a run was made: commands, seconds, commit, machine, versions, configuration."""
+"""How a run was made: commands, times, commit, machine, package versions, configuration."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ PACKAGES = (
 
 
 def commit(folder: Path) -> str:
-    """The git commit of a folder, with "+changes" where files differ from it; "unknown" outside a checkout."""
-    described = _git(folder, "rev-parse", "--short=12", "HEAD")
-    if not described:
+    """The git commit of a folder, with "+changes" if files differ from it; "unknown" outside a checkout."""
+    commit_id = _git(folder, "rev-parse", "--short=12", "HEAD")
+    if not commit_id:
         return "unknown"
-    return described + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    return commit_id + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -48,7 +48,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def provenance_section(data: Path, exp: Path, conf: Path, results: Mapping[str, Any], has_bars: bool) -> str:
-    """Everything that is needed to make the run again, or to see how it differs from another."""
+    """The section with all that is needed to repeat the run or to compare it with another."""
     facts = [
         ("commit", commit(Path(__file__).parent)),
         ("folders", f"{data}, {exp}, {conf}"),
@@ -56,11 +56,8 @@ def provenance_section(data: Path, exp: Path, conf: Path, results: Mapping[str, 
         ("packages", ", ".join(_versions(PACKAGES))),
     ]
     texts = [
-        ("Table as text", render_table(results, has_bars)),
-        (
-            "All scores, with the signatures that reproduce them",
-            json.dumps(results["scores"], indent=1, ensure_ascii=False),
-        ),
+        ("Table of results as text", render_table(results, has_bars)),
+        ("All scores, with their sacreBLEU signatures", json.dumps(results["scores"], indent=1, ensure_ascii=False)),
         *((str(path), path.read_text(encoding="utf-8")) for path in sorted(conf.glob("*.yaml"))),
     ]
     return (
@@ -74,14 +71,14 @@ def provenance_section(data: Path, exp: Path, conf: Path, results: Mapping[str, 
 
 def _commands(data: Path, exp: Path, conf: Path) -> str:
     lines = [
-        "# all stages; a stage that is up to date is skipped",
+        "# all stages; stages that are up to date are skipped",
         f"./run.sh --conf {conf} --data {data} --exp {exp}",
-        "# this page again",
+        "# only this page",
         f"python local/make_report.py --conf {conf} --data {data} --exp {exp}",
     ]
     recogs = sorted(exp.glob("asr/*/recogs-*.txt")) + sorted(exp.glob("st/recogs-*.txt"))
     if recogs:
-        lines.append("# error rates from what was recognised")
+        lines.append("# error rates of the recognised texts")
         lines += [f"python -m ml2021.scoring.error_rate {path} {path}" for path in recogs]
     return "\n".join(lines)
 
@@ -107,10 +104,10 @@ def _stages(data: Path, exp: Path, wall_seconds: Mapping[str, float]) -> str:
 
 
 def _versions(packages: Iterable[str]) -> list[str]:
-    found = []
+    versions = []
     for package in packages:
         try:
-            found.append(f"{package} {version(package)}")
+            versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
-            found.append(f"{package}: none")
-    return found
+            versions.append(f"{package}: not installed")
+    return versions

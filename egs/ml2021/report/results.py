@@ -1,6 +1,6 @@
-"""The figures of a run: every stage's scores and seconds merged into results.json, and the table printed at the end.
+"""The results of a run: scores and times of all stages merged into results.json, and the table printed at the end.
 
-Imported also when there is nothing to do, so it imports nothing heavy.
+Imported even if the stage has nothing to do, so it must import nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.stage import read_done
 
-# Keys of results.json that are there for every corpus; null where a corpus cannot have them (no truth, say).
+# Keys of results.json for every corpus; null if a corpus cannot have them (for example without true times).
 HEADLINE = (
     "alignment_median_ms",
     "alignment_p95_ms",
@@ -25,11 +25,11 @@ HEADLINE = (
     "num_parameters_mt",
     "sherpa_mer",
 )
-Row = tuple[str, str, str, str]  # figure, value, bar, "ok" or "MISSED"; the last two may be empty
+Row = tuple[str, str, str, str]  # name, value, bar (the target), "ok" or "MISSED"; the last two may be empty
 
 
 def stage_folders(data: Path, exp: Path) -> dict[str, list[Path]]:
-    """The folders that hold the `.done` of each stage, by stage name, in order; a decoding method has one each."""
+    """{stage: the folders with its `.done`}, in order; stage 6 has a folder for each decoding method."""
     return {
         "corpus": [data / "source"],
         "manifests": [data / "manifests"],
@@ -38,7 +38,7 @@ def stage_folders(data: Path, exp: Path) -> dict[str, list[Path]]:
         "windows": [data / "cuts"],
         "asr-train": [exp / "asr"],
         "asr-decode": decode_folders(exp),
-        "bitext": [data / "bitext"],  # translated_cuts would count the same seconds again
+        "bitext": [data / "bitext"],  # not translated_cuts too, which has the same seconds
         "mt-train": [exp / "mt"],
         "mt-decode": [exp / "mt" / "decode"],
         "st": [exp / "st"],
@@ -48,19 +48,21 @@ def stage_folders(data: Path, exp: Path) -> dict[str, list[Path]]:
 
 
 def decode_folders(exp: Path) -> list[Path]:
-    """The recogniser's finished decodings, the newest first: its figures are the headline.
+    """Folders of the recogniser's finished decodings, the newest first; results.json has the scores of the newest.
 
-    Where there is none, the folder of greedy search, so that what is missing has a name.
+    If there is none, the folder of greedy search, so that messages can name it.
     """
     done = sorted((exp / "asr").glob("*/.done"), key=lambda p: (-p.stat().st_mtime_ns, p))
     return [p.parent for p in done] or [exp / "asr" / "greedy_search"]
 
 
 def collect_results(data: Path, exp: Path) -> dict[str, Any]:
-    """Merge every stage's scores.json and seconds.
+    """Merge scores.json and the seconds of all stages.
 
     Returns:
       {"wall_seconds": {stage: seconds, ..., "total": seconds}, the HEADLINE keys, "scores": {folder: its scores.json}}.
+    Raises:
+      DataError: a scores.json is damaged.
     """
     scores: dict[str, Any] = {}
     wall_seconds: dict[str, float] = {}
@@ -77,11 +79,11 @@ def collect_results(data: Path, exp: Path) -> dict[str, Any]:
 
 
 def table_rows(results: Mapping[str, Any], has_bars: bool) -> list[Row]:
-    """The rows of the closing table.
+    """The rows of the table of results.
 
     Args:
-      results: as collect_results returns them.
-      has_bars: show the bars of the mini corpus, and whether they are met.
+      results: from collect_results.
+      has_bars: show the bars (the targets of the mini corpus) and whether they are met.
     """
     bleu_mt = results["bleu_mt"]
     rows = [
@@ -105,7 +107,7 @@ def table_rows(results: Mapping[str, Any], has_bars: bool) -> list[Row]:
 
 
 def render_table(results: Mapping[str, Any], has_bars: bool) -> str:
-    """The closing table as text, and the seconds of each stage below it."""
+    """The table of results as text, and below it the seconds of each stage."""
     rows: list[Row] = [("", "value", "bar" if has_bars else "", ""), *table_rows(results, has_bars)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
@@ -143,5 +145,5 @@ def _read_scores(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as e:
         raise DataError(f"{path} cannot be read ({e}); remove its folder and run its stage again") from e
     if not isinstance(content, dict):
-        raise DataError(f"{path} must hold a mapping, found {type(content).__name__}; run its stage again")
+        raise DataError(f"{path} must contain a mapping, got {type(content).__name__}; run its stage again")
     return content

@@ -11,22 +11,22 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ml2021.report.charts import Points, Series, format_value, line_chart
 from ml2021.report.markup import details, escape, note, number, table
 
-OTHERS = ("learning_rate", "grad_norm", "audio_seconds_per_second")  # of tags train/NAME, drawn after the losses
+OTHERS = ("learning_rate", "grad_norm", "audio_seconds_per_second")  # tags train/NAME, drawn after the losses
 KEY = '<p class="key"><span class="swatch train"></span>train <span class="swatch dev"></span>dev</p>\n'
 
 
 def read_scalars(event_dir: Path) -> dict[str, Points]:
-    """Every scalar of a folder of TensorBoard event files, by tag; empty where there are none."""
+    """Read all scalars of a folder of TensorBoard event files: {tag: points}, empty if there are none."""
     if not event_dir.is_dir():
         return {}
-    logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it tells that it has come to the end of a file
+    logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it logs the end of every file
     events = EventAccumulator(str(event_dir), size_guidance={"scalars": 0})
     events.Reload()
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def training_section(model_dir: Path) -> str:
-    """A chart for each quantity that training reports by epoch, and for rate, gradient and speed."""
+    """Charts of all quantities that training reports per epoch, and of learning rate, gradient norm and speed."""
     scalars = read_scalars(model_dir / "tensorboard")
     names = [tag.removeprefix("train/epoch_") for tag in sorted(scalars) if tag.startswith("train/epoch_")]
     charts = [_curves(name, scalars) for name in names] + [_other(name, scalars) for name in OTHERS]
@@ -39,17 +39,17 @@ def training_section(model_dir: Path) -> str:
 
 def _curves(name: str, scalars: Mapping[str, Points]) -> str:
     series = [
-        Series("train, batch by batch", scalars.get(f"train/current_{name}", []), "faint"),
+        Series("train, per batch", scalars.get(f"train/current_{name}", []), "faint"),
         Series("train", scalars[f"train/epoch_{name}"], "train"),
         Series("dev", scalars.get(f"valid/{name}", []), "dev"),
     ]
     last = [f"{s.name} {format_value(s.points[-1][1])}" for s in series[1:] if s.points]
-    return _figure(line_chart(series, f"{name} against steps; at the end {', '.join(last)}", "steps"), name, last)
+    return _figure(line_chart(series, f"{name} by step; final values: {', '.join(last)}", "steps"), name, last)
 
 
 def _other(name: str, scalars: Mapping[str, Points]) -> str:
     points = scalars.get(f"train/{name}", [])
-    chart = line_chart([Series(name, points, "train")], f"{name} against steps", "steps")
+    chart = line_chart([Series(name, points, "train")], f"{name} by step", "steps")
     return _figure(chart, name, [format_value(points[-1][1])]) if chart else ""
 
 

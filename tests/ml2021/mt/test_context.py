@@ -1,4 +1,4 @@
-"""Sentences before the one that is translated: of its own lecture only, whole, and no more than fit."""
+"""The context of a sentence: only whole sentences of the same lecture, and only as many as fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAIRS = [
 ]
 
 
-def test_context_is_what_came_right_before_in_the_same_lecture():
+def test_context_is_the_preceding_sentences_of_the_same_lecture():
     assert contexts_of(PAIRS, 2) == [[], [("一", "二")], [("一", "二"), ("三",)], [], []]
     assert contexts_of(PAIRS, 1)[2] == [("三",)]
     assert contexts_of(PAIRS, 0) == [[]] * 5
@@ -30,7 +30,7 @@ def test_context_is_what_came_right_before_in_the_same_lecture():
     assert previous_sentences(sentences, 0) == [[]] * 3
 
 
-def test_only_the_nearest_sentences_that_fit_are_read():
+def test_only_the_latest_sentences_that_fit_are_used():
     context = [["a", "b"], ["c"]]
     assert with_context(["x", "."], context, ".", 7) == ["a", "b", ".", "c", ".", "x", "."]
     assert with_context(["x", "."], context, ".", 6) == ["c", ".", "x", "."]
@@ -38,7 +38,7 @@ def test_only_the_nearest_sentences_that_fit_are_read():
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_training_reads_the_context_and_learns_the_sentence_alone(tmp_path, count):
+def test_context_is_in_the_source_and_not_in_the_target(tmp_path, count):
     sources, targets = [" ".join(p.tokens) for p in PAIRS], [p.target for p in PAIRS]
     vocabulary = train_vocabulary(sources, targets, 60, tmp_path)
     config = MtDataConfig(
@@ -46,16 +46,17 @@ def test_training_reads_the_context_and_learns_the_sentence_alone(tmp_path, coun
     )
     batches = TranslationBatches(PAIRS, PAIRS, vocabulary, config, seed=1)
     end = vocabulary.ids["</s>"]
-    found = {}
+    sources_by_target = {}
     for batch in batches.train_batches(1):
         for source, mask, labels in zip(batch.source, batch.source_mask, batch.labels):
-            found[vocabulary.decode_ids([i for i in labels.tolist() if i >= 0])] = source[: int(mask.sum())].tolist()
-    assert found.keys() == set(targets)
-    assert found["three"].count(end) == 1 + count and found["eight"].count(end) == found["nine"].count(end) == 1
-    assert found["three"][-len(vocabulary.encode_source("三")) :] == vocabulary.encode_source("三")
-    assert (found["three"][: len(vocabulary.encode_source("一 二"))] == vocabulary.encode_source("一 二")) == bool(
-        count
-    )
+            target = vocabulary.decode_ids([i for i in labels.tolist() if i >= 0])
+            sources_by_target[target] = source[: int(mask.sum())].tolist()
+    assert sources_by_target.keys() == set(targets)
+    three, eight, nine = (sources_by_target[target] for target in ("three", "eight", "nine"))
+    assert three.count(end) == 1 + count and eight.count(end) == nine.count(end) == 1
+    assert three[-len(vocabulary.encode_source("三")) :] == vocabulary.encode_source("三")
+    before = vocabulary.encode_source("一 二")
+    assert (three[: len(before)] == before) == bool(count)
 
 
 def test_config_refuses_a_negative_context():

@@ -1,4 +1,4 @@
-"""Batches of sentence pairs: nothing lost, nothing doubled, the same every time."""
+"""Batches of sentence pairs: nothing is lost or duplicated, and they are reproducible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS = ["sky", "earth", "man", "you", "I", "he", "hill", "water", "fire", "wood
 
 
 def random_pairs(seed: int, num: int = 60) -> list[SentencePair]:
-    """Pairs of a few lectures, some of them with a gap before the next."""
+    """Pairs of a few lectures, some with a gap before the next pair."""
     rng = random.Random(seed)
     pairs = []
     lecture = at = 0
@@ -26,10 +26,10 @@ def random_pairs(seed: int, num: int = 60) -> list[SentencePair]:
         if rng.random() < 0.1:
             lecture, at = lecture + 1, 0
         at += rng.choice((0, 0, 0, 7))
-        drawn = rng.choices(range(len(HAN)), k=rng.randint(1, 15))
-        target = " ".join(WORDS[i] for i in drawn)
-        pairs.append(SentencePair(f"{number:04d}", f"week{lecture}", tuple(HAN[i] for i in drawn), target, at))
-        at += len(drawn)
+        indices = rng.choices(range(len(HAN)), k=rng.randint(1, 15))
+        target = " ".join(WORDS[i] for i in indices)
+        pairs.append(SentencePair(f"{number:04d}", f"week{lecture}", tuple(HAN[i] for i in indices), target, at))
+        at += len(indices)
     return pairs
 
 
@@ -41,7 +41,7 @@ def vocabulary(tmp_path_factory):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_joining_keeps_all_pairs_in_order_and_joins_neighbours_only(seed):
+def test_joining_keeps_all_pairs_in_order_and_joins_only_neighbours(seed):
     pairs = random_pairs(seed)
     config = MtDataConfig(join_probability=0.6, max_join=3)
     result = joined(pairs, config, random.Random(seed))
@@ -61,7 +61,7 @@ def test_joining_keeps_all_pairs_in_order_and_joins_neighbours_only(seed):
         assert length == len(p.tokens)
 
 
-def test_no_joining_where_it_is_off():
+def test_no_joining_if_it_is_off():
     pairs = random_pairs(1)
     assert joined(pairs, MtDataConfig(join_probability=0.0), random.Random(0)) == pairs
     assert joined(pairs, MtDataConfig(join_probability=1.0, max_join=1), random.Random(0)) == pairs
@@ -84,7 +84,7 @@ def as_lists(batches):
     return [(b.source.tolist(), b.source_mask.tolist(), b.labels.tolist()) for b in batches]
 
 
-def test_epoch_is_a_function_of_seed_and_number(vocabulary):
+def test_batches_depend_only_on_seed_and_epoch(vocabulary):
     pairs = random_pairs(0)
     config = MtDataConfig(max_tokens=200, bpe_dropout=0.2)
     batches = TranslationBatches(pairs, pairs[:5], vocabulary, config, seed=1)
@@ -95,7 +95,7 @@ def test_epoch_is_a_function_of_seed_and_number(vocabulary):
     assert as_lists(TranslationBatches(pairs, [], vocabulary, config, seed=2).train_batches(1)) != first
 
 
-def test_clean_epochs_hold_the_pairs_as_they_are(vocabulary):
+def test_clean_epochs_have_the_unchanged_pairs(vocabulary):
     pairs = random_pairs(0)
     config = MtDataConfig(clean_epochs=2, join_probability=1.0, bpe_dropout=0.5)
     batches = TranslationBatches(pairs, [], vocabulary, config, seed=1)
@@ -112,7 +112,7 @@ def test_long_sentences_are_left_out(vocabulary):
     assert all(max(b.source.shape[1], b.labels.shape[1]) <= 10 for b in batches.train_batches(1))
 
 
-def test_reading_says_what_is_wrong(tmp_path):
+def test_errors_of_a_bitext_name_the_cause(tmp_path):
     with pytest.raises(DataError, match="stage 7 makes it"):
         read_bitext(tmp_path / "train.jsonl")
     write_jsonl(tmp_path / "train.jsonl", [{"id": "a", "lecture": "a", "source": "天"}])

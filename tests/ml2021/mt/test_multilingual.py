@@ -1,4 +1,4 @@
-"""Training that begins with an M2M100 or an NLLB model: tiny ones of transformers' own classes, with random weights."""
+"""Training from M2M100 and NLLB models: tiny ones of the classes of transformers, with random weights."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ Publish = Callable[[str], Path]
 
 
 def write_tokenizer(kind: str, folder: Path) -> int:
-    """Files as published ones are: one sentencepiece model, and a piece a language after its pieces.
+    """Write tokenizer files in the published format: one sentencepiece model, then a piece per language.
 
     Returns:
-      How many there are.
+      The number of pieces.
     """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -76,7 +76,7 @@ def write_tokenizer(kind: str, folder: Path) -> int:
 
 @pytest.fixture(scope="module")
 def publish(tmp_path_factory: pytest.TempPathFactory) -> Publish:
-    """Gives the folder of a tiny model: more ids than pieces, its own values of search, stored in bf16."""
+    """Gives the folder of a tiny model: more ids than pieces, its own search settings, stored in bf16."""
     folders: dict[str, Path] = {}
 
     def published(kind: str) -> Path:
@@ -167,7 +167,7 @@ def train(publish: Publish, bitext: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("kind", LANGUAGES)
-def test_pieces_are_framed_as_its_own_tokenizer_frames_them(publish, tmp_path, kind):
+def test_special_pieces_are_those_of_its_own_tokenizer(publish, tmp_path, kind):
     source_lang, target_lang = LANGUAGES[kind]
     vocabulary = copy_vocabulary(publish(kind), tmp_path, source_lang, target_lang)
     tokenizer = AutoTokenizer.from_pretrained(publish(kind), src_lang=source_lang, tgt_lang=target_lang)
@@ -180,7 +180,7 @@ def test_pieces_are_framed_as_its_own_tokenizer_frames_them(publish, tmp_path, k
 
 
 @pytest.mark.parametrize("kind", LANGUAGES)
-def test_learns_the_pairs_and_both_engines_say_them(train, bitext, kind):
+def test_learns_the_pairs_and_both_engines_translate_them(train, bitext, kind):
     pairs = read_bitext(bitext / "train.jsonl")
     config = TranslateConfig(max_length=40)
     for engine, folder in ((TransformersTranslator, "marian"), (CTranslate2Translator, "ctranslate2")):
@@ -191,7 +191,7 @@ def test_learns_the_pairs_and_both_engines_say_them(train, bitext, kind):
 @pytest.mark.parametrize("beam_size", [1, 4])
 @pytest.mark.parametrize("kind", LANGUAGES)
 def test_both_engines_search_alike(train, bitext, kind, beam_size):
-    """Also after contexts that it was not trained with, in an endless sentence, up to the last piece allowed."""
+    """Also with contexts that it was not trained with, in a very long sentence, and up to the maximum length."""
     sentences = [p.tokens for p in read_bitext(bitext / "test.jsonl")[::3]] + [(), ("模",) * 600]
     contexts = [[], *([s] for s in sentences[:-1])]
     config = TranslateConfig(max_length=6, beam_size=beam_size, max_batch_tokens=700)
@@ -203,7 +203,7 @@ def test_both_engines_search_alike(train, bitext, kind, beam_size):
 
 
 @pytest.mark.parametrize("kind", LANGUAGES)
-def test_training_begins_with_the_weights_in_float32(publish, tmp_path, kind):
+def test_training_starts_from_the_weights_in_float32(publish, tmp_path, kind):
     vocabulary = copy_vocabulary(publish(kind), tmp_path, *LANGUAGES[kind])
     model = load_pretrained(publish(kind), vocabulary)
     before = M2M100ForConditionalGeneration.from_pretrained(publish(kind), dtype=torch.float32).state_dict()
@@ -212,10 +212,10 @@ def test_training_begins_with_the_weights_in_float32(publish, tmp_path, kind):
     )
     model.train()
     model(input_ids=torch.tensor([[5, 2]]), decoder_input_ids=torch.tensor([[2, 5]])).logits.sum().backward()
-    assert all(p.grad is not None for p in model.parameters())  # no layer was left out
+    assert all(p.grad is not None for p in model.parameters())  # no layer is skipped
 
 
-def test_its_loss_is_that_of_transformers(publish, bitext, tmp_path):
+def test_loss_is_that_of_transformers(publish, bitext, tmp_path):
     vocabulary = copy_vocabulary(publish("nllb"), tmp_path, *LANGUAGES["nllb"])
     model = load_model(publish("nllb"), vocabulary).eval()
     pairs = read_bitext(bitext / "train.jsonl")
@@ -226,7 +226,7 @@ def test_its_loss_is_that_of_transformers(publish, bitext, tmp_path):
         torch.testing.assert_close(task.compute_loss(model, batch, 0).loss, expected)
 
 
-def test_a_killed_run_goes_on_to_the_very_same_weights(publish, bitext, tmp_path):
+def test_a_killed_run_resumes_to_exactly_the_same_weights(publish, bitext, tmp_path):
     config = config_of("m2m", publish("m2m"), num_epochs=2)
 
     class Killed(Exception):
@@ -243,7 +243,7 @@ def test_a_killed_run_goes_on_to_the_very_same_weights(publish, bitext, tmp_path
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(TranslationTask, "compute_loss", killed)
         train_translator(bitext, tmp_path / "resumed", config, CPU)
-    with pytest.raises(DataError, match="vocabulary"):  # other languages: another training
+    with pytest.raises(DataError, match="vocabulary"):  # other languages need a new run
         train_translator(bitext, tmp_path / "resumed", replace(config, source_lang="ja"), CPU)
     train_translator(bitext, tmp_path / "resumed", config, CPU)
     whole, resumed = (
@@ -261,7 +261,7 @@ def test_decoding_and_the_check_of_the_export(train, bitext, tmp_path, kind):
     assert same == {"ctranslate2_num_sentences": 20, "ctranslate2_same_percent": 100.0}
     decode_bitext(bitext / "test.jsonl", folder / "marian", tmp_path, TranslateConfig(max_length=40))
     assert json.loads((tmp_path / "scores.json").read_text())["bleu_mt"] > 90
-    assert find_pretrained(str(folder / "marian")) == folder / "marian"  # training can begin with it again
+    assert find_pretrained(str(folder / "marian")) == folder / "marian"  # training can start from it again
 
 
 @pytest.mark.parametrize(
@@ -271,14 +271,14 @@ def test_decoding_and_the_check_of_the_export(train, bitext, tmp_path, kind):
         ("nllb", "", "eng_Latn", ["source_lang", "''", "zho_Hant", "eng_Latn", "deu_Latn"]),
     ],
 )
-def test_an_unknown_language_is_told_the_others(publish, bitext, tmp_path, kind, source, target, names):
+def test_error_for_an_unknown_language_lists_the_known_ones(publish, bitext, tmp_path, kind, source, target, names):
     config = replace(config_of(kind, publish(kind)), source_lang=source, target_lang=target)
     with pytest.raises(ConfigError) as error:
         train_translator(bitext, tmp_path, config, CPU)
     assert all(name in str(error.value) for name in names), str(error.value)
 
 
-def test_languages_without_a_model_that_has_them_are_refused(bitext, tmp_path):
+def test_languages_without_a_multilingual_model_are_refused(bitext, tmp_path):
     with pytest.raises(ConfigError, match="mt.init_from"):
         train_translator(bitext, tmp_path, MtConfig(source_lang="zh"), CPU)
 
@@ -293,20 +293,20 @@ def test_a_vocabulary_of_another_model_is_refused(train, publish, bitext, tmp_pa
             engine(tmp_path / folder, TranslateConfig())
 
 
-def test_a_damaged_tokenizer_is_said(train, tmp_path):
+def test_a_damaged_tokenizer_is_named(train, tmp_path):
     shutil.copytree(train("nllb") / "marian", tmp_path / "marian")
     (tmp_path / "marian" / "tokenizer.json").write_text("{}")
     with pytest.raises(DataError, match="the tokenizer in .*marian cannot be read"):
         load_vocabulary(tmp_path / "marian")
 
 
-def test_a_sentence_fills_the_positions_at_most(train):
+def test_a_sentence_fits_into_the_positions(train):
     translator = TransformersTranslator(train("nllb") / "marian", TranslateConfig(max_length=5))
     widths = []
     generate = translator.model.generate
     translator.model.generate = lambda ids, **options: widths.append(ids.shape[1]) or generate(ids, **options)
     longest, pieces = ("老", "師") * 600, translator.vocabulary.source_pieces
-    while len(pieces("".join(longest))) > MAX_POSITIONS - 2:  # one for the language, one for the end
+    while len(pieces("".join(longest))) > MAX_POSITIONS - 2:  # one piece for the language, one for the end mark
         longest = longest[1:]
     for sentences, contexts in (([longest], None), ([longest[200:]], [[("模",)] * 300]), ([("老", *longest)], None)):
         translator.translate(sentences, contexts)

@@ -1,4 +1,4 @@
-"""Noise in the source: at the rate asked for, and of the kind that recognisers make."""
+"""Noise in the source has the configured rates and resembles the errors of recognisers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ml2021.mt.config import NoiseConfig
 from ml2021.mt.noise import RecognitionNoise
 
 
-def test_noise_has_the_rate_asked_for():
+def test_noise_has_the_configured_rate():
     noise = RecognitionNoise(["x"], NoiseConfig(1.0, 0.1, sound_alike=0.0, fillers=()))
     rng = random.Random(0)
     tokens = tuple("天" * 100)
@@ -30,7 +30,7 @@ def test_no_noise_no_change():
     assert RecognitionNoise(["x"], NoiseConfig(0.0, filler_drop=0.0))(tokens, rng) == tokens
     assert RecognitionNoise(["x"], NoiseConfig(0.0, filler_drop=1.0))(tokens, rng) == tokens[1:]
     everything = RecognitionNoise(["x"], NoiseConfig(1.0, 1.0, filler_drop=1.0))
-    assert all(everything(("嗯",), rng) for _ in range(50))  # never nothing at all
+    assert all(everything(("嗯",), rng) for _ in range(50))  # never empty
 
 
 def test_substitutions_that_sound_alike():
@@ -43,21 +43,21 @@ def test_substitutions_that_sound_alike():
         if len(noisy) == 1:
             seen[token].add(noisy[0])
     assert seen["八"] - {"八"} == {"把", "爸"} and seen["天"] - {"天"} == {"田"}
-    assert seen["人"] == set(tokens)  # nothing sounds like it: any token may stand there
+    assert seen["人"] == set(tokens)  # it has no homophone: any token may replace it
     assert len(seen["layer"] - {"layer"}) > 10 and seen["a"] - {"a"} == {"aa"}
-    for word in seen["layer"]:  # one to three letters lost, or one doubled
+    for word in seen["layer"]:  # one to three letters deleted, or one doubled
         assert 2 <= len(word) <= 6 and set(word) <= set("layer")
 
 
-def test_english_terms_are_misspelled_at_most():
+def test_english_terms_are_only_misspelled():
     tokens = ("天", "layer", "地", "bert")
     noise = RecognitionNoise([*tokens, "gpt"], NoiseConfig(1.0, 1.0, sound_alike=0.0, fillers=()))
     rng = random.Random(0)
     for _ in range(200):
         english = list(noise(("layer", "bert"), rng))
         assert len(english) == 2 and set(english[0]) <= set("layer") and set(english[1]) <= set("bert")
-    lost = RecognitionNoise([*tokens, "gpt"], NoiseConfig(1.0, 1.0, sound_alike=0.0, fillers=(), keep_terms=False))
-    assert any("gpt" in lost(("layer", "bert"), rng) for _ in range(200))
+    free = RecognitionNoise([*tokens, "gpt"], NoiseConfig(1.0, 1.0, sound_alike=0.0, fillers=(), keep_terms=False))
+    assert any("gpt" in free(("layer", "bert"), rng) for _ in range(200))
 
 
 def test_errors_come_in_bursts():

@@ -1,4 +1,4 @@
-"""Training that begins with a published Marian model: its weights, its pieces, its way to write Chinese."""
+"""Training from a published Marian model: its weights, its pieces, its spacing of Chinese text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pieces(texts: list[str]) -> bytes:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny folder laid out as published ones: a piece model a side, one vocabulary, padding last and zero."""
+    """A tiny model in the published format: a sentencepiece model per side, one vocabulary, padding last and zero."""
     folder = tmp_path_factory.mktemp("published")
     names = ["</s>", "<unk>"]
     for file, texts in zip(FILES, (CHINESE, ENGLISH)):
@@ -89,13 +89,13 @@ def bitext(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_training_begins_with_the_weights_and_leaves_a_model_of_the_same_pieces(published, bitext, tmp_path):
+def test_training_starts_from_the_weights_and_keeps_the_pieces(published, bitext, tmp_path):
     still = replace(CONFIG.train, base_lr=1e-9, weight_decay=0.0)
     train_translator(bitext, tmp_path, replace(CONFIG, train=still, init_from=str(published)), torch.device("cpu"))
     before = MarianMTModel.from_pretrained(published).state_dict()
     after = MarianMTModel.from_pretrained(tmp_path / "marian").state_dict()
     for name in before:
-        if name != "final_logits_bias":  # padding is never written
+        if name != "final_logits_bias":  # training keeps padding out of translations
             assert torch.allclose(before[name], after[name], atol=1e-6), name
     vocabulary = load_vocabulary(tmp_path / "marian")
     assert vocabulary.ids == json.loads((published / "vocab.json").read_text())
@@ -107,23 +107,23 @@ def test_training_begins_with_the_weights_and_leaves_a_model_of_the_same_pieces(
     assert same["ctranslate2_same_percent"] == 100
 
 
-def test_a_model_of_ours_keeps_its_spaces(published, tmp_path):
+def test_a_model_of_this_project_keeps_its_spaces(published, tmp_path):
     ours = tmp_path / "ours"
     shutil.copytree(published, ours)
     shutil.copyfile(ours / "source.spm", ours / "target.spm")
     assert copy_vocabulary(ours, tmp_path / "copy").source_text(("我", "們")) == "我 們"
 
 
-def test_what_we_cannot_train_or_has_other_pieces_is_said(published, tmp_path):
+def test_unsupported_incomplete_and_mismatched_models_are_refused(published, tmp_path):
     broken = tmp_path / "t5"
     shutil.copytree(published, broken)
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | {"model_type": "t5"}))
-    with pytest.raises(DataError, match="t5 model; training begins with marian or m2m_100"):
+    with pytest.raises(DataError, match="t5 model; training can only start from marian or m2m_100"):
         find_pretrained(str(broken))
     (broken / "config.json").write_text(json.dumps(config))
     (broken / "target.spm").unlink()
-    with pytest.raises(DataError, match="no target.spm in it"):
+    with pytest.raises(DataError, match="incomplete marian model: it has no target.spm"):
         find_pretrained(str(broken))
     vocabulary = copy_vocabulary(published, tmp_path / "vocabulary")
     vocabulary.ids.popitem()
@@ -133,12 +133,12 @@ def test_what_we_cannot_train_or_has_other_pieces_is_said(published, tmp_path):
         load_pretrained(published, vocabulary)
 
 
-def test_a_name_that_the_hub_does_not_know_is_one_line(monkeypatch):
+def test_error_for_a_name_unknown_to_the_hub_is_one_line(monkeypatch):
     import huggingface_hub
 
     def refuse(*_: object, **__: object) -> str:
         raise OSError("no such repository\nmore")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(DataError, match="init_from nobody/nothing is no folder.*no such repository$"):
+    with pytest.raises(DataError, match="init_from nobody/nothing is not a folder.*no such repository$"):
         find_pretrained("nobody/nothing")

@@ -1,4 +1,4 @@
-"""The translator learns a few pairs by heart, and gives them back by both engines."""
+"""The translator memorises a few pairs, and both engines reproduce them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_both_engines_give_the_same_text(trained, converted, bitext, beam_size):
 
 
 def test_both_engines_give_the_same_scores(trained, converted, bitext):
-    """Of the greedy translation, summed over its pieces: the start of the decoder is the same for both, too."""
+    """Scores of greedy translations, summed over their pieces, which also depend on the start of the decoder."""
     config = TranslateConfig()
     marian, engine = TransformersTranslator(trained / "marian", config), CTranslate2Translator(converted, config).engine
     vocabulary = marian.vocabulary
@@ -113,12 +113,12 @@ def test_both_engines_give_the_same_scores(trained, converted, bitext):
         assert result.scores[0] == pytest.approx(float(expected), abs=0.01)
 
 
-def test_a_conversion_that_translates_otherwise_is_refused(trained, converted, bitext, tmp_path):
+def test_a_conversion_with_other_translations_is_refused(trained, converted, bitext, tmp_path):
     test = bitext / "test.jsonl"
     same = compare_translations(trained / "marian", converted, test, TranslateConfig(), 10)
     assert same == {"ctranslate2_num_sentences": 10, "ctranslate2_same_percent": 100.0}
     other = MarianMTModel.from_pretrained(trained / "marian")
-    with torch.no_grad():  # another start of the decoder
+    with torch.no_grad():  # changes the start of the decoder
         other.model.shared.weight[-1] = 20 * other.model.shared.weight[5]
     shutil.copytree(trained / "marian", tmp_path / "marian")
     other.save_pretrained(tmp_path / "marian")
@@ -138,10 +138,10 @@ def test_decoding_scores_the_test_part(trained, bitext, tmp_path, engine, caplog
     caplog.set_level("INFO")
     decode_bitext(bitext / "test.jsonl", trained / "marian", tmp_path, TranslateConfig(engine=engine))
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert ("bleu_mt_int8" in scores) == (engine == "ctranslate2")  # the same model, rounded
+    assert ("bleu_mt_int8" in scores) == (engine == "ctranslate2")  # the same model, quantised
     if engine == "ctranslate2":
         assert scores["bleu_mt_int8"] > 90 and scores["int8_same_percent"] > 80
-        line = f"int8: BLEU {scores['bleu_mt_int8']:.2f}, {scores['int8_same_percent']:g}% of translations alike"
+        line = f"int8: BLEU {scores['bleu_mt_int8']:.2f}, {scores['int8_same_percent']:g}% of translations the same"
         assert line in caplog.text
     assert scores["bleu_mt"] > 95 and scores["num_parameters_mt"] > 10_000
     assert "version:" in scores["bleu_signature"]
@@ -149,7 +149,7 @@ def test_decoding_scores_the_test_part(trained, bitext, tmp_path, engine, caplog
     assert [r["id"] for r in rows] == [p.id for p in read_bitext(bitext / "test.jsonl")]
 
 
-def test_decoding_scores_with_comet_where_it_is_installed(trained, bitext, tmp_path, monkeypatch, caplog):
+def test_decoding_scores_with_comet_if_it_is_installed(trained, bitext, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
     command = tmp_path / "comet-score"
     command.write_text("#!/bin/sh\nprintf 'a file\\tscore: 0.8125\\n'\n")
@@ -165,7 +165,7 @@ def test_decoding_scores_with_comet_where_it_is_installed(trained, bitext, tmp_p
     assert "comet_mt" not in json.loads((tmp_path / "scores.json").read_text()) and "no COMET" in caplog.text
 
 
-def test_a_killed_run_goes_on_to_the_very_same_weights(bitext, tmp_path):
+def test_a_killed_run_resumes_to_exactly_the_same_weights(bitext, tmp_path):
     config = MtConfig(
         model=MtModelConfig(32, 2, 1, 1, 32, 0.1),
         data=MtDataConfig(vocab_size=120, max_tokens=100, max_pieces=50),
@@ -227,7 +227,7 @@ def test_padding_does_not_change_the_loss(small):
 
 
 def test_loss_is_cross_entropy_of_the_next_piece(small):
-    """Held against Marian's own loss, and against torch's label smoothing in training."""
+    """Compared with the loss of MarianMTModel, and in training with the label smoothing of torch."""
     task, model, encoded = small
     batch = collate(encoded)
     output = model(input_ids=batch.source, attention_mask=batch.source_mask, labels=batch.labels)
@@ -254,7 +254,7 @@ def test_vocabulary_of_another_model_is_refused(trained, converted, bitext, tmp_
                 (folder / name).write_bytes(content)
 
 
-def test_a_sentence_beyond_all_positions_is_translated_in_parts(trained, converted, caplog):
+def test_a_sentence_longer_than_the_positions_is_translated_in_parts(trained, converted, caplog):
     config = TranslateConfig(max_length=20)
     for translator in (CTranslate2Translator(converted, config), TransformersTranslator(trained / "marian", config)):
         sentences = [("模",), ("型",) * 300, ("型",) * 600, ("q" * 600,), ()]

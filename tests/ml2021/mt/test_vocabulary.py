@@ -1,4 +1,4 @@
-"""Pieces and ids, held against transformers' own tokenizer."""
+"""Pieces and ids, compared with the tokenizer of transformers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def vocabulary(tmp_path_factory):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_text_comes_back(vocabulary, seed):
+def test_decoding_restores_the_text(vocabulary, seed):
     rng = random.Random(seed)
     words = [w for t in TARGETS for w in t.split()]
     text = " ".join(rng.choices(words, k=rng.randint(1, 20)))
     assert vocabulary.decode_ids(vocabulary.encode_target(text)) == text
-    letters = "".join(rng.choices([c for w in words for c in w], k=9))  # no word of the training
+    letters = "".join(rng.choices([c for w in words for c in w], k=9))  # a word that is not in the training texts
     assert vocabulary.decode_ids(vocabulary.encode_target(letters)) == letters
 
 
@@ -33,11 +33,11 @@ def test_each_han_character_is_one_piece(vocabulary):
     assert vocabulary.source_pieces("我 們 是 bert")[:3] == ["▁我", "▁們", "▁是"]
 
 
-def test_hyphen_stands_alone(vocabulary):
+def test_hyphen_is_a_separate_piece(vocabulary):
     assert "-" in vocabulary.source_pieces("self-attention")
 
 
-def test_ids_are_marians(vocabulary):
+def test_special_ids_are_those_of_marian(vocabulary):
     assert vocabulary.ids[EOS] == 0 and vocabulary.ids[UNK] == 1 and vocabulary.start_id == len(vocabulary) - 1
     assert sorted(vocabulary.ids.values()) == list(range(len(vocabulary)))
     assert vocabulary.encode_source("我")[-1] == 0
@@ -50,9 +50,9 @@ def test_unknown_character(vocabulary):
 
 def test_dropout_changes_the_pieces_and_not_the_text(vocabulary):
     text = SOURCES[0]
-    drawn = {tuple(vocabulary.encode_source(text, dropout=0.5)) for _ in range(50)}
-    assert len(drawn) > 10
-    for ids in drawn:
+    samples = {tuple(vocabulary.encode_source(text, dropout=0.5)) for _ in range(50)}
+    assert len(samples) > 10
+    for ids in samples:
         assert vocabulary.spm.decode_pieces([vocabulary.pieces[i] for i in ids[:-1]]) == text
 
 
@@ -70,7 +70,7 @@ def test_marian_tokenizer_gives_the_same_ids(vocabulary, tmp_path):
 
 
 @pytest.mark.parametrize("size", [50, 100, 5000])
-def test_any_size_is_fitted_to_the_texts(tmp_path, size):
+def test_any_size_is_adjusted_to_the_texts(tmp_path, size):
     vocabulary = train_vocabulary(SOURCES, TARGETS, size, tmp_path)
     characters = {c for text in SOURCES + TARGETS for c in text} - {" "}
     assert characters <= {c for piece in vocabulary.ids for c in piece}

@@ -1,4 +1,4 @@
-"""A run with made-up results, whose texts try to be markup."""
+"""A run with invented results, whose texts contain HTML to inject."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ml2021.report.results import collect_results
 from ml2021.scoring.icefall_files import write_icefall_files
 
 NASTY = "</script><img/src=x/onerror=boom()>"  # a token of the transcript
-WINDOW, NUM_WINDOWS = 4.0, 12  # seconds, of each lecture
+WINDOW, NUM_WINDOWS = 4.0, 12  # seconds per window, windows per lecture
 TOKENS = ["我", "們", "用", NASTY, "來", "做"]
 
 
@@ -34,7 +34,7 @@ class Run:
     exp: Path
 
     def page(self, has_bars: bool = True, audio_megabytes: float = 1.0) -> str:
-        """Make the page; its text."""
+        """Write the page and return its text."""
         results = collect_results(self.data, self.exp)
         path = self.exp / "index.html"
         write_page(path, self.data, self.exp, self.conf, results, has_bars, PageConfig(audio_megabytes))
@@ -42,7 +42,7 @@ class Run:
 
 
 def finish(folder: Path, scores: dict[str, Any] | None = None) -> None:
-    """A stage's folder as a finished stage leaves it."""
+    """Make the folder of a finished stage."""
     folder.mkdir(parents=True, exist_ok=True)
     if scores is not None:
         (folder / "scores.json").write_text(json.dumps(scores))
@@ -61,7 +61,7 @@ def write_curves(folder: Path, names: list[str]) -> None:
 
 
 def write_audio(path: Path) -> lhotse.Recording:
-    """A tone whose loudness rises from window to window."""
+    """A tone that gets louder from window to window."""
     t = np.arange(int(WINDOW * NUM_WINDOWS * 16_000)) / 16_000
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, 0.5 * (t / t[-1]) * np.sin(2 * np.pi * 220 * t), 16_000)
@@ -69,7 +69,7 @@ def write_audio(path: Path) -> lhotse.Recording:
 
 
 def write_lecture(data: Path, lecture: str, part: str) -> None:
-    """Cuts and supervisions of one lecture: a window is a supervision of six words."""
+    """Write cuts and supervisions of one lecture: each window is one supervision of six words."""
     recording = write_audio(data / "source" / f"{lecture}.wav")
     supervisions, cuts = [], []
     for i in range(NUM_WINDOWS):
@@ -90,7 +90,7 @@ def write_lecture(data: Path, lecture: str, part: str) -> None:
 
 
 def write_translations(data: Path, exp: Path) -> None:
-    """Bitext, the translator's output, and a lecture that went through the cascade."""
+    """Write a bitext, the translator's output, and the cascade's output for a lecture."""
     pairs = [
         {
             "id": f"lecture08-{i:04d}",
@@ -123,13 +123,13 @@ def write_translations(data: Path, exp: Path) -> None:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that is not to be changed."""
+    """A run that tests must not change."""
     return make_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A run of one's own."""
+    """A run that a test may change."""
     return make_run(tmp_path)
 
 

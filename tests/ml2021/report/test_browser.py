@@ -1,4 +1,4 @@
-"""The page in a browser: a window is clicked and heard, keys do the same, nothing from data runs, no error anywhere."""
+"""The page in a browser: clicks and keys select and play windows, no text from data is executed, no error is logged."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio")
-OPTIONS += ("--force-prefers-reduced-motion",)  # no smooth scrolling, which would move what is to be clicked
+OPTIONS += ("--force-prefers-reduced-motion",)  # no smooth scrolling, which would move the targets of clicks
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium; skips where there is none."""
+    """A headless Chromium; skips the tests if there is none."""
     binary = next((path for path in map(shutil.which, BROWSERS) if path), None)
     driver = shutil.which("chromedriver")
     if binary is None or driver is None:
@@ -45,7 +45,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def page_file(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page, with clips of the windows of the test lecture and not of all others."""
+    """The page, with clips of the test lecture but not of all other windows."""
     path = tmp_path_factory.mktemp("page") / "index.html"
     path.write_text(finished_run.page(audio_megabytes=0.1), encoding="utf-8")
     return path
@@ -53,7 +53,7 @@ def page_file(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def page(browser: Any, page_file: Path) -> Iterator[Any]:
-    """The page, freshly loaded; afterwards its console has no message."""
+    """The page, freshly loaded; checks afterwards that its console is empty."""
     browser.get_log("browser")
     browser.get("about:blank")
     browser.get(page_file.as_uri())
@@ -66,7 +66,7 @@ def overview(page: Any, lecture: int = 0) -> Any:
 
 
 def click_window(page: Any, index: int) -> None:
-    """Click into the middle of a window of the open lecture's time line."""
+    """Click the middle of a window on the timeline of the open lecture."""
     element = overview(page)
     width = element.rect["width"]
     ActionChains(page).move_to_element_with_offset(
@@ -87,23 +87,23 @@ def test_click_plays_a_window(page: Any) -> None:
     assert chosen(page) == "lecture08-0007"
     wait(page, "document.querySelector('audio').duration > 0")
     assert page.execute_script("return document.querySelector('audio').duration") == pytest.approx(WINDOW, abs=0.2)
-    wait(page, "document.querySelector('audio').currentTime > 0.3")  # it sounds
-    assert page.find_elements(By.CSS_SELECTOR, ".zoom .now")  # and the word that is heard is marked
+    wait(page, "document.querySelector('audio').currentTime > 0.3")  # it plays
+    assert page.find_elements(By.CSS_SELECTOR, ".zoom .now")  # and the current word is marked
 
 
-def test_errors_are_marked_and_texts_are_texts(page: Any) -> None:
+def test_errors_are_marked_and_data_is_inserted_as_text(page: Any) -> None:
     click_window(page, 3)
     ruby = page.find_element(By.CSS_SELECTOR, "ruby.sub")
     assert ruby.text.split() == ["有", "用"] or ruby.text.replace("\n", "") in ("有用", "用有")
     click_window(page, 5)
     assert page.find_element(By.CSS_SELECTOR, ".texts ins").text == "net"
-    shown = page.find_element(By.CSS_SELECTOR, ".texts").text
+    texts = page.find_element(By.CSS_SELECTOR, ".texts").text
     for text in (NASTY, "We use <nets> & 5.", "We took <nets> & lecture08-0005.", "Nets <b>5."):
-        assert text in shown
+        assert text in texts
     assert page.find_elements(By.TAG_NAME, "img") == [] and page.find_elements(By.CSS_SELECTOR, ".texts script") == []
 
 
-def test_keys_choose_and_play(page: Any) -> None:
+def test_keys_select_and_play(page: Any) -> None:
     element = overview(page)
     page.execute_script("arguments[0].focus()", element)
     at = []
@@ -118,14 +118,14 @@ def test_keys_choose_and_play(page: Any) -> None:
     wait(page, "document.querySelector('audio').paused")
 
 
-def test_all_controls_are_reached_by_tab(page: Any) -> None:
+def test_tab_reaches_all_controls(page: Any) -> None:
     reached = []
     for _ in range(60):
         page.switch_to.active_element.send_keys(Keys.TAB)
         active = page.switch_to.active_element
         reached.append(active.get_attribute("class") or active.text or active.tag_name)
-    for wanted in ("overview", "‹ Previous", "Next ›", "Next with errors", "zoom", "scroll", "Results"):
-        assert wanted in reached
+    for control in ("overview", "‹ Previous", "Next ›", "Next with errors", "zoom", "scroll", "Results"):
+        assert control in reached
 
 
 def test_link_in_the_error_table_opens_its_window(page: Any) -> None:
@@ -134,7 +134,7 @@ def test_link_in_the_error_table_opens_its_window(page: Any) -> None:
     wait(page, "document.querySelector('.facts b').textContent === 'lecture08-0005'")
 
 
-def test_window_without_audio_says_how_to_hear_it(page: Any) -> None:
+def test_window_without_audio_shows_a_command_that_plays_it(page: Any) -> None:
     page.find_elements(By.CSS_SELECTOR, ".lecture summary")[1].click()
     wait(page, "document.querySelectorAll('.lecture-body').length === 2")
     body = page.find_elements(By.CSS_SELECTOR, ".lecture-body")[1]
@@ -149,7 +149,7 @@ def test_window_without_audio_says_how_to_hear_it(page: Any) -> None:
 
 @pytest.mark.parametrize("width", [320, 1200])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_fits_its_window_and_is_legible(page: Any, width: int, scheme: str) -> None:
+def test_page_fits_the_browser_window_and_is_legible(page: Any, width: int, scheme: str) -> None:
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -171,7 +171,7 @@ def test_page_fits_its_window_and_is_legible(page: Any, width: int, scheme: str)
 
 
 def contrast(a: list[int], b: list[int]) -> float:
-    """Of two colours, as WCAG 2 defines it."""
+    """Contrast ratio of two colours, as defined by WCAG 2."""
     lights = sorted(
         sum(
             w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)

@@ -1,4 +1,4 @@
-"""Charts: what is drawn is where the values are."""
+"""Charts draw the values at the right places."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_larger_values_are_higher_and_later_ones_to_the_right() -> None:
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.11)
 
 
-def test_wide_range_is_logarithmic() -> None:
+def test_a_wide_range_has_a_logarithmic_axis() -> None:
     ys = [y for _, y in polyline(line_chart([Series("a", [(0, 100.0), (1, 10.0), (2, 1.0)], "dev")], "a", "x"), "dev")]
     assert ys[1] - ys[0] == pytest.approx(ys[2] - ys[1], abs=0.11)
 
@@ -50,7 +50,7 @@ def test_histogram_counts_everything() -> None:
 
 
 @pytest.mark.parametrize("low_high", [(0.0, 1.0), (0.003, 0.0041), (-5.0, 17.0), (0.0, 123456.0), (2.0, 2.0)])
-def test_ticks_are_few_and_within(low_high: tuple[float, float]) -> None:
+def test_ticks_are_few_and_within_the_axis(low_high: tuple[float, float]) -> None:
     ticks = Axis(*low_high, 0, 100).ticks()
     assert 1 <= len(ticks) <= 7 and all(low_high[0] - 1e-9 <= t <= low_high[1] * (1 + 1e-9) for t in ticks)
 

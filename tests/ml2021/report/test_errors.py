@@ -1,4 +1,4 @@
-"""Errors by place, and the spread of error rates."""
+"""Errors at and away from language switches, confusions, and intervals of error rates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ml2021.scoring.counts import count_errors, score
 from ml2021.scoring.icefall_files import write_icefall_files
 
 
-def test_a_token_beside_the_other_language_is_at_a_switch() -> None:
+def test_a_token_next_to_the_other_language_is_at_a_switch() -> None:
     # 我 用 | net work | 做: 用, both words and 做 are at a switch, 我 is not
     alignment = [("我", "我"), ("用", "有"), ("net", "net"), ("work", ""), ("做", "做")]
     table = count_at_switches([alignment])
@@ -26,12 +26,12 @@ def test_a_token_beside_the_other_language_is_at_a_switch() -> None:
     assert table["en", False].num_ref == 0
 
 
-def test_an_insertion_is_at_a_switch_where_the_tokens_around_it_differ() -> None:
+def test_an_insertion_is_at_a_switch_if_its_neighbours_differ_in_language() -> None:
     between = count_at_switches([[("我", "我"), ("", "x"), ("net", "net")]])
     assert between["en", True].insertions == 1
     within = count_at_switches([[("我", "我"), ("", "x"), ("用", "用"), ("", "好")]])
     assert within["en", False].insertions == 1 and within["zh", False].insertions == 1
-    assert within["zh", False].num_ref == 2  # an insertion makes no switch
+    assert within["zh", False].num_ref == 2  # an insertion does not create a switch
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -68,8 +68,8 @@ def test_few_utterances_have_no_interval() -> None:
 
 
 def test_most_frequent_errors_come_first_with_their_utterances() -> None:
-    found = confusions({"a": [("我", "你"), ("我", "你"), ("x", "")], "b": [("我", "你"), ("", "好"), ("用", "用")]})
-    assert found.most_frequent(2) == [("我", "你", 3, ["a", "b"]), ("", "好", 1, ["b"])]
+    result = confusions({"a": [("我", "你"), ("我", "你"), ("x", "")], "b": [("我", "你"), ("", "好"), ("用", "用")]})
+    assert result.most_frequent(2) == [("我", "你", 3, ["a", "b"]), ("", "好", 1, ["b"])]
 
 
 def test_recogs_of_a_folder_are_read(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_recogs_of_a_folder_are_read(tmp_path: Path) -> None:
     assert rate is not None and set(rate.alignments) == {"dev-0", "test-0"} and rate.total.errors == 2
 
 
-def test_a_decoding_that_a_user_added_to_a_stage_is_not_its_score(tmp_path: Path) -> None:
+def test_a_decoding_that_a_user_added_to_a_stage_is_not_scored(tmp_path: Path) -> None:
     stage = Stage("asr-decode", tmp_path / "greedy", [], {})
     with stage.work() as out:
         write_icefall_files(out, "test", "greedy", "greedy", [("a", "我 用 net", "我 用 net")])

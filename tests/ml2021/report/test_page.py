@@ -1,4 +1,4 @@
-"""The page of a run: whole, in one file, with what the run left behind."""
+"""The page of a run is one self-contained file with all results of the run."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SHAPES = {"line", "rect", "circle", "polyline"}
 
 
 class Page(HTMLParser):
-    """Collects text, tags and what the page asks the network for; fails on tags that do not match."""
+    """Collects text, tags and external links of a page; fails on unbalanced tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.outside: list[str] = []
-        self.shown: list[str] = []  # text that a reader sees
-        self.data: dict[str, Any] = {}  # what the script reads
+        self.visible: list[str] = []  # text that a reader sees
+        self.data: dict[str, Any] = {}  # JSON that the script reads, by element id
         self.tags: list[str] = []
         self.links: list[str] = []
         self.ids: list[str] = []
@@ -67,13 +67,13 @@ class Page(HTMLParser):
             if self._id:
                 self.data[self._id] = json.loads(data)
         else:
-            self.shown.append(data)
+            self.visible.append(data)
 
 
 def test_page_needs_nothing_else(finished_run: Run) -> None:
     text = finished_run.page()
     page = Page(text)
-    assert page.outside == ["data:,"]  # the icon that a browser would ask for
+    assert page.outside == ["data:,"]  # the icon, which a browser would request otherwise
     assert re.search(r"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-[^']+'", text)
     assert {link[1:] for link in page.links if not link.startswith("#w:")} <= set(page.ids)
     assert page.tags.count("script") == 3 and page.tags.count("svg") == 4 + 3 + 2  # histograms, curves of both models
@@ -85,16 +85,16 @@ def test_text_from_data_is_never_markup(finished_run: Run) -> None:
     assert "img" not in page.tags and "onerror=boom" in text
     assert NASTY not in text and "<script>3" not in text and "<nets>" not in text and "# <b>" not in text
     words = [word[0] for w in page.data["lecture-data"][0]["windows"] for word in w["words"]]
-    assert NASTY in words and "# <b>" in "".join(page.shown)  # and yet all of it is there
+    assert NASTY in words and "# <b>" in "".join(page.visible)  # as text, it is all there
 
 
 def test_page_has_figures_bars_and_intervals(finished_run: Run) -> None:
     page = Page(finished_run.page())
-    text = "".join(page.shown)
-    for wanted in ("71.2", "3.20", "≤ 5", "MISSED", "asr-train", "12.0", "nrefs:1|case:mixed", "num_epochs: 3"):
-        assert wanted in text
+    text = "".join(page.visible)
+    for figure in ("71.2", "3.20", "≤ 5", "MISSED", "asr-train", "12.0", "nrefs:1|case:mixed", "num_epochs: 3"):
+        assert figure in text
     assert "./run.sh --conf" in text and "python -m ml2021.scoring.error_rate" in text
-    assert "MISSED" not in "".join(Page(finished_run.page(has_bars=False)).shown)
+    assert "MISSED" not in "".join(Page(finished_run.page(has_bars=False)).visible)
 
 
 def test_windows_have_words_errors_translations_and_audio(finished_run: Run) -> None:
@@ -102,7 +102,7 @@ def test_windows_have_words_errors_translations_and_audio(finished_run: Run) -> 
     test, train = page.data["lecture-data"]
     assert (test["id"], test["part"], train["id"]) == ("lecture08", "test", "lecture01")
     window = test["windows"][3]
-    assert window["words"][0] == ["我", 0.25, 0.75, 0.5]  # in the window's own time
+    assert window["words"][0] == ["我", 0.25, 0.75, 0.5]  # times relative to the window
     assert window["alignment"] == ["我", "們", ["用", "有"], NASTY, "來", "做"]
     assert test["windows"][5]["alignment"][-1] == ["", "net"] and train["windows"][5]["alignment"] is None
     assert [p[1:] for p in window["pairs"]] == [["We use <nets> & 3.", "We took <nets> & lecture08-0003.", ""]]
@@ -110,18 +110,18 @@ def test_windows_have_words_errors_translations_and_audio(finished_run: Run) -> 
     assert [c[3] for c in window["cascade"]] == ["Nets <b>3."]
     peaks = base64.b64decode(test["peaks"])
     assert len(peaks) == WINDOW * NUM_WINDOWS * test["rate"] and max(peaks) == 255
-    assert sum(peaks[:100]) < sum(peaks[-100:]) / 10  # the tone becomes louder
+    assert sum(peaks[:100]) < sum(peaks[-100:]) / 10  # the tone gets louder
     clip, rate = soundfile.read(io.BytesIO(base64.b64decode(page.data["clip-data"]["lecture08-0003"])))
     assert len(clip) / rate == pytest.approx(WINDOW, abs=0.1) and abs(clip).max() > 0.1
 
 
 @pytest.mark.parametrize("megabytes", [0, 0.02, 0.06, 10])
-def test_clips_keep_to_the_limit_and_the_page_says_which(finished_run: Run, megabytes: float) -> None:
+def test_clips_keep_to_the_limit_and_the_page_says_how_many_there_are(finished_run: Run, megabytes: float) -> None:
     page = Page(finished_run.page(audio_megabytes=megabytes))
     clips = page.data["clip-data"]
     assert sum(map(len, clips.values())) <= megabytes * 1e6
-    assert f"Audio of {len(clips)} of 24 windows" in "".join(page.shown) and f"limit {megabytes:g} MB" in "".join(
-        page.shown
+    assert f"Audio of {len(clips)} of 24 windows" in "".join(page.visible) and f"limit {megabytes:g} MB" in "".join(
+        page.visible
     )
     assert len(clips) == 24 if megabytes == 10 else len(clips) < 24
     if megabytes == 0.02:  # errors first
@@ -136,27 +136,27 @@ def test_config_refuses_nonsense() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gone", "said"),
+    ("deleted", "message"),
     [
         ("exp/asr/greedy_search/recogs-test-greedy_search.txt", "there are no recogs-*.txt"),
-        ("exp/mt/decode/hyps.jsonl", "The translator's output from the true transcript: there is no"),
-        ("data/cuts/ml2021_cuts_train.jsonl.gz", "The lectures of train: there is no"),
+        ("exp/mt/decode/hyps.jsonl", "Translations of the reference transcript by the translator: there is no"),
+        ("data/cuts/ml2021_cuts_train.jsonl.gz", "Lectures of train: there is no"),
         ("data/source/lecture08.wav", "Waveform and audio of lecture08"),
-        ("data/aligned/ml2021_supervisions_test.jsonl.gz", "How much of each lecture got times is not shown"),
+        ("data/aligned/ml2021_supervisions_test.jsonl.gz", "Alignment of each lecture is not shown"),
         ("exp/asr/tensorboard", "there are no training curves"),
-        ("exp/st/lecture08.jsonl", "How much of each lecture got times is not shown"),
+        ("exp/st/lecture08.jsonl", "Alignment of each lecture is not shown"),
     ],
 )
-def test_missing_file_leaves_its_part_out_and_the_page_says_so(run: Run, gone: str, said: str) -> None:
-    path = run.data.parent / gone
+def test_page_says_what_a_missing_file_leaves_out(run: Run, deleted: str, message: str) -> None:
+    path = run.data.parent / deleted
     for file in [path] if path.is_file() else list(path.iterdir()):
         file.unlink()
     page = Page(run.page())
-    assert said in "".join(page.shown)
+    assert message in "".join(page.visible)
     assert page.data["lecture-data"][0]["id"] == "lecture08"
 
 
-def test_page_of_a_run_with_nothing(tmp_path: Path) -> None:
+def test_page_of_an_empty_run(tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
     page = Page(Run(tmp_path / "conf", tmp_path / "data", tmp_path).page(has_bars=False))
     assert page.data == {"lecture-data": [], "clip-data": {}} and "svg" not in page.tags
@@ -166,7 +166,7 @@ def test_same_run_gives_the_same_page(finished_run: Run) -> None:
     assert finished_run.page() == finished_run.page()
 
 
-def test_commit_says_where_it_is_from(project: Path, tmp_path: Path) -> None:
+def test_commit_is_that_of_the_checkout(project: Path, tmp_path: Path) -> None:
     assert commit(tmp_path) == "unknown"
     if (project / ".git").exists():
         assert len(commit(project / "egs").removesuffix("+changes")) == 12
@@ -179,7 +179,7 @@ def run_stage(project: Path, run: Run, *options: str) -> subprocess.CompletedPro
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=100)
 
 
-def test_stage_prints_the_table_each_time_and_makes_the_page_once(project: Path, run: Run) -> None:
+def test_stage_always_prints_the_table_and_makes_the_page_once(project: Path, run: Run) -> None:
     (run.data / "truth").mkdir()
     first = run_stage(project, run)
     assert first.returncode == 0, first.stderr

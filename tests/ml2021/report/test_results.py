@@ -1,4 +1,4 @@
-"""The figures of a run: found in every stage's folder, put beside their bars."""
+"""Results of a run: collected from the folders of all stages and compared with their bars."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GOOD: dict[str, Any] = {
 
 
 def finish(folder: Path, seconds: float, scores: dict[str, Any] | None = None) -> None:
-    """A stage's folder as a finished stage leaves it."""
+    """Make the folder of a finished stage."""
     folder.mkdir(parents=True, exist_ok=True)
     done = {"stage": "x", "key": "k", "seconds": seconds, "finished": "now", "outputs": {}}
     (folder / ".done").write_text(json.dumps(done))
@@ -37,7 +37,7 @@ def finish(folder: Path, seconds: float, scores: dict[str, Any] | None = None) -
 
 
 def test_seconds_of_stage_7_are_counted_once(tmp_path: Path) -> None:
-    """Both of its results count from the start of the same process."""
+    """Stage 7 writes two folders; both record the seconds since the start of the same process."""
     finish(tmp_path / "bitext", 8.0)
     finish(tmp_path / "translated_cuts", 9.0)
     assert collect_results(tmp_path, tmp_path / "exp")["wall_seconds"] == {"bitext": 8.0, "total": 8.0}
@@ -61,13 +61,13 @@ def test_scores_and_seconds_of_all_stages_are_merged(tmp_path: Path) -> None:
         "total": 70.5,
     }
     assert results["alignment_median_ms"] == 40 and results["bleu_mt"] == 70.5 and results["num_parameters_asr"] == 7
-    assert results["mer_windows"] == {"mer": 3}  # greedy search is the headline
+    assert results["mer_windows"] == {"mer": 3}  # the newest decoding, greedy search, is in results.json
     assert results["bleu_cascade"] is None and results["mer_lecture"] is None
     assert set(results["scores"]) == {"aligned", "asr/beam", "asr/greedy_search", "mt/decode"}
     assert results["scores"]["aligned"]["extra"] == 1
 
 
-def test_nothing_made_yet_is_all_null(tmp_path: Path) -> None:
+def test_results_of_an_empty_run_are_null(tmp_path: Path) -> None:
     results = collect_results(tmp_path, tmp_path)
     assert results["wall_seconds"] == {"total": 0} and all(results[key] is None for key in HEADLINE)
     assert "MISSED" in render_table(results, has_bars=True) and "MISSED" not in render_table(results, has_bars=False)
@@ -95,7 +95,7 @@ def marks(results: dict[str, Any]) -> dict[str, str]:
     return {name: mark for name, _, _, mark in table_rows(results, has_bars=True) if mark}
 
 
-def test_good_figures_are_ok() -> None:
+def test_good_results_are_ok() -> None:
     assert set(marks(GOOD).values()) == {"ok"} and len(marks(GOOD)) == 7
 
 
@@ -112,7 +112,7 @@ def test_good_figures_are_ok() -> None:
         ("mer_windows", None, "MER of windows (%)"),
     ],
 )
-def test_figure_beyond_its_bar_is_missed(key: str, value: Any, row: str) -> None:
+def test_result_that_misses_its_bar_is_marked(key: str, value: Any, row: str) -> None:
     assert [name for name, mark in marks(GOOD | {key: value}).items() if mark == "MISSED"] == [row]
 
 

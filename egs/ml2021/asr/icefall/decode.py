@@ -1,4 +1,4 @@
-"""Stage 6 with icefall: its zipformer/decode.py decodes dev and test windows with the pretrained.pt of either trainer."""
+"""Stage 6 with icefall: its zipformer/decode.py on our dev and test windows, with pretrained.pt of either trainer."""
 
 from __future__ import annotations
 

@@ -68,12 +68,8 @@ def main(argv: Sequence[str]) -> None:
         prog="python -m ml2021.asr.icefall.import_checkpoint", description=main.__doc__, allow_abbrev=False
     )
     parser.add_argument("--checkpoint", type=Path, required=True, help="pretrained.pt or epoch-N.pt of icefall")
-    parser.add_argument(
-        "--lang-dir", type=Path, required=True, help="folder of its tokens.txt and bpe.model or bbpe.model"
-    )
-    parser.add_argument(
-        "--model", type=Path, required=True, help="its model configuration, such as conf/zipformer/medium.yaml"
-    )
+    parser.add_argument("--lang-dir", type=Path, required=True, help="its tokens.txt and bpe.model or bbpe.model")
+    parser.add_argument("--model", type=Path, required=True, help="its configuration: conf/zipformer/medium.yaml")
     parser.add_argument("--exp-dir", type=Path, required=True, help="folder to write the files to")
     parser.add_argument(
         "--case", choices=("auto", "lower", "upper"), default="auto", help="case of its English tokens [%(default)s]"

@@ -75,8 +75,8 @@ def write_bpe_model(path: Path, tokens: TokenTable, cuts: Path, config: AsrConfi
     require_same_ids(model, tokens, texts)
     if others := num_with_other_ids(model, tokens, (c.supervisions[0].text for c in data.cuts("dev"))):
         logger.warning(
-            "%d dev windows have characters that the training part lacks; icefall counts each as two tokens, so its dev "
-            "loss is higher than that of --trainer ml2021",
+            "%d dev windows have characters that the training part lacks; icefall counts each as two tokens, so its "
+            "dev loss is higher than that of --trainer ml2021",
             others,
         )
     with whole_file(path, "wb") as f:

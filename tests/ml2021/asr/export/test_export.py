@@ -1,4 +1,4 @@
-"""The exported networks compute what the model computes, and sherpa-onnx decodes with them as we do."""
+"""The exported networks give the same outputs as the model, and sherpa-onnx decodes with them as our search does."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CONFIG = AsrConfig(
 
 @pytest.fixture(scope="module")
 def exp_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What training leaves, with weights that emit tokens of all kinds."""
+    """A trained experiment folder, with weights that emit tokens of all kinds."""
     folder = tmp_path_factory.mktemp("exp") / "asr"
     tokens = make_lang(["我 們 用 attention 來 做 a generator"], [], folder / "lang", LangConfig(num_english_pieces=30))
     torch.manual_seed(5)
@@ -75,7 +75,7 @@ def exported(exp_dir: Path) -> Path:
 
 
 def greedy_tokens(model: AsrModel, features: torch.Tensor) -> list[int]:
-    """At most one token a frame, as sherpa-onnx searches; written out here so that it is a second opinion."""
+    """Greedy search with at most one token per frame, as in sherpa-onnx; independent of our own search."""
     with torch.no_grad():
         encoder_out, _ = model.forward_encoder(features[None], torch.tensor([len(features)]))
         projected = model.joiner.encoder_proj(encoder_out[0])
@@ -84,7 +84,7 @@ def greedy_tokens(model: AsrModel, features: torch.Tensor) -> list[int]:
             context = torch.tensor([history[-model.decoder.context_size :]])
             decoder_out = model.joiner.decoder_proj(model.decoder(context, need_pad=False)[0, 0])
             token = int(model.joiner(frame, decoder_out).argmax())
-            if token not in (model.decoder.blank_id, 2):  # sherpa-onnx leaves <unk> out
+            if token not in (model.decoder.blank_id, 2):  # sherpa-onnx omits <unk>
                 history.append(token)
     return history[model.decoder.context_size :]
 
@@ -98,7 +98,7 @@ def test_load_model_gives_what_was_saved(exp_dir: Path) -> None:
     assert not any(v.any() for v in other.state_dict().values())
 
 
-def test_load_model_names_what_does_not_fit(exp_dir: Path, tmp_path: Path) -> None:
+def test_load_model_errors_name_the_cause(exp_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"config\.json.*stage 5"):
         load_model(tmp_path)
     wide = AsrModel(replace(CONFIG.model, decoder_dim=48), 30)
@@ -106,7 +106,7 @@ def test_load_model_names_what_does_not_fit(exp_dir: Path, tmp_path: Path) -> No
         load_model(exp_dir, wide.state_dict())
 
 
-def test_networks_take_any_lengths_and_padding_changes_nothing(exp_dir: Path, exported: Path) -> None:
+def test_networks_accept_any_lengths_and_padding_changes_nothing(exp_dir: Path, exported: Path) -> None:
     model, _ = load_model(exp_dir)
     encoder = onnxruntime.InferenceSession(str(exported / "encoder.onnx"))
     rng = np.random.default_rng(0)
@@ -121,7 +121,7 @@ def test_networks_take_any_lengths_and_padding_changes_nothing(exp_dir: Path, ex
             np.testing.assert_allclose(out[i, : out_lens[i]], alone, atol=1e-4)
 
 
-def test_files_say_what_sherpa_onnx_asks(exp_dir: Path, exported: Path) -> None:
+def test_files_have_the_metadata_that_sherpa_onnx_reads(exp_dir: Path, exported: Path) -> None:
     tokens = load_lang(exp_dir / "lang")
     for name in ("encoder", "decoder", "joiner"):
         content = onnx.load(str(exported / f"{name}.onnx"))
@@ -176,13 +176,13 @@ def test_sherpa_onnx_takes_the_blank_penalty(exp_dir: Path, tmp_path: Path) -> N
     assert not any(texts[0].values()) and all(texts[1].values())
 
 
-def test_what_sherpa_onnx_says_is_in_the_error(exported: Path, tmp_path: Path) -> None:
+def test_message_of_sherpa_onnx_is_in_the_error(exported: Path, tmp_path: Path) -> None:
     make_cuts(tmp_path, 1).to_file(tmp_path / "cuts.jsonl.gz")
     with pytest.raises(DataError, match="sherpa-onnx ended with"):
         decode_cuts(tmp_path, tmp_path / "cuts.jsonl.gz", tmp_path / "out.jsonl")
 
 
-def test_int8_has_its_weights_in_a_byte_and_nearly_the_same_outputs(exported: Path) -> None:
+def test_int8_files_have_8_bit_weights_and_nearly_the_same_outputs(exported: Path) -> None:
     small, whole = (onnxruntime.InferenceSession(str(exported / f"joiner{kind}.onnx")) for kind in (".int8", ""))
     rng = np.random.default_rng(0)
     feed = {i.name: rng.normal(0, 1, (5, 20)).astype(np.float32) for i in whole.get_inputs()}
@@ -203,7 +203,7 @@ def test_sherpa_onnx_decodes_in_int8_and_finds_hotwords(exported: Path, tmp_path
     assert not any("generator來attention" in text.replace(" ", "") for text in plain.values())
 
 
-def test_pretrained_is_icefalls(exp_dir: Path, tmp_path: Path) -> None:
+def test_pretrained_has_the_format_of_icefall(exp_dir: Path, tmp_path: Path) -> None:
     model, _ = load_model(exp_dir)
     write_pretrained(model, tmp_path)
     content = torch.load(tmp_path / "pretrained.pt", weights_only=True)
@@ -218,7 +218,7 @@ def test_sherpa_onnx_streams_as_we_do(exp_dir: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         for layer in (model.joiner.output_linear, model.joiner.encoder_proj, model.joiner.decoder_proj):
             layer.weight.mul_(20)
-        model.joiner.output_linear.bias[2] = -1e6  # sherpa-onnx leaves <unk> out
+        model.joiner.output_linear.bias[2] = -1e6  # sherpa-onnx omits <unk>
     assert can_stream(model) and not can_stream(load_model(exp_dir)[0])
     export_streaming(model, tokens, tmp_path / "streaming")
     cuts = make_cuts(tmp_path, 3)
@@ -230,7 +230,7 @@ def test_sherpa_onnx_streams_as_we_do(exp_dir: Path, tmp_path: Path) -> None:
         tail = np.zeros(int(STREAM_TAIL * SAMPLE_RATE), dtype=np.float32)
         features = fbank(np.concatenate([cut.load_audio()[0], tail]))
         stream = StreamingRecogniser(model)
-        # sherpa-onnx waits for one frame more than a chunk sees
+        # sherpa-onnx waits for one more frame than a chunk needs
         ids = stream.accept(
             torch.from_numpy(features[: (len(features) - 1 - LOOK_AHEAD) // 32 * 32 + LOOK_AHEAD])
         ).tokens
@@ -239,7 +239,7 @@ def test_sherpa_onnx_streams_as_we_do(exp_dir: Path, tmp_path: Path) -> None:
     assert len(kinds) > 3
 
 
-def test_streams_of_an_export_are_held_against_ours(exp_dir: Path, tmp_path: Path) -> None:
+def test_streams_of_an_export_are_compared_with_ours(exp_dir: Path, tmp_path: Path) -> None:
     tokens = load_lang(exp_dir / "lang")
     encoder = replace(CONFIG.model.encoder, causal=True, chunk_size=(16,), left_context_frames=(32,))
     model = AsrModel(replace(CONFIG.model, encoder=encoder), len(tokens)).eval()
@@ -250,16 +250,16 @@ def test_streams_of_an_export_are_held_against_ours(exp_dir: Path, tmp_path: Pat
     cuts.to_file(tmp_path / "cuts.jsonl.gz")
     refs = {cut.id: "我 們 a" for cut in cuts}
     arguments = tokens, tmp_path / "streaming", tmp_path / "cuts.jsonl.gz", refs, 2
-    found = compare_with_ours(model, *arguments, streaming=True)
-    assert found == {
+    scores = compare_with_ours(model, *arguments, streaming=True)
+    assert scores == {
         "sherpa_streaming_num_cuts": 2,
         "sherpa_streaming_mer": 100.0,
         "sherpa_streaming_int8_mer": 100.0,
         "sherpa_streaming_our_mer": 100.0,
         "sherpa_streaming_same_percent": 100.0,
     }
-    offline = {name.replace("streaming_", ""): 50.0 for name in found}
-    card = model_card(model, tokens, tmp_path, "greedy_search", {"mer": 50.0}, offline | found)
+    offline = {name.replace("streaming_", ""): 50.0 for name in scores}
+    card = model_card(model, tokens, tmp_path, "greedy_search", {"mer": 50.0}, offline | scores)
     assert "| sherpa-onnx, float32, greedy_search, streams | 50 | 100.00 |" in card and "OnlineRecognizer" in card
     assert "streams" not in model_card(model, tokens, tmp_path, "greedy_search", {"mer": 50.0}, offline)
     with torch.no_grad():

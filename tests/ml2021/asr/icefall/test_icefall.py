@@ -1,4 +1,4 @@
-"""icefall's own scripts on this recipe's cuts and tokens; what needs a checkout skips unless ICEFALL_ROOT names one."""
+"""icefall's own scripts on this recipe's cuts and tokens. Tests with a checkout need ICEFALL_ROOT."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_sentencepiece_gives_the_ids_of_the_tokens(tone_corpus) -> None:  # type
     assert num_with_other_ids(model, tokens, ["一 二", "一 龍 二", "model", "龍"]) == 2
 
 
-def test_what_icefall_has_no_option_for_is_said(config: AsrConfig) -> None:
-    found = differences(config, as_icefall_trains(config))
-    assert "model.rnnt_type regular (asr.yaml has modified)" in found
+def test_values_without_an_icefall_option_are_listed(config: AsrConfig) -> None:
+    listed = differences(config, as_icefall_trains(config))
+    assert "model.rnnt_type regular (asr.yaml has modified)" in listed
     assert as_icefall_trains(as_icefall_trains(config)) == as_icefall_trains(config)
 
 
-def test_checkouts_that_will_not_do_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_checkouts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ICEFALL_ROOT", raising=False)
     with pytest.raises(ConfigError, match="ICEFALL_ROOT is not set: git clone"):
         find_checkout(NEEDED)
@@ -68,7 +68,7 @@ def test_checkouts_that_will_not_do_are_refused(tmp_path: Path, monkeypatch: pyt
         find_checkout(NEEDED)
 
 
-def test_checkout_of_conf_is_taken_where_the_environment_names_none(
+def test_checkout_of_conf_is_used_if_the_environment_names_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ICEFALL_ROOT", raising=False)
@@ -93,7 +93,7 @@ def test_checkout_of_conf_is_taken_where_the_environment_names_none(
 
 @needs_icefall
 def test_learning_rate_is_that_of_icefall_and_its_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its Eden with what its train.py gives it, in the order of its loop."""
+    """Compared with its Eden, with the arguments and the order of calls of its train.py."""
     root = Path(os.environ["ICEFALL_ROOT"])
     source = (root / RECIPE / "train.py").read_text(encoding="utf-8")
     assert "Eden(optimizer, params.lr_batches, params.lr_epochs, warmup_start=0.1)" in source
@@ -114,8 +114,8 @@ def test_learning_rate_is_that_of_icefall_and_its_recipe(monkeypatch: pytest.Mon
 
 @needs_icefall
 @pytest.mark.slow
-def test_what_either_trained_both_decode_alike(tone_corpus, trained, one_epoch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """icefall trains an epoch here; its model and ours give the same tokens by its decode.py and by our search."""
+def test_both_decoders_agree_on_models_of_both_trainers(tone_corpus, trained, one_epoch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A model trained by icefall and one of ours give the same tokens with its decode.py and with our search."""
     checkout = find_checkout(NEEDED)
     train_with_icefall(checkout, tone_corpus.cuts, tone_corpus.lang, tmp_path / "asr", one_epoch, TrainOptions())
     assert {"epoch-1.pt", "pretrained.pt", "config.json", "lang", "log"} <= {
@@ -125,19 +125,19 @@ def test_what_either_trained_both_decode_alike(tone_corpus, trained, one_epoch, 
     for name, exp_dir in (("icefall", tmp_path / "asr"), ("ours", trained)):
         out = tmp_path / f"decoded-{name}"
         out.mkdir()
-        config = DecodeConfig(max_duration=0.1)  # one window a batch: no padding, which our model alone knows of
+        config = DecodeConfig(max_duration=0.1)  # one window per batch: no padding, which only our model masks
         decode_with_icefall(checkout, exp_dir, tone_corpus.cuts, out, config)
         theirs = read_texts(next(out.glob("recogs-test-*.txt")), "hyp")
         model, tokens = load_model(exp_dir)
         ours = {cut: text for cut, _, text in decode_cuts(model, tokens, tone_corpus.cuts, "test", config)}
         assert any(ours.values())
-        for cut, text in ours.items():  # sentencepiece writes <unk> and spaces between scripts in its own way
+        for cut, text in ours.items():  # sentencepiece writes <unk> and spaces between scripts differently
             assert "".join(theirs[cut].replace("⁇", "<unk>").split()) == "".join(text.split())
 
 
 @needs_icefall
 @pytest.mark.slow
-def test_icefall_goes_on_from_the_last_whole_epoch(tone_corpus, one_epoch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_icefall_resumes_after_the_last_complete_epoch(tone_corpus, one_epoch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     checkout = find_checkout(NEEDED)
     steps = []
     for num_epochs in (1, 2):
@@ -150,7 +150,7 @@ def test_icefall_goes_on_from_the_last_whole_epoch(tone_corpus, one_epoch, tmp_p
 
 
 def write_test_part(cuts: Path) -> None:
-    """The dev windows again."""
+    """Use the dev windows as the test part."""
     path = cuts / "ml2021_cuts_test.jsonl.gz"
     if not path.is_file():
         path.write_bytes((cuts / "ml2021_cuts_dev.jsonl.gz").read_bytes())

@@ -1,4 +1,4 @@
-"""A checkpoint and a byte-BPE lang folder as icefall leaves them: decoded, and fine-tuned with both vocabularies."""
+"""Import of a checkpoint and a byte-BPE lang folder of icefall: decoding, and fine-tuning with both vocabularies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ml2021.asr.decode.long_form import words_of
 from ml2021.asr.decode.merge_windows import TimedToken
 from ml2021.asr.export.sherpa import SherpaConfig, decode_cuts
 from ml2021.asr.fusion.hotwords import read_hotwords
-from ml2021.asr.icefall.import_checkpoint import main, import_checkpoint
+from ml2021.asr.icefall.import_checkpoint import import_checkpoint, main
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
@@ -35,7 +35,7 @@ from ml2021.training.checkpoint import load_checkpoint
 
 @pytest.fixture(scope="module")
 def icefall(one_epoch, tmp_path_factory):  # type: ignore[no-untyped-def]
-    """epoch-1.pt with random weights, no CTC head, an attention decoder and options; lang/ of bytes, in capitals."""
+    """epoch-1.pt with random weights, no CTC head and an attention decoder; lang_bbpe/ with byte BPE in capitals."""
     folder = tmp_path_factory.mktemp("icefall")
     texts = ["一 二 三 四 五 六 七 八 model data"]
     make_lang(texts, [], folder / "lang_bbpe", LangConfig(kind="bbpe", num_pieces=290, case="upper"))
@@ -57,8 +57,8 @@ def _plain(value):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="module")
-def taken(icefall, tmp_path_factory):  # type: ignore[no-untyped-def]
-    folder = tmp_path_factory.mktemp("taken")
+def imported(icefall, tmp_path_factory):  # type: ignore[no-untyped-def]
+    folder = tmp_path_factory.mktemp("imported")
     options = {"checkpoint": "epoch-1.pt", "lang-dir": "lang_bbpe", "model": "layout.yaml"}
     main(
         [x for k, v in options.items() for x in (f"--{k}", str(icefall / v))]
@@ -67,13 +67,13 @@ def taken(icefall, tmp_path_factory):  # type: ignore[no-untyped-def]
     return folder
 
 
-def test_decodes_as_icefall_decodes(taken, icefall, tone_corpus, tmp_path):  # type: ignore[no-untyped-def]
+def test_decodes_as_icefall_decodes(imported, icefall, tone_corpus, tmp_path):  # type: ignore[no-untyped-def]
     (tmp_path / "decode.yaml").write_text("")
-    options = ["--exp-dir", str(taken), "--cuts", str(tone_corpus.cuts), "--conf", str(tmp_path), "--part", "dev"]
+    options = ["--exp-dir", str(imported), "--cuts", str(tone_corpus.cuts), "--conf", str(tmp_path), "--part", "dev"]
     decode([*options, "--out-dir", str(tmp_path / "out")])
-    found = read_texts(next((tmp_path / "out").glob("recogs-dev-*.txt")), "hyp")
-    model, _ = load_model(taken)
-    config = read_asr_config(taken)
+    hyps = read_texts(next((tmp_path / "out").glob("recogs-dev-*.txt")), "hyp")
+    model, _ = load_model(imported)
+    config = read_asr_config(imported)
     assert config.model.ctc_loss_scale == 0
     pieces = spm.SentencePieceProcessor(str(icefall / "lang_bbpe" / "bbpe.model"))
     for cut in CutSet.from_file(tone_corpus.cuts / "ml2021_cuts_dev.jsonl.gz"):
@@ -81,18 +81,18 @@ def test_decodes_as_icefall_decodes(taken, icefall, tone_corpus, tmp_path):  # t
         with torch.no_grad():
             ids = greedy_search(model, *model.forward_encoder(features, torch.tensor([features.shape[1]])))[0].tokens
         assert len(ids) > 1
-        wanted = from_byte_chars(pieces.decode(list(ids))).decode("utf-8", "ignore").lower()
-        assert "".join(found[cut.id].split()) == "".join(wanted.split())
+        text = from_byte_chars(pieces.decode(list(ids))).decode("utf-8", "ignore").lower()
+        assert "".join(hyps[cut.id].split()) == "".join(text.split())
 
 
-def test_fine_tunes_with_its_own_tokens(taken, tone_corpus, one_epoch, tmp_path, caplog):  # type: ignore[no-untyped-def]
-    start = TrainOptions(init_from=taken / "pretrained.pt")
+def test_fine_tunes_with_its_own_tokens(imported, tone_corpus, one_epoch, tmp_path, caplog):  # type: ignore[no-untyped-def]
+    start = TrainOptions(init_from=imported / "pretrained.pt")
     still = replace(one_epoch, train=replace(one_epoch.train, base_lr=1e-9))
-    train_recogniser(tone_corpus.cuts, taken / "lang", tmp_path / "exp", still, start)
+    train_recogniser(tone_corpus.cuts, imported / "lang", tmp_path / "exp", still, start)
     assert "another vocabulary" not in caplog.text
-    wanted = load_checkpoint(taken / "pretrained.pt")["model"]["joiner.output_linear.weight"]
+    before = load_checkpoint(imported / "pretrained.pt")["model"]["joiner.output_linear.weight"]
     tuned = load_model(tmp_path / "exp")
-    assert torch.allclose(tuned[0].joiner.output_linear.weight, wanted, atol=1e-4)
+    assert torch.allclose(tuned[0].joiner.output_linear.weight, before, atol=1e-4)
     assert tuned[1].kind == "bbpe" and tuned[1].upper_case
     (tmp_path / "decode.yaml").write_text("")
     options = ["--exp-dir", str(tmp_path / "exp"), "--cuts", str(tone_corpus.cuts), "--conf", str(tmp_path)]
@@ -114,8 +114,8 @@ def test_tokens_of_another_training_are_refused(icefall, tone_corpus, one_epoch,
     assert not (tmp_path / "new").exists()
 
 
-def test_words_have_the_times_of_their_bytes(taken, tmp_path):  # type: ignore[no-untyped-def]
-    table = load_lang(taken / "lang")
+def test_words_have_the_times_of_their_bytes(imported, tmp_path):  # type: ignore[no-untyped-def]
+    table = load_lang(imported / "lang")
     words = ["我", "model", "們", "data"]
     ids = table.encode(" ".join(words))
     starts = np.cumsum([0, *map(len, table.encode_words(" ".join(words)))])[:-1]

@@ -60,9 +60,7 @@ class LibriSpeechAsrDataModule(_Base):  # type: ignore[misc]
         group.add_argument(
             "--eval-max-duration", type=float, default=200.0, help="seconds of audio in a batch of dev or test"
         )
-        group.add_argument(
-            "--warm-step", type=int, default=2000, help="steps until the pruned loss has its full weight"
-        )
+        group.add_argument("--warm-step", type=int, default=2000, help="steps until the pruned loss has full weight")
         group.add_argument("--log-interval", type=int, default=50, help="steps between log lines")
 
     @lru_cache  # noqa: B019
