@@ -57,8 +57,8 @@ _ml2021_main() {
   case ":$PATH:" in *":${ml2021_python%/*}:"*) ;; *) export PATH="${ml2021_python%/*}:$PATH" ;; esac
   case ":${PYTHONPATH:-}:" in *":$root:$root/egs:"*) ;; *) PYTHONPATH=$root:$root/egs${PYTHONPATH:+:$PYTHONPATH} ;; esac
   { read -r k2; read -r icefall; } < <("$ml2021_python" -c '
-import sys, yaml; from importlib.util import find_spec
-print(getattr(find_spec("k2"), "origin", ""), flush=True)
+import sys; from importlib.util import find_spec; print(getattr(find_spec("k2"), "origin", ""), flush=True)
+import yaml
 print(yaml.safe_load(open(sys.argv[1], encoding="utf-8"))["icefall"]["root"])' "${ML2021_CONF:-}/asr.yaml" 2>/dev/null)
   [ -n "${ICEFALL_ROOT:-}" ] || [ -z "$icefall" ] || export ICEFALL_ROOT=$icefall
   if [ -d "${ICEFALL_ROOT:-}/egs/librispeech" ]; then

@@ -39,7 +39,8 @@ def pip_install(lines: list[str]) -> int:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["-c", str(ROOT / "constraints.txt"), "-r", str(path)]
-    pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # pip inherits the lock that path.sh holds, so that no second start runs beside it
+    pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, close_fds=False)
     with pip, open(LOG, "wb") as log:
         for line in pip.stdout or ():
             for file in (log, sys.stderr.buffer):

@@ -16,7 +16,7 @@ def main(argv: list[str]) -> None:
         "--audio-megabytes",
         type=float,
         default=PageConfig.audio_megabytes,
-        help="megabytes of audio clips in the page at most; 0 for none [%(default)s]",
+        help="maximum size of all audio clips in the page, in megabytes; 0 for no audio [%(default)s]",
     )
     parser.add_argument("--partial", action="store_true", help="make the page even if stages are missing")
     args = parser.parse_args(argv)

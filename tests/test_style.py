@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +57,8 @@ def test_functions_take_few_parameters(trees: dict[Path, ast.Module]) -> None:
         and node.name != "__init__"
     ]
     assert many == []
+
+
+def test_scripts_with_a_shebang_can_be_executed(project: Path) -> None:
+    scripts = [p for p in [*(project / "local").glob("*.py"), project / "run.sh", *(project / "tests").glob("*.sh")]]
+    assert [p.name for p in scripts if p.read_text(encoding="utf-8")[:2] == "#!" and not os.access(p, os.X_OK)] == []

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.amp.grad_scaler import GradScaler
 
 from lhotse_prep.workflow.errors import DataError
 from ml2021.training.config import TrainConfig
@@ -22,7 +21,9 @@ class TrainState:
         self.model = model.to(device)
         self.model_avg = copy.deepcopy(model).to(torch.float64)
         self.optimizer = make_optimizer(model, config)
-        self.scaler = GradScaler(device.type, enabled=config.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(  # type: ignore[attr-defined]  # torch 1.13, for k2's tests, has none to import
+            device.type, enabled=config.precision == "fp16"
+        )
         self.step = 0  # optimiser steps done, over all epochs
         self.averaged_steps = 0  # steps that model_avg covers
         self.epoch = 1
