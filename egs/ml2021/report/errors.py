@@ -19,12 +19,12 @@ class Confusions:
     """How often each token was confused with another, and in which utterances."""
 
     counts: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-    where: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+    utterance_ids: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def most_frequent(self, limit: int) -> list[tuple[str, str, int, list[str]]]:
         """(reference, hypothesis, count, ids of the utterances), most frequent first."""
         most = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
-        return [(*pair, n, list(dict.fromkeys(self.where[pair]))) for pair, n in most]
+        return [(*pair, n, list(dict.fromkeys(self.utterance_ids[pair]))) for pair, n in most]
 
 
 def read_recogs(folder: Path) -> ErrorRate | None:
@@ -52,7 +52,7 @@ def confusions(alignments: Mapping[str, Alignment]) -> Confusions:
         for pair in alignment:
             if pair[0] != pair[1]:
                 result.counts[pair] += 1
-                result.where[pair].append(utterance_id)
+                result.utterance_ids[pair].append(utterance_id)
     return result
 
 

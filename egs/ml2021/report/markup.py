@@ -16,7 +16,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") ->
     Args:
       head: column titles, as plain text.
       rows: cells as HTML; a cell may include its own <td> or <th>.
-      name: its name for screen readers.
+      name: name of the table for screen readers.
     """
     rows = list(rows)
     numeric = [bool(rows) and rows[0][i].startswith('<td class="number"') for i in range(len(head))]

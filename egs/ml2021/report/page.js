@@ -2,9 +2,9 @@
 // Draws the timeline of each lecture and the selected window. Text from data is inserted only as text, never as HTML.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const OVERVIEW = { width: 1200, height: 138, wave: [14, 60], sure: [80, 102], marks: [120, 136] }; // SVG units
-  const ZOOM = { height: 96, wave: [4, 66], sure: [72, 94] };
-  const PIXELS_PER_SECOND = 76; // at least, in the zoomed window, to leave room for a character
+  const OVERVIEW = { width: 1200, height: 138, wave: [14, 60], confidence: [80, 102], marks: [120, 136] }; // SVG units
+  const ZOOM = { height: 96, wave: [4, 66], confidence: [72, 94] };
+  const PIXELS_PER_SECOND = 76; // minimum width of a second in the zoomed window, to leave room for the characters
   const UNSURE = 0.7; // words with a lower confidence are marked
   const JUMP = 10; // number of windows that Page Up and Page Down move by
 
@@ -65,12 +65,12 @@
     summary() {
       const scored = this.windows.filter((w) => w.alignment);
       const errors = sum(scored, numErrors), refs = sum(scored, numRef);
-      const sure = this.windows.filter((w) => w.confidence !== null), tokens = sum(sure, (w) => w.num_tokens);
+      const aligned = this.windows.filter((w) => w.confidence !== null), tokens = sum(aligned, (w) => w.num_tokens);
       const facts = [this.lecture.part, clock(this.lecture.duration), `${this.windows.length} windows`];
-      if (tokens) facts.push(`confidence ${(sum(sure, (w) => w.confidence * w.num_tokens) / tokens).toFixed(3)}`);
+      if (tokens) facts.push(`confidence ${(sum(aligned, (w) => w.confidence * w.num_tokens) / tokens).toFixed(3)}`);
       if (refs) facts.push(`MER ${((100 * errors) / refs).toFixed(2)} %`);
-      const audible = this.windows.filter((w) => w.id in clips).length;
-      facts.push(audible ? `${audible} with audio` : "no audio");
+      const numClips = this.windows.filter((w) => w.id in clips).length;
+      facts.push(numClips ? `${numClips} with audio` : "no audio");
       return make("summary", {}, make("b", { textContent: this.lecture.id }), ...facts.flatMap((textContent) => [" ", make("span", { textContent })]));
     }
 
@@ -92,8 +92,8 @@
       const keys = [["←", "→", "previous or next window"], ["Home", "End", "first or last window"], ["Enter", "play or pause"], ["E", "next window with errors"]];
       const hint = make("p", { className: "hint" }, "Keys on the timeline: ");
       for (const [...names] of keys) {
-        const what = names.pop();
-        hint.append(...names.map((textContent) => make("kbd", { textContent })), ` ${what}  `);
+        const effect = names.pop();
+        hint.append(...names.map((textContent) => make("kbd", { textContent })), ` ${effect}  `);
       }
       this.body = make("div", { className: "lecture-body" },
         this.overview(), this.facts,
@@ -115,8 +115,8 @@
     }
 
     overview() {
-      const { width, height, wave, sure, marks } = OVERVIEW, seconds = this.lecture.duration;
-      const x = (t) => (width * t) / seconds, y = (c) => sure[1] - (sure[1] - sure[0]) * c;
+      const { width, height, wave, confidence, marks } = OVERVIEW, seconds = this.lecture.duration;
+      const x = (t) => (width * t) / seconds, y = (c) => confidence[1] - (confidence[1] - confidence[0]) * c;
       const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
       const worst = Math.max(10, ...this.windows.filter((w) => w.alignment).map(errorRate));
       this.windows.forEach((w, i) => {
@@ -129,12 +129,12 @@
       }
       for (const w of this.windows) {
         if (!numErrors(w)) continue;
-        const tall = ((marks[1] - marks[0]) * errorRate(w)) / worst;
-        svg.append(draw("rect", { class: "errors", x: x(w.start), width: x(w.duration), y: marks[1] - tall, height: tall }));
+        const barHeight = ((marks[1] - marks[0]) * errorRate(w)) / worst;
+        svg.append(draw("rect", { class: "errors", x: x(w.start), width: x(w.duration), y: marks[1] - barHeight, height: barHeight }));
       }
       this.chosen = draw("rect", { class: "chosen", y: 1, height: height - 2 });
       svg.append(this.chosen);
-      const names = [["waveform", 2], ["confidence", sure[0] - 15], ...(this.windows.some((w) => w.alignment) ? [["errors", marks[0] - 13]] : [])];
+      const names = [["waveform", 2], ["confidence", confidence[0] - 15], ...(this.windows.some((w) => w.alignment) ? [["errors", marks[0] - 13]] : [])];
       this.slider = make("div", { className: "overview", tabIndex: 0 }, svg,
         ...names.map(([textContent, top]) => make("span", { className: "track-name", textContent, style: `top:${top}px` })));
       const label = { role: "slider", "aria-label": `window of ${this.lecture.id}`, "aria-valuemin": 1, "aria-valuemax": this.windows.length };
@@ -163,9 +163,9 @@
     }
 
     onKey(event) {
-      const last = this.windows.length - 1, at = this.index;
-      const targets = { ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, Home: 0, End: last,
-        PageDown: Math.max(0, at - JUMP), PageUp: Math.min(last, at + JUMP), e: this.errorAfter(at) };
+      const last = this.windows.length - 1, current = this.index;
+      const targets = { ArrowLeft: current - 1, ArrowDown: current - 1, ArrowRight: current + 1, ArrowUp: current + 1, Home: 0, End: last,
+        PageDown: Math.max(0, current - JUMP), PageUp: Math.min(last, current + JUMP), e: this.errorAfter(current) };
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === "Enter" || event.key === " ") this.toggle();
       else if (event.key in targets) this.choose(targets[event.key]);
@@ -219,7 +219,7 @@
     }
 
     drawZoom(w) {
-      const { height, wave, sure } = ZOOM, width = Math.max(this.body.clientWidth - 34, w.duration * PIXELS_PER_SECOND);
+      const { height, wave, confidence } = ZOOM, width = Math.max(this.body.clientWidth - 34, w.duration * PIXELS_PER_SECOND);
       const x = (t) => (width * t) / w.duration, rate = this.lecture.rate;
       const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
       const boxes = w.words.map(([, start, end], i) => draw("rect", { class: `word${i % 2 ? " odd" : ""}`, x: x(start), width: x(end - start), y: 0, height }));
@@ -227,8 +227,8 @@
       const first = Math.round(w.start * rate), count = Math.round(w.duration * rate);
       svg.append(draw("path", { class: "wave", d: wavePath(this.peaks, first, first + count, count, width, wave) }));
       for (const [, start, end, score] of w.words) {
-        const tall = (sure[1] - sure[0]) * (score ?? 0);
-        svg.append(draw("rect", { class: `sure${score !== null && score < UNSURE ? " unsure" : ""}`, x: x(start), width: Math.max(1, x(end - start) - 1), y: sure[1] - tall, height: tall }));
+        const barHeight = (confidence[1] - confidence[0]) * (score ?? 0);
+        svg.append(draw("rect", { class: `sure${score !== null && score < UNSURE ? " unsure" : ""}`, x: x(start), width: Math.max(1, x(end - start) - 1), y: confidence[1] - barHeight, height: barHeight }));
       }
       this.playhead = draw("line", { class: "playhead", y1: 0, y2: height, x1: -1, x2: -1 });
       svg.append(this.playhead);

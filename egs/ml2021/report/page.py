@@ -38,7 +38,7 @@ def write_page(
 
     Args:
       path: the HTML file to write.
-      data, exp, conf: the folders of the run, as given to run.sh.
+      data, exp, conf: the folders of the run, as passed to run.sh.
       results: from results.collect_results.
       has_bars: whether the results have bars (targets), as those of the mini corpus do.
       config: limits.
@@ -94,8 +94,8 @@ def _intervals(rate: ErrorRate | None, exp: Path) -> dict[str, str]:
     by_row = {"BLEU, translation of the transcript": bleu_interval(exp / "mt" / "decode" / "hyps.jsonl")}
     if rate is not None:
         names = {"mer": "MER of windows (%)", "zh": "mer_windows zh", "en": "mer_windows en"}
-        by_row |= {names[part]: pair for part, pair in bootstrap_intervals(rate).items()}
-    return {name: f"{pair.low:.1f} – {pair.high:.1f}" for name, pair in by_row.items() if pair}
+        by_row |= {names[part]: interval for part, interval in bootstrap_intervals(rate).items()}
+    return {name: f"{i.low:.1f} – {i.high:.1f}" for name, i in by_row.items() if i}
 
 
 def _tiles(results: Mapping[str, Any], intervals: Mapping[str, str]) -> str:
@@ -123,13 +123,13 @@ def _tiles(results: Mapping[str, Any], intervals: Mapping[str, str]) -> str:
 
 def _results(results: Mapping[str, Any], has_bars: bool, intervals: Mapping[str, str]) -> str:
     rows, group = [], ""
-    for name, value, bar, met in table_rows(results, has_bars):
+    for name, value, bar, mark in table_rows(results, has_bars):
         if not name.startswith(" "):
             group = {"MER of windows (%)": "mer_windows", "MER of whole lectures (%)": "mer_lecture"}.get(name, "")
         part = next((p for p, kind in KINDS.items() if name.strip() == kind), "")
         interval = intervals.get(f"{group} {part}" if part else name, "")
         bar = bar.replace("<=", "≤").replace(">=", "≥")
-        mark = f'<td class="mark"><span class="{met.lower()}">{escape(met)}</span></td>' if met else ""
+        mark_cell = f'<td class="mark"><span class="{mark.lower()}">{escape(mark)}</span></td>' if mark else ""
         indent = ' class="part"' if name.startswith(" ") else ""
         rows.append(
             (
@@ -137,7 +137,7 @@ def _results(results: Mapping[str, Any], has_bars: bool, intervals: Mapping[str,
                 number(value),
                 number(interval),
                 f'<td class="mark">{escape(bar)}</td>',
-                mark,
+                mark_cell,
             )
         )
     head = ["", "value", "95%", "bar", ""] if has_bars else ["", "value", "95%"]
@@ -180,8 +180,8 @@ def _errors(rate: ErrorRate | None, decoding: Path) -> str:
     head = ["", "error rate (%)", "95% interval", "tokens", "substituted", "deleted", "inserted"]
     return (
         note(
-            f"Windows of {decoding}. A token is at a language switch if the token before or after it is in the other "
-            "language."
+            f"Errors in the windows of {decoding}. A token is at a language switch if the token before or after it is "
+            "in the other language."
         )
         + table(head, rows, "errors by language")
         + "<h3>Most frequent</h3>\n"
@@ -204,15 +204,15 @@ def _count_row(name: str, counts: Counts, interval: tuple[float, float] | None, 
 
 def _confusions(rate: ErrorRate) -> str:
     rows = []
-    for ref, hyp, count, where in confusions(rate.alignments).most_frequent(NUM_CONFUSIONS):
+    for ref, hyp, count, utterance_ids in confusions(rate.alignments).most_frequent(NUM_CONFUSIONS):
         if EPSILON in (ref, hyp):
             kind, style = ("inserted", "ins") if ref == EPSILON else ("deleted", "del")
-            what = f'<{style} class="zh">{escape(ref or hyp)}</{style}> {kind}'
+            change = f'<{style} class="zh">{escape(ref or hyp)}</{style}> {kind}'
         else:
-            what = f'<span class="zh">{escape(ref)} → <b class="sub">{escape(hyp)}</b></span>'
-        links = ", ".join(f'<a href="#w:{escape(quote(i))}">{escape(i)}</a>' for i in where[:NUM_LINKS])
-        more = f" and {len(where) - NUM_LINKS} more" if len(where) > NUM_LINKS else ""
-        rows.append((what, number(str(count)), links + more))
+            change = f'<span class="zh">{escape(ref)} → <b class="sub">{escape(hyp)}</b></span>'
+        links = ", ".join(f'<a href="#w:{escape(quote(i))}">{escape(i)}</a>' for i in utterance_ids[:NUM_LINKS])
+        more = f" and {len(utterance_ids) - NUM_LINKS} more" if len(utterance_ids) > NUM_LINKS else ""
+        rows.append((change, number(str(count)), links + more))
     return (
         table(["reference → recognised", "times", "windows"], rows, "most frequent errors") if rows else note("None.")
     )

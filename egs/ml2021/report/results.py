@@ -50,7 +50,7 @@ def stage_folders(data: Path, exp: Path) -> dict[str, list[Path]]:
 def decode_folders(exp: Path) -> list[Path]:
     """Folders of the recogniser's finished decodings, the newest first; results.json has the scores of the newest.
 
-    If there is none, the folder of greedy search, so that messages can name it.
+    If there are none, returns only the folder of greedy search, so that messages can name it.
     """
     done = sorted((exp / "asr").glob("*/.done"), key=lambda p: (-p.stat().st_mtime_ns, p))
     return [p.parent for p in done] or [exp / "asr" / "greedy_search"]
@@ -111,8 +111,8 @@ def render_table(results: Mapping[str, Any], has_bars: bool) -> str:
     rows: list[Row] = [("", "value", "bar" if has_bars else "", ""), *table_rows(results, has_bars)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
-        f"{name:<{widths[0]}}  {value:>{widths[1]}}  {bar:<{widths[2]}}  {met}".rstrip()
-        for name, value, bar, met in rows
+        f"{name:<{widths[0]}}  {value:>{widths[1]}}  {bar:<{widths[2]}}  {mark}".rstrip()
+        for name, value, bar, mark in rows
     ]
     seconds = ", ".join(f"{k} {v:.0f}" for k, v in results["wall_seconds"].items() if k != "total")
     return "\n".join([*lines, f"seconds by stage: {seconds}"])
