@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Stage 6: recognise the test windows and score them; first train the language model if decoding uses one."""
+"""Stage 6: recognise the test and dev windows and score them; first train the language model if decoding uses one."""
 
 from __future__ import annotations
 
 import logging
 from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lhotse_prep.workflow.entry import run_main, stage_parser
 from lhotse_prep.workflow.errors import ConfigError
@@ -16,6 +18,10 @@ from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
 from ml2021.asr.fusion.config import LmConfig
 
+if TYPE_CHECKING:
+    from ml2021.scoring.counts import ErrorRate
+
+PARTS = ("test", "dev")  # the first must have windows
 logger = logging.getLogger(__name__)
 
 
@@ -29,7 +35,7 @@ def main(argv: list[str]) -> None:
         return
     config = with_lm_dir(config, args.exp)
     lm = load_config(args.conf / "decode.yaml", "lm", LmConfig)
-    inputs = [Input(args.data / "cuts", 4), Input(args.exp / "asr", 5)]
+    inputs = [Input(args.data / "cuts", 4), Input(args.data / "manifests", 1), Input(args.exp / "asr", 5)]
     if config.lm_dir is not None:
         is_trained_here = Path(config.lm_dir) == args.exp / "lm"
         if is_trained_here:
@@ -43,11 +49,45 @@ def main(argv: list[str]) -> None:
     from ml2021.asr.decode.options import suffix_of
     from ml2021.asr.decode.windows import decode_part
 
+    cuts, suffix = args.data / "cuts", suffix_of(config, "", False)
+    parts = [part for part in PARTS if part == PARTS[0] or _has_windows(cuts, part)]
     with stage.work() as out:
-        rate = decode_part(
-            args.exp / "asr", args.data / "cuts", "test", out, config, None, suffix_of(config, "", False)
-        )
-        write_json(out / "scores.json", {"mer_windows": rate.percents()})
+        rates = {part: decode_part(args.exp / "asr", cuts, part, out, config, None, suffix) for part in parts}
+        write_json(out / "scores.json", _scores(rates, args.data / "manifests"))
+
+
+def _has_windows(cuts: Path, part: str) -> bool:
+    """Whether a part has windows to decode; logs if not."""
+    from lhotse_prep.windows.read import read_windows
+
+    if (cuts / f"ml2021_cuts_{part}.jsonl.gz").is_file() and any(True for _ in read_windows(cuts, part)):
+        return True
+    logger.info("%s: it has no windows, so it is not decoded", part)
+    return False
+
+
+def _scores(rates: Mapping[str, ErrorRate], manifests: Path) -> dict[str, Any]:
+    """The content of scores.json; logs how much of each part's transcripts is in windows.
+
+    Returns:
+      Of the test part: `mer_windows`; `coverage_windows`, how many of the transcripts' words are in windows; and
+      `mer_windows_complete`, the rate with the other words as deletions. Keys of the dev part end in `_dev`.
+    """
+    from lhotse import SupervisionSet
+
+    from lhotse_prep.manifests.files import load_safely
+    from ml2021.scoring.coverage import coverage
+
+    scores: dict[str, Any] = {}
+    for part, rate in rates.items():
+        suffix = "" if part == PARTS[0] else f"_{part}"
+        lectures = load_safely(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
+        covered = coverage(rate, (s.text or "" for s in lectures))
+        logger.info("%s: MER of windows %s; %s", part, rate.total, covered)
+        scores[f"mer_windows{suffix}"] = rate.percents()
+        scores[f"coverage_windows{suffix}"] = covered.summary()
+        scores[f"mer_windows_complete{suffix}"] = covered.complete.percents()
+    return scores
 
 
 def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
@@ -55,7 +95,7 @@ def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     if config.has_fusion or config.blank_penalty:
         logger.warning("icefall's decode.py does not use lm_scale, hotwords_file and blank_penalty of decode.yaml")
         config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0)
-    inputs = [Input(args.data / "cuts", 4), Input(args.exp / "asr", 5)]
+    inputs = [Input(args.data / "cuts", 4), Input(args.data / "manifests", 1), Input(args.exp / "asr", 5)]
     out_dir = args.exp / "asr" / f"icefall-{config.decoding_method}"
     stage = Stage("asr-decode", out_dir, inputs, to_mapping(config) | {"trainer": "icefall"})
     if stage.is_done():
@@ -68,7 +108,7 @@ def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     checkout = find_checkout(NEEDED, load_config(args.conf / "asr.yaml", "icefall", IcefallConfig))
     with stage.work() as out:
         rates = decode_with_icefall(checkout, args.exp / "asr", args.data / "cuts", out, config)
-        write_json(out / "scores.json", {"mer_windows": rates["test"].percents()})
+        write_json(out / "scores.json", _scores(rates, args.data / "manifests"))
 
 
 def _train_lm(args: Namespace, config: LmConfig) -> None:

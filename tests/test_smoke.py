@@ -53,6 +53,11 @@ def test_results_have_all_figures(smoke: Run) -> None:
     stages = ["corpus", "manifests", "lang", "align", "windows", "asr-train", "asr-decode", "bitext", "mt-train"]
     stages += ["mt-decode", "st", "export", "report", "total"]
     assert list(results["wall_seconds"]) == stages and all(s > 0 for s in results["wall_seconds"].values())
+    scores = results["scores"]["asr/greedy_search"]
+    for suffix in ("", "_dev"):
+        coverage = scores[f"coverage_windows{suffix}"]
+        assert 0 < coverage["words"] <= coverage["words_transcribed"]
+        assert scores[f"mer_windows_complete{suffix}"]["mer"] > 0 and scores[f"mer_windows{suffix}"]["mer"] > 0
     for key in ("mer_windows", "mer_lecture"):
         assert set(results[key]) == {"mer", "zh", "en"} and results[key]["mer"] > 0
     assert {
@@ -102,10 +107,11 @@ def test_subtitles_are_bilingual_and_in_order(smoke: Run) -> None:
 
 def test_decoding_files_have_icefalls_format(smoke: Run) -> None:
     folder = smoke.exp / "asr" / "greedy_search"
-    recogs = next(folder.glob("recogs-test-*.txt")).read_text().splitlines()
-    assert all(re.fullmatch(r"lecture\d+-\d{4}:\t(ref|hyp)=\[.*\]", line) for line in recogs) and recogs
-    assert next(folder.glob("errs-test-*.txt")).read_text().startswith("%WER = ")
-    assert next(folder.glob("wer-summary-test-*.txt")).read_text().startswith("settings\tWER\n")
+    for part in ("test", "dev"):
+        recogs = next(folder.glob(f"recogs-{part}-*.txt")).read_text().splitlines()
+        assert all(re.fullmatch(r"lecture\d+-\d{4}:\t(ref|hyp)=\[.*\]", line) for line in recogs) and recogs
+        assert next(folder.glob(f"errs-{part}-*.txt")).read_text().startswith("%WER = ")
+        assert next(folder.glob(f"wer-summary-{part}-*.txt")).read_text().startswith("settings\tWER\n")
     assert (smoke.exp / "asr" / "pretrained.pt").is_file() and list((smoke.exp / "asr" / "tensorboard").iterdir())
 
 

@@ -60,5 +60,5 @@ def test_functions_take_few_parameters(trees: dict[Path, ast.Module]) -> None:
 
 
 def test_scripts_with_a_shebang_can_be_executed(project: Path) -> None:
-    scripts = [p for p in [*(project / "local").glob("*.py"), project / "run.sh", *(project / "tests").glob("*.sh")]]
+    scripts = [*(project / "local").glob("*.py"), project / "run.sh", *(project / "tests").glob("*.sh")]
     assert [p.name for p in scripts if p.read_text(encoding="utf-8")[:2] == "#!" and not os.access(p, os.X_OK)] == []

@@ -28,9 +28,9 @@ class Confusions:
 
 
 def read_recogs(folder: Path) -> ErrorRate | None:
-    """Score the recogs-*.txt that stage 6 wrote to a folder; None if there are none."""
+    """Score the recogs-test-*.txt that stage 6 wrote to a folder, not those of dev; None if there are none."""
     pairs: dict[str, tuple[str, str, str]] = {}
-    for path in stage_files(folder, "recogs-*.txt"):
+    for path in stage_files(folder, "recogs-test-*.txt"):
         refs, hyps = read_texts(path, "ref"), read_texts(path, "hyp")
         pairs |= {i: (i, refs[i], hyps[i]) for i in refs if i in hyps}
     return score(pairs.values()) if pairs else None

@@ -169,7 +169,7 @@ def _lectures(lectures: Lectures, config: PageConfig) -> str:
 
 def _errors(rate: ErrorRate | None, decoding: Path) -> str:
     if rate is None:
-        return note(f"Not shown: there are no recogs-*.txt in {decoding}.")
+        return note(f"Not shown: there are no recogs-test-*.txt in {decoding}.")
     intervals = bootstrap_intervals(rate)
     by_place = count_at_switches(rate.alignments.values())
     rows = [_count_row("all tokens", rate.total, intervals["mer"])]

@@ -23,7 +23,9 @@ EPSILON = ""  # the empty side of an insertion or deletion in an alignment
 
 Alignment = list[tuple[str, str]]  # (reference token, hypothesis token); one of them may be EPSILON
 
-_WINDOW_NUMBER = re.compile(r"-\d+[a-z]*$")  # the end of an utterance id that a lecture id does not have
+_WINDOW_NUMBER = re.compile(
+    r"-(?P<number>\d+)(?P<part>[a-z]*)$"
+)  # the end of an utterance id that a lecture id does not have
 
 
 @dataclass
@@ -128,6 +130,12 @@ def by_lecture(result: ErrorRate) -> dict[str, ErrorRate]:
 def lecture_of(utterance_id: str) -> str:
     """`week10_1-0003` -> `week10_1`; an id without a number is already that of a lecture."""
     return _WINDOW_NUMBER.sub("", utterance_id)
+
+
+def place_in_lecture(utterance_id: str) -> tuple[int, str]:
+    """Sorts the utterances of a lecture: `lec-2` -> (2, ""), `lec-0010b` -> (10, "b"); (-1, "") without a number."""
+    match = _WINDOW_NUMBER.search(utterance_id)
+    return (int(match["number"]), match["part"]) if match else (-1, "")
 
 
 def at_switches(alignment: Alignment) -> list[bool]:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import DataError
-from ml2021.scoring.counts import ErrorRate, by_lecture, by_utterance, lecture_of, mer_tokens, score
+from ml2021.scoring.counts import ErrorRate, by_lecture, by_utterance, lecture_of, mer_tokens, place_in_lecture, score
 from ml2021.scoring.normalizers import Normalizer, normalizers
 from ml2021.scoring.resegment import resegment
 from ml2021.scoring.significance import REPLICATIONS, SEED, chance_of_improvement, interval
-from ml2021.scoring.texts import FORMATS, read_texts
+from ml2021.scoring.texts import FORMATS, formats_of, read_texts
 
 Texts = Mapping[str, str]  # by utterance id
 
@@ -26,10 +26,10 @@ def report(refs: Texts, systems: Mapping[str, Texts]) -> str:
     """The text of the report.
 
     Args:
-      refs: reference texts; the utterances of a lecture are in order.
+      refs: reference texts.
       systems: hypothesis texts of each system by its name, for the same utterances or for whole lectures.
     Raises:
-      DataError: a system has other utterances than the reference.
+      DataError: a system has other utterances than the reference, or the order of a lecture's utterances is unknown.
     """
     lines = []
     for normalizer in normalizers():
@@ -48,12 +48,19 @@ def cut_lectures(refs: Texts, hyps: Texts) -> dict[str, str]:
     """Cut the hypotheses of whole lectures into the utterances of their references (see resegment).
 
     Args:
-      refs: normalised references by utterance id; the utterances of a lecture are in order.
+      refs: normalised references by utterance id; the numbers in the ids, not the order of refs, say how the utterances
+        of a lecture follow each other.
       hyps: normalised hypotheses by lecture id; a missing lecture counts as empty.
+    Raises:
+      DataError: two utterances of a lecture have the same number.
     """
     utterances: dict[str, list[str]] = {}
-    for utterance_id in refs:
+    for utterance_id in sorted(refs, key=place_in_lecture):
         utterances.setdefault(lecture_of(utterance_id), []).append(utterance_id)
+    for ids in utterances.values():
+        for a, b in zip(ids, ids[1:]):
+            if place_in_lecture(a) == place_in_lecture(b):
+                raise DataError(f"utterances {a} and {b} have the same number, so their order is unknown: rename one")
     texts: dict[str, str] = {}
     for lecture, ids in utterances.items():
         segments = resegment(mer_tokens(hyps.get(lecture, "")), [mer_tokens(refs[i]) for i in ids])
@@ -110,8 +117,9 @@ def _paired_lines(results: Mapping[str, ErrorRate]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
     """Mixed error rate of hypotheses against references, by two normalisers, with 95% intervals.
 
-    Files are plain text (Kaldi's `id text` lines, or lines without ids), recogs files, or CTM. Hypotheses of whole
-    lectures are cut to match the references, where LECTURE-0001, LECTURE-0002, ... are the utterances of LECTURE.
+    Files are plain text (Kaldi's `id text` lines, or lines without ids), recogs files, or CTM; the last line says how
+    they were read. Hypotheses of whole lectures are cut to match the references, where LECTURE-1, LECTURE-2, ... or
+    LECTURE-0001, LECTURE-0002, ... are the utterances of LECTURE.
     """
     parser = argparse.ArgumentParser(
         prog="python -m ml2021.scoring.error_rate",
@@ -123,13 +131,16 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--hyp2", type=Path, nargs="+", default=[], help="other systems' hypotheses, compared with hyp")
     parser.add_argument("--format", choices=FORMATS, default="auto", help="format of all files [%(default)s]")
     args = parser.parse_args(argv)
+    hyps = [args.hyp, *args.hyp2]
+    formats = formats_of(args.ref, hyps) if args.format == "auto" else [args.format] * (1 + len(hyps))
     systems: dict[str, Texts] = {}
-    for path in (args.hyp, *args.hyp2):
+    for path, file_format in zip(hyps, formats[1:], strict=True):
         name = path.name if path.name not in systems and path.name != args.ref.name else str(path)
         if name in systems:
             raise DataError(f"{path} is listed twice")
-        systems[name] = read_texts(path, "hyp", args.format)
-    sys.stdout.write(report(read_texts(args.ref, "ref", args.format), systems))
+        systems[name] = read_texts(path, "hyp", file_format)
+    sys.stdout.write(report(read_texts(args.ref, "ref", formats[0]), systems))
+    sys.stdout.write(f"read as: {', '.join(f'{p} {f}' for p, f in zip((args.ref, *hyps), formats, strict=True))}\n")
 
 
 if __name__ == "__main__":

@@ -124,13 +124,19 @@ def average_with_running_average(start: Path, end: Path) -> dict[str, Tensor]:
 
 
 def load_averaged(exp_dir: Path, epoch: int | None, avg: int, use_averaged_model: bool) -> dict[str, Tensor]:
-    """The weights selected by icefall's --epoch, --avg and --use-averaged-model; epoch None means the newest."""
+    """The weights selected by icefall's --epoch, --avg and --use-averaged-model; epoch None means the newest.
+
+    Raises:
+      DataError: there are fewer than avg epochs up to this one, or a checkpoint is missing or damaged.
+    """
     if epoch is None:
         epochs = epoch_numbers(exp_dir)
         if not epochs:
             raise DataError(f"no epoch-N.pt in {exp_dir}; train first (stage 5)")
         epoch = epochs[-1]
     end = exp_dir / f"epoch-{epoch}.pt"
+    if avg > epoch:
+        raise DataError(f"--avg {avg} needs {avg} epochs up to {end.name}: take --avg {epoch} or less")
     if avg <= 1 and not use_averaged_model:
         weights: dict[str, Tensor] = load_checkpoint(end)["model"]
         return weights
@@ -140,7 +146,7 @@ def load_averaged(exp_dir: Path, epoch: int | None, avg: int, use_averaged_model
             running_average: dict[str, Tensor] = load_checkpoint(end)["model_avg"]
             return running_average
         return average_with_running_average(start, end)
-    return average_checkpoints([exp_dir / f"epoch-{e}.pt" for e in range(max(1, epoch - avg + 1), epoch + 1)])
+    return average_checkpoints([exp_dir / f"epoch-{e}.pt" for e in range(epoch - avg + 1, epoch + 1)])
 
 
 def step_numbers(exp_dir: Path) -> list[int]:

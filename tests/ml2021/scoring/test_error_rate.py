@@ -41,6 +41,36 @@ def test_command_line_scores_systems_side_by_side(project: Path, tmp_path: Path)
     assert "other.ctm against" in lines[11] and "-1 errors" in lines[11]
 
 
+@pytest.mark.parametrize(
+    ("ref", "hyp", "options", "rate", "formats"),
+    [
+        ("第一講-0001 我 們\n第一講-0002 好\n", "第一講-0001 我\n第一講-0002 好\n", [], "33.33% (1 / 3", "kaldi"),
+        ("第一講-1 我 們\n第一講-2 好\n", "第一講 我 們 好\n", [], "0.00% (0 / 3", "kaldi"),
+        ("第一講 我 們\n第二講 好\n", "第一講 我\n第二講 好\n", ["--format", "kaldi"], "33.33% (1 / 3", "kaldi"),
+        ("我們 好\n好\n", "我 好\n好\n", [], "25.00% (1 / 4", "bare"),
+    ],
+)
+def test_text_is_read_as_the_last_line_says(
+    project: Path, tmp_path: Path, ref: str, hyp: str, options: list[str], rate: str, formats: str
+) -> None:
+    for name, content in (("ref", ref), ("hyp", hyp)):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    result = run_main(project, str(tmp_path / "ref"), str(tmp_path / "hyp"), *options)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count(f"hyp: MER {rate}") == 2
+    assert result.stdout.splitlines()[-1] == f"read as: {tmp_path}/ref {formats}, {tmp_path}/hyp {formats}"
+
+
+def test_ambiguous_text_and_other_ids_are_refused(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "ref").write_text("第一講 我\n第二講 好\n", encoding="utf-8")
+    result = run_main(project, str(tmp_path / "ref"), str(tmp_path / "ref"))
+    assert result.returncode == 1 and "--format kaldi" in result.stderr and "Traceback" not in result.stderr
+    (tmp_path / "ref").write_text("第一講-1 我\n第一講-2 好\n", encoding="utf-8")
+    (tmp_path / "hyp").write_text("第一講-1 我\n第一講-3 好\n", encoding="utf-8")
+    result = run_main(project, str(tmp_path / "ref"), str(tmp_path / "hyp"))
+    assert result.returncode == 1 and "(第一講-2, 第一講-3: 2 in all)" in result.stderr
+
+
 def counts(refs: list[list[str]], hyps: list[list[str]]) -> list[Counts]:
     rows = zip(refs, hyps)
     return [u.total for u in by_utterance(score((str(i), " ".join(r), " ".join(h)) for i, (r, h) in enumerate(rows)))]
@@ -103,3 +133,33 @@ def test_cut_lectures_have_the_errors_of_whole_lectures(seed: int) -> None:
     cut = score((i, ref, texts[i]) for i, ref in refs.items())
     whole = score((w, " ".join(r for i, r in refs.items() if i.startswith(w)), hyps[w]) for w in hyps)
     assert cut.total.errors == whole.total.errors and cut.total.num_ref == whole.total.num_ref
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("form", ["{lecture}-{number}", "{lecture}-{number:04d}", "{lecture}-{number}a"])
+def test_perfect_lectures_have_no_errors_whatever_the_order_of_the_references(seed: int, form: str) -> None:
+    rng = random.Random(seed)
+    refs: dict[str, str] = {}
+    hyps = {}
+    for lecture in ("lec", "第二講", "week10_1"):
+        texts = [" ".join(rng.choices(["我", "們", "net", "deep"], k=rng.randint(1, 6))) for _ in range(23)]
+        refs |= {form.format(lecture=lecture, number=i): text for i, text in enumerate(texts, 1)}
+        hyps[lecture] = " ".join(texts)
+    shuffled = dict(sorted(refs.items()) if seed == 0 else rng.sample(sorted(refs.items()), len(refs)))
+    assert cut_lectures(shuffled, hyps) == refs
+
+
+def test_references_in_the_order_of_a_sorted_file_cost_a_perfect_hypothesis_nothing() -> None:
+    refs = {f"lec-{i}": f"我 用 net{i} 來 做" for i in range(1, 24)}
+    hyps = {"lec": " ".join(refs.values())}
+    assert report(dict(sorted(refs.items())), {"x": hyps}).count("x: MER 0.00%") == 2
+
+
+def test_parts_of_a_window_follow_each_other() -> None:
+    refs = {"w-0002b": "好", "w-0010": "net", "w-0002aa": "我", "w-0002ab": "們"}
+    assert cut_lectures(refs, {"w": "我 們 好 net"}) == refs
+
+
+def test_utterances_with_the_same_number_are_refused() -> None:
+    with pytest.raises(DataError, match="utterances lec-1 and lec-01 have the same number.*rename one"):
+        cut_lectures({"lec-1": "我", "lec-2": "好", "lec-01": "們"}, {"lec": "我 們 好"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from ml2021.scoring.counts import score
@@ -28,6 +30,43 @@ def test_by_hand(text: str, ours: str, reference: str, hypothesis: str) -> None:
     assert published_hypothesis(text) == hypothesis
 
 
+@pytest.mark.parametrize(
+    ("text", "hypothesis"),
+    [
+        ("我們來看好好好好", "我 們 來 看 好"),
+        ("我們看哈哈哈", "我 們 看 哈"),
+        ("我們看哈哈", "我 們 看 哈 哈"),  # twice only
+        ("我看哈哈哈", "我 看 哈 哈 哈"),  # the ending is not shorter than a third of the text by a character
+        ("那我要看我們我們我們我們", "那 我 要 看 我 們"),
+        ("看我們我們我們", "看 我 們 我 們 我 們"),  # not shorter than a third either
+        ("那你看哈哈哈嗯哈哈哈嗯哈哈哈嗯", "那 你 看 哈 哈 哈 嗯"),  # the ending of the ending is left
+        ("we run 好好好好", "w e r u n 好"),  # the published scorer puts spaces between all characters
+        ("我要看這個我們我們我們", "我 我 們"),  # and loses what is after a first character like that of the ending
+        ("好要看這個好好好", "好 要 看 這 個 好"),  # where it stops with an IndexError
+        ("哈 哈 哈 哈 哈 哈 哈", "哈 哈"),  # by hand: the ending " 哈" three times, and the first character
+        ("<|zh|><|transcribe|>好<|transcribe|>的", "好"),
+        ("жы アイ é", "ж ы ア イ e"),  # spaces around what is above code point 1000
+        ("台灣", "台 灣"),
+        ("台", "臺"),  # of both scripts, so Simplified
+        ("徵机", "徵 機"),  # CC-CEDICT has 徵 in Simplified spellings, which OpenCC would convert
+        ("姪机", "姪 机"),  # and has 姪 in Traditional ones only, which OpenCC would not
+    ],
+)
+def test_published_hypotheses_by_hand(text: str, hypothesis: str) -> None:
+    assert published_hypothesis(text) == hypothesis
+
+
+def test_published_references_keep_repeated_endings_and_words_of_other_scripts() -> None:
+    assert published_reference("我們看哈哈哈哈，жы 机") == "我 們 看 哈 哈 哈 哈 жы 机"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_collapsed_endings_come_to_an_end(seed: int) -> None:
+    rng = random.Random(seed)
+    text = "".join(rng.choices("ab 好", k=20)) + "".join(rng.choices("ab 好", k=rng.randint(1, 3))) * rng.randint(1, 9)
+    assert len(published_hypothesis(text).replace(" ", "")) <= len(text)
+
+
 def test_other_script_is_no_error() -> None:
     ref, hyp = "這 個 機 器 學 習 很 複 雜 裡 面", "这个机器学习很复杂里面"
     for normalizer in normalizers():
@@ -41,3 +80,5 @@ def test_ours_is_idempotent_and_signatures_differ() -> None:
     assert unify_script(unify_script(text)) == unify_script(text)
     ours, published = normalizers()
     assert ours.signature != published.signature and "opencc:1." in ours.signature
+    assert "|endings:3x(hyp)|script:s2t(simplified-hyp,hanzidentifier)|" in published.signature
+    assert "|spaced:over-1000(hyp),han(ref)|" in published.signature

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lhotse_prep.workflow.errors import DataError
-from ml2021.scoring.texts import read_texts
+from ml2021.scoring.texts import formats_of, read_texts
 
 CTM = ";; made by another system\nw1 1 0.50 0.2 學 0.9\nw1 1 0.10 0.4 機\nw2 A 3 1 deep -0.7\n"
 
@@ -21,6 +21,12 @@ CTM = ";; made by another system\nw1 1 0.50 0.2 學 0.9\nw1 1 0.10 0.4 機\nw2 A
         ("so we train\nso we test\nso\n", {"1": "so we train", "2": "so we test", "3": "so"}),
         ("a-1:\tref=['我', \"it's\"]\na-1:\thyp=[]\n", {"a-1": ""}),
         (CTM, {"w1": "機 學", "w2": "deep"}),
+        ("第一講-1 我 們\n第一講-2 好\n", {"第一講-1": "我 們", "第一講-2": "好"}),
+        ("лекция-0001 我\nлекция-0002\n", {"лекция-0001": "我", "лекция-0002": ""}),
+        (
+            "第一講\u3000上-0001 我\n第一講\u3000上-0002\t好\n",
+            {"第一講\u3000上-0001": "我", "第一講\u3000上-0002": "好"},
+        ),
         ("", {}),
     ],
 )
@@ -28,6 +34,57 @@ def test_formats_are_recognised(tmp_path: Path, content: str, texts: dict[str, s
     (tmp_path / "x").write_text(content, encoding="utf-8", newline="")
     result = read_texts(tmp_path / "x", "hyp")
     assert result == texts and list(result) == list(texts)
+
+
+def test_blank_lines_are_lines_without_ids(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("我們 好\n\n好\n", encoding="utf-8")
+    assert read_texts(tmp_path / "x", "hyp", "bare") == {"1": "我們 好", "2": "", "3": "好"}
+
+
+RECOGS = "第一講-0001:\tref=['我']\n第一講-0001:\thyp=['我']\n"
+
+
+@pytest.mark.parametrize(
+    ("ref", "hyp", "formats"),
+    [
+        ("lec-1 我\nlec-2 好\n", "lec-2 好\nlec-1 我\n", ["kaldi", "kaldi"]),
+        ("第一講-0001 我\n第一講-0002 好\n", "第一講-0001\n第一講-0002 好\n", ["kaldi", "kaldi"]),
+        ("第一講-0001 我\n第一講-0002 好\n", "第一講 我 好\n", ["kaldi", "kaldi"]),
+        ("1089-134686-0000 so\n1089-134686-0001 so\n", "1089-134686-0000 so\n1089-134686-0001\n", ["kaldi"] * 2),
+        ("강의-1 我\n강의-2 我\n", "강의-1 我\n강의-2 好\n", ["kaldi", "kaldi"]),
+        ("0001 我\n0002 我\n", "0001 我\n0002 好\n", ["kaldi", "kaldi"]),
+        ("1-1 我\n1-2 我\n", "1 我 好\n", ["kaldi", "kaldi"]),
+        ("我們 用 net\n好\n", "我們用 net\n好\n", ["bare", "bare"]),
+        ("我 們\n我\n", "我\n我 們\n", ["bare", "bare"]),
+        ("我們\n好\n", "我們\n好\n", ["bare", "bare"]),  # nothing but ids would be no reference
+        ("so we train\nso\n", "so we\n\n", ["bare", "bare"]),
+        (RECOGS, "第一講-0001 我\n", ["recogs", "kaldi"]),
+        ("第一講-0001 我\n", "第一講 1 0.5 0.2 我\n", ["kaldi", "ctm"]),
+    ],
+)
+def test_reference_and_hypothesis_say_together_what_is_an_id(
+    tmp_path: Path, ref: str, hyp: str, formats: list[str]
+) -> None:
+    for name, content in (("ref", ref), ("hyp", hyp)):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    assert formats_of(tmp_path / "ref", [tmp_path / "hyp"]) == formats
+
+
+@pytest.mark.parametrize(
+    ("ref", "hyp", "message"),
+    [
+        ("第一講 我 們\n第二講 好\n", "第一講 我\n第二講 好\n", r"\(第一講, 第二講, \.\.\.\) may be ids or text"),
+        ("hello world\ngood day\n", "hello word\ngood day\n", "may be ids or text; .*--format kaldi .*--format bare"),
+        ("1 個\n2 個\n", "1 個\n2 個\n", "may be ids or text"),
+        ("我們 好\n好\n", "我們 好\n", "have 2, 1 lines, and these do not begin with the same ids; .*--format bare"),
+        ("我們 好\n", "", "have 1, 0 lines"),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused(tmp_path: Path, ref: str, hyp: str, message: str) -> None:
+    for name, content in (("ref", ref), ("hyp", hyp)):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        formats_of(tmp_path / "ref", [tmp_path / "hyp"])
 
 
 def test_format_can_be_specified(tmp_path: Path) -> None:

@@ -154,6 +154,9 @@ def test_load_averaged_options_mean_the_same_as_in_icefall(tmp_path: Path) -> No
     torch.testing.assert_close(w(3, 3, True), running_average(24)["w"].float())  # from the first step on
     with pytest.raises(DataError, match=r"no checkpoint .*epoch-7\.pt \(.* has epoch-1\.pt"):
         w(7, 1, False)
+    for use_averaged_model in (True, False):
+        with pytest.raises(DataError, match=r"--avg 4 needs 4 epochs up to epoch-3\.pt: take --avg 3 or less"):
+            w(3, 4, use_averaged_model)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no epoch-N\.pt"):
         load_averaged(tmp_path / "empty", None, 1, False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lhotse_prep.workflow.digests import digest_file
 from lhotse_prep.workflow.strict_config import require, require_all
-from ml2021.asr.search.config import SearchConfig
+from ml2021.asr.search.config import SearchConfig, require_finite
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class LongFormConfig:
     max_silence: float = 8.0  # seconds; a longer silence is not decoded; 0: everything is decoded
 
     def __post_init__(self) -> None:
+        require_finite(self)
         require(self.chunk > 0 and self.context >= 0, "chunk must be > 0 s and context >= 0 s")
         require(
             self.max_silence == 0 or self.max_silence > 2 * self.context,
@@ -48,6 +49,7 @@ class StreamingConfig:
     num_decode_streams: int = 100  # decoded together, a chunk of each at a time
 
     def __post_init__(self) -> None:
+        require_finite(self)
         require_all(self, ("num_active_paths", "num_decode_streams"), 1)
 
     @property

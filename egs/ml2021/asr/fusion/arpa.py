@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from lhotse_prep.workflow.files import whole_file
 BOS, EOS = "<s>", "</s>"
 Ngram = tuple[str, ...]
 NEVER = -99.0  # the logarithm of 0 in ARPA files
+MOST_LOG_PROB = 1e-4  # above 0, for rounding
+MOST_PROB = 1.05  # of all tokens after no context
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,22 @@ def read_arpa(path: Path) -> ArpaModel:
     """Read a model, written by write_arpa or by another tool.
 
     Raises:
-      DataError: the file is missing, a line is malformed, or the numbers of n-grams differ from those in the header.
+      DataError: the file is missing, a line is malformed, the numbers of n-grams differ from those in the header, or
+        the logarithms cannot be those of probabilities.
     """
     if not path.is_file():
         raise DataError(f"no language model {path}; make one with python -m ml2021.asr.fusion.train")
     try:
-        return _read(path)
+        model = _read(path)
     except UnicodeDecodeError as e:
         raise DataError(f"{path} is not UTF-8 (byte {e.start} of a block); convert it, or train it again") from e
+    total = sum(10**log_prob for (token,), (log_prob, _) in model.tables[0].items() if token != BOS)
+    if total > MOST_PROB:
+        raise DataError(
+            f"{path}: the probabilities of its unigrams sum to {total:.3g}, more than 1; write base-10 logarithms of "
+            "probabilities, or train it again"
+        )
+    return model
 
 
 def _read(path: Path) -> ArpaModel:
@@ -80,7 +91,12 @@ def _read(path: Path) -> ArpaModel:
                 elif line.endswith("-grams:") and line.startswith("\\"):
                     tables.append({})
                 elif line and tables:
-                    _add_line(tables, line.split())
+                    log_prob = _add_line(tables, line.split())
+                    if log_prob > MOST_LOG_PROB:
+                        raise DataError(
+                            f"{path}, line {number}: log-probability {log_prob:g} is above 0; write base-10 logarithms "
+                            "of probabilities, not costs or counts, or train it again"
+                        )
             except (ValueError, IndexError) as e:
                 raise DataError(f"{path}, line {number}: not a line of an ARPA file: {line[:80]!r}") from e
     if not ended or not sizes or [len(t) for t in tables] != sizes:
@@ -88,9 +104,19 @@ def _read(path: Path) -> ArpaModel:
     return ArpaModel(tuple(tables))
 
 
-def _add_line(tables: list[dict[Ngram, tuple[float, float]]], fields: list[str]) -> None:
+def _add_line(tables: list[dict[Ngram, tuple[float, float]]], fields: list[str]) -> float:
+    """Add an n-gram to the last table; returns its log-probability."""
     n = len(tables)
     if len(fields) not in (n + 1, n + 2):
         raise ValueError(f"{len(fields)} fields")
-    backoff = float(fields[n + 1]) if len(fields) == n + 2 else 0.0
-    tables[-1][tuple(fields[1 : n + 1])] = (float(fields[0]), backoff)
+    log_prob, backoff = _logarithm(fields[0]), _logarithm(fields[n + 1]) if len(fields) == n + 2 else 0.0
+    tables[-1][tuple(fields[1 : n + 1])] = (log_prob, backoff)
+    return log_prob
+
+
+def _logarithm(field: str) -> float:
+    """A base-10 logarithm; -inf, which some tools write, is NEVER."""
+    value = float(field)
+    if math.isnan(value) or value == math.inf:
+        raise ValueError(f"{field} is no logarithm")
+    return max(value, NEVER)

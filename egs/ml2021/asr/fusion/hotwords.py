@@ -8,6 +8,7 @@ Legend: S states, B hypotheses, V vocabulary.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ def read_hotwords(path: Path, tokens: TokenTable, default_score: float) -> dict[
     """Read terms: {token ids: bonus per token}.
 
     Raises:
-      DataError: the file is missing, a score is not a number, or a term has characters that the recogniser cannot emit.
+      DataError: the file is missing, a score is not finite, or a term has characters that the recogniser cannot emit.
     """
     content = read_text(path)
     if content is None:
@@ -42,15 +43,22 @@ def read_hotwords(path: Path, tokens: TokenTable, default_score: float) -> dict[
         text = normalize_transcript(match["term"])
         if not text:
             continue
-        try:
-            score = default_score if match["score"] is None else float(match["score"])
-        except ValueError as e:
-            raise DataError(f"{path}, line {number}: the score {match['score']!r} is not a number") from e
+        score = default_score if match["score"] is None else _score(match["score"], f"{path}, line {number}")
         ids = tuple(tokens.encode(text))
         if UNK_ID in ids:
             raise DataError(f"{path}, line {number}: {text!r} has characters that tokens.txt lacks; remove it")
         terms[ids] = score
     return terms
+
+
+def _score(text: str, where: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise DataError(f"{where}: the score {text!r} is not a finite number; write one such as :2.5, or none")
+    return score
 
 
 class Hotwords(Scorer):

@@ -50,7 +50,7 @@ def load_lm(lm_dir: Path, tokens: TokenTable, scale: float, device: torch.device
             "python -m ml2021.asr.fusion.train; to decode without one, use --lm-scale 0 (lm_scale: 0 in decode.yaml)"
         )
     if not config_path.is_file():
-        return NgramScorer(read_arpa(lm_dir / "lm.arpa"), tokens.symbols, scale, device)
+        return _ngram_scorer(lm_dir / "lm.arpa", tokens, scale, device)
     try:
         content = json.loads(config_path.read_text(encoding="utf-8"))
         symbols = (lm_dir / "tokens.txt").read_text(encoding="utf-8").split("\n")
@@ -63,7 +63,21 @@ def load_lm(lm_dir: Path, tokens: TokenTable, scale: float, device: torch.device
         )
     config = from_mapping(content, LmConfig, str(config_path))
     if config.kind == "ngram":
-        return NgramScorer(read_arpa(lm_dir / "lm.arpa"), tokens.symbols, scale, device)
+        return _ngram_scorer(lm_dir / "lm.arpa", tokens, scale, device)
     model = RnnLm(config.rnn, len(tokens))
     model.load_state_dict(load_checkpoint(lm_dir / "pretrained.pt")["model"])
     return RnnScorer(model.to(device), scale)
+
+
+def _ngram_scorer(path: Path, tokens: TokenTable, scale: float, device: torch.device) -> NgramScorer:
+    """The scorer of an ARPA file; raises DataError if one of its units, such as a word, is not a token."""
+    model = read_arpa(path)
+    units = [unit for (unit,) in model.tables[0] if not (unit.startswith("<") and unit.endswith(">"))]
+    other = sorted(unit for unit in units if unit not in tokens.ids)
+    if other:
+        raise DataError(
+            f"{len(other)} of {len(units)} units of {path} are not tokens of the recogniser ({', '.join(other[:5])}"
+            f"{', ...' if len(other) > 5 else ''}): its units must be tokens, not words. Train it with "
+            "python -m ml2021.asr.fusion.train, or on text that is split into the recogniser's tokens"
+        )
+    return NgramScorer(model, tokens.symbols, scale, device)

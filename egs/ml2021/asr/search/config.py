@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from typing import Any
 
 from lhotse_prep.workflow.strict_config import require
 
@@ -18,6 +20,14 @@ DECODING_METHODS = (
 )
 
 FUSION_METHODS = ("modified_beam_search", "beam_search", "ctc_prefix_beam_search")  # can use fusion
+
+
+def require_finite(config: Any) -> None:
+    """Raise ConfigError if a number of a dataclass is NaN or infinite, which no comparison with a limit may notice."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        is_finite = not isinstance(value, float) or math.isfinite(value)
+        require(is_finite, f"{field.name} must be a finite number, got {value}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class SearchConfig:
     hotwords_score: float = 1.5  # bonus per token of hotwords without their own score
 
     def __post_init__(self) -> None:
+        require_finite(self)
         method = self.decoding_method
         known = method in DECODING_METHODS
         require(known, f"decoding_method must be one of {', '.join(DECODING_METHODS)}, got {method!r}")

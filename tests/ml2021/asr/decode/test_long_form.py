@@ -50,6 +50,9 @@ def test_windows_keep_all_speech_once_and_long_silences_not(seed: int, max_silen
 def test_silence_shorter_than_the_context_cannot_be_left_out() -> None:
     with pytest.raises(ConfigError, match="max_silence"):
         LongFormConfig(context=2.0, max_silence=4.0)
+    for key in ("chunk", "context", "max_silence"):
+        with pytest.raises(ConfigError, match=f"{key} must be a finite number"):
+            LongFormConfig(**{key: float("inf")})
 
 
 def test_batches_are_of_neighbours_and_not_too_long() -> None:

@@ -131,6 +131,7 @@ def test_files_are_icefalls_and_have_the_computing_time(causal_dir, tone_corpus)
             r"--left-context-frames 128: .* with 32, 64; take one of these",
         ),
         (["--epoch", "7"], DataError, r"no checkpoint.*epoch-7\.pt"),
+        (["--blank-penalty", "nan"], ConfigError, "blank_penalty must be a finite number, got nan"),
         (["--num-decode-streams", "0"], ConfigError, "num_decode_streams must be >= 1, got 0"),
         (["--part", "test"], DataError, "no cuts.*stage 4"),
     ],

@@ -16,7 +16,7 @@ from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.decode.__main__ import main
 from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
-from ml2021.asr.decode.options import config_of, experiment_decode_config, parser, suffix_of, weights_of
+from ml2021.asr.decode.options import VALUES, config_of, experiment_decode_config, parser, suffix_of, weights_of
 from ml2021.asr.decode.streaming import parser as streaming_parser
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.load import load_model
@@ -126,6 +126,14 @@ def test_files_have_the_names_of_their_options(
         (["--lm-scale", "0.3"], ConfigError, "lm_scale.*modified_beam_search"),
         (["--decoding-method", "modified_beam_search", "--lm-scale", "0.3"], DataError, "no language model"),
         (["--beam-size", "0"], ConfigError, "beam_size"),
+        (["--epoch", "1", "--avg", "20"], DataError, "--avg 20 needs 20 epochs up to epoch-1.pt: take --avg 1 or less"),
+        (["--blank-penalty", "nan"], ConfigError, "blank_penalty must be a finite number, got nan"),
+        *(
+            ([f"--{flag}", value], ConfigError, f"{flag.replace('-', '_')} must be a finite number, got {value}")
+            for flag, (kind, _) in VALUES.items()
+            if kind is float
+            for value in ("nan", "inf")
+        ),
     ],
 )
 def test_wrong_options_are_errors(trained, tone_corpus, tmp_path: Path, options, error, message) -> None:  # type: ignore[no-untyped-def]

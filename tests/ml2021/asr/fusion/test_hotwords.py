@@ -75,6 +75,10 @@ def test_file_has_terms_and_their_scores(tone_corpus, tmp_path: Path) -> None:  
         path.write_text(content)
         with pytest.raises(DataError, match=message):
             read_hotwords(path, tokens, 1.5)
+    for score in ("nan", "inf", "-inf", "1e999"):
+        path.write_text(f"一二三\nmodel :{score}\n")
+        with pytest.raises(DataError, match=f"line 2: the score '{score}' is not a finite number; write one such"):
+            read_hotwords(path, tokens, 1.5)
     with pytest.raises(DataError, match="no hotwords file"):
         read_hotwords(tmp_path / "none.txt", tokens, 1.5)
 
@@ -83,6 +87,8 @@ def test_configuration_loads_them(tone_corpus, tmp_path: Path) -> None:  # type:
     tokens = load_lang(tone_corpus.lang)
     path = tmp_path / "hotwords.txt"
     path.write_text("一二\n")
+    with pytest.raises(ConfigError, match="hotwords_score must be a finite number"):
+        DecodeConfig("ctc_prefix_beam_search", hotwords_file=str(path), hotwords_score=float("inf"))
     fusion = load_fusion(DecodeConfig("ctc_prefix_beam_search", hotwords_file=str(path)), tokens, CPU)
     assert fusion is not None
     scores = fusion.scores(fusion.start(1))[0]

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from lhotse_prep.tokens.lang import load_lang
 from lhotse_prep.workflow.errors import DataError
+from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.fusion.arpa import BOS, EOS, ArpaModel, read_arpa, write_arpa
+from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.fusion.ngram import perplexity, train_ngram
 from ml2021.asr.fusion.ngram_scorer import NgramScorer
 from ml2021.asr.fusion.scorer import select
@@ -83,6 +86,32 @@ def test_damaged_file_is_refused(tmp_path: Path, old: str, new: str, message: st
         read_arpa(path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("-0.3\ta", "0.3\ta", r"line 7: log-probability 0\.3 is above 0; write base-10 logarithms"),
+        ("-0.3\ta", "nan\ta", "line 7: not a line of an ARPA file"),
+        ("-0.3\ta", "inf\ta", "line 7: not a line of an ARPA file"),
+        ("-1.0\tb", "-0.1\tb", r"the probabilities of its unigrams sum to 1\.4, more than 1"),
+    ],
+)
+def test_numbers_that_are_no_log_probabilities_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "lm.arpa"
+    content = "\\data\\\nngram 1=4\n\n\\1-grams:\n-99\t<s>\n-1.0\t</s>\n-0.3\ta\n-1.0\tb\n\n\\end\\\n"
+    path.write_text(content)
+    assert read_arpa(path).log10_prob((), "a") == -0.3
+    assert old in content
+    path.write_text(content.replace(old, new))
+    with pytest.raises(DataError, match=message):
+        read_arpa(path)
+
+
+def test_logarithm_of_zero_may_be_minus_infinity(tmp_path: Path) -> None:
+    path = tmp_path / "lm.arpa"
+    path.write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-inf\t<s>\n-0.3\ta\n\n\\end\\\n")
+    assert read_arpa(path).log10_prob((), BOS) == -99
+
+
 def test_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     write_arpa(tmp_path / "lm.arpa", train_ngram([["我", "們"]], ["我", "們"], 2))
     text = (tmp_path / "lm.arpa").read_text(encoding="utf-8")
@@ -108,6 +137,20 @@ def test_scorer_gives_the_probabilities_of_the_model(order: int) -> None:
         tokens = [rng.choice([0, 3, 4, 5, 6, 7]) for _ in range(2)]
         states = scorer.advance(select(states, torch.tensor(parents)), torch.tensor(tokens))
         histories = [histories[p] + ((SYMBOLS[t],) if t else ()) for p, t in zip(parents, tokens)]
+
+
+@pytest.mark.parametrize("words", [["一", "model"], ["deep", "data"], ["一", "modelling"]])
+def test_model_of_other_units_than_tokens_is_refused(tone_corpus, tmp_path: Path, words: list[str]) -> None:  # type: ignore[no-untyped-def]
+    tokens = load_lang(tone_corpus.lang)
+    others = [word for word in words if word not in tokens.ids]
+    assert others
+    write_arpa(tmp_path / "lm.arpa", train_ngram([words], [*words, "<unk>"], 2))
+    config = DecodeConfig("modified_beam_search", lm_scale=0.2, lm_dir=str(tmp_path))
+    with pytest.raises(DataError, match=f"{len(others)} of 2 units.*{others[0]}.*must be tokens, not words. Train it"):
+        load_fusion(config, tokens, torch.device("cpu"))
+    pieces = [tokens.symbols[i] for i in tokens.encode("一 二 model data")]
+    write_arpa(tmp_path / "lm.arpa", train_ngram([pieces], [*pieces, "<unk>"], 2))
+    assert load_fusion(config, tokens, torch.device("cpu")) is not None
 
 
 def test_scorer_accepts_a_model_that_lacks_tokens() -> None:
