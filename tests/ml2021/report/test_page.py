@@ -138,7 +138,7 @@ def test_config_refuses_nonsense() -> None:
 @pytest.mark.parametrize(
     ("deleted", "message"),
     [
-        ("exp/asr/greedy_search/recogs-test-greedy_search.txt", "there are no recogs-*.txt"),
+        ("exp/asr/greedy_search/recogs-test-greedy_search.txt", "there are no recogs-test-*.txt"),
         ("exp/mt/decode/hyps.jsonl", "Translations of the reference transcript by the translator: there is no"),
         ("data/cuts/ml2021_cuts_train.jsonl.gz", "Lectures of train: there is no"),
         ("data/source/lecture08.wav", "Waveform and audio of lecture08"),
