@@ -11,7 +11,9 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,13 +55,46 @@ class ResultFolder:
         """The subfolder of the marks."""
         return self.folder / self.state
 
+    def work_dir(self, name: str) -> Path:
+        """The folder that work() yields."""
+        return self.state_dir / f"{name}.work"
+
+    def check(self, recordings: Sequence[tuple[str, Path]]) -> None:
+        """Check (name, path) of all recordings before work begins: see check_recordings.
+
+        Raises:
+          DataError: also if a file that would be written belongs to another recording of an earlier run.
+        """
+        check_recordings(recordings, self.suffixes)
+        names = {name for name, _ in recordings}
+        files = {_folded(f"{name}{suffix}"): name for name in names for suffix in self.suffixes}
+        for path in sorted(self.state_dir.glob("*.done")):
+            other = path.name.removesuffix(".done")
+            mark = self._read_mark(other) if other not in names else None
+            for file in mark.files if mark is not None else ():
+                if _folded(file) in files and (self.folder / file).is_file():
+                    raise DataError(
+                        f"{self.folder / file} belongs to the recording {other} of an earlier run, and "
+                        f"{files[_folded(file)]} would replace it: rename one, or write to another folder"
+                    )
+
     def missing(self, recordings: Sequence[tuple[str, Path]]) -> list[str]:
         """The names of those (name, path) whose files must be made; how many are done already is logged.
+
+        A recording that cannot be read counts as missing: whoever works on it meets the error.
 
         Raises:
           DataError: see is_done.
         """
-        names = [name for name, path in recordings if not self.is_done(name, digest_file(path))]
+        names = []
+        for name, path in recordings:
+            try:
+                content = digest_file(path)
+            except OSError:
+                names.append(name)
+                continue
+            if not self.is_done(name, content):
+                names.append(name)
         if len(names) < len(recordings):
             logger.info("%d of %d lectures are done already", len(recordings) - len(names), len(recordings))
         return names
@@ -109,7 +144,7 @@ class ResultFolder:
         Raises:
           DataError: another process is making the files of this name, or the disk is full. The old files stay.
         """
-        work_dir = self.state_dir / f"{name}.work"
+        work_dir = self.work_dir(name)
         mark = self._mark_path(name)
         try:
             with folder_lock(work_dir), _emptied(work_dir):
@@ -140,18 +175,53 @@ class ResultFolder:
             return None
 
 
-def check_recordings(recordings: Sequence[tuple[str, Path]]) -> None:
-    """Check (name, path) of all recordings before work begins.
+def check_recordings(recordings: Sequence[tuple[str, Path]], suffixes: Sequence[str] = ("",)) -> None:
+    """Check (name, path) of all recordings before work begins; each gets the files NAME + each of `suffixes`.
 
     Raises:
-      DataError: a recording does not exist, or two have the same name, so that their files would be the same.
+      DataError: a recording does not exist, or files of two recordings would have the same name.
     """
     missing = [path for _, path in recordings if not path.is_file()]
     if missing:
         raise DataError(f"no such recording: {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
-    for name, count in Counter(name for name, _ in recordings).most_common(1):
+    check_names([name for name, _ in recordings], suffixes)
+
+
+def check_names(names: Sequence[str], suffixes: Sequence[str]) -> None:
+    """Check that recordings of these names, each with the files NAME + each of `suffixes`, share no file.
+
+    Names that differ only in case or in Unicode's form (NFC, NFD) are one file on macOS and Windows.
+
+    Raises:
+      DataError: two recordings share a file.
+    """
+    for name, count in Counter(names).most_common(1):
         if count > 1:
             raise DataError(f"{count} recordings are named {name}; their files would be the same: rename one")
+    owners: dict[str, str] = {}
+    for name in names:
+        for file in (f"{name}{suffix}" for suffix in suffixes):
+            other = owners.setdefault(_folded(file), name)
+            if other != name:
+                raise DataError(
+                    f"the recordings {other} and {name} would both have the file {file} (some disks ignore upper and "
+                    "lower case): rename one, or write them to different folders"
+                )
+
+
+def failure_line(error: BaseException, recording: Path, work_dir: Path) -> str:
+    """A line that says why a recording failed, and names it instead of its converted copy in work_dir."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, DataError):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    copy = f"{re.escape(str(work_dir))}/[.]?{re.escape(recording.stem)}[.\\w]*"
+    text = re.sub(copy, lambda _: str(recording), text)
+    return text if recording.name in text else f"{recording}: {text}"
+
+
+def _folded(file: str) -> str:
+    """A file's name as a file system that ignores case and normalises Unicode sees it."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", file).casefold())
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from lhotse import load_manifest
 
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
+from lhotse_prep.workflow.resumable import check_names
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.long_form import NoSpeechError, TimedWord, recognise
 from ml2021.asr.fusion.load import load_fusion
@@ -25,7 +26,7 @@ from ml2021.mt.translate import Translator, load_translator, previous_sentences
 from ml2021.scoring.icefall_files import write_icefall_files
 from ml2021.st.config import SentenceConfig, SubtitleConfig
 from ml2021.st.model_files import translator_dir
-from ml2021.st.output import Segment, write_lecture
+from ml2021.st.output import SUFFIXES, Segment, write_lecture
 from ml2021.st.scores import translation_scores
 from ml2021.st.sentences import split_sentences, with_scores
 
@@ -104,12 +105,13 @@ def run_test_lectures(
     logged, and `lectures_without_speech` in scores.json counts such lectures.
 
     Raises:
-      DataError: there is no test lecture, or none has speech.
+      DataError: there is no test lecture, none has speech, or the files of two would have the same name.
     """
     lectures = list(load_manifest(manifests / "ml2021_supervisions_test.jsonl.gz"))
     recordings = load_manifest(manifests / "ml2021_recordings_test.jsonl.gz")
     if not lectures:
         raise DataError(f"the test part has no lecture in {manifests}: assign one to it in splits.yaml")
+    check_names([lecture.id for lecture in lectures], SUFFIXES)
     texts, translations, silent = [], dict[str, list[Segment]](), list[str]()
     for lecture in lectures:
         started = time.time()
@@ -120,7 +122,7 @@ def run_test_lectures(
             logger.warning("%s; the hypothesis of %s is empty", e, lecture.id)
             silent.append(lecture.id)
             segments = []
-        write_lecture(lecture.id, segments, out_dir, subtitles)
+        write_lecture(lecture.id, segments, out_dir, subtitles, recording.duration)
         hypothesis = " ".join(token for s in segments for token in s.sentence.tokens)
         texts.append((lecture.id, lecture.text, hypothesis))
         translations[lecture.id] = segments

@@ -31,7 +31,7 @@ class SubtitleConfig:
     max_latin: int = 42  # characters of a line; a wide (CJK) character counts as max_latin / max_cjk
     max_cjk: int = 16  # wide (CJK) characters of a line
     max_lines: int = 2  # lines of each language
-    min_duration: float = 1.0  # seconds
+    min_duration: float = 1.0  # seconds; less where the next cue's words follow sooner and the two do not fit into one
     max_duration: float = 7.0  # seconds; a longer cue is split
     reading_speed: float = 17.0  # Latin characters a second; a cue stays that long if silence follows
 

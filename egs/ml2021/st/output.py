@@ -24,21 +24,33 @@ class Segment:
     score: float
 
 
-def write_lecture(lecture: str, segments: Sequence[Segment], folder: Path, config: SubtitleConfig) -> None:
+def write_lecture(
+    lecture: str, segments: Sequence[Segment], folder: Path, config: SubtitleConfig, duration: float
+) -> None:
     """Write LECTURE with each of SUFFIXES: bilingual subtitles, those of each language, and a JSON line per sentence.
 
     A line has start, end (seconds), source, target, words ([text, start, end] each), word_scores
     (the recogniser's, probabilities) and translation_score (mean log-probability of a piece).
+
+    Args:
+      lecture: its name.
+      segments: its sentences, in order of time.
+      folder: where the files go.
+      config: limits of the subtitles.
+      duration: of the recording, in seconds; no subtitle is shown longer.
     """
     both = [
-        TranslatedSentence(s.sentence.start, s.sentence.end, written(s.sentence.tokens), s.target) for s in segments
+        TranslatedSentence(
+            s.sentence.start, s.sentence.end, written(s.sentence.tokens), s.target, words=s.sentence.words
+        )
+        for s in segments
     ]
     for language, sentences in (
         ("", both),
         (".zh", [replace(s, target="") for s in both]),
         (".en", [replace(s, source="") for s in both]),
     ):
-        write_subtitles(make_cues(sentences, config), folder, f"{lecture}{language}")
+        write_subtitles(make_cues(sentences, config, duration), folder, f"{lecture}{language}")
     rows = [
         {
             "start": round(t.start, 3),

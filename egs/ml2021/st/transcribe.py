@@ -18,13 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import soundfile as sf
+
 from lhotse_prep.audio.config import AudioLimits
 from lhotse_prep.workflow.digests import digest_file, digest_json
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from lhotse_prep.workflow.executor import prepared_processes
+from lhotse_prep.workflow.executor import fresh_processes, prepared_processes
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
-from lhotse_prep.workflow.resumable import ResultFolder, check_recordings
+from lhotse_prep.workflow.resumable import ResultFolder, failure_line
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.decode.config import DecodeConfig, file_digests, with_lm_dir
 from ml2021.mt.config import TranslateConfig
@@ -60,6 +62,13 @@ class _OptionDigests:
     files: str
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """A line with a lecture's path and why it has no subtitles."""
+
+    line: str
+
+
 class Transcriber:
     """Puts one lecture after another through models that stay in memory."""
 
@@ -80,23 +89,27 @@ class Transcriber:
         """
         content = digest_file(lecture)
         with self.results.work(lecture.stem, content) as work_dir:
-            words = self._words(lecture, content, work_dir)
+            words, duration = self._words(lecture, content, work_dir)
             segments = self.cascade.translate(words)
-            write_lecture(lecture.stem, segments, work_dir, self.options.subtitles)
+            write_lecture(lecture.stem, segments, work_dir, self.options.subtitles, duration)
         self._words_path(lecture).unlink(missing_ok=True)
         return f"{lecture}: {words[-1].end:.0f} s, {len(words)} words, {len(segments)} sentences"
 
-    def _words(self, lecture: Path, content: str, work_dir: Path) -> list[TimedWord]:
-        """The recogniser's words, kept on disk in case the run is cut short before the lecture is done."""
+    def _words(self, lecture: Path, content: str, work_dir: Path) -> tuple[list[TimedWord], float]:
+        """The recogniser's words, and the duration of the recording in seconds.
+
+        They are kept on disk in case the run is cut short before the lecture is done.
+        """
         from lhotse_prep.audio.convert import as_16k_mono
 
-        path, key = self._words_path(lecture), digest_json([content, self.digests.words])
+        path, key = self._words_path(lecture), digest_json([content, self.digests.words, "with duration"])
         if (kept := _read_words(path, key)) is not None:
             return kept
-        words = self.cascade.recognise(as_16k_mono(lecture, work_dir, AudioLimits()))
+        audio = as_16k_mono(lecture, work_dir, AudioLimits())
+        words, duration = self.cascade.recognise(audio), sf.info(str(audio)).duration
         rows = [{"text": w.text, "start": w.start, "end": w.end, "score": w.score} for w in words]
-        write_jsonl(path, [{"key": key, "num_words": len(rows)}, *rows])
-        return words
+        write_jsonl(path, [{"key": key, "num_words": len(rows), "duration": duration}, *rows])
+        return words, duration
 
     def _words_path(self, lecture: Path) -> Path:
         return self.results.state_dir / f"{lecture.stem}.words.jsonl"
@@ -106,46 +119,78 @@ def transcribe(lectures: Sequence[Path], options: TranscribeOptions, num_jobs: i
     """Put lectures through the cascade, num_jobs at a time in separate processes. A bad lecture does not stop the rest.
 
     Raises:
-      DataError: before anything is done, two lectures have the same name, or a recording or model is missing; at the
-        end, the lectures that failed, with the reason of each.
+      DataError: before anything is done, files of two lectures would have the same name, or a recording or model is
+        missing; at the end, the lectures that failed, with the reason of each.
     """
-    recordings = [(lecture.stem, lecture) for lecture in lectures]
-    check_recordings(recordings)
+    _check_names(lectures, options.out)
     digests = _option_digests(options)
-    results = _result_folder(options, digests)
-    missing = set(results.missing(recordings))
-    todo = [lecture for lecture in lectures if lecture.stem in missing]
+    todo = _not_done(lectures, _result_folder(options, digests))
     failures = _transcribe_all(todo, options, digests, min(num_jobs, len(todo))) if todo else []
     if failures:
         raise DataError(f"{len(failures)} of {len(lectures)} lectures have no subtitles: {'; '.join(failures)}")
 
 
+def _check_names(lectures: Sequence[Path], out: Path) -> None:
+    """Raise DataError if a lecture does not exist, or a file to be written is one of another lecture."""
+    ResultFolder(out, STATE, SUFFIXES, "", may_be_edited=True).check([(path.stem, path) for path in lectures])
+
+
+def _not_done(lectures: Sequence[Path], results: ResultFolder) -> list[Path]:
+    missing = set(results.missing([(lecture.stem, lecture) for lecture in lectures]))
+    return [lecture for lecture in lectures if lecture.stem in missing]
+
+
 def _transcribe_all(
     lectures: Sequence[Path], options: TranscribeOptions, digests: _OptionDigests, num_jobs: int
 ) -> list[str]:
-    """Returns the reason of each lecture that failed."""
+    """Returns a line for each lecture that failed, with its path and the reason."""
     num_threads = None
     if num_jobs > 1:
         Transcriber(options, digests)  # a missing or damaged model is reported here, once
         num_threads = max(1, (os.cpu_count() or 1) // num_jobs)
     failures: list[str] = []
+    left: list[Path] = []
     num_results = 0
     with prepared_processes(num_jobs, partial(_load_models, options, digests, num_threads)) as executor:
         try:
             for result in executor.map(_transcribe_one, lectures, "lectures"):
                 num_results += 1
-                if isinstance(result, str):
-                    logger.info("%s", result)
-                else:
-                    logger.error("%s", result)
-                    failures.append(str(result))
+                failures += _report(result)
         except DataError:  # a process was killed, which ends the other processes too
-            results = _result_folder(options, digests)
-            for lecture in lectures[num_results:]:
-                if not results.is_done(lecture.stem, digest_file(lecture)):
-                    failures.append(f"{lecture}: a process was killed (out of memory?); use fewer --jobs")
-                    logger.error("%s", failures[-1])
+            left = _not_done(lectures[num_results:], _result_folder(options, digests))
+    if left:
+        logger.warning(
+            "a process was killed (out of memory?); %d lectures are left and done one by one, each in a new process",
+            len(left),
+        )
+    for lecture in left:
+        failures += _report(_transcribe_alone(lecture, options, digests))
     return failures
+
+
+def _report(result: str | _Failure) -> list[str]:
+    """Log what was done with a lecture; returns the line of a failure."""
+    if isinstance(result, str):
+        logger.info("%s", result)
+        return []
+    logger.error("%s", result.line)
+    return [result.line]
+
+
+def _transcribe_alone(lecture: Path, options: TranscribeOptions, digests: _OptionDigests) -> str | _Failure:
+    """_transcribe_one in a new process, which may be killed."""
+    with fresh_processes(1) as executor:
+        try:
+            return next(executor.map(partial(_load_and_transcribe, options, digests), [lecture], "lectures"))
+        except DataError:
+            return _Failure(
+                f"{lecture}: a process was killed (out of memory?), although it had nothing but this lecture to do"
+            )
+
+
+def _load_and_transcribe(options: TranscribeOptions, digests: _OptionDigests, lecture: Path) -> str | _Failure:
+    _load_models(options, digests, None)
+    return _transcribe_one(lecture)
 
 
 _transcriber: Transcriber | None = None  # of this process
@@ -166,13 +211,16 @@ def _load_models(options: TranscribeOptions, digests: _OptionDigests, num_thread
     _transcriber = Transcriber(options, digests)
 
 
-def _transcribe_one(lecture: Path) -> str | DataError:
-    """A line that says what was done, or why the lecture failed."""
+def _transcribe_one(lecture: Path) -> str | _Failure:
+    """A line that says what was done, or why the lecture failed, whatever it raised; only Ctrl-C is passed on."""
     assert _transcriber is not None
     try:
         return _transcriber(lecture)
-    except DataError as e:
-        return e
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:  # a panic in a library written in Rust is not an Exception
+        logger.debug("%s", lecture, exc_info=True)
+        return _Failure(failure_line(e, lecture, _transcriber.results.work_dir(lecture.stem)))
 
 
 def _result_folder(options: TranscribeOptions, digests: _OptionDigests) -> ResultFolder:
@@ -186,8 +234,10 @@ def _option_digests(options: TranscribeOptions) -> _OptionDigests:
     return _OptionDigests(words, digest_json([words, translator_digests(o.mt), values]))
 
 
-def _read_words(path: Path, key: str) -> list[TimedWord] | None:
-    """Words that an earlier run kept; None if there is no file, or it is of another recording, model or configuration.
+def _read_words(path: Path, key: str) -> tuple[list[TimedWord], float] | None:
+    """The words that an earlier run kept, and the recording's duration in seconds.
+
+    None if there is no file, or it is of another recording, model or configuration.
 
     Raises:
       DataError: the file is damaged.
@@ -203,12 +253,13 @@ def _read_words(path: Path, key: str) -> list[TimedWord] | None:
         words = [TimedWord(r["text"], r["start"], r["end"], r["score"]) for r in rows]
         if len(words) != head["num_words"]:
             raise ValueError(f"{len(words)} words of {head['num_words']}")
+        duration = float(head["duration"])
     except (DataError, ValueError, TypeError, KeyError) as e:
         raise DataError(
             f"{path}, which holds the words recognised by an earlier run, is damaged ({e}): remove it, or give --redo, "
             "and the same command recognises the lecture again"
         ) from e
-    return words
+    return words, duration
 
 
 def main(argv: list[str]) -> None:
@@ -235,6 +286,7 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     if args.jobs < 1:
         raise ConfigError(f"--jobs must be >= 1, got {args.jobs}")
+    _check_names(args.lectures, args.out)
     if args.redo:
         shutil.rmtree(args.out / STATE, ignore_errors=True)
     transcribe(args.lectures, _options(args), args.jobs)

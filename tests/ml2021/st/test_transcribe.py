@@ -145,6 +145,70 @@ def test_several_lectures_at_a_time(recognised, options, record, monkeypatch):
     assert names(options.out) == every_file("a", "b", "c") and not recognised  # nothing was done in this process
 
 
+@pytest.mark.parametrize("num_jobs", [1, 2])
+@pytest.mark.parametrize("error", [RuntimeError("two\nlines"), MemoryError(), OSError(5, "I/O error"), SystemExit(3)])
+def test_whatever_a_lecture_raises_the_others_are_done(
+    recognised, options, record, monkeypatch, caplog, error, num_jobs
+):
+    def recognise(audio: Path, *_: object) -> list[TimedWord]:
+        if audio.stem == "bad":
+            raise error
+        return WORDS
+
+    monkeypatch.setattr(executor, "START_METHOD", "fork")
+    monkeypatch.setattr(cascade, "recognise", recognise)
+    lectures = [record("bad.wav"), record("b.wav"), record("c.wav")]
+    name = type(error).__name__
+    with pytest.raises(DataError, match=rf"1 of 3 lectures have no subtitles: .*/bad\.wav: {name}") as e:
+        transcribe.transcribe(lectures, options, num_jobs)
+    assert "\n" not in str(e.value) and names(options.out) == every_file("b", "c")
+    assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 1
+
+
+def test_ctrl_c_stops_all(recognised, options, record, monkeypatch):
+    def recognise(audio: Path, *_: object) -> list[TimedWord]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cascade, "recognise", recognise)
+    with pytest.raises(KeyboardInterrupt):
+        transcribe.transcribe([record("a.wav"), record("b.wav")], options)
+    assert names(options.out) == set()
+
+
+def test_a_message_names_the_users_file(recognised, options, record):
+    lecture = record("my talk.flac", level=0.0, rate=44100)
+    with pytest.raises(DataError) as e:
+        transcribe.transcribe([lecture], options)
+    assert f"{lecture}: the recogniser gives no words" in str(e.value) and STATE not in str(e.value)
+
+
+@pytest.mark.parametrize("first, second", [("lec", "lec.en"), ("lec.zh", "lec"), ("Lec", "lec"), ("e\u0301", "é")])
+def test_names_whose_files_clash_are_refused(recognised, options, record, tmp_path, first, second):
+    (tmp_path / "other").mkdir()
+    lectures = [record(f"{first}.wav"), record(f"other/{second}.wav")]
+    with pytest.raises(DataError, match=f"recordings {first} and {second} would both have the file"):
+        transcribe.transcribe(lectures, options)
+    assert not options.out.exists() and not recognised
+    transcribe.transcribe(lectures[:1], options)
+    before = {p.name: p.read_bytes() for p in options.out.iterdir() if p.is_file()}
+    with pytest.raises(DataError, match=f"belongs to the recording {first} of an earlier run"):
+        transcribe.transcribe(lectures[1:], options)
+    assert {p.name: p.read_bytes() for p in options.out.iterdir() if p.is_file()} == before
+
+
+def test_a_lecture_that_kills_its_process_stops_no_other(recognised, options, record, monkeypatch):
+    def recognise(audio: Path, *_: object) -> list[TimedWord]:
+        if audio.stem == "a":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return WORDS
+
+    monkeypatch.setattr(executor, "START_METHOD", "fork")
+    monkeypatch.setattr(cascade, "recognise", recognise)
+    with pytest.raises(DataError, match=r"1 of 3 lectures have no subtitles: .*/a\.wav: a process was killed"):
+        transcribe.transcribe([record("a.wav"), record("b.wav"), record("c.wav")], options, num_jobs=2)
+    assert names(options.out) == every_file("b", "c")
+
+
 def test_a_killed_process_is_reported(recognised, options, record, monkeypatch):
     monkeypatch.setattr(executor, "START_METHOD", "fork")
     monkeypatch.setattr(cascade, "recognise", lambda *_: os.kill(os.getpid(), signal.SIGKILL))

@@ -30,7 +30,7 @@ from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.digests import digest_file, digest_json, digest_parts
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl, write_json, write_jsonl
-from lhotse_prep.workflow.resumable import ResultFolder, check_recordings
+from lhotse_prep.workflow.resumable import ResultFolder, failure_line
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.decode.config import DecodeConfig, file_digests
 from ml2021.asr.decode.long_form import NoSpeechError, TimedWord, recognise
@@ -83,31 +83,42 @@ def decode_lectures(
     Returns:
       The rows of each lecture's file: word, start, end (seconds), confidence, tokens [[symbol, seconds, confidence]].
     Raises:
-      DataError: two lectures have the same name, a recording is missing, or out_dir has lectures decoded with another
-        model or other settings, or damaged files.
+      DataError: before anything is decoded, files of two lectures would have the same name, a recording is missing, or
+        out_dir has lectures decoded with another model or other settings, or damaged files; at the end, the lectures
+        that failed, with the reason of each. Whatever a lecture raises, the others are decoded.
     """
     recordings = [(lecture.id, lecture.audio) for lecture in lectures]
-    check_recordings(recordings)
     settings = _settings(model, config)
-    _check_settings(out_dir, settings)
     results = ResultFolder(out_dir, STATE, (".jsonl",), digest_json(settings), may_be_edited=False)
+    results.check(recordings)
+    _check_settings(out_dir, settings)
     missing = results.missing(recordings)
     fusion = load_fusion(config, tokens, next(model.parameters()).device) if missing else None
     rows: dict[str, list[Row]] = {}
+    failures: list[str] = []
     for lecture in tqdm(lectures, desc="lectures", disable=not sys.stderr.isatty() or len(lectures) < 2):
-        if lecture.id in missing:
-            started = time.time()
-            with results.work(lecture.id, digest_file(lecture.audio)) as work_dir:
-                try:
-                    words = recognise(lecture.audio, model, tokens, config, fusion)
-                except NoSpeechError as e:  # does not stop the other lectures
-                    logger.warning("%s; it has no words", e)
-                    words = []
-                write_jsonl(work_dir / f"{lecture.id}.jsonl", [_row(word, tokens) for word in words])
-                write_json(out_dir / SETTINGS, settings)
-            logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
-        rows[lecture.id] = list(read_jsonl(out_dir / f"{lecture.id}.jsonl"))
+        try:
+            if lecture.id in missing:
+                started = time.time()
+                with results.work(lecture.id, digest_file(lecture.audio)) as work_dir:
+                    try:
+                        words = recognise(lecture.audio, model, tokens, config, fusion)
+                    except NoSpeechError as e:
+                        logger.warning("%s; it has no words", e)
+                        words = []
+                    write_jsonl(work_dir / f"{lecture.id}.jsonl", [_row(word, tokens) for word in words])
+                    write_json(out_dir / SETTINGS, settings)
+                logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
+            rows[lecture.id] = list(read_jsonl(out_dir / f"{lecture.id}.jsonl"))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:  # a panic in a library written in Rust is not an Exception
+            logger.debug("%s", lecture.audio, exc_info=True)
+            failures.append(failure_line(e, lecture.audio, results.work_dir(lecture.id)))
+            logger.error("%s", failures[-1])
     write_ctm(out_dir / "lectures.ctm", (_ctm_word(i, row) for i in sorted(rows) for row in rows[i]), digits=4)
+    if failures:
+        raise DataError(f"{len(failures)} of {len(lectures)} lectures are not decoded: {'; '.join(failures)}")
     return rows
 
 

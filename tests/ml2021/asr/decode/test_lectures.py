@@ -104,11 +104,54 @@ def test_continues_where_it_was_stopped(
 ) -> None:
     model, out = torch.nn.Linear(2, 2), tmp_path / "out"
     names = ["w1", "broken", "w2"]
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="1 of 3 lectures are not decoded: broken.wav cannot be read"):
         decode_lectures(model, table, [lecture(n) for n in names], out, DecodeConfig())  # type: ignore[arg-type]
     names[1] = "mended"
     decode_lectures(model, table, [lecture(n) for n in names], out, DecodeConfig())  # type: ignore[arg-type]
-    assert decoded == ["w1", "broken", "mended", "w2"]  # w1 is not decoded again
+    assert decoded == ["w1", "broken", "w2", "mended"]  # w1 and w2 are not decoded again
+
+
+@pytest.mark.parametrize("error", [RuntimeError("two\nlines"), MemoryError(), OSError(5, "I/O error"), SystemExit(3)])
+def test_whatever_a_lecture_raises_the_others_are_decoded(
+    table: TokenTable,
+    decoded: list[str],
+    tmp_path: Path,
+    lecture: Callable[..., Lecture],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+) -> None:
+    recognise = lectures_module.recognise
+
+    def fail_at_w1(audio: Path, *rest: object) -> list[TimedWord]:
+        if audio.stem == "w1":
+            raise error
+        return recognise(audio, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lectures_module, "recognise", fail_at_w1)
+    lectures, model = [lecture(n) for n in ("w1", "w2", "w3")], torch.nn.Linear(2, 2)
+    with pytest.raises(DataError, match=rf"1 of 3 lectures are not decoded: .*w1\.wav: {type(error).__name__}") as e:
+        decode_lectures(model, table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+    assert "\n" not in str(e.value) and decoded == ["w2", "w3"]
+    assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 1
+    assert set(read_texts(tmp_path / "out" / "lectures.ctm", "hyp")) == {"w2", "w3"}
+    monkeypatch.setattr(lectures_module, "recognise", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        decode_lectures(model, table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+
+
+def test_names_that_differ_in_case_are_refused(
+    table: TokenTable, decoded: list[str], tmp_path: Path, lecture: Callable[..., Lecture]
+) -> None:
+    with pytest.raises(DataError, match=r"w1 and W1 would both have the file W1\.jsonl"):
+        decode_lectures(
+            torch.nn.Linear(2, 2),  # type: ignore[arg-type]
+            table,
+            [lecture("w1"), lecture("W1")],
+            tmp_path / "out",
+            DecodeConfig(),
+        )
+    assert decoded == []
 
 
 def test_language_model_is_read_once_for_all_lectures_and_only_where_one_is_left(
