@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from lhotse_prep.workflow.errors import ConfigError
 
+FRAME_SHIFT = 160  # samples at 16 kHz between two frames of features
+
 
 @dataclass(frozen=True)
 class AudioLimits:

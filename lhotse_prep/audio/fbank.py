@@ -6,9 +6,8 @@ import numpy as np
 from lhotse import Fbank, FbankConfig
 from numpy.typing import NDArray
 
+from lhotse_prep.audio.config import FRAME_SHIFT
 from lhotse_prep.audio.inspect import SAMPLE_RATE
-
-FRAME_SHIFT = 160  # samples
 
 
 def fbank_extractor() -> Fbank:

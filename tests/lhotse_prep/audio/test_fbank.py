@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lhotse_prep.audio.fbank import FRAME_SHIFT, fbank, fbank_extractor
+from lhotse_prep.audio.config import FRAME_SHIFT
+from lhotse_prep.audio.fbank import fbank, fbank_extractor
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 
 

@@ -19,7 +19,8 @@ from torch import nn
 from lhotse_prep.alignment.first_times import group_regions, synthetic_times
 from lhotse_prep.alignment.units_to_words import align_words, finish_times
 from lhotse_prep.alignment.word_times import WordTimes
-from lhotse_prep.audio.fbank import FRAME_SHIFT, fbank
+from lhotse_prep.audio.config import FRAME_SHIFT
+from lhotse_prep.audio.fbank import fbank
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.tokens.pronunciation_units import PronunciationUnits

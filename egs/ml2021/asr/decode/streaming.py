@@ -22,7 +22,7 @@ import torch
 from lhotse.cut import Cut
 from tqdm import tqdm
 
-from lhotse_prep.audio.fbank import FRAME_SHIFT
+from lhotse_prep.audio.config import FRAME_SHIFT
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.entry import run_main

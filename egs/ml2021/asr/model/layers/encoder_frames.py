@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lhotse_prep.audio.fbank import FRAME_SHIFT
+from lhotse_prep.audio.config import FRAME_SHIFT
 
 SUBSAMPLING_FACTOR = 4  # feature frames per encoder frame
 FRAME = FRAME_SHIFT * SUBSAMPLING_FACTOR  # samples per encoder frame
