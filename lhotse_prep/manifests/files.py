@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,13 +14,34 @@ from lhotse import RecordingSet, SupervisionSet, load_manifest
 from lhotse.cut import Cut
 
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl, whole_file
+from lhotse_prep.workflow.files import lone_surrogate, read_jsonl, whole_file
 
 _Manifest = TypeVar("_Manifest", RecordingSet, SupervisionSet)
 TEXTS = "texts.jsonl"  # of stage 1: lectures without recordings, with translations
 UNTRANSLATED = "untranslated.jsonl"  # the same without translations; missing if there are none
 # Lhotse would run a `command`, fetch a `url`, and unpickle features that are stored in the manifest itself.
 _SAFE_SOURCES = ("file",)
+_NUMBER, _WHOLE, _TEXT = ((int, float), "a number"), ((int,), "a whole number"), ((str,), "a text")
+_LIST, _OBJECT = ((list,), "a list"), ((dict,), "an object")
+_TIMES = {"start": _NUMBER, "duration": _NUMBER}
+_Field = tuple[tuple[type, ...], str]  # the types that a field may have, and their name in messages
+_REQUIRED: dict[type, dict[str, _Field]] = {
+    RecordingSet: {"id": _TEXT, "sources": _LIST, "sampling_rate": _WHOLE, "num_samples": _WHOLE, "duration": _NUMBER},
+    SupervisionSet: {"id": _TEXT, "recording_id": _TEXT, **_TIMES},
+}
+_OPTIONAL: dict[type, dict[str, _Field]] = {
+    RecordingSet: {"channel_ids": _LIST, "transforms": _LIST},
+    SupervisionSet: {
+        "channel": ((int, list), "a channel or a list of channels"),
+        "text": _TEXT,
+        "language": _TEXT,
+        "speaker": _TEXT,
+        "gender": _TEXT,
+        "custom": _OBJECT,
+        "alignment": _OBJECT,
+    },
+}
+_SOURCE: dict[str, _Field] = {"type": _TEXT, "channels": _LIST, "source": _TEXT}
 _SAFE_STORAGE = ("lilcom_chunky", "lilcom_files", "lilcom_hdf5", "chunked_lilcom_hdf5", "numpy_files", "numpy_hdf5")
 
 
@@ -33,16 +56,21 @@ def load_safely(path: Path, cls: type[_Manifest]) -> _Manifest:
     """Load a manifest that may come from an untrusted source.
 
     Raises:
-      DataError: the file is missing or not JSON lines, or contains something that Lhotse would execute, fetch or
-        unpickle.
+      DataError: the file is missing or not JSON lines, a field is missing or of the wrong type, or the file contains
+        something that Lhotse would execute, fetch or unpickle.
     """
     if not path.is_file():
         raise DataError(f"no {path}: stage 1 or 3 makes it; give its folder")
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise DataError(f"{path}: manifests are read as .jsonl or .jsonl.gz only; convert it with `lhotse copy`")
     for number, row in enumerate(_rows(path), 1):
-        _check(row, f"{path}, line {number}", str(row.get("id", "?")) if isinstance(row, dict) else "?")
-    return load_manifest(path, cls)
+        where = f"{path}, line {number}"
+        _check(row, where, str(row.get("id", "?")) if isinstance(row, dict) else "?")
+        _check_types(row, cls, where)
+    try:
+        return load_manifest(path, cls)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as e:
+        raise DataError(f"{path}: Lhotse cannot read it ({type(e).__name__}: {e}); make it again") from e
 
 
 def text_only_transcripts(manifests: Path) -> list[str]:
@@ -88,8 +116,35 @@ def _rows(path: Path) -> Iterator[Any]:
         with opener(path, "rt", encoding="utf-8") as f:
             for line in f:
                 yield json.loads(line)
-    except (OSError, EOFError, ValueError) as e:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as e:
         raise DataError(f"{path} is damaged or not JSON lines ({e}); make it again") from e
+
+
+def _check_types(row: Any, cls: type, where: str) -> None:
+    """Raise DataError unless a row has all fields of a recording or supervision, each of its type."""
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected a JSON object, and it is {json.dumps(row)[:40]}")
+    _check_fields(row, _REQUIRED[cls], where)
+    _check_fields({k: v for k, v in row.items() if v is not None}, _OPTIONAL[cls], where, required=False)
+    for source in row.get("sources", []):
+        if not isinstance(source, dict):
+            raise DataError(f'{where}: each of "sources" must be an object, and one is {json.dumps(source)[:40]}')
+        _check_fields(source, _SOURCE, where)
+    if surrogate := lone_surrogate(json.dumps(row, ensure_ascii=False)):
+        raise DataError(f"{where}: {surrogate} is half of a character (a lone surrogate); correct the text")
+
+
+def _check_fields(row: dict[str, Any], fields: dict[str, _Field], where: str, required: bool = True) -> None:
+    for name, (types, expected) in fields.items():
+        if name not in row:
+            if required:
+                raise DataError(f'{where}: no "{name}"; make the manifest again')
+            continue
+        value = row[name]
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise DataError(f'{where}: "{name}" must be {expected}, and is {json.dumps(value)[:40]}')
+        if isinstance(value, float) and not math.isfinite(value):
+            raise DataError(f'{where}: "{name}" must be finite, and is {value}')
 
 
 def _check(value: Any, where: str, name: str) -> None:

@@ -65,7 +65,8 @@ def read_text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as e:
-        raise DataError(f"{path} is not UTF-8 (byte {e.start}); convert it") from e
+        line = e.object.count(b"\n", 0, e.start) + 1
+        raise DataError(f"{path} is not UTF-8 (byte {e.start}, in line {line}); convert it") from e
 
 
 def write_text(path: Path, text: str) -> None:
@@ -85,13 +86,36 @@ def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read one JSON object per line; raises DataError if the file is missing, or with the number of a damaged line."""
+    """Read one JSON object per line.
+
+    Raises:
+      DataError: no such file, or, with its number, a line that is not a JSON object in UTF-8 or has a lone surrogate.
+    """
     if not path.is_file():
         raise DataError(f"no file {path}")
     rows: list[dict[str, Any]] = []
-    try:
-        with open(path, encoding="utf-8-sig") as f:  # str.splitlines would also split at U+2028
-            rows.extend(json.loads(line) for line in f)
-    except ValueError as e:  # from JSON or from UTF-8
-        raise DataError(f"{path}, line {len(rows) + 1}: not JSON ({e}); make the file again") from e
+    with open(path, "rb") as f:  # as bytes, since decoding ahead would give the error the number of another line
+        for number, line in enumerate(f, 1):
+            rows.append(_parse_object(line, f"{path}, line {number}"))
     return rows
+
+
+def lone_surrogate(text: str) -> str | None:
+    """The first half of a surrogate pair in a text, such as \\ud83d; no file in UTF-8 can hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:
+        return f"\\u{ord(text[e.start]):04x}"
+    return None
+
+
+def _parse_object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as e:  # from JSON or from UTF-8
+        raise DataError(f"{where}: not JSON ({e}); make the file again") from e
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected a JSON object, and it is {line[:40]!r}")
+    if surrogate := lone_surrogate(json.dumps(row, ensure_ascii=False)):
+        raise DataError(f"{where}: {surrogate} is half of a character (a lone surrogate); correct the text")
+    return row

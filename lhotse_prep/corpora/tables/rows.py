@@ -46,7 +46,7 @@ class Row:
 
 
 class RowError(DataError):
-    """A row that has no audio."""
+    """A row without audio, or with a text that is not UTF-8."""
 
     def __init__(self, place: RowPlace, message: str) -> None:
         super().__init__(f"{place.where} ({place.file}): {message}")
@@ -68,13 +68,17 @@ def row_places(table: Path) -> list[RowPlace]:
     """All rows of a table, without reading audio.
 
     Raises:
-      DataError: not a parquet file, a column is missing or of the wrong type, a row without a name.
+      DataError: not a parquet file, a column is missing or of the wrong type, a row whose name is missing or not UTF-8.
     """
     file = _open(table)
     places: list[RowPlace] = []
     is_struct = _is_struct(file)
     for group in range(file.num_row_groups):
-        rows = file.read_row_group(group, columns=["file", "audio.path" if is_struct else "audio"]).to_pylist()
+        names = file.read_row_group(group, columns=["file", "audio.path" if is_struct else "audio"])
+        try:
+            rows = names.to_pylist()
+        except UnicodeDecodeError as e:
+            raise DataError(_undecodable(table, names, len(places))) from e
         for row in rows:
             audio = row["audio"]
             name = row["file"] or (audio.get("path") if isinstance(audio, dict) else audio) or ""
@@ -94,7 +98,7 @@ def require_rows(tables: Iterable[Path], places: Sequence[RowPlace], path: Path)
 
 
 def read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row | RowError]:
-    """The rows of a row group, one in memory at a time; a row without audio is yielded as its error.
+    """The rows of a row group, one in memory at a time; a row that cannot be read is yielded as its error.
 
     Args:
       table: the file.
@@ -122,10 +126,10 @@ def _read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row 
                     content = _audio(audio.field("bytes")[i], audio.field("path")[i].as_py(), place)
                 else:
                     content = _file_beside(place, audio[i].as_py())
+                text, translation = (_text(batch.column(c)[i], c, place) for c in ("transcription", "translation"))
             except RowError as e:
                 yield e
                 continue
-            text, translation = (batch.column(c)[i].as_py() or "" for c in ("transcription", "translation"))
             yield Row(place, content, text, translation)
 
 
@@ -183,6 +187,25 @@ def _check_types(table: Path, schema: Any) -> None:
     for column in COLUMNS[1:]:
         if not is_text(schema.field(column).type):
             raise DataError(f"{table}: column {column} must be text, and is {schema.field(column).type}")
+
+
+def _text(value: Any, column: str, place: RowPlace) -> str:
+    """The text of a cell; raises RowError if it is not UTF-8."""
+    try:
+        return value.as_py() or ""
+    except UnicodeDecodeError as e:
+        raise RowError(place, f"column {column} is not UTF-8 (byte {e.start}); convert it") from e
+
+
+def _undecodable(table: Path, names: Any, first: int) -> str:
+    """The message on the first row of a row group whose name is not UTF-8; `first` is the number of its first row."""
+    for i in range(names.num_rows):
+        for column in names.column_names:
+            try:
+                names[column][i].as_py()
+            except UnicodeDecodeError as e:
+                return f"{table.name}, row {first + i}: column {column} is not UTF-8 (byte {e.start}); convert it"
+    return f"{table.name}: a name is not UTF-8; convert it"
 
 
 def _is_struct(file: Any) -> bool:

@@ -82,3 +82,25 @@ def test_ours_is_idempotent_and_signatures_differ() -> None:
     assert ours.signature != published.signature and "opencc:1." in ours.signature
     assert "|endings:3x(hyp)|script:s2t(simplified-hyp,hanzidentifier)|" in published.signature
     assert "|spaced:over-1000(hyp),han(ref)|" in published.signature
+
+
+@pytest.mark.parametrize(
+    ("ref", "hyp"),
+    [
+        ("我們用卷積來做然後呢就是喬布萊恩", "我們用（卷積）來做⋯⋯然後呢—就是喬‧布萊恩"),
+        ("我們用 CNN 跟 bert model", "我們用（CNN）跟 [BERT model] ⸺"),
+        ("他或她", "他 / 或 ─ 她"),
+        ("convolution 跟 transformer", "con\u00advolution 跟 \u2066transformer\u2069"),
+    ],
+)
+def test_marks_nobody_says_are_no_errors(ref: str, hyp: str) -> None:
+    ours = normalizers()[0]
+    for a, b in ((ref, hyp), (hyp, ref)):
+        result = score([("a", ours.reference(a), ours.hypothesis(b))])
+        assert result.total.errors == 0 and result.total.num_ref > 0
+
+
+@pytest.mark.parametrize(("ref", "hyp"), [("x != y", "x = y"), ("機率 .5", "機率 5"), ("x²", "x2")])
+def test_other_formulas_are_errors(ref: str, hyp: str) -> None:
+    ours = normalizers()[0]
+    assert score([("a", ours.reference(ref), ours.hypothesis(hyp))]).total.errors == 1
