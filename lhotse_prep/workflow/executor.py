@@ -73,7 +73,9 @@ class _PoolExecutor:
                     yield futures.popleft().result()
                     bar.update()
             except BrokenProcessPool as e:
-                raise DataError(f"{title}: a process died (out of memory?); run again with fewer processes, or free memory") from e
+                raise DataError(
+                    f"{title}: a process died (out of memory?); run again with fewer processes, or free memory"
+                ) from e
             finally:
                 for future in futures:
                     future.cancel()
