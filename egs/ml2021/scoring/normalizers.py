@@ -56,7 +56,7 @@ class Normalizer:
 def normalizers() -> tuple[Normalizer, Normalizer]:
     """Our normaliser and that of the published results."""
     opencc, whisper = version("opencc"), version("whisper-normalizer")
-    ours = "script:t2s|case:lower|marks:edges,between-words|hyphens:one|tokens:han+words"
+    ours = "script:t2s|case:lower|marks:by-category,between-words|hyphens:one|tokens:han+words"
     published = (
         f"endings:{_REPEATS}x(hyp)|script:s2t(simplified-hyp,hanzidentifier)|case:lower|marks:deleted(ref),spaces(hyp)|"
         f"greek:names|spaced:over-{_LAST_UNSPACED}(hyp),han(ref)|tokens:whisper-english"
