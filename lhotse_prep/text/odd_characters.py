@@ -1,12 +1,12 @@
-"""Finds characters that do not belong in the texts: encoding errors, stray marks, other scripts."""
+"""Finds characters that do not belong in the texts: signs of a wrong encoding, stray marks, other scripts."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 
 _ASCII = {chr(c) for c in range(0x21, 0x7F)}
 _SIGNS = set("×÷±≤≥≠≈∞∑∏√∂∇∈∪∩→←⇒°·−’“”‘")
@@ -40,11 +40,32 @@ def odd_characters(texts: Iterable[tuple[str, str]]) -> list[OddCharacter]:
     Returns:
       Every character that is not expected, with its first example, the most frequent first.
     """
+    return _count(texts, is_expected)
+
+
+def encoding_errors(texts: Iterable[tuple[str, str]]) -> list[OddCharacter]:
+    """
+    Args:
+      texts: (id, text before normalisation, which leaves these characters out).
+    Returns:
+      Every character that a wrong encoding leaves behind: U+FFFD, controls, lone surrogates, noncharacters.
+    """
+    return _count(texts, _is_intact)
+
+
+def _is_intact(char: str) -> bool:
+    if char.isspace() or char.isascii() and char.isprintable():
+        return True
+    is_noncharacter = ord(char) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(char) <= 0xFDEF
+    return not is_noncharacter and char != "\ufffd" and unicodedata.category(char) not in ("Cc", "Cs")
+
+
+def _count(texts: Iterable[tuple[str, str]], is_right: Callable[[str], bool]) -> list[OddCharacter]:
     counts: dict[str, int] = {}
     examples: dict[str, tuple[str, str]] = {}
     for text_id, text in texts:
         for char in set(text):
-            if is_expected(char):
+            if is_right(char):
                 continue
             counts[char] = counts.get(char, 0) + text.count(char)
             if char not in examples:
