@@ -9,23 +9,19 @@ tokens of different languages.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
 import kaldialign
 
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.workflow.errors import DataError
+from ml2021.scoring.lecture_ids import lecture_of, natural_order
 
 EPSILON = ""  # the empty side of an insertion or deletion in an alignment
 
 Alignment = list[tuple[str, str]]  # (reference token, hypothesis token); one of them may be EPSILON
-
-_WINDOW_NUMBER = re.compile(
-    r"-(?P<number>\d+)(?P<part>[a-z]*)$"
-)  # the end of an utterance id that a lecture id does not have
 
 
 @dataclass
@@ -119,23 +115,19 @@ def by_utterance(result: ErrorRate) -> list[ErrorRate]:
     return [count_errors({i: alignment}) for i, alignment in result.alignments.items()]
 
 
-def by_lecture(result: ErrorRate) -> dict[str, ErrorRate]:
-    """The counts of each lecture, by its id, which is an utterance id (`week10_1-0003`) without its number."""
+def by_lecture(result: ErrorRate, lectures: Mapping[str, str] | None = None) -> dict[str, ErrorRate]:
+    """The counts of each lecture.
+
+    Args:
+      result: of utterances.
+      lectures: {utterance id: lecture id}; without it, a lecture's id is an utterance id (`week10_1-0003`) without its
+        number.
+    """
     groups: dict[str, dict[str, Alignment]] = {}
     for utterance_id, alignment in result.alignments.items():
-        groups.setdefault(lecture_of(utterance_id), {})[utterance_id] = alignment
-    return {lecture: count_errors(alignments) for lecture, alignments in sorted(groups.items())}
-
-
-def lecture_of(utterance_id: str) -> str:
-    """`week10_1-0003` -> `week10_1`; an id without a number is already that of a lecture."""
-    return _WINDOW_NUMBER.sub("", utterance_id)
-
-
-def place_in_lecture(utterance_id: str) -> tuple[int, str]:
-    """Sorts the utterances of a lecture: `lec-2` -> (2, ""), `lec-0010b` -> (10, "b"); (-1, "") without a number."""
-    match = _WINDOW_NUMBER.search(utterance_id)
-    return (int(match["number"]), match["part"]) if match else (-1, "")
+        lecture = lecture_of(utterance_id) if lectures is None else lectures[utterance_id]
+        groups.setdefault(lecture, {})[utterance_id] = alignment
+    return {lecture: count_errors(groups[lecture]) for lecture in sorted(groups, key=natural_order)}
 
 
 def at_switches(alignment: Alignment) -> list[bool]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import DataError
-from ml2021.scoring.counts import ErrorRate, by_lecture, by_utterance, lecture_of, mer_tokens, place_in_lecture, score
+from ml2021.scoring.counts import ErrorRate, by_lecture, by_utterance, mer_tokens, score
+from ml2021.scoring.lecture_ids import utterances_by_lecture
 from ml2021.scoring.normalizers import Normalizer, normalizers
 from ml2021.scoring.resegment import resegment
 from ml2021.scoring.significance import REPLICATIONS, SEED, chance_of_improvement, interval
@@ -37,55 +38,50 @@ def report(refs: Texts, systems: Mapping[str, Texts]) -> str:
         normalized_refs = {i: normalizer.reference(text) for i, text in refs.items()}
         results: dict[str, ErrorRate] = {}
         for name, hyps in systems.items():
-            texts, is_cut = _hypotheses(normalized_refs, hyps, normalizer, name)
+            texts, lectures = _hypotheses(normalized_refs, hyps, normalizer, name)
             results[name] = score((i, ref, texts[i]) for i, ref in normalized_refs.items())
-            lines += _system_lines(name, results[name], is_cut)
+            lines += _system_lines(name, results[name], lectures)
         lines += _paired_lines(results)
     return "\n".join(lines) + "\n"
 
 
-def cut_lectures(refs: Texts, hyps: Texts) -> dict[str, str]:
+def cut_lectures(refs: Texts, hyps: Texts, utterances: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Cut the hypotheses of whole lectures into the utterances of their references (see resegment).
 
     Args:
-      refs: normalised references by utterance id; the numbers in the ids, not the order of refs, say how the utterances
-        of a lecture follow each other.
-      hyps: normalised hypotheses by lecture id; a missing lecture counts as empty.
-    Raises:
-      DataError: two utterances of a lecture have the same number.
+      refs: normalised references by utterance id.
+      hyps: normalised hypotheses by lecture id.
+      utterances: {lecture id: ids of its utterances, in order}, see utterances_by_lecture.
     """
-    utterances: dict[str, list[str]] = {}
-    for utterance_id in sorted(refs, key=place_in_lecture):
-        utterances.setdefault(lecture_of(utterance_id), []).append(utterance_id)
-    for ids in utterances.values():
-        for a, b in zip(ids, ids[1:]):
-            if place_in_lecture(a) == place_in_lecture(b):
-                raise DataError(f"utterances {a} and {b} have the same number, so their order is unknown: rename one")
     texts: dict[str, str] = {}
     for lecture, ids in utterances.items():
-        segments = resegment(mer_tokens(hyps.get(lecture, "")), [mer_tokens(refs[i]) for i in ids])
+        segments = resegment(mer_tokens(hyps[lecture]), [mer_tokens(refs[i]) for i in ids])
         texts |= {i: " ".join(segment) for i, segment in zip(ids, segments, strict=True)}
     return texts
 
 
-def _hypotheses(refs: Texts, hyps: Texts, normalizer: Normalizer, name: str) -> tuple[dict[str, str], bool]:
-    """Normalised hypotheses, one per reference, and whether they were cut from whole lectures."""
+def _hypotheses(
+    refs: Texts, hyps: Texts, normalizer: Normalizer, name: str
+) -> tuple[dict[str, str], dict[str, str] | None]:
+    """Normalised hypotheses, one per reference, and {utterance: lecture} if they were cut from whole lectures."""
     texts = {i: normalizer.hypothesis(text) for i, text in hyps.items()}
     if texts.keys() == refs.keys():
-        return texts, False
-    if texts and texts.keys() == {lecture_of(i) for i in refs}:
-        return cut_lectures(refs, texts), True
+        return texts, None
+    if (utterances := utterances_by_lecture(refs, texts)) is not None:
+        return cut_lectures(refs, texts, utterances), {i: lecture for lecture, ids in utterances.items() for i in ids}
     unmatched = sorted(refs.keys() ^ hyps.keys())
+    missing, unknown = len(refs.keys() - hyps.keys()), len(hyps.keys() - refs.keys())
+    ids = ", ".join(unmatched[:5]) + (", ..." if len(unmatched) > 5 else "")
     raise DataError(
-        f"the reference and {name} differ in their utterances ({', '.join(unmatched[:5])}"
-        f"{', ...' if len(unmatched) > 5 else ''}: {len(unmatched)} in all); both must have the same utterances (an "
-        "empty hypothesis is a line with only the id), or the hypothesis must have the same lectures as a whole; use "
-        "--format if plain text is read in the wrong way"
+        f"the reference and {name} differ in their utterances ({ids}: {len(unmatched)} in all): {missing} are missing "
+        f"in {name}, {unknown} are unknown to the reference; both must have the same utterances (an empty hypothesis "
+        "is a line with only the id), or the hypothesis must have the same lectures as a whole; use --format if plain "
+        "text is read in the wrong way"
     )
 
 
-def _system_lines(name: str, result: ErrorRate, is_cut: bool) -> list[str]:
-    cut = ", whole lectures cut to the references" if is_cut else ""
+def _system_lines(name: str, result: ErrorRate, cut_from: Mapping[str, str] | None) -> list[str]:
+    cut = ", whole lectures cut to the references" if cut_from is not None else ""
     confidence = interval([u.total for u in by_utterance(result)])
     lines = [
         f"{name}: MER {result.total}",
@@ -95,7 +91,7 @@ def _system_lines(name: str, result: ErrorRate, is_cut: bool) -> list[str]:
         f"  en-WER {result.en}",
         f"  at switches {result.switches}",
     ]
-    lectures = by_lecture(result)
+    lectures = by_lecture(result, cut_from)
     if 1 < len(lectures) < len(result.alignments):
         lines += [f"  {lecture}: {r.total}" for lecture, r in lectures.items()]
     return lines
@@ -117,9 +113,9 @@ def _paired_lines(results: Mapping[str, ErrorRate]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
     """Mixed error rate of hypotheses against references, by two normalisers, with 95% intervals.
 
-    Files are plain text (Kaldi's `id text` lines, or lines without ids), recogs files, or CTM; the last line says how
-    they were read. Hypotheses of whole lectures are cut to match the references, where LECTURE-1, LECTURE-2, ... or
-    LECTURE-0001, LECTURE-0002, ... are the utterances of LECTURE.
+    Files are plain text (Kaldi's `id text` lines, or lines without ids), recogs files, CTM, STM, or TRN; the last line
+    says how they were read. Hypotheses of whole lectures are cut to match the references, where the ids of the
+    utterances are that of the lecture and a number (LECTURE-1, LECTURE_0001, LECTURE-1-a ...), which is their order.
     """
     parser = argparse.ArgumentParser(
         prog="python -m ml2021.scoring.error_rate",

@@ -23,8 +23,9 @@ from importlib.metadata import version
 
 import hanzidentifier
 
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.text.chinese_script import converter
-from lhotse_prep.text.normalize import is_han, normalize_for_scoring
+from lhotse_prep.text.normalize import normalize_for_scoring
 
 _GREEK_NAMES = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi "
@@ -56,7 +57,7 @@ class Normalizer:
 def normalizers() -> tuple[Normalizer, Normalizer]:
     """Our normaliser and that of the published results."""
     opencc, whisper = version("opencc"), version("whisper-normalizer")
-    ours = "script:t2s|case:lower|marks:by-category,between-words|hyphens:one|tokens:han+words"
+    ours = "script:t2s|case:lower|marks:by-category,in-formulas,between-words|hyphens:one|tokens:han+words"
     published = (
         f"endings:{_REPEATS}x(hyp)|script:s2t(simplified-hyp,hanzidentifier)|case:lower|marks:deleted(ref),spaces(hyp)|"
         f"greek:names|spaced:over-{_LAST_UNSPACED}(hyp),han(ref)|tokens:whisper-english"

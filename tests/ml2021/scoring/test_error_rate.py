@@ -14,6 +14,7 @@ from lhotse_prep.workflow.errors import DataError
 from ml2021.scoring.counts import Counts, by_utterance, score
 from ml2021.scoring.error_rate import cut_lectures, report
 from ml2021.scoring.icefall_files import write_icefall_files
+from ml2021.scoring.lecture_ids import utterances_by_lecture
 from ml2021.scoring.significance import chance_of_improvement, interval
 
 
@@ -118,6 +119,12 @@ def test_only_a_better_system_is_reported_as_better() -> None:
     assert chance_of_improvement(worse[:1], better[:1]) is None
 
 
+def cut(refs: dict[str, str], hyps: dict[str, str]) -> dict[str, str]:
+    utterances = utterances_by_lecture(refs, hyps)
+    assert utterances is not None
+    return cut_lectures(refs, hyps, utterances)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_cut_lectures_have_the_errors_of_whole_lectures(seed: int) -> None:
     rng = random.Random(seed)
@@ -129,14 +136,25 @@ def test_cut_lectures_have_the_errors_of_whole_lectures(seed: int) -> None:
             refs[f"{lecture}-{i:04d}"] = " ".join(text)
             words += [w for w in text if rng.random() < 0.8]
         hyps[lecture] = " ".join(words)
-    texts = cut_lectures(refs, hyps)
-    cut = score((i, ref, texts[i]) for i, ref in refs.items())
+    texts = cut(refs, hyps)
+    of_utterances = score((i, ref, texts[i]) for i, ref in refs.items())
     whole = score((w, " ".join(r for i, r in refs.items() if i.startswith(w)), hyps[w]) for w in hyps)
-    assert cut.total.errors == whole.total.errors and cut.total.num_ref == whole.total.num_ref
+    assert of_utterances.total.errors == whole.total.errors and of_utterances.total.num_ref == whole.total.num_ref
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("form", ["{lecture}-{number}", "{lecture}-{number:04d}", "{lecture}-{number}a"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{lecture}-{number}",
+        "{lecture}-{number:04d}",
+        "{lecture}-{number}a",
+        "{lecture}_{number}",
+        "{lecture}-{number}-a",
+        "{lecture}.seg{number}",
+        "{lecture}-a-{number}",
+    ],
+)
 def test_perfect_lectures_have_no_errors_whatever_the_order_of_the_references(seed: int, form: str) -> None:
     rng = random.Random(seed)
     refs: dict[str, str] = {}
@@ -146,7 +164,7 @@ def test_perfect_lectures_have_no_errors_whatever_the_order_of_the_references(se
         refs |= {form.format(lecture=lecture, number=i): text for i, text in enumerate(texts, 1)}
         hyps[lecture] = " ".join(texts)
     shuffled = dict(sorted(refs.items()) if seed == 0 else rng.sample(sorted(refs.items()), len(refs)))
-    assert cut_lectures(shuffled, hyps) == refs
+    assert cut(shuffled, hyps) == refs
 
 
 def test_references_in_the_order_of_a_sorted_file_cost_a_perfect_hypothesis_nothing() -> None:
@@ -157,9 +175,9 @@ def test_references_in_the_order_of_a_sorted_file_cost_a_perfect_hypothesis_noth
 
 def test_parts_of_a_window_follow_each_other() -> None:
     refs = {"w-0002b": "好", "w-0010": "net", "w-0002aa": "我", "w-0002ab": "們"}
-    assert cut_lectures(refs, {"w": "我 們 好 net"}) == refs
+    assert cut(refs, {"w": "我 們 好 net"}) == refs
 
 
 def test_utterances_with_the_same_number_are_refused() -> None:
     with pytest.raises(DataError, match="utterances lec-1 and lec-01 have the same number.*rename one"):
-        cut_lectures({"lec-1": "我", "lec-2": "好", "lec-01": "們"}, {"lec": "我 們 好"})
+        cut({"lec-1": "我", "lec-2": "好", "lec-01": "們"}, {"lec": "我 們 好"})

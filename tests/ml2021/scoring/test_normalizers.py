@@ -19,7 +19,7 @@ from ml2021.scoring.normalizers import normalizers, published_hypothesis, publis
         ("那 Self-Supervised 的", "那 self-supervised 的", "那 selfsupervised 的", "那 self supervised 的"),
         ("98%，η", "98% η", "98% eta", "98% eta"),
         ("the colour's two hundred", "the colour's two hundred", "the colors 200", "the color s 200"),
-        ("x′ * Δ", "x * δ", "x prime star delta", "x prime star delta"),
+        ("x′ * Δ", "x′ * δ", "x prime star delta", "x prime star delta"),
         ("<|zh|>好。", "<|zh|>好", "zh 好", "好"),
     ],
 )

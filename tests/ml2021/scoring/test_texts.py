@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 
 from lhotse_prep.workflow.errors import DataError
+from ml2021.scoring.error_rate import report
 from ml2021.scoring.texts import formats_of, read_texts
 
 CTM = ";; made by another system\nw1 1 0.50 0.2 學 0.9\nw1 1 0.10 0.4 機\nw2 A 3 1 deep -0.7\n"
@@ -27,6 +29,9 @@ CTM = ";; made by another system\nw1 1 0.50 0.2 學 0.9\nw1 1 0.10 0.4 機\nw2 A
             "第一講\u3000上-0001 我\n第一講\u3000上-0002\t好\n",
             {"第一講\u3000上-0001": "我", "第一講\u3000上-0002": "好"},
         ),
+        ("我 們 (lec-1)\n (lec-2)\n", {"lec-1": "我 們", "lec-2": ""}),
+        (";; x\nw1 1 a 3.5 4 <o> 好\nw1 1 a 0.0 3.2 我 們\n", {"w1": "我 們 好"}),
+        ("cafe\u0301-1 我\n", {"caf\u00e9-1": "我"}),
         ("", {}),
     ],
 )
@@ -85,6 +90,54 @@ def test_what_could_be_read_in_two_ways_is_refused(tmp_path: Path, ref: str, hyp
         (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         formats_of(tmp_path / "ref", [tmp_path / "hyp"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"id": "a", "text": "我"}\n', "is JSON; give plain text, CTM, STM, TRN, or a recogs file"),
+        ("WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n我\n", "is WebVTT subtitles"),
+        ("1\n00:00:01,000 --> 00:00:02,000\n我\n", "is subtitles"),
+        ("id,text\nlec-1,我\nlec-2,好\n", "a comma, semicolon or bar follows the ids"),
+        ("lec-1|我\nlec-2|好\n", r"follows the ids \(lec-1\)"),
+        ("my lec-1 我 們\nmy lec-2 好\n", r"ids with spaces \(my lec-1\); write them without"),
+        ("第一 講-0001 我\n第一 講-0002 好\n", r"ids with spaces \(第一 講-0001\)"),
+        ("lec 1 s 0 3 ignore_time_segment_in_scoring\n", "ignore_time_segment_in_scoring is not supported"),
+    ],
+)
+def test_what_is_no_text_is_not_taken_for_text(tmp_path: Path, content: str, message: str) -> None:
+    """Ids and marks would count as words on both sides, and the rate would be too low."""
+    (tmp_path / "x").write_text(content, encoding="utf-8")
+    for read in (lambda p: formats_of(p, [p]) and read_texts(p, "ref"), lambda p: read_texts(p, "ref")):
+        with pytest.raises(DataError, match=message):
+            read(tmp_path / "x")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_known_number_of_edits_gives_that_rate_whatever_the_ids_order_and_format(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    name, number = (
+        rng.choice(["lec", "第一講", "лекция", "week10_1", "a.b"]),
+        rng.choice(["-{}", "-{:04d}", "_{:04d}", "-{}-a"]),
+    )
+    words = ["我", "們", "net", "deep", "x^2", "好"]
+    refs = {name + number.format(i): rng.choices(words, k=rng.randint(1, 8)) for i in range(1, rng.randint(3, 24))}
+    hyps = {i: list(text) for i, text in refs.items()}
+    for i in (changed := rng.sample(sorted(hyps), rng.randint(0, 2))):
+        hyps[i][rng.randrange(len(hyps[i]))] = "q"
+    kind = rng.choice(["kaldi", "trn", "ctm"])
+    lines = {
+        "kaldi": [f"{i} {' '.join(text)}\n" for i, text in hyps.items()],
+        "trn": [f"{' '.join(text)} ({i})\n" for i, text in hyps.items()],
+        "ctm": [f"{name} 1 {t}.00 0.5 {w}\n" for t, w in enumerate(w for text in hyps.values() for w in text)],
+    }[kind]
+    (tmp_path / "hyp").write_text("".join(rng.sample(lines, len(lines))), encoding="utf-8")
+    ref_lines = [f"{i} {' '.join(text)}\n" for i, text in refs.items()]
+    (tmp_path / "ref").write_text("".join(rng.sample(ref_lines, len(ref_lines))), encoding="utf-8")
+    assert formats_of(tmp_path / "ref", [tmp_path / "hyp"]) == ["kaldi", kind]
+    result = report(read_texts(tmp_path / "ref", "ref", "kaldi"), {"x": read_texts(tmp_path / "hyp", "hyp", kind)})
+    num_words = sum(map(len, refs.values()))
+    assert f"({len(changed)} / {num_words}: 0 ins, 0 del, {len(changed)} sub)" in result.splitlines()[1]
 
 
 def test_format_can_be_specified(tmp_path: Path) -> None:
