@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -13,6 +14,10 @@ from typing import IO, Any
 
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.locks import folder_lock
+
+MARK = ".written"  # in a folder of whole_folder: the files that it was written with, as JSON
+_CLUTTER = (".DS_Store", "._*", ".nfs*", ".directory", "Thumbs.db", "desktop.ini", "__MACOSX")
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 
 @contextlib.contextmanager
@@ -41,6 +46,87 @@ def whole_files(out_dir: Path, patterns: Sequence[str]) -> Iterator[Path]:
         for path in sorted(work_dir.iterdir(), key=rank, reverse=True):
             path.rename(out_dir / path.name)
         work_dir.rmdir()
+
+
+@contextlib.contextmanager
+def whole_folder(out_dir: Path) -> Iterator[Path]:
+    """Yield a temporary folder; if the block ends without an exception, it becomes out_dir, and the old one is removed.
+
+    At any time, also after a kill, out_dir is either the old folder as it was or the new one.
+
+    Raises:
+      DataError: out_dir is a file or the current folder, or holds files that whole_folder did not write; another
+        process is writing it.
+    """
+    place = out_dir.resolve()
+    with folder_lock(place):
+        work_dir, old = (place.with_name(f".{place.name}.{end}") for end in ("tmp", "old"))
+        if old.exists() and not place.exists():  # killed between two renames
+            old.rename(place)
+        _require_written(place, out_dir)
+        shutil.rmtree(work_dir, ignore_errors=True)
+        work_dir.mkdir(parents=True)
+        try:
+            yield work_dir
+            _require_written(place, out_dir)
+        except BaseException:
+            shutil.rmtree(work_dir, ignore_errors=True)
+            raise
+        files = sorted(str(p.relative_to(work_dir)) for p in work_dir.rglob("*") if not p.is_dir())
+        write_json(work_dir / MARK, files)
+        put_in_place(work_dir, place)
+
+
+def put_in_place(new: Path, place: Path) -> None:
+    """Rename a folder to `place`, beside it, and remove the folder that was there; at once where the system can."""
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if not place.exists():
+        new.rename(place)
+    elif _exchange(new, place):
+        new.rename(old)
+    else:
+        place.rename(old)
+        new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def is_clutter(name: str) -> bool:
+    """True for files that file managers and operating systems leave behind, such as .DS_Store and ._lecture.wav."""
+    return any(fnmatch(name, pattern) for pattern in _CLUTTER)
+
+
+def unwritten_files(folder: Path) -> list[str]:
+    """The files in a folder that whole_folder did not write there, without what file managers leave behind."""
+    try:
+        written = set(json.loads((folder / MARK).read_text(encoding="utf-8"))) | {MARK}
+    except (OSError, ValueError, TypeError):
+        written = set()
+    files = (p.relative_to(folder) for p in sorted(folder.rglob("*")) if not p.is_dir() or p.is_symlink())
+    return [str(p) for p in files if str(p) not in written and not any(map(is_clutter, p.parts))]
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange the names of two folders in one step; False if the system cannot do it."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and not rename(
+        _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE
+    )
+
+
+def _require_written(place: Path, out_dir: Path) -> None:
+    """Raise DataError if a folder, which need not exist, holds a file that whole_folder did not write."""
+    if not place.exists():
+        return
+    if not place.is_dir():
+        raise DataError(f"{out_dir} is a file; name a folder to write to")
+    if place == Path.cwd():
+        raise DataError(f"{out_dir} is the current folder, which would be replaced; name another one")
+    if others := unwritten_files(place):
+        raise DataError(
+            f"{out_dir} holds {len(others)} files that would be lost, since they were not written here "
+            f"({', '.join(others[:3])}); name another folder, or move them away"
+        )
 
 
 @contextlib.contextmanager

@@ -47,8 +47,11 @@ def settle(findings: Sequence[Finding], num_rows: int, policy: RejectPolicy, out
     Raises:
       DataError: there are errors, and skip_bad is off or there are too many.
     """
-    for warning in [f for f in findings if not f.is_error][:_MAX_LISTED]:
+    warnings = [f for f in findings if not f.is_error]
+    for warning in warnings[:_MAX_LISTED]:
         logger.warning("%s", warning)
+    if more := warnings[_MAX_LISTED:]:
+        logger.warning("and %d more warnings: %s", len(more), summary(more))
     errors = [f for f in findings if f.is_error]
     if not errors:
         return set()
@@ -61,7 +64,7 @@ def settle(findings: Sequence[Finding], num_rows: int, policy: RejectPolicy, out
             f"{policy.max_rejected:g} allows; fix the corpus, or allow more. {describe(errors)}"
         )
     write_rejected(out_dir / REJECTED, errors)
-    logger.warning("left out %d of %d: %s (see %s)", len(bad), num_rows, summary(errors), out_dir / REJECTED)
+    logger.warning("left out %d of %d: %s (listed in %s)", len(bad), num_rows, summary(errors), REJECTED)
     return bad
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lhotse_prep.workflow.errors import ConfigError
+from lhotse_prep.workflow.result_options import HOW_IT_RUNS
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class MiniConfig:
     max_minutes: float = 7.0  # longest lecture
     min_char_count: int = 3  # how often each character of dev and test occurs in the spoken training lectures, at least
     min_term_count: int = 2  # how often each English word of dev and test occurs there, at least
-    num_workers: int = 2  # processes that synthesise speech
+    num_workers: int = field(default=2, metadata=HOW_IT_RUNS)  # processes that synthesise speech
 
     def __post_init__(self) -> None:
         if self.num_train < 1 or self.num_text_lectures < 0 or self.num_workers < 1:

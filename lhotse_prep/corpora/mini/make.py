@@ -7,6 +7,7 @@ holds the truth: the times and the translation of each sentence. Only scoring ma
 from __future__ import annotations
 
 import logging
+import math
 import random
 import re
 from collections import Counter
@@ -20,7 +21,7 @@ from lhotse_prep.corpora.mini.config import MiniConfig
 from lhotse_prep.corpora.mini.grammar import Phrase
 from lhotse_prep.corpora.mini.rules import make_grammar, rare_words
 from lhotse_prep.corpora.mini.speech import planned_seconds, speak_lectures
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import whole_file, write_json, write_text
 
@@ -182,8 +183,7 @@ class _Writer:
     def _novelty(self, part: str, sentence: Sentence) -> float:
         """Higher for a sentence whose tokens have been used less in a part."""
         counts = self._counts[part]
-        values: list[float] = [(1 + counts[t]) ** -1.5 for t in set(sentence.tokens)]
-        return sum(values) / len(sentence.tokens)
+        return math.fsum((1 + counts[t]) ** -1.5 for t in set(sentence.tokens)) / len(sentence.tokens)  # in any order
 
     def _draw(self, part: str) -> tuple[Phrase, str]:
         """A sentence that is allowed in a part, and its Mandarin side without the filler before it."""

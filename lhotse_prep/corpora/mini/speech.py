@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.synthesis import Speaker, Voice
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.executor import fresh_processes
 

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from lhotse_prep.audio.convert import READ_AS_IS, store_audio
-from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.audio.gate import is_ready
+from lhotse_prep.audio.inspect import AudioError
 from lhotse_prep.corpora.source.config import CheckConfig
-from lhotse_prep.corpora.source.splits import ALL_PARTS, SPLITS, TEXT_ONLY, check_name, read_splits
+from lhotse_prep.corpora.source.splits import ALL_PARTS, SPLITS, TEXT_ONLY, check_lecture_name, check_name, read_splits
+from lhotse_prep.corpora.source.texts import read_plain_text
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl, read_text, write_text
+from lhotse_prep.workflow.files import read_jsonl, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +61,9 @@ def add_lecture(
       translation: not written if blank.
       limits: of good audio; the defaults if None.
     Raises:
-      DataError: the id cannot be a file name; the audio cannot be used (AudioError).
+      DataError: the id cannot name a lecture; the audio cannot be used (AudioError).
     """
-    check_name(lecture)
+    check_lecture_name(lecture)
     source_dir.mkdir(parents=True, exist_ok=True)
     if audio is not None:
         keep_audio(audio, source_dir, lecture, limits or CheckConfig())
@@ -81,18 +83,20 @@ def keep_audio(audio: Path | bytes | memoryview, folder: Path, name: str, limits
     if isinstance(audio, Path):
         return store_audio(audio, folder, name, limits)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as work:
-        raw = Path(work) / name
+        raw = Path(work) / "content"
         raw.write_bytes(audio)
-        stored = store_audio(raw, Path(work), f"{name}.stored", limits)
-        path = folder / f"{name}{stored.suffix}"
+        (Path(work) / "stored").mkdir()
+        try:
+            stored = store_audio(raw, Path(work) / "stored", name, limits)
+        except AudioError as e:
+            raise AudioError(e.check, e.message.replace(str(raw), name), e.remedy) from e
+        path = folder / stored.name
         stored.replace(path)
     return path
 
 
 def is_source(folder: Path) -> bool:
-    """True if a folder has this form: its parts are listed, and all its audio is 16 kHz mono WAV or FLAC."""
-    import soundfile as sf
-
+    """True if a folder has this form: its parts are listed, and all its audio is 16 kHz mono 16-bit WAV or FLAC."""
     if (folder / UTTERANCES).is_file():
         return True
     if not (folder / SPLITS).is_file():
@@ -101,13 +105,12 @@ def is_source(folder: Path) -> bool:
         for name in names if part != TEXT_ONLY else []:
             audio = find_audio(folder, name)
             if audio is None:
-                return not any((folder / f"{name}{s}").is_file() for s in (".mp3", ".m4a", ".mp4"))
-            try:
-                info = sf.info(str(audio))
-            except sf.LibsndfileError:
-                continue  # damaged: an error when it is read
-            if info.samplerate != SAMPLE_RATE or info.channels != 1:
                 return False
+            try:
+                if not is_ready(audio, CheckConfig()):
+                    return False
+            except AudioError:
+                continue  # an error when it is read
     return True
 
 
@@ -117,8 +120,8 @@ def read_source(source_dir: Path) -> list[SourceLecture]:
     A missing transcript is returned as an empty one; the checks of stage 1 judge it.
 
     Raises:
-      DataError: no lecture or utterance is listed, a recording is missing, a file is not UTF-8, a text-only lecture has
-        no transcript.
+      DataError: no lecture or utterance is listed, a recording is missing, a text is not plain text in UTF-8, a
+        text-only lecture has no transcript.
     """
     splits = source_dir / SPLITS
     lectures = []
@@ -127,10 +130,10 @@ def read_source(source_dir: Path) -> list[SourceLecture]:
             audio = None if part == TEXT_ONLY else find_audio(source_dir, name)
             if part != TEXT_ONLY and audio is None:
                 raise DataError(f"lecture {name} ({part}): no recording {name}.wav or {name}.flac in {source_dir}")
-            transcript = read_text(source_dir / f"{name}.txt") or ""
+            transcript = _read_text(source_dir / f"{name}.txt")
             if part == TEXT_ONLY and not transcript.split():
                 raise DataError(f"lecture {name} ({part}): its transcript {name}.txt is missing or empty; add it")
-            translation = read_text(source_dir / f"{name}.en.txt") or ""
+            translation = _read_text(source_dir / f"{name}.en.txt")
             lectures.append(SourceLecture(name, part, audio, transcript, translation))
     if not splits.is_file() and not (source_dir / UTTERANCES).is_file():
         raise DataError(f"{source_dir} has neither {SPLITS} nor {UTTERANCES}; run stage 0, which makes them")
@@ -152,6 +155,13 @@ def read_segments(source_dir: Path) -> dict[str, list[dict[str, Any]]]:
 def find_audio(folder: Path, name: str, suffixes: Sequence[str] = READ_AS_IS) -> Path | None:
     """The recording of a lecture with one of the suffixes, or None if there is none."""
     return next((p for p in (folder / f"{name}{s}" for s in suffixes) if p.is_file()), None)
+
+
+def _read_text(path: Path) -> str:
+    """The content of a text file, or "" if there is none."""
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path} is a link whose target is missing; restore it")
+    return read_plain_text(path) if path.exists() else ""
 
 
 def _read_utterances(source_dir: Path) -> list[SourceLecture]:

@@ -18,9 +18,10 @@ from lhotse_prep.corpora.source.config import CheckConfig
 from lhotse_prep.corpora.source.folder import SEGMENTS, UTTERANCES, find_audio
 from lhotse_prep.corpora.source.splits import SPLITS, read_splits, write_splits
 from lhotse_prep.corpora.tables.find_pieces import Piece, PiecePlace, find_pieces, to_int16
+from lhotse_prep.corpora.tables.find_tables import Table, with_parts
 from lhotse_prep.corpora.tables.lectures import import_lectures
-from lhotse_prep.corpora.tables.row_ids import unique_ids
-from lhotse_prep.corpora.tables.rows import part_of, row_places
+from lhotse_prep.corpora.tables.row_ids import ids_across_parts
+from lhotse_prep.corpora.tables.rows import row_places
 from lhotse_prep.corpora.tables.store_rows import StoredRow, store_rows
 from lhotse_prep.corpora.tables.utterances import import_utterances
 from lhotse_prep.workflow.errors import DataError
@@ -41,8 +42,8 @@ class _Job:
 
 
 def import_joined(
-    long_form: Sequence[Path],
-    utterances: Sequence[Path],
+    long_form: Sequence[Table],
+    utterances: Sequence[Table],
     source_dir: Path,
     limits: CheckConfig | None = None,
     executor: Executor | None = None,
@@ -61,13 +62,14 @@ def import_joined(
       DataError: as import_lectures and import_utterances.
     """
     limits, executor = limits or CheckConfig(), executor or SerialExecutor()
-    import_lectures(long_form[0].parent, source_dir, limits, executor, list(long_form))
-    searched = [t for t in utterances if part_of(t) == "test"] or list(utterances)
+    utterances = with_parts(utterances, "piece")
+    import_lectures(long_form[0].path.parent, source_dir, limits, executor, long_form)
+    searched = [t for t in utterances if t.part == "test"] or list(utterances)
     others = [t for t in utterances if t not in searched]
     in_dev: set[str] = set()
     lectures = [name for names in read_splits(source_dir / SPLITS).values() for name in names]
     if others:
-        import_utterances(others[0].parent, source_dir, limits, executor, tables=others)
+        import_utterances(others[0].path.parent, source_dir, limits, executor, tables=others)
         in_dev = {r["digest"] for r in read_jsonl(source_dir / UTTERANCES) if r["part"] == "dev"}
         write_splits(source_dir, {"test": lectures})
         logger.info("train and dev are utterances; all %d lectures are for test", len(lectures))
@@ -101,21 +103,29 @@ def import_joined(
 
 
 def _fingerprints(
-    tables: Sequence[Path], work: Path, limits: CheckConfig, executor: Executor
+    tables: Sequence[Table], work: Path, limits: CheckConfig, executor: Executor
 ) -> tuple[dict[str, StoredRow], dict[int, list[Piece]]]:
-    """{id: row} and {prefix hash: pieces} of the utterances, each audio once; bad rows are left out with a warning."""
+    """{id: row} and {prefix hash: pieces} of the utterances, each audio once; bad rows are left out with a warning.
+
+    So are the texts of rows whose audio an earlier row has.
+    """
     places = [p for t in tables for p in row_places(t)]
-    ids = unique_ids(places)
+    ids = ids_across_parts(places)
     rows: dict[str, StoredRow] = {}
     pieces: dict[int, list[Piece]] = {}
-    seen: set[str] = set()
+    first: dict[str, StoredRow] = {}  # {digest: the first row that has it}
+    others: list[str] = []  # rows with the audio of another one, and another text
     for row in store_rows(places, ids, work, "utterance", limits, executor, keeps_audio=False, with_digest=True):
         if isinstance(row, Finding):
             logger.warning("%s", row)
-        elif row.prefix and row.digest not in seen:
-            seen.add(row.digest)
-            rows[row.id] = row
+        elif row.digest in first:
+            if row.transcription.split() != first[row.digest].transcription.split():
+                others.append(f"{row.place.where} ({row.id}), whose audio is that of {first[row.digest].id}")
+        elif row.prefix:
+            first[row.digest] = rows[row.id] = row
             pieces.setdefault(row.prefix, []).append(Piece(row.id, row.num_samples, row.digest))
+    if others:
+        logger.warning("%d utterances have another text than one of the same audio: %s", len(others), others[0])
     return rows, pieces
 
 

@@ -5,17 +5,23 @@ Columns: `audio` ({bytes, path}, or a path), `transcription`, `translation`, `fi
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lhotse_prep.audio.inspect import declared_seconds
-from lhotse_prep.corpora.source.splits import PARTS
+from lhotse_prep.audio.gate import declared_seconds
+from lhotse_prep.corpora.tables.find_tables import Table
 from lhotse_prep.workflow.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 COLUMNS = ("audio", "transcription", "translation", "file")
-_PART_NAMES = {"validation": "dev", "valid": "dev"}
+_LFS = b"version https://git-lfs"
 _NUM_SAMPLED = 8  # rows whose lengths decide between lectures and utterances
 
 
@@ -28,11 +34,12 @@ class RowPlace:
     number: int  # index of the row in the table
     part: str  # train, dev or test
     file: str  # column `file`, or else the path of the audio
+    table_name: str  # the table's path in the corpus
 
     @property
     def where(self) -> str:
         """The table and row, for messages."""
-        return f"{self.table.name}, row {self.number}"
+        return f"{self.table_name}, row {self.number}"
 
 
 @dataclass(frozen=True)
@@ -53,24 +60,13 @@ class RowError(DataError):
         self.place, self.message = place, message
 
 
-def find_tables(path: Path) -> list[Path]:
-    """The .parquet files of a folder and its subfolders, or the file itself."""
-    return [path] if path.suffix == ".parquet" else sorted(path.rglob("*.parquet"))
-
-
-def part_of(table: Path) -> str:
-    """train, dev or test by the file name, as the hub writes it; any other name counts as train."""
-    name = table.name.split("-")[0].split(".")[0].lower()
-    return _PART_NAMES.get(name, name if name in PARTS else "train")
-
-
-def row_places(table: Path) -> list[RowPlace]:
+def row_places(table: Table) -> list[RowPlace]:
     """All rows of a table, without reading audio.
 
     Raises:
       DataError: not a parquet file, a column is missing or of the wrong type, a row whose name is missing or not UTF-8.
     """
-    file = _open(table)
+    file = _open(table.path)
     places: list[RowPlace] = []
     is_struct = _is_struct(file)
     for group in range(file.num_row_groups):
@@ -78,23 +74,37 @@ def row_places(table: Path) -> list[RowPlace]:
         try:
             rows = names.to_pylist()
         except UnicodeDecodeError as e:
-            raise DataError(_undecodable(table, names, len(places))) from e
+            raise DataError(_undecodable(table.name, names, len(places))) from e
         for row in rows:
             audio = row["audio"]
             name = row["file"] or (audio.get("path") if isinstance(audio, dict) else audio) or ""
-            place = RowPlace(table, group, len(places), part_of(table), str(name))
+            place = RowPlace(table.path, group, len(places), table.part or "", str(name), table.name)
             if not PurePosixPath(place.file).stem:
                 raise DataError(f"{place.where}: it has no name in `file` or audio.path; add one")
             places.append(place)
     return places
 
 
-def require_rows(tables: Iterable[Path], places: Sequence[RowPlace], path: Path) -> None:
+def require_rows(tables: Iterable[Table], places: Sequence[RowPlace], path: Path) -> None:
     """Raise DataError if there are no tables in `path`, or no rows in its tables."""
     if not list(tables):
         raise DataError(f"no .parquet file in {path}; --corpus takes a table or a folder of tables")
     if not places:
         raise DataError(f"the tables of {path} have no rows")
+
+
+def with_rows(tables: Sequence[Table], path: Path) -> list[Table]:
+    """The tables that have rows; the others are logged.
+
+    Raises:
+      DataError: none has rows, or one is no table of the expected form.
+    """
+    filled = [t for t in tables if _open(t.path).metadata.num_rows]
+    if not filled:
+        raise DataError(f"the tables of {path} have no rows")
+    if empty := [t.name for t in tables if t not in filled]:
+        logger.warning("%d tables have no rows: %s", len(empty), ", ".join(empty[:10]))
+    return filled
 
 
 def read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row | RowError]:
@@ -133,15 +143,15 @@ def _read_rows(table: Path, group: int, places: list[RowPlace]) -> Iterator[Row 
             yield Row(place, content, text, translation)
 
 
-def typical_seconds(tables: list[Path]) -> float:
+def typical_seconds(tables: Sequence[Table]) -> float:
     """The median length in seconds of the first few rows, from their audio headers; 0 if none can be read."""
     lengths = []
     for table in tables:
         places = row_places(table)
-        for row in read_rows(table, 0, [p for p in places if p.group == 0]) if places else ():
+        for row in read_rows(table.path, 0, [p for p in places if p.group == 0]) if places else ():
             if not isinstance(row, Row):
                 continue
-            seconds = declared_seconds(row.audio if isinstance(row.audio, Path) else _reader(row.audio))
+            seconds = declared_seconds(row.audio)
             if seconds is not None:
                 lengths.append(seconds)
             if len(lengths) >= _NUM_SAMPLED:
@@ -149,12 +159,6 @@ def typical_seconds(tables: list[Path]) -> float:
         if len(lengths) >= _NUM_SAMPLED:
             break
     return sorted(lengths)[len(lengths) // 2] if lengths else 0.0
-
-
-def _reader(content: memoryview) -> Any:
-    import pyarrow as pa
-
-    return pa.BufferReader(pa.py_buffer(content))
 
 
 def _open(table: Path) -> Any:
@@ -165,6 +169,9 @@ def _open(table: Path) -> Any:
         # a small buffer: otherwise the audio column of a whole row group, maybe gigabytes, is read at once
         file = pq.ParquetFile(table, buffer_size=1 << 20, pre_buffer=False)
     except (pa.ArrowInvalid, OSError) as e:
+        with open(table, "rb") as f:
+            if f.read(len(_LFS)) == _LFS:
+                raise DataError(f"{table} is only the pointer to a file (Git LFS); run `git lfs pull`") from e
         raise DataError(f"{table} is not a parquet file, or it is damaged: {str(e).splitlines()[0]}") from e
     missing = [c for c in COLUMNS if c not in file.schema_arrow.names]
     if missing:
@@ -197,15 +204,15 @@ def _text(value: Any, column: str, place: RowPlace) -> str:
         raise RowError(place, f"column {column} is not UTF-8 (byte {e.start}); convert it") from e
 
 
-def _undecodable(table: Path, names: Any, first: int) -> str:
+def _undecodable(table: str, names: Any, first: int) -> str:
     """The message on the first row of a row group whose name is not UTF-8; `first` is the number of its first row."""
     for i in range(names.num_rows):
         for column in names.column_names:
             try:
                 names[column][i].as_py()
             except UnicodeDecodeError as e:
-                return f"{table.name}, row {first + i}: column {column} is not UTF-8 (byte {e.start}); convert it"
-    return f"{table.name}: a name is not UTF-8; convert it"
+                return f"{table}, row {first + i}: column {column} is not UTF-8 (byte {e.start}); convert it"
+    return f"{table}: a name is not UTF-8; convert it"
 
 
 def _is_struct(file: Any) -> bool:
@@ -227,7 +234,11 @@ def _file_beside(place: RowPlace, path: str | None) -> Path:
     if not path:
         raise RowError(place, "its audio is empty")
     folder = place.table.parent
-    file = (folder / path).resolve()
-    if file.is_file() and file.is_relative_to(folder.resolve()):
-        return file
+    name = os.path.normpath(path.replace("\\", "/"))
+    if not os.path.isabs(name) and name.split(os.sep)[0] != os.pardir:
+        for form in ("NFC", "NFD"):  # the name on disk may be in another Unicode form than in the table
+            file = folder / unicodedata.normalize(form, name)
+            with contextlib.suppress(OSError):  # a name that is too long
+                if file.is_file():  # maybe a link, as in the hub's cache
+                    return file
     raise RowError(place, f"its audio has no bytes, and {path} is not a file beside the table")

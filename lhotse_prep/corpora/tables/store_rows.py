@@ -13,6 +13,7 @@ import soundfile as sf
 from lhotse_prep.audio.inspect import AudioError
 from lhotse_prep.corpora.source.config import CheckConfig
 from lhotse_prep.corpora.source.folder import keep_audio
+from lhotse_prep.corpora.source.texts import markup_kind
 from lhotse_prep.corpora.tables.find_pieces import digest_of, prefix_hash, to_int16
 from lhotse_prep.corpora.tables.rows import Row, RowPlace, read_rows
 from lhotse_prep.workflow.executor import Executor
@@ -87,15 +88,24 @@ def _store_group(job: _Job) -> list[StoredRow | Finding]:
         if name is None:
             continue
         if not isinstance(row, Row):
-            remedy = "add its audio or take the row out"
+            remedy = "correct it or take the row out"
             results.append(Finding("no-audio", job.kind, name, place.part, f"{place.where}: {row.message}", remedy))
             continue
-        try:
-            results.append(_store(row, name, job))
-        except AudioError as e:
-            message = f"{place.where}: {e.message}"
-            results.append(Finding(e.check, job.kind, name, place.part, message, e.remedy))
+        for column, text in (("transcription", row.transcription), ("translation", row.translation)):
+            if markup := markup_kind(text):
+                message = f"{place.where}: its {column} {markup}"
+                results.append(Finding("not-plain", job.kind, name, place.part, message, "give the text alone"))
+                break
+        else:
+            results.append(_store_or_finding(row, name, job))
     return results
+
+
+def _store_or_finding(row: Row, name: str, job: _Job) -> StoredRow | Finding:
+    try:
+        return _store(row, name, job)
+    except AudioError as e:
+        return Finding(e.check, job.kind, name, row.place.part, f"{row.place.where}: {e.message}", e.remedy)
 
 
 def _store(row: Row, name: str, job: _Job) -> StoredRow:

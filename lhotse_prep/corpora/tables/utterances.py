@@ -14,8 +14,9 @@ from typing import Any
 from lhotse_prep.corpora.source.config import CheckConfig
 from lhotse_prep.corpora.source.folder import UTTERANCES
 from lhotse_prep.corpora.source.splits import PARTS
-from lhotse_prep.corpora.tables.row_ids import repeated_files, unique_ids
-from lhotse_prep.corpora.tables.rows import RowPlace, find_tables, require_rows, row_places
+from lhotse_prep.corpora.tables.find_tables import Table, find_tables, with_parts
+from lhotse_prep.corpora.tables.row_ids import ids_across_parts, repeated_ids, unique_ids
+from lhotse_prep.corpora.tables.rows import require_rows, row_places
 from lhotse_prep.corpora.tables.store_rows import StoredRow, store_rows
 from lhotse_prep.workflow.executor import Executor, SerialExecutor
 from lhotse_prep.workflow.files import write_json, write_jsonl
@@ -32,12 +33,12 @@ def import_utterances(
     limits: CheckConfig | None = None,
     executor: Executor | None = None,
     keep_dev_in_test: bool = False,
-    tables: list[Path] | None = None,
+    tables: Sequence[Table] | None = None,
 ) -> dict[str, int]:
     """Write utterances.jsonl, audio/PART/ID.flac and counts.json.
 
     Args:
-      path: a table or a folder of tables: data/{train,dev,test}-*.parquet.
+      path: a table or a folder of tables: data/{train,dev,test}-*.parquet or another layout of the hub.
       source_dir: where to write.
       limits: of good audio; the defaults if None.
       executor: where row groups are read; this process if None.
@@ -46,17 +47,18 @@ def import_utterances(
     Returns:
       Counts: rows and utterances of each part, test rows that are in dev, and rows left out because of errors.
     Raises:
-      DataError: no table; rows with the `file` of another row of their part, or with audio that cannot be used, unless
-        limits.skip_bad.
+      DataError: no table, or one whose part is unknown; rows with the `file` of another row of their part, or with
+        audio that cannot be used, unless limits.skip_bad.
     """
     limits = limits or CheckConfig()
-    tables = find_tables(path) if tables is None else tables
+    tables = with_parts(find_tables(path) if tables is None else tables, "utterance")
     places = sorted((p for t in tables for p in row_places(t)), key=lambda p: PARTS.index(p.part))
     require_rows(tables, places, path)
-    repeated = dict(repeated_files(places, "utterance", across_parts=False))
+    ids = ids_across_parts(places)
+    repeated = repeated_ids(places, ids, "utterance", "{part}")
     findings: list[Finding] = list(repeated.values())
     settle(findings, len(places), limits.policy(), source_dir)
-    ids = _ids(places)
+    names = dict(zip(ids, unique_ids(places, across_parts=False)))
     rows: list[dict[str, Any]] = []
     digests: dict[str, set[str]] = {part: set() for part in PARTS}
     counts = {f"rows_{part}": sum(p.part == part for p in places) for part in PARTS} | {"test_in_dev": 0}
@@ -80,7 +82,7 @@ def import_utterances(
                 row.audio.unlink()
             else:
                 digests[part].add(row.digest)
-                rows.append(_content(row, source_dir))
+                rows.append(_content(row, names[row.id], source_dir))
     settle(findings, len(places), limits.policy(), source_dir)
     counts |= {f"utterances_{part}": sum(r["part"] == part for r in rows) for part in PARTS}
     counts["left_out"] = len(findings)
@@ -100,26 +102,13 @@ def lecture_and_number(name: str) -> tuple[str | None, int | None]:
     return (match[1], int(match[2])) if match else (None, None)
 
 
-def _ids(places: Sequence[RowPlace]) -> list[str]:
-    """An id for each row; an id that a row of an earlier part has already gets its part as a prefix.
-
-    So a test row with the name of a dev row is called test_NAME, unless it has the same audio and is left out.
-    """
-    part_of_id: dict[str, str] = {}
-    ids = []
-    for p, name in zip(places, unique_ids(places)):
-        ids.append(name if part_of_id.setdefault(name, p.part) == p.part else f"{p.part}_{name}")
-    return ids
-
-
-def _content(row: StoredRow, source_dir: Path) -> dict[str, Any]:
-    """The row of utterances.jsonl."""
+def _content(row: StoredRow, name: str, source_dir: Path) -> dict[str, Any]:
+    """The row of utterances.jsonl; `name` is its id before a part was put in front of it."""
     assert row.audio is not None
-    part = row.place.part
-    lecture, number = lecture_and_number(row.id.removeprefix(f"{part}_"))
+    lecture, number = lecture_and_number(name)
     return {
         "id": row.id,
-        "part": part,
+        "part": row.place.part,
         "audio": str(row.audio.relative_to(source_dir)),
         "text": row.transcription,
         "translation": row.translation,

@@ -17,7 +17,8 @@ from lhotse_prep.corpora.mini.config import MiniConfig
 from lhotse_prep.corpora.mini.make import make_lectures, make_mini, token_counts
 from lhotse_prep.corpora.mini.rules import english_terms, make_grammar, rare_words, sentence_patterns
 from lhotse_prep.corpora.mini.speech import SAMPLE_RATE
-from lhotse_prep.text.normalize import is_han, normalize_transcript, normalize_translation
+from lhotse_prep.text.characters import is_han
+from lhotse_prep.text.normalize import normalize_transcript, normalize_translation
 from lhotse_prep.workflow.errors import ConfigError, DataError
 
 SMALL = MiniConfig(

@@ -141,3 +141,30 @@ def test_utterances_with_other_texts_than_the_transcript_are_not_used(tmp_path: 
     segments = load_manifest(tmp_path / "m/ml2021_segments_test.jsonl.gz", SupervisionSet)
     assert {s.recording_id for s in segments} == {"week1_2"}
     assert any("lecture week1_1: its 6 utterances have 96 tokens, its transcript 98" in m for m in caplog.messages)
+
+
+def test_the_same_name_in_two_parts_keeps_each_rows_text_and_sound(tmp_path: Path) -> None:
+    """Without utterances of test, those of train and dev are searched for, of which two are called alike."""
+    rng = np.random.default_rng(1)
+    pcms = [rng.integers(-9999, 9999, 2 * RATE, dtype=np.int16) for _ in range(4)]
+    texts = ["甲 一", "乙 二", "丙 三", "丁 四"]
+
+    def row(name: str, pcm: np.ndarray, text: str) -> dict:
+        audio = {"bytes": flac(tmp_path / "x.flac", pcm), "path": name}
+        return {"audio": audio, "file": name, "transcription": text, "translation": f"{text} in English"}
+
+    tables = {
+        "long/lectures": [row("week1.wav", np.concatenate(pcms), " ".join(texts))],
+        "short/train": [row("a.wav", pcms[0], texts[0]), row("b.wav", pcms[1], texts[1])],
+        "short/dev": [row("a.wav", pcms[2], texts[2]), row("b.wav", pcms[3], texts[3])],
+    }
+    for name, rows in tables.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in" / f"{name}-00000-of-00001.parquet")
+    options = ["--kind", "long", "--utterances", str(tmp_path / "in/short")]
+    main(["corpus", str(tmp_path / "in/long"), str(tmp_path / "out"), *options])
+    segments = read_jsonl(tmp_path / "out" / "segments.jsonl")
+    assert [(s["begin"], s["text"], s["translation"]) for s in segments] == [
+        (2 * RATE * i, text, f"{text} in English") for i, text in enumerate(texts)
+    ]
+    assert len({s["id"] for s in segments}) == 4

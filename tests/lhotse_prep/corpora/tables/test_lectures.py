@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
+from lhotse_prep.corpora.source.config import CheckConfig
+from lhotse_prep.corpora.source.folder import read_source
 from lhotse_prep.corpora.source.splits import read_splits
 from lhotse_prep.corpora.tables.lectures import import_lectures
 from lhotse_prep.workflow.errors import DataError
@@ -103,3 +105,52 @@ def test_table_without_a_column_or_not_a_table(tmp_path: Path) -> None:
     (tmp_path / "y.parquet").write_bytes(b"PAR0")
     with pytest.raises(DataError, match="y.parquet is not a parquet file"):
         import_lectures(tmp_path / "y.parquet", tmp_path / "out")
+
+
+def test_lectures_of_two_parts_that_are_called_alike_keep_their_own_texts(tmp_path: Path) -> None:
+    make_table(tmp_path / "in" / "train-0.parquet", tmp_path, ["x/w1"], transcription=["訓 練"])
+    make_table(tmp_path / "in" / "test-0.parquet", tmp_path, ["y/w1"], transcription=["測 試"])
+    import_lectures(tmp_path / "in", tmp_path / "out")
+    assert {x.id: (x.part, x.transcript.strip()) for x in read_source(tmp_path / "out")} == {
+        "x_w1": ("train", "訓 練"),
+        "y_w1": ("test", "測 試"),
+    }
+
+
+def test_a_lecture_whose_texts_would_be_the_translation_of_another_is_refused(tmp_path: Path) -> None:
+    make_table(tmp_path / "in" / "train-0.parquet", tmp_path, ["w1", "w1.en"])
+    with pytest.raises(DataError, match="'w1.en' cannot name a lecture: w1.en.txt would be a translation"):
+        import_lectures(tmp_path / "in", tmp_path / "out")
+
+
+def test_subtitles_in_a_column_and_a_transcript_of_two_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cues = "1\n00:00:00,000 --> 00:00:01,000\n我"
+    table = make_table(tmp_path / "train.parquet", tmp_path, ["a", "b", "c"], transcription=["我 們", "我們。", cues])
+    with pytest.raises(DataError, match="lecture c: train.parquet, row 2: its transcription holds subtitles"):
+        import_lectures(table, tmp_path / "out")
+    import_lectures(table, tmp_path / "out", CheckConfig(skip_bad=True, max_rejected=0.4))
+    assert "lecture b: its transcript is that of a" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["audio/a.wav", "./audio/../audio/a.wav", "audio\\a.wav", "audio/e\u0301.wav"])
+def test_audio_beside_the_table_may_be_a_link_of_the_hubs_cache(tmp_path: Path, path: str) -> None:
+    folder = tmp_path / "snapshots" / "abc"
+    (tmp_path / "blobs").mkdir()
+    (folder / "audio").mkdir(parents=True)
+    sf.write(tmp_path / "blobs" / "0a1b", tone(0.1), RATE, format="WAV")
+    for name in ("a.wav", "é.wav"):
+        (folder / "audio" / name).symlink_to("../../../blobs/0a1b")
+    make_table(folder / "train.parquet", tmp_path, ["a"], audio=[{"bytes": None, "path": path}])
+    import_lectures(folder, tmp_path / "out")
+    assert sf.info(tmp_path / "out" / "a.wav").frames == 1600
+
+
+@pytest.mark.parametrize(
+    "path", ["../a.wav", "audio/../../a.wav", "{tmp_path}/a.wav", "..\\a.wav", "x" * 300, "a\0.wav"]
+)
+def test_audio_outside_the_tables_folder_is_refused(tmp_path: Path, path: str) -> None:
+    sf.write(tmp_path / "a.wav", tone(0.1), RATE)
+    audio = [{"bytes": None, "path": path.format(tmp_path=tmp_path)}]
+    table = make_table(tmp_path / "in" / "train.parquet", tmp_path, ["a"], audio=audio)
+    with pytest.raises(DataError, match="row 0: its audio has no bytes, and .* is not a file beside the table"):
+        import_lectures(table, tmp_path / "out")

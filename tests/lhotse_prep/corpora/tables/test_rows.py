@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lhotse_prep.corpora.tables.find_tables import find_tables
 from lhotse_prep.corpora.tables.rows import Row, RowError, read_rows, row_places
 from lhotse_prep.workflow.errors import DataError
 
@@ -33,7 +34,7 @@ def write(path: Path, column: str, bad: bytes) -> Path:
 @pytest.mark.parametrize("column", ["transcription", "translation"])
 def test_a_bad_text_is_the_error_of_its_row_alone(tmp_path: Path, column: str, bad: bytes) -> None:
     table = write(tmp_path / "test-0.parquet", column, bad)
-    places = row_places(table)
+    places = row_places(*find_tables(table))
     error, good = read_rows(table, 1, places[2:])
     assert isinstance(error, RowError) and isinstance(good, Row) and good.transcription == "transcription3"
     assert str(error).startswith(f"test-0.parquet, row 2 (file2): column {column} is not UTF-8 (byte 0)")
@@ -43,4 +44,4 @@ def test_a_bad_text_is_the_error_of_its_row_alone(tmp_path: Path, column: str, b
 def test_a_bad_name_is_refused(tmp_path: Path, bad: bytes) -> None:
     table = write(tmp_path / "test-0.parquet", "file", bad)
     with pytest.raises(DataError, match=r"test-0\.parquet, row 2: column file is not UTF-8 \(byte 0\)"):
-        row_places(table)
+        row_places(*find_tables(table))
