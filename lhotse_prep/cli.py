@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,22 @@ from lhotse_prep.corpora.source.config import KINDS, CheckConfig, CorpusConfig
 from lhotse_prep.text.config import SCRIPTS, TextConfig
 from lhotse_prep.windows.config import WindowConfig
 from lhotse_prep.workflow.config import ExecutorConfig
-from lhotse_prep.workflow.entry import add_executor_options, executor_config
+from lhotse_prep.workflow.entry import add_executor_options, executor_config, number
+from lhotse_prep.workflow.errors import DataError
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # what add_subparsers returns; it has no public name
 
+_MANIFESTS = (
+    "ml2021_recordings_*.jsonl.gz",
+    "ml2021_supervisions_*.jsonl.gz",
+    "ml2021_segments_*.jsonl.gz",
+    "texts.jsonl",
+    "untranslated.jsonl",
+    "characters.jsonl",
+    "rejected.jsonl",
+    "source",
+)  # what `manifests` writes
 _ALIGN = """Reads:  MANIFESTS (of `manifests`) and a recogniser's words with times (.ctm, .jsonl, or a folder of them).
 Writes: OUT/ml2021_supervisions_{train,dev,test}.jsonl.gz with times of words, ml2021_PART.ctm, confidence.jsonl.
 
@@ -42,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         _corpus,
         "convert tables or a folder to one form",
         "Reads:  CORPUS: a .parquet table or folder of tables (lectures, utterances, or both), or a folder of\n"
-        "        NAME.wav (.flac, .mp3, .m4a, .mp4) with NAME.txt and NAME.en.txt.\n"
+        "        NAME.wav (.flac, .mp3, .m4a, .mp4, .mkv ...) with NAME.txt and NAME.en.txt.\n"
         "Writes: OUT: 16 kHz mono recordings, texts, splits.yaml or utterances.jsonl, segments.jsonl of both.",
     )
     manifests = _command(
@@ -52,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         "write Lhotse manifests, checked",
         "Reads:  CORPUS, as `corpus` reads or writes it.\n"
         "Writes: OUT/ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz, ml2021_segments_PART.jsonl.gz\n"
-        "        (exact times), texts.jsonl, characters.jsonl, rejected.jsonl; OUT/source if audio is written.",
+        "        (exact times), texts.jsonl, characters.jsonl, rejected.jsonl; OUT/source if audio is written.\n"
+        "        Parts without data have no files. OUT is made anew: what an earlier run wrote there is removed.",
     )
     for command in (corpus, manifests):
         command.add_argument("corpus", type=Path, metavar="CORPUS")
@@ -94,7 +108,7 @@ def _add_later_commands(commands: Commands) -> None:
     windows.add_argument("manifests", type=Path, metavar="MANIFESTS")
     windows.add_argument("aligned", type=Path, metavar="ALIGNED")
     windows.add_argument("out", type=Path, metavar="OUT")
-    windows.add_argument("--max-duration", type=float, default=WindowConfig.max_duration, help="seconds [%(default)s]")
+    windows.add_argument("--max-duration", type=number, default=WindowConfig.max_duration, help="seconds [%(default)s]")
     windows.add_argument("--shar", action="store_true", help="also write Lhotse Shar")
     bitext = _command(
         commands,
@@ -110,7 +124,8 @@ def _add_later_commands(commands: Commands) -> None:
         "validate",
         _validate,
         "check manifests and read all their audio",
-        "Reads:  MANIFESTS, from any program: ml2021_{recordings,supervisions}_{train,dev,test}.jsonl.gz.\n"
+        "Reads:  MANIFESTS, from any program: a folder with manifests of recordings, supervisions, segments, cuts or\n"
+        "        features (.jsonl, .json or .yaml, also .gz), or one of them; the audio and features that they name.\n"
         "Writes: nothing; with --skip-bad --out OUT the manifests without the bad entries, and rejected.jsonl.\n"
         "The exit code is 1 if there is an error.",
     )
@@ -141,7 +156,7 @@ def _add_check_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--max-rejected",
-        type=float,
+        type=number,
         default=CheckConfig.max_rejected,
         help="fraction of the rows that may be left out [%(default)s]",
     )
@@ -156,51 +171,53 @@ def _corpus_config(args: argparse.Namespace) -> CorpusConfig:
 
 
 def _corpus(args: argparse.Namespace) -> None:
-    from lhotse_prep.corpora.detect import import_corpus
+    from lhotse_prep.corpora.detect import import_corpus, new_source
     from lhotse_prep.workflow.executor import open_executor
 
-    with open_executor(executor_config(args)) as executor:
-        import_corpus(args.corpus, args.out, _corpus_config(args), _checks(args), executor)
+    with open_executor(executor_config(args)) as executor, new_source(args.corpus, args.out) as source:
+        import_corpus(args.corpus, source, _corpus_config(args), _checks(args), executor)
 
 
 def _manifests(args: argparse.Namespace) -> None:
-    from lhotse_prep.corpora.detect import as_source
+    from lhotse_prep.corpora.detect import open_source
     from lhotse_prep.workflow.executor import open_executor
 
     text, corpus, checks = TextConfig(args.script), _corpus_config(args), _checks(args)
-    with open_executor(executor_config(args)) as executor:
-        source = as_source(args.corpus, args.out, corpus, checks, executor)
-        from lhotse_prep.manifests.make import make_manifests  # only now, see as_source
+    with (
+        open_executor(executor_config(args)) as executor,
+        _new_folder(args.out, _MANIFESTS, args.corpus) as work,
+        open_source(args.corpus, work, corpus, checks, executor) as source,
+    ):
+        from lhotse_prep.manifests.make import write_manifests  # only now, see open_source
 
-        make_manifests(source, args.out, corpus, text, checks, executor)
+        write_manifests(source, work, text, checks, executor, args.out)
 
 
 def _align(args: argparse.Namespace) -> None:
     from lhotse_prep.alignment.corpus import PATTERNS, align_corpus
     from lhotse_prep.alignment.matching import times_of_words
-    from lhotse_prep.workflow.files import whole_files
 
-    with whole_files(args.out, PATTERNS) as work:
+    with _new_folder(args.out, PATTERNS, args.manifests) as work:
         align_corpus(args.manifests, work, times_of_words(args.words), StretchConfig())
 
 
 def _windows(args: argparse.Namespace) -> None:
     from lhotse_prep.windows.write import PATTERNS, write_windows
     from lhotse_prep.workflow.executor import open_executor
-    from lhotse_prep.workflow.files import whole_files
 
     target = min(WindowConfig.target_duration, args.max_duration)
     config = WindowConfig(target_duration=target, max_duration=args.max_duration, shar=args.shar)
-    with whole_files(args.out, PATTERNS) as work, open_executor(executor_config(args)) as executor:
+    folders = (args.manifests, args.aligned)
+    with _new_folder(args.out, PATTERNS, *folders) as work, open_executor(executor_config(args)) as executor:
         write_windows(args.manifests, args.aligned, work, args.out, config, executor)
 
 
 def _bitext(args: argparse.Namespace) -> None:
     from lhotse_prep.bitext.config import BitextConfig
+    from lhotse_prep.bitext.files import PATTERNS
     from lhotse_prep.bitext.write import make_bitext
-    from lhotse_prep.workflow.files import whole_files
 
-    with whole_files(args.out, ("train.jsonl", "dev.jsonl", "test.jsonl", "rejected.jsonl", "scores.json")) as work:
+    with _new_folder(args.out, PATTERNS, args.data / "manifests", args.data / "aligned") as work:
         make_bitext(args.data, work, BitextConfig())
 
 
@@ -209,7 +226,24 @@ def _validate(args: argparse.Namespace) -> None:
     from lhotse_prep.workflow.executor import open_executor
 
     with open_executor(executor_config(args)) as executor:
-        for part, (recordings, supervisions) in validate_folder(
-            args.manifests, _checks(args), executor, args.out
-        ).items():
-            print(f"{part}: {recordings} recordings, {supervisions} supervisions, all good")
+        for part, counts in validate_folder(args.manifests, _checks(args), executor, args.out).items():
+            print(f"{part}: {', '.join(f'{n} {kind}' for kind, n in counts.items())}, all good")
+
+
+@contextlib.contextmanager
+def _new_folder(out: Path, patterns: Sequence[str], *inputs: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `out`, in place of what an earlier run of the command wrote there.
+
+    Raises:
+      DataError: an input is in `out`, or something else than this command writes.
+    """
+    from lhotse_prep.workflow.files import MARK, is_clutter, whole_folder
+
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise DataError(f"{out} would be made anew, and {path} is in it; name another folder")
+    for path in sorted(out.iterdir()) if out.is_dir() else []:
+        if not any(fnmatch(path.name, pattern) for pattern in (*patterns, MARK)) and not is_clutter(path.name):
+            raise DataError(f"{out} holds {path.name}, which this command does not write; name another folder")
+    with whole_folder(out) as work:
+        yield work

@@ -8,7 +8,7 @@ from lhotse_prep.text.config import TextConfig
 from lhotse_prep.workflow.config import ExecutorConfig
 from lhotse_prep.workflow.entry import add_executor_options, executor_config, run_main, stage_parser
 from lhotse_prep.workflow.stage import Input, Stage
-from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from lhotse_prep.workflow.strict_config import load_config
 
 
 def main(argv: list[str]) -> None:
@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     text = load_config(args.conf / "prep.yaml", "text", TextConfig)
     checks = load_config(args.conf / "prep.yaml", "checks", CheckConfig)
-    options = {"text": to_mapping(text), "checks": to_mapping(checks)}
+    options = {"text": text, "checks": checks}
     stage = Stage("manifests", args.data / "manifests", [Input(args.data / "source", 0)], options)
     if stage.is_done():
         return
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     from lhotse_prep.workflow.executor import open_executor
 
     with stage.work() as out, open_executor(executor_config(args)) as executor:
-        make_manifests(args.data / "source", out, CorpusConfig(), text, checks, executor)
+        make_manifests(args.data / "source", out, CorpusConfig(), text, checks, executor, args.data / "manifests")
 
 
 if __name__ == "__main__":

@@ -7,22 +7,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lhotse import CutSet, MonoCut, SupervisionSegment, load_manifest
+from lhotse import CutSet, MonoCut, SupervisionSegment
 from lhotse.utils import fastcopy
 
+from lhotse_prep.bitext.files import read_pairs
 from lhotse_prep.corpora.source.splits import PARTS
-from lhotse_prep.manifests.files import write_manifest
-from lhotse_prep.workflow.files import read_jsonl
+from lhotse_prep.manifests.exact_times import first_token
+from lhotse_prep.manifests.files import load_part, part_file, write_manifest
 
 logger = logging.getLogger(__name__)
+_NEEDED = ("lecture", "target", "first_token", "num_tokens")  # of a sentence pair
 
 
 def write_translated_cuts(cuts_dir: Path, bitext_dir: Path, out_dir: Path) -> None:
     """Write out_dir/ml2021_cuts_{part}.jsonl.gz: stage 4's windows with the translations of bitext_dir/{part}.jsonl."""
     for part in PARTS:
-        cuts = load_manifest(cuts_dir / f"ml2021_cuts_{part}.jsonl.gz", CutSet)
-        translated, num_left_out = with_translations(cuts, read_jsonl(bitext_dir / f"{part}.jsonl"))
-        write_manifest(out_dir / f"ml2021_cuts_{part}.jsonl.gz", translated)
+        cuts = load_part(cuts_dir, "cuts", part, CutSet)
+        translated, num_left_out = with_translations(cuts, read_pairs(bitext_dir / f"{part}.jsonl", _NEEDED))
+        write_manifest(part_file(out_dir, "cuts", part), translated)
         logger.info("%s: %d windows; %d sentence pairs in no window as a whole", part, len(translated), num_left_out)
 
 
@@ -65,5 +67,5 @@ def _translated(cut: MonoCut, pairs: Sequence[Mapping[str, Any]]) -> MonoCut:
 
 def _tokens(s: SupervisionSegment) -> range:
     """The positions of the supervision's tokens in the lecture's transcript."""
-    first = int((s.custom or {})["first_token"])
+    first = first_token(s)
     return range(first, first + len((s.text or "").split()))

@@ -8,12 +8,17 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from lhotse import SupervisionSet
+
 from lhotse_prep.bitext.config import BitextConfig
+from lhotse_prep.bitext.files import write_pairs
 from lhotse_prep.bitext.pairs import LectureText, Pair, make_pairs
 from lhotse_prep.corpora.source.splits import PARTS
-from lhotse_prep.manifests.exact_times import read_exact_times
+from lhotse_prep.manifests.exact_times import first_token, read_exact_times
+from lhotse_prep.manifests.files import TEXTS, load_part, load_safely, part_file, read_texts
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl, write_json, write_jsonl
+from lhotse_prep.workflow.files import write_json, write_jsonl
+from lhotse_prep.workflow.findings import REJECTED
 
 logger = logging.getLogger(__name__)
 EXACT_TIMES_SCORE = 10.0  # nats per source unit over chance, for pairs with exact times: above any score of the search
@@ -37,7 +42,7 @@ def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
     lectures: dict[str, list[LectureText]] = {
         part: read_lectures(data_dir, part, exact={row["lecture"] for row in exact_rows[part]}) for part in PARTS
     }
-    lectures["train"] = lectures["train"] + read_text_lectures(data_dir / "manifests" / "texts.jsonl")
+    lectures["train"] = lectures["train"] + read_text_lectures(data_dir / "manifests" / TEXTS)
     all_lectures = [x for part in PARTS for x in lectures[part]]
     if not all_lectures and not any(exact_rows.values()):
         raise DataError(
@@ -51,10 +56,10 @@ def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
         reasons = [_reason_to_reject(row, config) for row in rows]
         kept = [row for row, reason in zip(rows, reasons) if reason is None]
         rejected += [row | {"reason": reason} for row, reason in zip(rows, reasons) if reason is not None]
-        write_jsonl(out_dir / f"{part}.jsonl", kept)
+        write_pairs(out_dir / f"{part}.jsonl", kept)
         num_rejected = len(rows) - len(kept)
         logger.info("%s: %d lectures, %d pairs, %d rejected", part, len(lectures[part]), len(kept), num_rejected)
-    write_jsonl(out_dir / "rejected.jsonl", rejected)
+    write_jsonl(out_dir / REJECTED, rejected)
     write_json(out_dir / "scores.json", _scores(all_lectures, pairs, data_dir / "truth"))
 
 
@@ -68,24 +73,19 @@ def read_lectures(data_dir: Path, part: str, exact: Collection[str] = ()) -> lis
       part: train, dev or test.
       exact: ids of lectures whose pairs are known already; they are left out.
     """
-    from lhotse import load_manifest
-
-    supervisions = data_dir / "manifests" / f"ml2021_supervisions_{part}.jsonl.gz"
-    if not supervisions.is_file():
-        return []
-    aligned = data_dir / "aligned" / f"ml2021_supervisions_{part}.jsonl.gz"
+    aligned = part_file(data_dir / "aligned", "supervisions", part)
     stretches: dict[str, list[Any]] = {}
-    for stretch in load_manifest(aligned) if aligned.is_file() else []:
+    for stretch in load_safely(aligned, SupervisionSet) if aligned.is_file() else []:
         stretches.setdefault(stretch.recording_id, []).append(stretch)
     lectures, untranslated = [], []
-    for lecture in load_manifest(supervisions):
+    for lecture in load_part(data_dir / "manifests", "supervisions", part, SupervisionSet):
         if lecture.id in exact:
             continue
         translation = ((lecture.custom or {}).get("translated_text") or {}).get("eng", "")
         if not translation.split():
             untranslated.append(lecture.id)
             continue
-        tokens = lecture.text.split()
+        tokens = (lecture.text or "").split()
         pauses = token_pauses(len(tokens), stretches.get(lecture.recording_id, []))
         lectures.append(LectureText(lecture.id, tokens, translation.split(), pauses))
     if untranslated:
@@ -101,7 +101,7 @@ def _exact_rows(manifests: Path, part: str) -> list[dict[str, Any]]:
             translation = ((s.custom or {}).get("translated_text") or {}).get("eng", "")
             source = (s.text or "").split()
             if source and translation.split():
-                place = {"first_token": (s.custom or {})["first_token"], "num_tokens": len(source)}
+                place = {"first_token": first_token(s), "num_tokens": len(source)}
                 row = {"id": f"{lecture}-{number:04d}", "lecture": lecture, "source": " ".join(source)}
                 rows.append(row | {"target": translation, "score": EXACT_TIMES_SCORE} | place)
     return rows
@@ -122,7 +122,7 @@ def token_pauses(num_tokens: int, stretches: Sequence[Any]) -> list[float | None
     starts: dict[int, float] = {}
     ends: dict[int, float] = {}
     for stretch in stretches:
-        first, tokens = int(stretch.custom["first_token"]), stretch.text.split()
+        first, tokens = first_token(stretch), stretch.text.split()
         for index, item in _positions(tokens, (stretch.alignment or {}).get("word", []), first):
             starts[index], ends[index] = item.start, item.start + item.duration
         starts.setdefault(first, stretch.start)
@@ -136,7 +136,7 @@ def read_text_lectures(path: Path) -> list[LectureText]:
     """Text-only lectures from texts.jsonl; none if there is no such file."""
     if not path.is_file():
         return []
-    return [LectureText(row["id"], row["text"].split(), row["translation"].split()) for row in read_jsonl(path)]
+    return [LectureText(row["id"], row["text"].split(), row["translation"].split()) for row in read_texts(path)]
 
 
 def _positions(tokens: Sequence[str], items: Sequence[Any], first: int) -> list[tuple[int, Any]]:

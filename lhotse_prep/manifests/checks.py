@@ -1,15 +1,18 @@
-"""Checks of recordings, texts and parts, one function for each kind of fault; all of them return findings."""
+"""Checks of audio, and of texts against their audio, one function for each kind of fault; all return findings."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lhotse_prep.audio.inspect import SAMPLE_RATE, AudioError, AudioReport, inspect_audio
+import soundfile as sf
+
+from lhotse_prep.audio.gate import inspect_audio
+from lhotse_prep.audio.inspect import SAMPLE_RATE, AudioError, AudioReport
 from lhotse_prep.corpora.source.config import CheckConfig
-from lhotse_prep.text.normalize import is_han, normalize_transcript, num_characters
+from lhotse_prep.manifests.texts import check_pair
+from lhotse_prep.text.normalize import normalize_transcript, num_characters
 from lhotse_prep.workflow.findings import Finding
 
 TOLERANCE = 0.025  # seconds; a supervision may end this much after its recording
@@ -18,13 +21,15 @@ _MIN_CHINESE = 0.5  # share of Han characters among letters, above which a text 
 
 @dataclass(frozen=True)
 class AudioJob:
-    """A recording whose samples are all to be read."""
+    """A file of a recording, whose samples are all to be read; what its manifest says, if there is one."""
 
     id: str
     part: str
     path: Path
     limits: CheckConfig
-    num_samples: int | None = None  # that the manifest gives, if there is one
+    num_samples: int | None = None
+    sampling_rate: int | None = None
+    channels: tuple[int, ...] = ()  # of the file that the recording has
 
 
 def inspect(job: AudioJob) -> AudioReport | Finding:
@@ -39,6 +44,13 @@ def inspect(job: AudioJob) -> AudioReport | Finding:
         report = inspect_audio(job.path, job.limits)
     except AudioError as e:
         return finding(e.check, e.message, e.remedy)
+    if job.sampling_rate not in (None, report.sampling_rate):
+        message = f"{job.path} has {report.sampling_rate} Hz, its manifest says {job.sampling_rate}"
+        return finding("sampling-rate", message, "make the manifests again from the current audio")
+    num_channels = _num_channels(job.path) if job.channels else None
+    if num_channels is not None and not 0 <= min(job.channels) <= max(job.channels) < num_channels:
+        message = f"{job.path} has {num_channels} channels, its manifest has channel {max(job.channels)} (from 0 on)"
+        return finding("channels", message, "make the manifests again from the current audio")
     if report.sampling_rate != SAMPLE_RATE:
         return finding("sampling-rate", f"{report.sampling_rate} Hz, expected {SAMPLE_RATE}", "run stage 0")
     if job.num_samples is not None and report.num_samples != job.num_samples:
@@ -60,7 +72,7 @@ def check_clipping(name: str, part: str, report: AudioReport, limits: CheckConfi
 
 
 def check_text(name: str, part: str, text: str, translation: str, seconds: float, limits: CheckConfig) -> list[Finding]:
-    """Faults of a text: empty, too long or too short for its audio, swapped with its translation or equal to it.
+    """Faults of a text: empty, too long or too short for its audio, and those of check_pair.
 
     Args:
       name: id of the supervision.
@@ -87,14 +99,7 @@ def check_text(name: str, part: str, text: str, translation: str, seconds: float
         message = f"{rate:.2f} characters a second, limit {limits.min_characters_per_second:g} ({num_characters(text)} "
         remedy = "is its text complete?"
         findings.append(finding("text-too-short", f"{message}characters in {seconds:.2f} s)", remedy))
-    if _han_share(translation) > _MIN_CHINESE and _han_share(text) < 1 - _MIN_CHINESE:
-        message = (
-            f"{_han_share(translation):.0%} of its translation is Chinese and {_han_share(text):.0%} of its transcript"
-        )
-        findings.append(finding("swapped", message, "transcript and translation are swapped: exchange them"))
-    elif _han_share(text) > 0 and normalize_transcript(text) == normalize_transcript(translation):
-        findings.append(finding("same-text", "its translation is its transcript", "give it its English translation"))
-    return findings
+    return findings + check_pair(name, part, text, translation)
 
 
 def check_overlap(digests: Mapping[str, Mapping[str, str]]) -> list[Finding]:
@@ -133,25 +138,9 @@ def check_same_audio(part: str, digests: Mapping[str, str]) -> list[Finding]:
     return findings
 
 
-def check_unique(kind: str, part: str, ids: Iterable[str]) -> list[Finding]:
-    """One finding for each id that occurs more than once."""
-    repeated = sorted(i for i, n in Counter(ids).items() if n > 1)
-    return [
-        Finding("duplicate-id", kind, i, part, f"its id occurs more than once in {part}", "ids must be unique")
-        for i in repeated
-    ]
-
-
-def check_span(name: str, part: str, start: float, end: float, recording: str, seconds: float) -> list[Finding]:
-    """A finding if a supervision is empty or not within its recording; times in seconds."""
-    if start >= 0 and start < end <= seconds + TOLERANCE:
-        return []
-    message = f"spans {start:.3f}-{end:.3f} s, recording {recording} has {seconds:.3f} s"
-    remedy = "make the manifests again from the current audio"
-    return [Finding("outside", "supervision", name, part, message, remedy)]
-
-
-def _han_share(text: str) -> float:
-    """Share of Han characters among the letters of a text; 0 if it has no letters."""
-    letters = [c for c in text if c.isalpha()]
-    return sum(map(is_han, letters)) / len(letters) if letters else 0.0
+def _num_channels(path: Path) -> int | None:
+    """The channels of a file; None if only FFmpeg can read it."""
+    try:
+        return int(sf.info(str(path)).channels)
+    except (sf.LibsndfileError, TypeError):
+        return None

@@ -11,8 +11,10 @@ from lhotse import SupervisionSegment, SupervisionSet
 from lhotse.utils import fastcopy
 
 from lhotse_prep.audio.inspect import SAMPLE_RATE
-from lhotse_prep.manifests.files import load_safely
-from lhotse_prep.text.normalize import is_han, normalize_transcript, normalize_translation
+from lhotse_prep.manifests.files import load_safely, part_file
+from lhotse_prep.text.characters import is_han
+from lhotse_prep.text.normalize import normalize_transcript, normalize_translation
+from lhotse_prep.workflow.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +71,26 @@ def as_segment(utterance: SupervisionSegment) -> SupervisionSegment:
 
 def read_exact_times(manifests: Path, part: str) -> dict[str, list[SupervisionSegment]]:
     """{recording: its supervisions with exact times} of one part, from stage 1's folder; may be empty."""
-    path = manifests / f"ml2021_segments_{part}.jsonl.gz"
+    path = part_file(manifests, "segments", part)
     segments: dict[str, list[SupervisionSegment]] = {}
     for s in load_safely(path, SupervisionSet) if path.is_file() else []:
         segments.setdefault(s.recording_id, []).append(s)
     return segments
+
+
+def first_token(supervision: SupervisionSegment) -> int:
+    """The position of a supervision's first token in the transcript of its lecture.
+
+    Raises:
+      DataError: it does not say.
+    """
+    position = (supervision.custom or {}).get("first_token")
+    if position is None:
+        raise DataError(
+            f"supervision {supervision.id} does not say where it is in its lecture (custom field first_token): it is "
+            "not of stage 1 or 3; run that stage again"
+        )
+    return int(position)
 
 
 def exact_times_report(recording: str, segments: Sequence[SupervisionSegment]) -> dict[str, Any]:

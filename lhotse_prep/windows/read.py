@@ -8,21 +8,25 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from lhotse.utils import fastcopy
 
-from lhotse_prep.manifests.files import check_cut
+from lhotse_prep.manifests.files import is_empty_part, open_cuts, part_file
 from lhotse_prep.workflow.errors import DataError
 
 
-def read_windows(cuts_dir: Path, part: str) -> CutSet:
-    """The windows of a part that have text, as a lazy CutSet.
+def read_windows(cuts_dir: Path, part: str, needs: str | None = None) -> CutSet:
+    """The windows of a part that have text, as a lazy CutSet; none if a folder with windows has no file of the part.
 
+    Args:
+      needs: AUDIO or FEATS (manifests.files), if those files must exist.
     Raises:
-      DataError: there is no such file; or, during iteration, Lhotse would have to execute, fetch or unpickle something
-        to read a window.
+      DataError: the folder has no windows; or, during iteration, a window is damaged, a file that it needs is missing,
+        or Lhotse would have to execute, fetch or unpickle something to read it.
     """
-    path = cuts_dir / f"ml2021_cuts_{part}.jsonl.gz"
-    if not path.is_file():
+    path = part_file(cuts_dir, "cuts", part)
+    if path.is_file():
+        return open_cuts(path, needs).filter(_has_text).map(with_one_supervision)
+    if not is_empty_part(cuts_dir, "cuts"):
         raise DataError(f"no cuts {path}; run stage 4, which makes them")
-    return CutSet.from_jsonl_lazy(path).map(check_cut).filter(_has_text).map(with_one_supervision)
+    return CutSet.from_cuts([])
 
 
 def _has_text(cut: Cut) -> bool:
@@ -32,6 +36,6 @@ def _has_text(cut: Cut) -> bool:
 def with_one_supervision(cut: Cut) -> Cut:
     """The cut with its supervisions joined to one as long as the cut, so that the pauses at both ends belong to it."""
     ordered = sorted(cut.supervisions, key=lambda s: s.start)
-    text = " ".join(s.text for s in ordered)
+    text = " ".join(s.text or "" for s in ordered)
     whole = fastcopy(ordered[0], id=cut.id, start=0.0, duration=cut.duration, text=text, alignment=None, custom=None)
     return fastcopy(cut, supervisions=[whole])

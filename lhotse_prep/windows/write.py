@@ -9,7 +9,8 @@ from pathlib import Path
 from lhotse import CutSet, RecordingSet, SupervisionSegment, SupervisionSet
 
 from lhotse_prep.corpora.source.splits import PARTS
-from lhotse_prep.manifests.files import load_safely, write_manifest
+from lhotse_prep.manifests.files import AUDIO, load_part, part_file, write_manifest
+from lhotse_prep.manifests.paths import lasting_path
 from lhotse_prep.windows.config import WindowConfig
 from lhotse_prep.windows.cut import make_windows
 from lhotse_prep.windows.features import store_features, with_storage_in
@@ -48,17 +49,18 @@ def write_windows(
     left_out: list[dict[str, object]] = []
     scores: dict[str, object] = {}
     for part in PARTS:
-        recordings = load_safely(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
-        lectures = load_safely(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
-        timed = load_safely(aligned / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
+        recordings = load_part(manifests, "recordings", part, RecordingSet, AUDIO)
+        lectures = load_part(manifests, "supervisions", part, SupervisionSet)
+        timed = load_part(aligned, "supervisions", part, SupervisionSet)
         cuts, dropped = _cut_part(recordings, timed, config, for_training=part == "train")
         if part == "train" and not len(cuts):
             raise DataError("no training windows: see times and confidences of the aligned supervisions (stage 3)")
         speeds = config.speed_factors if part == "train" else ()
         for name, windows in [(part, cuts), *((f"{part}_sp{x:g}", cuts.perturb_speed(x)) for x in speeds)]:
             stored = store_features(windows, out_dir / f"feats_{name}", executor)
-            placed = with_storage_in(stored, final_dir / f"feats_{name}")
-            write_manifest(out_dir / f"ml2021_cuts_{name}.jsonl.gz", placed)
+            place = Path(lasting_path(final_dir / f"feats_{name}", final_dir))
+            placed = with_storage_in(stored, place)
+            write_manifest(part_file(out_dir, "cuts", name), placed)
             if config.shar:
                 write_shar(stored, out_dir / "shar" / name, config.shard_size)
         left_out += [

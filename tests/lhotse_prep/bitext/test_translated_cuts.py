@@ -12,6 +12,7 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 from lhotse_prep.bitext.translated_cuts import with_translations, write_translated_cuts
 from lhotse_prep.manifests.files import write_manifest
+from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_jsonl
 
 
@@ -84,3 +85,10 @@ def test_files_have_the_windows_of_each_part_with_translations(
         cuts = CutSet.from_file(tmp_path / "out" / f"ml2021_cuts_{part}.jsonl.gz")
         assert translations(cuts) == [[f"one {part}"], [None]]
         assert f"{part}: 2 windows; 1 sentence pairs in no window as a whole" in caplog.text
+
+
+def test_windows_of_another_program_are_refused() -> None:
+    cuts = windows([3])
+    next(iter(cuts)).supervisions[0].custom = None
+    with pytest.raises(DataError, match="supervision 0-0 does not say where it is in its lecture"):
+        with_translations(cuts, [pair(0, 2, "one")])

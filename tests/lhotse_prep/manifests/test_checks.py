@@ -167,9 +167,9 @@ def test_manifests_that_could_run_code_are_refused(tmp_path: Path) -> None:
     (path / "ml2021_recordings_train.jsonl.gz").write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(DataError, match="ml2021_recordings_train.jsonl.gz is damaged or not JSON lines"):
         main(["validate", str(path)])
-    (path / "x.yaml").write_text("[]")
-    with pytest.raises(DataError, match="read as .jsonl or .jsonl.gz only"):
-        load_safely(path / "x.yaml", RecordingSet)
+    (path / "x.pkl").write_bytes(b"")
+    with pytest.raises(DataError, match=r"read as \.jsonl, .* only; convert it with `lhotse copy`"):
+        load_safely(path / "x.pkl", RecordingSet)
 
 
 def test_manifest_bytes_depend_on_content_alone(tmp_path: Path) -> None:
