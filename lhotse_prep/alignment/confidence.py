@@ -6,19 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lhotse_prep.alignment.outside_times import part_covered
 from lhotse_prep.alignment.word_times import WordTimes
 
 
-def confidence_report(lecture: str, words: Sequence[str], times: WordTimes) -> dict[str, Any]:
+def confidence_report(
+    lecture: str, words: Sequence[str], times: WordTimes, regions: NDArray[np.float64]
+) -> dict[str, Any]:
     """
     Args:
       lecture: the lecture's id.
       words: (W,) of its transcript.
       times: of the words.
+      regions: (R, 2) stretches of speech in seconds, ascending, disjoint.
     Returns:
-      Counts, the fraction of words that are timed, their mean score (0..1), and every run of untimed words with the
-      times before and after it (seconds; None at an end of the lecture).
+      Counts, the fraction of words that are timed, their mean score (0..1), the fraction of the speech that has a timed
+      word within a second, the agreement with the speech of times that a recogniser gave, and every run of untimed
+      words with the times before and after it (seconds; None at an end of the lecture).
     """
     timed = np.isfinite(times.start)
     untimed = np.flatnonzero(~timed)
@@ -29,6 +35,8 @@ def confidence_report(lecture: str, words: Sequence[str], times: WordTimes) -> d
         "timed": int(timed.sum()),
         "timed_part": round(float(timed.mean()), 4),
         "score_mean": round(float(times.score[timed].mean()), 4) if timed.any() else 0.0,
+        "speech_covered": round(part_covered(times.start, times.end, regions), 4),
+        **({} if times.agreement is None else {"agreement": times.agreement}),
         "untimed_runs": [
             {
                 "first_token": int(run[0]),
@@ -46,8 +54,10 @@ def report_line(report: dict[str, Any], longest: int = 40) -> str:
     """A report as one line to print; of the longest untimed run at most `longest` characters."""
     line = (
         f"{report['id']}: {report['timed_part']:.2%} of {report['words']} words timed, "
-        f"mean score {report['score_mean']:.3f}"
+        f"mean score {report['score_mean']:.3f}; {report['speech_covered']:.1%} of the speech has words"
     )
+    if "agreement" in report:
+        line += f", agreement {report['agreement']:.2f}"
     runs = report["untimed_runs"]
     if runs:
         worst = max(runs, key=lambda r: r["num_tokens"])

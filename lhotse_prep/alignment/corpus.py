@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
 from lhotse import RecordingSet, SupervisionSegment, SupervisionSet
 from numpy.typing import NDArray
 
@@ -18,15 +17,20 @@ from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.ctm import CtmWord, write_ctm
 from lhotse_prep.alignment.stretches import make_stretches, onset_errors
 from lhotse_prep.alignment.word_times import WordTimes
+from lhotse_prep.audio.config import AudioLimits
+from lhotse_prep.audio.gate import read_samples
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.corpora.source.splits import PARTS
 from lhotse_prep.manifests.exact_times import exact_times_report, read_exact_times
-from lhotse_prep.manifests.files import load_safely, write_manifest
+from lhotse_prep.manifests.faults import supervision_faults
+from lhotse_prep.manifests.files import AUDIO, CONFIDENCE, load_part, part_file, write_manifest
+from lhotse_prep.manifests.safety import plain_audio
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json, write_jsonl
 
 logger = logging.getLogger(__name__)
 PATTERNS = ("ml2021_supervisions_*.jsonl.gz", "ml2021_*.ctm", "confidence.jsonl")  # files written without scores
+_VALIDATE = "check the manifests (python -m lhotse_prep validate)"
 _LOW_CONFIDENCE = 0.3  # where an aligner has learned, the median is above 0.8
 
 
@@ -56,10 +60,8 @@ class Lecture:
         return words
 
     def samples(self) -> NDArray[np.float32]:
-        """The recording, (num_samples,), read again at each call."""
-        samples: NDArray[np.float32]
-        samples, _ = sf.read(self.audio, dtype="float32")
-        return samples
+        """The recording at 16 kHz, (num_samples,), read and checked again at each call; raises AudioError."""
+        return read_samples(self.audio, AudioLimits())
 
 
 Times = dict[str, WordTimes]  # of the words of each lecture
@@ -82,9 +84,10 @@ def align_corpus(
       config: where supervisions end.
       truth: folder with NAME.json, [[start, end, "tokens"], ...]. It may be absent, and only the scores use it.
     Raises:
-      DataError: a manifest is missing, damaged or unsafe; or as time_words raises it.
+      DataError: a manifest is missing, damaged or unsafe; exact times are not within their recording; or as time_words
+        raises it.
     """
-    exact = {part: read_exact_times(manifests, part) for part in PARTS}
+    exact = {part: _read_exact_times(manifests, part) for part in PARTS}
     lectures = [x for part in PARTS for x in _read_lectures(manifests, part, exact[part])]
     times, regions = time_words(lectures) if lectures else ({}, {})
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -97,10 +100,11 @@ def align_corpus(
             spoken = make_stretches(x.supervision, times[x.id], regions[x.id] / SAMPLE_RATE, config)
             stretches += spoken
             errors += _onset_errors(spoken, truth / f"{x.id}.json") if truth is not None else []
-            reports.append(confidence_report(x.id, x.words, times[x.id]))
+            reports.append(confidence_report(x.id, x.words, times[x.id], regions[x.id] / SAMPLE_RATE))
             logger.info("%s", report_line(reports[-1]))
-        write_manifest(out_dir / f"ml2021_supervisions_{part}.jsonl.gz", stretches)
-        write_ctm(out_dir / f"ml2021_{part}.ctm", ctm_words(stretches))
+        write_manifest(part_file(out_dir, "supervisions", part), stretches)
+        if stretches:
+            write_ctm(out_dir / f"ml2021_{part}.ctm", ctm_words(stretches))
         logger.info(
             "%s: %d recordings aligned, %d with exact times, %d supervisions",
             part,
@@ -108,7 +112,7 @@ def align_corpus(
             len(exact[part]),
             len(stretches),
         )
-    write_jsonl(out_dir / "confidence.jsonl", reports)
+    write_jsonl(out_dir / CONFIDENCE, reports)
     if truth is not None:
         write_json(out_dir / "scores.json", (_counts(times) if times else {}) | _error_summary(errors))
 
@@ -122,12 +126,32 @@ def ctm_words(stretches: Sequence[SupervisionSegment]) -> list[CtmWord]:
     ]
 
 
+def _read_exact_times(manifests: Path, part: str) -> dict[str, list[SupervisionSegment]]:
+    """Exact times of a part, checked against the recordings; raises DataError."""
+    exact = read_exact_times(manifests, part)
+    recordings = {r.id: r for r in load_part(manifests, "recordings", part, RecordingSet, AUDIO)} if exact else {}
+    if strange := sorted(exact.keys() - recordings.keys()):
+        raise DataError(f"{part}: there are exact times of {strange[0]}, but there is no such recording; {_VALIDATE}")
+    faults = [
+        f for name, segments in exact.items() for s in segments for f in supervision_faults(part, s, recordings[name])
+    ]
+    if faults:
+        more = f" ({len(faults) - 1} more such faults)" if len(faults) > 1 else ""
+        raise DataError(f"{part_file(manifests, 'segments', part)}: {faults[0]}{more}")
+    return exact
+
+
 def _read_lectures(manifests: Path, part: str, exact: Mapping[str, object]) -> list[Lecture]:
     """The lectures of a part that have no exact times."""
-    recordings = load_safely(manifests / f"ml2021_recordings_{part}.jsonl.gz", RecordingSet)
-    supervisions = load_safely(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
-    audio = {r.id: Path(r.sources[0].source) for r in recordings}  # RecordingSet[id] would search each time
-    return [Lecture(s, audio[s.recording_id], part) for s in supervisions if s.recording_id not in exact]
+    recordings = {r.id: r for r in load_part(manifests, "recordings", part, RecordingSet, AUDIO)}
+    lectures = []
+    for s in load_part(manifests, "supervisions", part, SupervisionSet):
+        if s.recording_id in exact:
+            continue
+        if s.recording_id not in recordings:
+            raise DataError(f"supervision {s.id} ({part}): there is no recording {s.recording_id}; {_VALIDATE}")
+        lectures.append(Lecture(s, plain_audio(recordings[s.recording_id]), part))
+    return lectures
 
 
 def _onset_errors(stretches: Sequence[SupervisionSegment], truth: Path) -> list[float]:

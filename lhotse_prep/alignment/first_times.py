@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lhotse_prep.audio.config import FRAME_SHIFT
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.synthesis import Speaker, Voice
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 
 _COARSE, _FINE = 16, 4  # feature frames of 10 ms that each pass averages
 _FIRST_BAND = 0.06  # fraction of the speech that is searched on each side of the diagonal

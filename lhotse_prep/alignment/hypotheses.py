@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lhotse_prep.alignment.ctm import parse_seconds, read_ctm
-from lhotse_prep.text.normalize import is_han, normalize_transcript
+from lhotse_prep.alignment.ctm import as_seconds, read_ctm, unescaped
+from lhotse_prep.text.characters import is_han
+from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl
 
+logger = logging.getLogger(__name__)
+_AUDIO = ("wav", "flac", "mp3", "m4a", "mp4", "mkv", "webm", "ogg", "opus", "aac")
 _LONGEST_TOKEN = 0.5  # seconds, of a token that has a start only
 _TimedText = tuple[float, float, str]  # start and end in seconds, text
+_GOES_BACK = 1.0  # seconds
+_MOST_BACK = 0.1  # of all words that may start this much before the word above
+_FEW = 20  # words of a recording in which any disorder is possible
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,8 @@ def read_hypotheses(path: Path) -> dict[str, Hypothesis]:
     either "words", a list of {"text", "start", "end"}, or "tokens" and "timestamps" (starts), as sherpa-onnx writes.
 
     Raises:
-      DataError: no such file, a line in neither form, or a time that is not a number of seconds >= 0.
+      DataError: no such file, a line in neither form, a time that is not a number of seconds >= 0; or words of a
+        recording that all last 0 s, or whose order is not that of their times.
     """
     files = sorted(p for p in path.iterdir() if p.suffix in (".ctm", ".jsonl")) if path.is_dir() else [path]
     if not files or not all(p.is_file() for p in files):
@@ -45,11 +55,48 @@ def read_hypotheses(path: Path) -> dict[str, Hypothesis]:
     for file in files:
         for recording, words in _ctm_words(file) if file.suffix == ".ctm" else _json_lines(file):
             timed.setdefault(recording, []).extend(words)
-    return {recording: _hypothesis(words) for recording, words in timed.items()}
+    return {recording: _hypothesis(words, f"{path}: recording {recording}") for recording, words in timed.items()}
 
 
-def _hypothesis(timed: Sequence[_TimedText]) -> Hypothesis:
+def of_recordings(
+    hypotheses: Mapping[str, Hypothesis], recordings: Sequence[str], no_words: Callable[[Sequence[str]], str]
+) -> dict[str, Hypothesis]:
+    """The hypothesis of each recording, whose names may differ in Unicode's form, in a folder or in a suffix of audio.
+
+    Args:
+      hypotheses: by recording, as a file names it; those of other recordings are named in the log.
+      recordings: their names.
+      no_words: the message of the error about recordings that have no hypothesis.
+    Raises:
+      DataError: a recording has no hypothesis, or one that could be of several.
+    """
+    plain: dict[str, list[str]] = {}
+    for name in hypotheses:
+        plain.setdefault(_plain(name), []).append(name)
+    chosen = {name: [name] if name in hypotheses else plain.get(_plain(name), []) for name in recordings}
+    if missing := [name for name, names in chosen.items() if not names]:
+        raise DataError(no_words(missing))
+    used: dict[str, str] = {}  # {name in the file: recording}
+    for name, names in chosen.items():
+        if len(names) > 1 or used.setdefault(names[0], name) != name:
+            others = ", ".join(names if len(names) > 1 else sorted({used[names[0]], name}))
+            raise DataError(f"lecture {name}: it is not clear which of the words with times are its own ({others})")
+    unused = [name for name in hypotheses if name not in used]
+    if unused and used:
+        listed = ", ".join(unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
+        logger.warning("words with times of %d recordings that are not among the lectures: %s", len(unused), listed)
+    return {name: hypotheses[names[0]] for name, names in chosen.items()}
+
+
+def _plain(name: str) -> str:
+    """A recording's name in NFC, without folder and suffix, and without codes for spaces."""
+    stem, dot, suffix = re.split(r"[/\\]", unescaped(name))[-1].rpartition(".")
+    return unicodedata.normalize("NFC", stem if dot and stem and suffix.lower() in _AUDIO else f"{stem}{dot}{suffix}")
+
+
+def _hypothesis(timed: Sequence[_TimedText], where: str) -> Hypothesis:
     """Sort by time; where normalisation splits a word, the parts share its time evenly."""
+    _check_order(timed, where)
     words: list[str] = []
     spans: list[tuple[float, float]] = []
     for start, end, text in sorted(timed, key=lambda x: x[0]):
@@ -61,6 +108,21 @@ def _hypothesis(timed: Sequence[_TimedText]) -> Hypothesis:
     return Hypothesis(words, np.maximum.accumulate(times[:, 0]), times[:, 1])
 
 
+def _check_order(timed: Sequence[_TimedText], where: str) -> None:
+    """Raise DataError if no word has a duration, or if words are not in the order of their times."""
+    starts, ends = (np.array([x[i] for x in timed], dtype=np.float64) for i in range(2))
+    if len(timed) > 1 and not (ends > starts).any():
+        raise DataError(f"{where}: all of its {len(timed)} words last 0 s; their ends or durations are missing")
+    if len(timed) < _FEW:
+        return
+    num_back = int((np.diff(starts) < -_GOES_BACK).sum())
+    if num_back > _MOST_BACK * len(timed):
+        raise DataError(
+            f"{where}: {num_back} of its {len(timed)} words start more than {_GOES_BACK:g} s before the word above "
+            "them; sort them by time, and count times from the beginning of the recording"
+        )
+
+
 def _ctm_words(path: Path) -> Iterable[tuple[str, list[_TimedText]]]:
     for w in read_ctm(path):
         yield w.recording, [(w.start, w.start + w.duration, w.word)]
@@ -69,37 +131,49 @@ def _ctm_words(path: Path) -> Iterable[tuple[str, list[_TimedText]]]:
 def _json_lines(path: Path) -> Iterable[tuple[str, list[_TimedText]]]:
     for number, row in enumerate(read_jsonl(path), 1):
         where = f"{path}, line {number}"
-        if (
-            not isinstance(row, dict)
-            or "id" not in row
-            or not ("words" in row or {"tokens", "timestamps"} <= row.keys())
-        ):
+        if "id" not in row or not ("words" in row or {"tokens", "timestamps"} <= row.keys()):
             raise DataError(f'{where}: expected "id" and "words", or "id", "tokens" and "timestamps"')
-        yield str(row["id"]), _json_words(row, where) if "words" in row else _json_tokens(row, where)
+        if not isinstance(row["id"], str):
+            raise DataError(f'{where}: "id" must be a text, the name of the recording, and it is {row["id"]!r}')
+        yield row["id"], _json_words(row, where) if "words" in row else _json_tokens(row, where)
 
 
 def _json_words(row: dict[str, Any], where: str) -> list[_TimedText]:
-    try:
-        return [
-            (parse_seconds(w["start"], where), parse_seconds(w["end"], where), str(w["text"])) for w in row["words"]
-        ]
-    except (KeyError, TypeError) as e:
-        raise DataError(f'{where}: each of "words" needs "text", "start" and "end" ({json.dumps(row)[:80]})') from e
+    words: list[_TimedText] = []
+    for word in _list_of(row, "words", dict, where):
+        if not {"text", "start", "end"} <= word.keys() or not isinstance(word["text"], str):
+            shown = json.dumps(word, ensure_ascii=False)[:80]
+            raise DataError(f'{where}: each of "words" needs "text" (a text), "start" and "end" (seconds): {shown}')
+        start, end = (as_seconds(word[key], f"{where}: {key} of {word['text']!r}") for key in ("start", "end"))
+        if end < start:
+            raise DataError(f"{where}: {word['text']!r} ends at {end:g} s, before it starts at {start:g} s")
+        words.append((start, end, word["text"]))
+    return words
 
 
 def _json_tokens(row: dict[str, Any], where: str) -> list[_TimedText]:
     """Join pieces of words: a piece belongs to the last word unless it begins with a space or is a Han character."""
-    tokens, starts = row["tokens"], [parse_seconds(x, where) for x in row["timestamps"]]
+    tokens = _list_of(row, "tokens", str, where)
+    starts = [as_seconds(x, where) for x in _list_of(row, "timestamps", object, where)]
     if len(tokens) != len(starts):
         raise DataError(f"{where}: {len(tokens)} tokens and {len(starts)} timestamps")
     words: list[_TimedText] = []
     open_word = False
     for i, (token, start) in enumerate(zip(tokens, starts)):
         end = min(start + _LONGEST_TOKEN, max(start, starts[i + 1])) if i + 1 < len(starts) else start + _LONGEST_TOKEN
-        text = str(token).replace("▁", " ")
+        text = token.replace("▁", " ")
         if open_word and not text.startswith(" ") and not is_han(text):
             words[-1] = (words[-1][0], end, words[-1][2] + text)
         else:
             words.append((start, end, text.strip()))
         open_word = not is_han(text.strip())
     return words
+
+
+def _list_of(row: dict[str, Any], key: str, kind: type, where: str) -> list[Any]:
+    """A list in a row, whose items are of one type."""
+    items = row[key]
+    if not isinstance(items, list) or not all(isinstance(item, kind) for item in items):
+        kinds = "objects" if kind is dict else "texts" if kind is str else "numbers"
+        raise DataError(f'{where}: "{key}" must be a list of {kinds}, and it is {json.dumps(items)[:60]}')
+    return items

@@ -6,6 +6,7 @@ words are split. Then they are matched by edit distance, and each match takes th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,19 +15,23 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from lhotse_prep.alignment.corpus import Lecture, Regions, Times, TimeWords
-from lhotse_prep.alignment.hypotheses import Hypothesis, read_hypotheses
+from lhotse_prep.alignment.hypotheses import Hypothesis, of_recordings, read_hypotheses
+from lhotse_prep.alignment.outside_times import NEAR_SPEECH, Recording, check_times, misplaced, share_in_speech
+from lhotse_prep.alignment.speech_fit import SpeechFit
 from lhotse_prep.alignment.word_times import WordTimes, complete
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.text.syllables import syllable
 from lhotse_prep.workflow.errors import DataError
 
+logger = logging.getLogger(__name__)
 UNITS_PER_WORD = 2  # assumed of each word, to time words between matched ones
 _MIN_MATCHED = 0.2  # part of the transcript that must match
 _GAP = 3  # unmatched parts, in text or speech, that separate two runs of matches
 _MIN_RUN = 6  # matches of a run that is trusted wherever it is
 _LONG_PAUSE = 0.7  # seconds; a replaced word beside such a pause could be on either side of it
+_EDGE = 0.1  # seconds by which a word may stick out of its speech at full score
 _LONGEST_REPLACED = 20  # parts in a row that the recogniser replaced
 
 
@@ -53,32 +58,48 @@ def times_of_words(words: Path | None) -> TimeWords:
 
 
 def match_lectures(
-    lectures: Sequence[Lecture], hypotheses: Mapping[str, Hypothesis], no_words: Callable[[str], str]
+    lectures: Sequence[Lecture], hypotheses: Mapping[str, Hypothesis], no_words: Callable[[Sequence[str]], str]
 ) -> tuple[Times, Regions]:
     """Times of matched words, and stretches of speech, of each lecture; one recording is in memory at a time.
 
     Args:
       lectures: to match.
-      hypotheses: by recording.
-      no_words: the message of the error about a lecture that has no hypothesis.
+      hypotheses: by recording; those of other recordings are named in the log.
+      no_words: the message of the error about lectures that have no hypothesis.
     Raises:
-      DataError: a lecture has no hypothesis, or hardly any words that match, or no transcript, or no speech.
+      DataError: a lecture has no hypothesis, or hardly any words that match, or no transcript, or no speech; or see
+        check_times.
     """
+    words_of = of_recordings(hypotheses, [x.supervision.recording_id for x in lectures], no_words)
     times: Times = {}
     regions: Regions = {}
     for x in lectures:
-        name = x.supervision.recording_id
-        if name not in hypotheses:
-            raise DataError(no_words(name))
         words = x.words
-        regions[x.id] = speech_regions(x.samples(), x.id)
-        times[x.id] = match_times(words, hypotheses[name], x.id)
+        samples = x.samples()
+        regions[x.id] = speech_regions(samples, x.id)
+        recording = Recording(x.id, len(samples) / SAMPLE_RATE, regions[x.id] / SAMPLE_RATE)
+        hypothesis, fit = check_times(words_of[x.supervision.recording_id], recording)
+        times[x.id] = _without_silence(match_times(words, hypothesis, x.id), fit, recording)
     return times, regions
 
 
-def _no_words(lecture: str) -> str:
+def _without_silence(times: WordTimes, fit: SpeechFit, recording: Recording) -> WordTimes:
+    """Times without those of words where nobody speaks, or that fit the speech elsewhere; scores by speech."""
+    silent = share_in_speech(times.start, times.end, recording.regions, NEAR_SPEECH) == 0
+    for m in misplaced(fit):
+        silent |= (times.start >= m.begin) & (times.start <= m.end)
+    num_silent = int((silent & np.isfinite(times.start)).sum())
+    if num_silent:
+        logger.info("%s: %d words are where nobody speaks, and lose their times", recording.id, num_silent)
+    start, end = (np.where(silent, np.nan, x) for x in (times.start, times.end))
+    score = times.score * share_in_speech(start, end, recording.regions, _EDGE)
+    return WordTimes(start, end, score, round(max(fit.agreement, 0.0), 4))
+
+
+def _no_words(lectures: Sequence[str]) -> str:
+    others = f" (nor have {', '.join(lectures[1:6])})" if len(lectures) > 1 else ""
     return (
-        f"lecture {lecture} has no words with times; give them with --words, or align it with a model: "
+        f"lecture {lectures[0]} has no words with times{others}; give them with --words, or align it with a model: "
         "./run.sh --stage 3 --stop-stage 3 (this package has no models)"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ def finish_times(
     logger.info("first words of stretches are emitted %.0f ms after speech begins; subtracted", 1000 * lag)
     finished = {}
     for name, t in times.items():
-        early = WordTimes(np.maximum(t.start - lag, 0), t.end - lag, t.score)
+        early = replace(t, start=np.maximum(t.start - lag, 0), end=t.end - lag)
         sizes = np.array([max(1, len(units)) for units in word_units[name]])
         finished[name] = complete(early, sizes, regions[name] / SAMPLE_RATE)
     return finished

@@ -6,7 +6,7 @@ them is speech that belongs to no other word: the rare word is there. If there i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ class WordTimes:
     start: NDArray[np.float64]  # (W,) seconds, ascending; NaN for a word that is not spoken
     end: NDArray[np.float64]  # (W,) seconds
     score: NDArray[np.float64]  # (W,) mean probability of the word's units, 0..1
+    agreement: float | None = None  # of a recogniser's words with the speech (speech_fit); None: timed by a model
 
 
 def complete(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np.float64]) -> WordTimes:
@@ -53,7 +54,7 @@ def complete(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np
         if fitting and expected <= _LONGEST_FILL:
             speech = min(fitting, key=lambda p: abs(np.log(_length(p) / expected)))
             start[first:stop], end[first:stop] = _spread(num_units[first:stop], speech)
-    return WordTimes(drawn_to_onsets(start, end, regions), end, times.score)
+    return replace(times, start=drawn_to_onsets(start, end, regions), end=end)
 
 
 def drawn_to_onsets(

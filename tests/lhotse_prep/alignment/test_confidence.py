@@ -7,11 +7,13 @@ import numpy as np
 from lhotse_prep.alignment.confidence import confidence_report, report_line
 from lhotse_prep.alignment.word_times import WordTimes
 
+SPEECH = np.array([[0.5, 2.0], [4.0, 5.0], [9.0, 10.0]])  # seconds
+
 
 def report(starts: list[float | None], scores: list[float]) -> dict:
     start = np.array([np.nan if s is None else s for s in starts])
     return confidence_report(
-        "week1", [f"w{i}" for i in range(len(starts))], WordTimes(start, start + 0.5, np.array(scores))
+        "week1", [f"w{i}" for i in range(len(starts))], WordTimes(start, start + 0.5, np.array(scores)), SPEECH
     )
 
 
@@ -24,7 +26,18 @@ def test_untimed_runs_and_the_times_around_them() -> None:
         (5, 1, 4.5, None, "w5"),
     ]
     line = report_line(week1)
-    assert line == "week1: 33.33% of 6 words timed, mean score 0.750; 3 runs untimed, the longest 2 words: w2 w3"
+    assert line == (
+        "week1: 33.33% of 6 words timed, mean score 0.750; 71.4% of the speech has words; "
+        "3 runs untimed, the longest 2 words: w2 w3"
+    )
+
+
+def test_agreement_of_a_recognisers_words_is_reported() -> None:
+    times = WordTimes(np.array([1.0]), np.array([1.5]), np.array([0.5]), agreement=0.8765)
+    week1 = confidence_report("week1", ["w0"], times, SPEECH[:1])
+    assert (week1["speech_covered"], week1["agreement"]) == (1.0, 0.8765)
+    line = "week1: 100.00% of 1 words timed, mean score 0.500; 100.0% of the speech has words, agreement 0.88"
+    assert report_line(week1) == line and "agreement" not in report([1.0], [1.0])
 
 
 def test_everything_and_nothing_timed() -> None:

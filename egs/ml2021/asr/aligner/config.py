@@ -5,29 +5,42 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lhotse_prep.alignment.config import FaultConfig
+from lhotse_prep.workflow.result_options import FILE, all_but, only_if
 from lhotse_prep.workflow.strict_config import require, require_all
 from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.train.config import AsrDataConfig
 from ml2021.training.config import TrainConfig
+
+_TRAINED = only_if(model="")
+_UNUSED = ("num_buckets", "on_the_fly_feats", "speed_factors", "noise_probability", "noise_snr")  # of the data
 
 
 @dataclass(frozen=True)
 class AlignerConfig(FaultConfig):
     """Stage 3's own acoustic model: rounds of CTC training and re-alignment, on units of pronunciation."""
 
-    encoder: ZipformerConfig = field(default_factory=ZipformerConfig)
-    data: AsrDataConfig = field(default_factory=AsrDataConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    first_epochs: int = 4  # of the first round of training
-    more_epochs: int = 2  # of each later round; every round ends with a new alignment
-    max_rounds: int = 8  # rounds at most, whether or not the aligner is sure by then
-    learned_confidence: float = 0.95  # median over words; at or above it, a round after the first may be the last
-    min_steps: int = 500  # of the first round, in whole epochs: CTC loss stays flat for a few hundred steps
-    train_parts: tuple[str, ...] = ("train",)  # parts whose lectures train the aligner
-    num_english_pieces: int = 150  # about this many BPE pieces for English words among the units
-    window_duration: float = 6.0  # seconds, of the windows that the aligner trains on
-    settled: float = 0.05  # seconds; a round is the last only if words moved at most this far (median)
-    model: str = ""  # align with this instead of training: a CTC model's folder, or a recogniser's .ctm or .jsonl
+    encoder: ZipformerConfig = field(default_factory=ZipformerConfig, metadata=_TRAINED)
+    data: AsrDataConfig = field(default_factory=AsrDataConfig, metadata={**_TRAINED, **all_but(*_UNUSED)})
+    train: TrainConfig = field(default_factory=TrainConfig, metadata={**_TRAINED, **all_but("num_epochs")})
+    first_epochs: int = field(default=4, metadata=_TRAINED)  # of the first round of training
+    # of each later round; every round ends with a new alignment
+    more_epochs: int = field(default=2, metadata=_TRAINED)
+    # rounds at most, whether or not the aligner is sure by then
+    max_rounds: int = field(default=8, metadata=_TRAINED)
+    # median over words; at or above it, a round after the first may be the last
+    learned_confidence: float = field(default=0.95, metadata=_TRAINED)
+    # of the first round, in whole epochs: CTC loss stays flat for a few hundred steps
+    min_steps: int = field(default=500, metadata=_TRAINED)
+    # parts whose lectures train the aligner
+    train_parts: tuple[str, ...] = field(default=("train",), metadata=_TRAINED)
+    # about this many BPE pieces for English words among the units
+    num_english_pieces: int = field(default=150, metadata=_TRAINED)
+    # seconds, of the windows that the aligner trains on
+    window_duration: float = field(default=6.0, metadata=_TRAINED)
+    # seconds; a round is the last only if words moved at most this far (median)
+    settled: float = field(default=0.05, metadata=_TRAINED)
+    # align with this instead of training: a CTC model's folder, or a recogniser's .ctm or .jsonl
+    model: str = field(default="", metadata=FILE)
 
     def __post_init__(self) -> None:
         super().__post_init__()

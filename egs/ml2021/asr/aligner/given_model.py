@@ -68,8 +68,9 @@ def _align(
 def _times_of_words(path: Path, lectures: Sequence[Lecture]) -> tuple[Times, Regions]:
     hypotheses = read_hypotheses(path)
 
-    def no_words(lecture: str) -> str:
-        return f"lecture {lecture} is not in {path}, which has {', '.join(sorted(hypotheses)[:5])}"
+    def no_words(missing: Sequence[str]) -> str:
+        others = f" (nor are {', '.join(missing[1:6])})" if len(missing) > 1 else ""
+        return f"lecture {missing[0]} is not in {path}, which has {', '.join(sorted(hypotheses)[:5])}{others}"
 
     times, regions = match_lectures(lectures, hypotheses, no_words)
     units: Mapping[str, list[list[int]]] = {name: [[0] * UNITS_PER_WORD] * len(t.start) for name, t in times.items()}

@@ -81,6 +81,39 @@ def test_lecture_that_the_words_do_not_fit_is_named(corpus: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("begin", "end", "message"),
+    [
+        (96_000, 210_000, "spans 6.000-13.125 s, recording week3 has 12.000 s"),
+        (6_000_000, 12_000_000, "spans 375.000-750.000 s, recording week3 has 12.000 s"),
+        (96_000, 96_000, "its duration is 0.0 s"),
+    ],
+)
+def test_exact_times_that_are_not_within_their_recording_are_refused(
+    corpus: Path, begin: int, end: int, message: str
+) -> None:
+    lecture = load_manifest(corpus / "manifests/ml2021_supervisions_test.jsonl.gz", SupervisionSet)["week3"]
+    whole = {"id": "u0", "begin": begin, "end": end, "text": " ".join(WORDS * 3), "translation": "", "in_dev": False}
+    write_manifest(corpus / "manifests/ml2021_segments_test.jsonl.gz", make_segments(lecture, [whole]))
+    config = AlignerConfig(model=str(corpus / "hyp.ctm"))
+    with pytest.raises(DataError, match=rf"ml2021_segments_test.*supervision week3-00000: {message}"):
+        align_corpus(corpus / "manifests", corpus / "truth", corpus / "aligned", config, StretchConfig())
+
+
+def test_names_of_other_programs_and_lectures_that_are_not_in_the_corpus(
+    corpus: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = corpus / "hyp.ctm"
+    text = path.read_text(encoding="utf-8").replace("week1 ", "audio/week1.WAV ").replace("week2 ", "week2.flac ")
+    path.write_text(text + "\nmy%20other%20talk 1 0.1 0.2 我\n", encoding="utf-8")
+    align_corpus(
+        corpus / "manifests", corpus / "truth", corpus / "aligned", AlignerConfig(model=str(path)), StretchConfig()
+    )
+    reports = {r["id"]: r for r in read_jsonl(corpus / "aligned/confidence.jsonl")}
+    assert reports["week1"]["timed_part"] == 1.0 and reports["week1"]["speech_covered"] == 0.9505
+    assert "1 recordings that are not among the lectures: my other talk" in caplog.text
+
+
 def test_exact_times_replace_an_alignment(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A lecture that was joined from utterances needs no words with times; the others are aligned as usual."""
     words = WORDS * 3

@@ -184,5 +184,7 @@ def test_path_that_is_not_a_model(tmp_path: Path) -> None:
 def test_silent_lecture_is_named(tmp_path: Path, lecture: MakeLecture) -> None:
     path = tmp_path / "hyp.ctm"
     path.write_text("quiet 1 0 1 a\n")
-    with pytest.raises(DataError, match="lecture quiet: no speech"):
+    with pytest.raises(DataError, match=r"quiet\.wav is silent from beginning to end"):
         given_model.times_of_model(path, [lecture("quiet", np.zeros(16_000, np.float32), ["a"])], AlignerConfig(), CPU)
+    with pytest.raises(DataError, match="lecture quiet: no speech"):
+        given_model.times_of_model(path, [lecture("quiet", samples(1.0), ["a"])], AlignerConfig(), CPU)
