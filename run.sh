@@ -9,7 +9,7 @@ last_stage=12
 stages="0 corpus, 1 manifests, 2 lang, 3 align, 4 windows, 5 asr-train, 6 asr-decode, 7 bitext, 8 mt-train"
 stages+=", 9 mt-decode, 10 st, 11 export, 12 report"
 stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' trainer=''
-rerun_options='' executor=()
+rerun_options='' executor=() redo=()
 
 usage() {
   cat <<END
@@ -31,10 +31,14 @@ Usage: ./run.sh [OPTION VALUE]...
   --trainer ml2021|icefall
                      code that trains (stage 5) and decodes (stage 6) the recogniser; icefall is
                      the checkout in ICEFALL_ROOT [ml2021]
+  --redo             where a training or other long work in these stages was done with other options
+                     or data, move it to NAME.before-DATE and begin anew; without it, the run stops
+                     there and says what differs
   --help             print this help
 
 Stages: ${stages/, 6 /,$'\n'        6 }.
-A stage is skipped if its outputs are up to date.
+A stage is skipped if its outputs are up to date; a training goes on where it was stopped, also
+with more epochs than before.
 --a-b equals --a_b, and --a b equals --a=b. The first run makes .venv (see path.sh).
 END
 }
@@ -65,6 +69,7 @@ parse_options() {
     argument=$1
     shift
     [[ $argument != -h && $argument != --help ]] || { usage && exit 0; }
+    [[ $argument != --redo ]] || { redo=(--redo) rerun_options+=' --redo' && continue; }
     [[ $argument == --* ]] || usage_error "unexpected argument '$argument'; ./run.sh --help lists the options"
     name=${argument%%=*}
     name=${name#--}
@@ -72,8 +77,9 @@ parse_options() {
     case $name in
       stage | stop-stage | corpus | conf | data | exp | aligner-model | trainer) ;;
       num-jobs | executor | dask-scheduler) ;;
+      redo) usage_error "option --redo takes no value" ;;
       *) usage_error "unknown option --$name; options: --stage --stop-stage --corpus --conf --data --exp" \
-        "--aligner-model --trainer --num-jobs --executor --dask-scheduler --help" ;;
+        "--aligner-model --trainer --num-jobs --executor --dask-scheduler --redo --help" ;;
     esac
     if [[ $argument == *=* ]]; then
       value=${argument#*=}
@@ -116,7 +122,7 @@ run_stage() { # number, name, executable, further options
   shift 2
   ((stage <= number && number <= stop_stage)) || return 0
   log "Stage $number: $name"
-  "$ml2021_python" "$@" --conf "$conf" --data "$data" --exp "$exp" || code=$?
+  "$ml2021_python" "$@" --conf "$conf" --data "$data" --exp "$exp" "${redo[@]}" || code=$?
   ((code)) || return 0
   if ((code == 130)); then
     log "Interrupted in stage $number ($name). Continue with: ./run.sh$rerun_options --stage $number"

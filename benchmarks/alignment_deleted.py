@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 import torch
-from lhotse import RecordingSet, SupervisionSegment, SupervisionSet, load_manifest
+from lhotse import RecordingSet, SupervisionSegment, SupervisionSet
 from lhotse.utils import fastcopy
 from numpy.typing import NDArray
 
@@ -27,6 +27,7 @@ from lhotse_prep.alignment.units_to_words import align_words, finish_times
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.corpora.source.splits import PARTS
+from lhotse_prep.manifests.files import load_part
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.aligner.acoustic import FRAME, Acoustic, load_acoustic
 from ml2021.asr.aligner.config import AlignerConfig
@@ -80,8 +81,8 @@ def main() -> None:
 def _emissions(data: Path, model: Acoustic, truth: Mapping[str, Truth]) -> dict[str, Emissions]:
     lectures = {}
     for part in PARTS:
-        recordings = load_manifest(data / f"manifests/ml2021_recordings_{part}.jsonl.gz", RecordingSet)
-        for s in load_manifest(data / f"manifests/ml2021_supervisions_{part}.jsonl.gz", SupervisionSet):
+        recordings = load_part(data / "manifests", "recordings", part, RecordingSet)
+        for s in load_part(data / "manifests", "supervisions", part, SupervisionSet):
             if s.recording_id in truth:
                 samples, _ = sf.read(recordings[s.recording_id].sources[0].source, dtype="float32")
                 log_probs = np.concatenate(list(model.blocks(samples)))

@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 import torch
-from lhotse import SupervisionSet, load_manifest
+from lhotse import SupervisionSet
 from lhotse.utils import fastcopy
 from torchaudio.functional import resample
 
 from benchmarks.alignment_truth import Figures, Truth, read_truth, without_some
 from lhotse_prep.alignment.stretches import onset_errors
 from lhotse_prep.corpora.source.splits import PARTS
+from lhotse_prep.manifests.files import load_part, part_file, write_manifest
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.stage import read_done
 
@@ -96,12 +97,11 @@ def _delete(
     shutil.copytree(data / "manifests", fewer / "manifests", dirs_exist_ok=True)
     remaining = {name: without_some(stretches, seconds, rng) for name, stretches in truth.items()}
     for part in PARTS:
-        path = fewer / f"manifests/ml2021_supervisions_{part}.jsonl.gz"
         texts = [
             fastcopy(s, text=" ".join(t for _, _, t in remaining[s.id]) if s.id in remaining else s.text)
-            for s in load_manifest(path, SupervisionSet)
+            for s in load_part(fewer / "manifests", "supervisions", part, SupervisionSet)
         ]
-        SupervisionSet.from_segments(texts).to_file(path)
+        write_manifest(part_file(fewer / "manifests", "supervisions", part), texts)
     stamp = read_done(fewer / "manifests")
     assert stamp is not None
     write_json(fewer / "manifests/.done", stamp | {"outputs": {"changed": str(rng.integers(1 << 60))}})
@@ -122,11 +122,11 @@ def _disguise(path: Path, rate: float, snr: float, rng: np.random.Generator) -> 
 
 def _measure(title: str, conf: Path, data: Path, truth: dict[str, Truth]) -> None:
     begin = time.monotonic()
-    _stage("align.py", conf, data)
+    _stage("align.py", conf, data, "--redo")
     seconds = time.monotonic() - begin
     errors: list[float] = []
     for part in PARTS:
-        stretches = list(load_manifest(data / f"aligned/ml2021_supervisions_{part}.jsonl.gz", SupervisionSet))
+        stretches = list(load_part(data / "aligned", "supervisions", part, SupervisionSet))
         for name in sorted({s.recording_id for s in stretches} & truth.keys()):
             errors += onset_errors([s for s in stretches if s.recording_id == name], truth[name])
     f = Figures.of(errors)

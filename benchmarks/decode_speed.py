@@ -17,15 +17,16 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from lhotse import CutSet
 from numpy.typing import NDArray
 
 from lhotse_prep.audio.fbank import fbank, fbank_extractor
 from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.manifests.files import open_cuts
 from lhotse_prep.tokens.token_table import TokenTable
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.export.offline import export_onnx
@@ -85,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(args.num_threads)
     model, tokens = load_model(args.exp_dir)
-    windows = sorted((c.load_audio()[0] for c in CutSet.from_file(args.cuts).subset(first=args.num_cuts)), key=len)
+    windows = sorted((c.load_audio()[0] for c in islice(open_cuts(args.cuts), args.num_cuts)), key=len)
     duration = sum(map(len, windows)) / SAMPLE_RATE
     size_of_all = f"{len(windows)} windows, {duration:.0f} s, {num_parameters(model)} parameters"
     print(f"{size_of_all}, threads: {args.num_threads}")

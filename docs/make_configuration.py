@@ -75,8 +75,8 @@ The values of a run are in a folder of four YAML files, which `--conf` names. Th
 - An unknown section, an unknown key, a key that appears twice or a value of the wrong type is an error before any work.
 - A list is written `[a, b]`, a nested group as an indented mapping: the key `data.max_duration` of section `asr` is
   `asr: {data: {max_duration: 80.0}}`.
-- A stage runs again when a value changes that its results depend on. What was trained before is moved to
-  `NAME.before-DATE`, not deleted.
+- A stage runs again when a value changes that its results depend on. A training goes on with more epochs; what it would
+  have to begin anew for another change stays as it is without `--redo` (see [training.md](training.md)).
 
 `docs/make_configuration.py` makes this page from the dataclasses that read the files. Do not edit it by hand.
 """

@@ -10,16 +10,24 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.workflow.entry import run_main, stage_parser
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
-from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.stage import Input, Stage, recorded_audio
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.aligner.config import AlignerConfig
+from ml2021.asr.train.config import SpecAugmentConfig
 
 GIVEN = "given.json"  # in data/C/aligned: the value of --aligner-model
+# what is read of a model's folder, which may also hold checkpoints and results of decoding
+MODEL_FILES = (
+    *("pretrained.pt", "config.json", "lang/*", "units.*"),  # ours
+    *("*.safetensors", "*.bin", "*.index.json", "vocab*", "tokenizer*", "special_tokens*", "added_tokens*"),
+    *("preprocessor*", "merges.txt"),
+)
 logger = logging.getLogger("align")
 
 
@@ -37,9 +45,13 @@ def main(argv: list[str]) -> None:
     if model is not None:
         aligner = replace(aligner, model="" if model == "none" else model)
     stretches = load_config(args.conf / "prep.yaml", "stretches", StretchConfig)
-    options = {"aligner": to_mapping(aligner), "stretches": to_mapping(stretches)}
-    inputs = [Input(args.data / "manifests", 1), *([Input(Path(aligner.model))] if aligner.model else [])]
-    stage = Stage("align", args.data / "aligned", inputs, options, resumable=True)
+    options = {"aligner_model": "given" if aligner.model else "none", "aligner": aligner, "stretches": stretches}
+    is_model = (Path(aligner.model) / "config.json").is_file()
+    given = [Input(Path(aligner.model), files=MODEL_FILES if is_model else ("*",))] if aligner.model else []
+    inputs = [Input(args.data / "manifests", 1), *given, *recorded_audio(args.data)]
+    old_options = {"aligner": _as_before(aligner), "stretches": to_mapping(stretches)}
+    out_dir = args.data / "aligned"
+    stage = Stage("align", out_dir, inputs, options, resumable=True, redo=args.redo, old_options=old_options)
     if stage.is_done():
         return
     from ml2021.asr.aligner.align_corpus import align_corpus
@@ -48,6 +60,15 @@ def main(argv: list[str]) -> None:
         if model is not None:
             write_json(out / GIVEN, {"aligner_model": model})
         align_corpus(args.data / "manifests", args.data / "truth", out, aligner, stretches)
+
+
+def _as_before(aligner: AlignerConfig) -> dict[str, Any]:
+    """The options as version 0.2 had them: without masks there was no time warp either, whatever its factor."""
+    options = to_mapping(aligner)
+    augment = options["data"]["spec_augment"]
+    if not augment["num_frame_masks"] and not augment["num_feature_masks"]:
+        augment["time_warp_factor"] = SpecAugmentConfig.time_warp_factor
+    return options
 
 
 def _remembered(path: Path) -> str | None:

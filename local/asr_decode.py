@@ -15,8 +15,11 @@ from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.stage import Input, Stage
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
-from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
+from ml2021.asr.decode.config import ASR_FILES, LM_FILES, DecodeConfig, LongFormConfig, with_lm_dir
 from ml2021.asr.fusion.config import LmConfig
+from ml2021.asr.fusion.stage import CUTS as LM_CUTS
+from ml2021.asr.fusion.stage import TEXTS as LM_TEXTS
+from ml2021.asr.fusion.stage import lm_stage
 
 if TYPE_CHECKING:
     from ml2021.scoring.counts import ErrorRate
@@ -35,32 +38,48 @@ def main(argv: list[str]) -> None:
         return
     config = with_lm_dir(config, args.exp)
     lm = load_config(args.conf / "decode.yaml", "lm", LmConfig)
-    inputs = [Input(args.data / "cuts", 4), Input(args.data / "manifests", 1), Input(args.exp / "asr", 5)]
+    inputs = _inputs(args)
     if config.lm_dir is not None:
         is_trained_here = Path(config.lm_dir) == args.exp / "lm"
         if is_trained_here:
             _train_lm(args, lm)
-        inputs.append(Input(Path(config.lm_dir), 6 if is_trained_here else None))
+        inputs.append(Input(Path(config.lm_dir), 6 if is_trained_here else None, LM_FILES))
     if config.hotwords_file is not None:
         inputs.append(Input(Path(config.hotwords_file)))
-    stage = Stage("asr-decode", args.exp / "asr" / config.decoding_method, inputs, to_mapping(config))
+    if config.lg_file is not None:
+        inputs.append(Input(Path(config.lg_file), is_new=True))
+    out_dir, old_options = args.exp / "asr" / config.decoding_method, to_mapping(config)
+    stage = Stage("asr-decode", out_dir, inputs, {"decode": _of_windows(config)}, old_options=old_options)
     if stage.is_done():
         return
     from ml2021.asr.decode.options import suffix_of
-    from ml2021.asr.decode.windows import decode_part
+    from ml2021.asr.decode.windows import decode_parts
 
     cuts, suffix = args.data / "cuts", suffix_of(config, "", False)
     parts = [part for part in PARTS if part == PARTS[0] or _has_windows(cuts, part)]
     with stage.work() as out:
-        rates = {part: decode_part(args.exp / "asr", cuts, part, out, config, None, suffix) for part in parts}
+        rates = decode_parts(args.exp / "asr", cuts, parts, out, config, None, suffix)
         write_json(out / "scores.json", _scores(rates, args.data / "manifests"))
+
+
+def _inputs(args: Namespace) -> list[Input]:
+    """The windows and transcripts of the parts, and the recogniser."""
+    windows = tuple(f"{name}_{part}*" for part in PARTS for name in ("ml2021_cuts", "feats"))
+    transcripts = tuple(f"ml2021_supervisions_{part}*" for part in PARTS)
+    manifests = Input(args.data / "manifests", 1, transcripts)
+    return [Input(args.data / "cuts", 4, windows), manifests, Input(args.exp / "asr", 5, ASR_FILES)]
+
+
+def _of_windows(config: DecodeConfig) -> DecodeConfig:
+    """The configuration without what only whole lectures need."""
+    return replace(config, long_form=LongFormConfig())
 
 
 def _has_windows(cuts: Path, part: str) -> bool:
     """Whether a part has windows to decode; logs if not."""
     from lhotse_prep.windows.read import read_windows
 
-    if (cuts / f"ml2021_cuts_{part}.jsonl.gz").is_file() and any(True for _ in read_windows(cuts, part)):
+    if any(True for _ in read_windows(cuts, part)):
         return True
     logger.info("%s: it has no windows, so it is not decoded", part)
     return False
@@ -75,13 +94,13 @@ def _scores(rates: Mapping[str, ErrorRate], manifests: Path) -> dict[str, Any]:
     """
     from lhotse import SupervisionSet
 
-    from lhotse_prep.manifests.files import load_safely
+    from lhotse_prep.manifests.files import load_part
     from ml2021.scoring.coverage import coverage
 
     scores: dict[str, Any] = {}
     for part, rate in rates.items():
         suffix = "" if part == PARTS[0] else f"_{part}"
-        lectures = load_safely(manifests / f"ml2021_supervisions_{part}.jsonl.gz", SupervisionSet)
+        lectures = load_part(manifests, "supervisions", part, SupervisionSet)
         covered = coverage(rate, (s.text or "" for s in lectures))
         logger.info("%s: MER of windows %s; %s", part, rate.total, covered)
         scores[f"mer_windows{suffix}"] = rate.percents()
@@ -95,9 +114,9 @@ def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     if config.has_fusion or config.blank_penalty:
         logger.warning("icefall's decode.py does not use lm_scale, hotwords_file and blank_penalty of decode.yaml")
         config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0)
-    inputs = [Input(args.data / "cuts", 4), Input(args.data / "manifests", 1), Input(args.exp / "asr", 5)]
     out_dir = args.exp / "asr" / f"icefall-{config.decoding_method}"
-    stage = Stage("asr-decode", out_dir, inputs, to_mapping(config) | {"trainer": "icefall"})
+    options, old_options = {"decode": _of_windows(config), "trainer": "icefall"}, to_mapping(config)
+    stage = Stage("asr-decode", out_dir, _inputs(args), options, old_options=old_options | {"trainer": "icefall"})
     if stage.is_done():
         return
     from ml2021.asr.icefall.checkout import find_checkout
@@ -115,8 +134,12 @@ def _train_lm(args: Namespace, config: LmConfig) -> None:
     """Train exp/lm unless it is up to date."""
     if config.kind == "none":
         raise ConfigError("decode.lm_scale is not 0, but lm.kind is none: choose ngram or rnn, or set decode.lm_dir")
-    inputs = [Input(args.data / "cuts", 4), Input(args.data / "lang", 2), Input(args.data / "manifests", 1)]
-    stage = Stage("lm-train", args.exp / "lm", inputs, to_mapping(config), resumable=True)
+    inputs = [
+        Input(args.data / "cuts", 4, LM_CUTS),
+        Input(args.data / "lang", 2),
+        Input(args.data / "manifests", 1, LM_TEXTS),
+    ]
+    stage = lm_stage(inputs, args.exp / "lm", config, args.redo)
     if stage.is_done():
         return
     from ml2021.asr.fusion.train import train_lm

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from lhotse_prep.workflow.entry import run_main, stage_parser
 from lhotse_prep.workflow.errors import ConfigError
-from lhotse_prep.workflow.stage import Input, Stage, read_done
-from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from lhotse_prep.workflow.stage import Input, read_done
+from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.train.config import AsrConfig
+from ml2021.asr.train.stage import CUTS, training_stage
 
 
 def main(argv: list[str]) -> None:
@@ -18,8 +19,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--trainer", choices=("ml2021", "icefall"), default="ml2021", help="[%(default)s]")
     args = parser.parse_args(argv)
     config = load_config(args.conf / "asr.yaml", "asr", AsrConfig)
-    inputs = [Input(args.data / "lang", 2), Input(args.data / "cuts", 4)]
-    aligner = None
+    aligner, initial = None, None
     if config.init_encoder_from_aligner:
         aligner_config = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig)
         if set(aligner_config.train_parts) - {"train"}:
@@ -46,15 +46,20 @@ def main(argv: list[str]) -> None:
                 f"{args.conf}/asr.yaml: stage 3 trained no aligner in {args.data}/aligned but used a given model: "
                 "set init_encoder_from_aligner: false"
             )
-        inputs.append(Input(args.data / "aligned", 3))
-    trainer = {"trainer": args.trainer} if args.trainer != "ml2021" else {}
-    stage = Stage("asr-train", args.exp / "asr", inputs, to_mapping(config) | trainer, resumable=True)
+        initial = Input(args.data / "aligned", 3, ("aligner/pretrained.pt",))
+    elif config.frozen_encoder_steps:
+        raise ConfigError(
+            f"{args.conf}/asr.yaml: frozen_encoder_steps is {config.frozen_encoder_steps}, but without "
+            "init_encoder_from_aligner the encoder starts at random and has to learn: set frozen_encoder_steps: 0"
+        )
+    modules = ("encoder_embed", "encoder") if aligner else ()
+    inputs = Input(args.data / "lang", 2), Input(args.data / "cuts", 4, CUTS)
+    stage = training_stage(inputs, args.exp / "asr", config, initial, modules, args.trainer, args.redo)
     if stage.is_done():
         return
     from ml2021.asr.train.options import TrainOptions, decode_section
     from ml2021.asr.train.train import train_recogniser
 
-    modules = ("encoder_embed", "encoder") if aligner else ()
     options = TrainOptions(init_from=aligner, init_modules=modules, decode=decode_section(args.conf))
     if args.trainer == "icefall":
         from ml2021.asr.icefall.checkout import find_checkout

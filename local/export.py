@@ -8,9 +8,9 @@ from pathlib import Path
 from lhotse_prep.workflow.entry import run_main, stage_parser
 from lhotse_prep.workflow.files import write_json, write_text
 from lhotse_prep.workflow.stage import Input, Stage, stage_files
-from lhotse_prep.workflow.strict_config import load_config, to_mapping
-from ml2021.asr.decode.config import DecodeConfig
-from ml2021.mt.config import TranslateConfig
+from lhotse_prep.workflow.strict_config import load_config
+from ml2021.asr.decode.config import ASR_FILES, DecodeConfig
+from ml2021.mt.config import MT_FILES, TranslateConfig, as_in_0_2
 
 NUM_CUTS = 60  # cuts of the test part that are decoded with sherpa-onnx
 NUM_SENTENCES = 20  # sentences of the test bitext that are translated with CTranslate2
@@ -22,13 +22,14 @@ def main(argv: list[str]) -> None:
     translate = load_config(args.conf / "mt.yaml", "translate", TranslateConfig)
     decoded = args.exp / "asr" / decode.decoding_method
     inputs = [
-        Input(args.data / "cuts", 4),
-        Input(args.exp / "asr", 5),
-        Input(decoded, 6),
-        Input(args.data / "bitext", 7),
-        Input(args.exp / "mt", 8),
+        Input(args.data / "cuts", 4, ("ml2021_cuts_test*", "feats_test*")),
+        Input(args.exp / "asr", 5, ASR_FILES),
+        Input(decoded, 6, ("recogs-test-*",)),
+        Input(args.data / "bitext", 7, ("test.jsonl",)),
+        Input(args.exp / "mt", 8, MT_FILES),
     ]
-    stage = Stage("export", args.exp / "export", inputs, {"translate": to_mapping(translate)})
+    old_options = {"translate": as_in_0_2(translate, args.exp / "mt")}
+    stage = Stage("export", args.exp / "export", inputs, {"translate": translate}, old_options=old_options)
     if stage.is_done():
         return
     with stage.work() as out:

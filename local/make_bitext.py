@@ -23,8 +23,8 @@ def main(argv: list[str]) -> None:
 
 def _pair_sentences(data: Path, config: BitextConfig) -> None:
     """Make data/bitext. It does not depend on the windows: the translator can be trained before stage 4."""
-    inputs = [Input(data / "manifests", 1), Input(data / "aligned", 3)]
-    stage = Stage("bitext", data / "bitext", inputs, to_mapping(config))
+    inputs = [Input(data / "manifests", 1), Input(data / "aligned", 3, ("ml2021_supervisions_*",))]
+    stage = Stage("bitext", data / "bitext", inputs, {"bitext": config}, old_options=to_mapping(config))
     if stage.is_done():
         return
     from lhotse_prep.bitext.write import make_bitext

@@ -18,18 +18,18 @@ def main(argv: list[str]) -> None:
     args = stage_parser(__doc__ or "").parse_args(argv)
     config = load_config(args.conf / "prep.yaml", "lang", LangConfig)
     manifests = args.data / "manifests"
-    inputs = [Input(manifests, 1)]
+    inputs = [Input(manifests, 1, ("ml2021_supervisions_train.jsonl.gz", "texts.jsonl", "untranslated.jsonl"))]
     if config.from_dir is not None:
         inputs.append(Input(Path(config.from_dir)))
-    stage = Stage("lang", args.data / "lang", inputs, to_mapping(config))
+    stage = Stage("lang", args.data / "lang", inputs, {"lang": config}, old_options=to_mapping(config))
     if stage.is_done():
         return
-    from lhotse import load_manifest
+    from lhotse import SupervisionSet
 
-    from lhotse_prep.manifests.files import text_only_transcripts
+    from lhotse_prep.manifests.files import load_part, text_only_transcripts
     from lhotse_prep.tokens.lang import make_lang
 
-    texts = [s.text for s in load_manifest(manifests / "ml2021_supervisions_train.jsonl.gz")]
+    texts = [s.text or "" for s in load_part(manifests, "supervisions", "train", SupervisionSet)]
     with stage.work() as out:
         make_lang(texts, text_only_transcripts(manifests), out, config)
 

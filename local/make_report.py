@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Stage 12: write the HTML report of the run and results.json, and print the table of results."""
 
-from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.entry import number, run_main, stage_parser
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.stage import Input, Stage
-from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.report.config import PageConfig
 from ml2021.report.results import collect_results, decode_folders, render_table
 
@@ -14,7 +13,7 @@ def main(argv: list[str]) -> None:
     parser = stage_parser(__doc__ or "")
     parser.add_argument(
         "--audio-megabytes",
-        type=float,
+        type=number,
         default=PageConfig.audio_megabytes,
         help="maximum size of all audio clips in the page, in megabytes; 0 for no audio [%(default)s]",
     )
@@ -39,7 +38,7 @@ def main(argv: list[str]) -> None:
     if args.partial:
         inputs = [i for i in inputs if i.made_by is None or (i.path / ".done").is_file()]
     seconds = {stage: s for stage, s in results["wall_seconds"].items() if stage not in ("report", "total")}
-    stage = Stage("report", exp / "report", inputs, {"seconds": seconds, "page": to_mapping(config)})
+    stage = Stage("report", exp / "report", inputs, {"seconds": seconds, "page": config})
     if not stage.is_done():
         from ml2021.report.page import write_page
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from lhotse_prep.windows.config import WindowConfig
 from lhotse_prep.workflow.config import ExecutorConfig
 from lhotse_prep.workflow.entry import add_executor_options, executor_config, run_main, stage_parser
-from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.stage import Input, Stage, recorded_audio
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 
 
@@ -15,8 +15,9 @@ def main(argv: list[str]) -> None:
     add_executor_options(parser, ExecutorConfig())
     args = parser.parse_args(argv)
     config = load_config(args.conf / "prep.yaml", "windows", WindowConfig)
-    inputs = [Input(args.data / "manifests", 1), Input(args.data / "aligned", 3)]
-    stage = Stage("windows", args.data / "cuts", inputs, to_mapping(config))
+    aligned = Input(args.data / "aligned", 3, ("ml2021_supervisions_*",))
+    inputs = [Input(args.data / "manifests", 1), aligned, *recorded_audio(args.data)]
+    stage = Stage("windows", args.data / "cuts", inputs, {"windows": config}, old_options=to_mapping(config))
     if stage.is_done():
         return
     from lhotse_prep.windows.write import write_windows

@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from lhotse_prep.workflow.entry import run_main, stage_parser
-from lhotse_prep.workflow.stage import Input, Stage
+from lhotse_prep.workflow.stage import Input, Stage, recorded_audio
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
-from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
-from ml2021.mt.config import TranslateConfig
+from ml2021.asr.decode.config import ASR_FILES, LM_FILES, DecodeConfig, with_lm_dir
+from ml2021.mt.config import MT_FILES, TranslateConfig, as_in_0_2
 from ml2021.st.config import SentenceConfig, SubtitleConfig
 
 
@@ -21,22 +21,23 @@ def main(argv: list[str]) -> None:
     translate = load_config(args.conf / "mt.yaml", "translate", TranslateConfig)
     inputs = [
         Input(args.data / "manifests", 1),
-        Input(args.data / "bitext", 7),
-        Input(args.exp / "asr", 5),
-        Input(args.exp / "mt", 8),
+        Input(args.data / "bitext", 7, ("test.jsonl",)),
+        Input(args.exp / "asr", 5, ASR_FILES),
+        Input(args.exp / "mt", 8, MT_FILES),
     ]
     if decode.lm_dir is not None:
         lm_dir = Path(decode.lm_dir)
-        inputs.append(Input(lm_dir, 6 if lm_dir == args.exp / "lm" else None))  # a user's folder has no stage's mark
+        # a user's folder has no stage's mark
+        inputs.append(Input(lm_dir, 6 if lm_dir == args.exp / "lm" else None, LM_FILES))
     if decode.hotwords_file is not None:
         inputs.append(Input(Path(decode.hotwords_file)))
-    options = {
-        "decode": to_mapping(decode),
-        "sentences": to_mapping(sentences),
-        "subtitles": to_mapping(subtitles),
-        "translate": to_mapping(translate),
-    }
-    stage = Stage("st", args.exp / "st", inputs, options)
+    if decode.lg_file is not None:
+        inputs.append(Input(Path(decode.lg_file), is_new=True))
+    inputs += recorded_audio(args.data)
+    options = {"decode": decode, "sentences": sentences, "subtitles": subtitles, "translate": translate}
+    old_options = {name: to_mapping(config) for name, config in options.items()}
+    old_options["translate"] = as_in_0_2(translate, args.exp / "mt")
+    stage = Stage("st", args.exp / "st", inputs, options, old_options=old_options)
     if stage.is_done():
         return
     from ml2021.st.cascade import Cascade, run_test_lectures

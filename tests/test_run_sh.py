@@ -124,6 +124,14 @@ def test_aligner_model_goes_to_stage_3_alone(house: House, tmp_path: Path) -> No
     assert house.calls()[0][1]["--aligner-model"] == "none"  # no path
 
 
+def test_redo_goes_to_the_chosen_stages_and_is_repeated_in_the_advice(house: House) -> None:
+    result = house.run("--stage", "4", "--redo", "--stop-stage", "5", FAIL="asr_train")
+    assert [line.split("\t")[-1] for line in house.calls_file.read_text().splitlines()] == ["--redo"] * 2
+    assert "Continue with: ./run.sh --redo --stage 5" in result.stderr
+    house.calls_file.unlink()
+    assert house.run("--redo=1").returncode == 2
+
+
 def test_executor_goes_to_the_stages_that_can_use_it(house: House) -> None:
     assert house.run("--num-jobs", "2", "--executor=dask", "--dask_scheduler", "tcp://a:1").returncode == 0
     expected = {"--num-jobs": "2", "--executor": "dask", "--dask-scheduler": "tcp://a:1"}
@@ -162,7 +170,7 @@ def test_wrong_options_are_refused_before_anything_runs(house: House, arguments:
 def test_help_names_options_and_stages(house: House, arguments: list[str]) -> None:
     result = house.run(*arguments)
     assert result.returncode == 0 and house.calls() == []
-    for part in ("--stage", "--stop-stage", "--corpus", "--conf", "--data", "--exp", "3 align", "12 report"):
+    for part in ("--redo", "--stage", "--stop-stage", "--corpus", "--conf", "--data", "--exp", "3 align", "12 report"):
         assert part in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100
 

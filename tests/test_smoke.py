@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -122,6 +123,42 @@ def test_second_run_skips_every_stage(smoke: Run) -> None:
     assert result.returncode == 0 and time.time() - started < 20
     assert len(re.findall("up to date", result.stderr)) == 14  # stage 7 makes two results
     assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+@pytest.mark.slow
+def test_the_translator_is_the_same_when_trained_again(smoke: Run, tmp_path: Path) -> None:
+    weights = [(smoke.exp / "mt" / "pretrained.pt.sha256").read_text()]
+    for name in ("second", "third"):
+        result = run_sh(smoke.project, smoke.data, tmp_path / name, "--stage", "8", "--stop-stage", "8")
+        assert result.returncode == 0, result.stderr
+        weights.append((tmp_path / name / "mt" / "pretrained.pt.sha256").read_text())
+    assert weights[0] == weights[1] == weights[2]
+
+
+def test_stages_that_are_made_again_have_equal_results_and_nothing_after_them_runs(smoke: Run) -> None:
+    marks = [smoke.data / name / ".done" for name in ("manifests", "cuts")]
+    before = [json.loads(path.read_text())["outputs"] for path in marks]
+    for path in marks:
+        path.unlink()
+    result = smoke.again("--stage", "1", "--stop-stage", "8")
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(path.read_text())["outputs"] for path in marks] == before
+    assert len(re.findall("up to date", result.stderr)) == 7  # stages 2, 3, 5, 6, 8, and both results of 7
+
+
+def test_long_work_stops_the_run_and_says_what_changed(smoke: Run, tmp_path: Path) -> None:
+    done = smoke.exp / "asr" / ".done"
+    content = done.read_text()
+    shutil.copytree(smoke.project / "conf" / "smoke", tmp_path / "conf")
+    asr = (tmp_path / "conf" / "asr.yaml").read_text()
+    (tmp_path / "conf" / "asr.yaml").write_text(asr.replace("base_lr: 0.03", "base_lr: 0.02"))
+    done.write_text(json.dumps(json.loads(content) | {"worked": 5000.0}))
+    options = ["--stage", "5", "--stop-stage", "5"]
+    result = run_sh(smoke.project, smoke.data, smoke.exp, *options, "--conf", str(tmp_path / "conf"))
+    done.write_text(content)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "asr holds 83 min of work of asr-train" in result.stderr
+    assert "asr.train.base_lr was 0.03 and is 0.02" in result.stderr and not list(smoke.exp.glob("asr.before-*"))
 
 
 def test_missing_input_names_the_stage_to_run(smoke: Run, tmp_path: Path) -> None:

@@ -1,25 +1,22 @@
-"""Checks a recording: its header against its file, and all its samples."""
+"""What is checked of the samples of a recording as they pass, and the error for a recording that cannot be used.
+
+C channels, T samples.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
-import soundfile as sf
 from numpy.typing import NDArray
 
 from lhotse_prep.audio.config import AudioLimits
 from lhotse_prep.workflow.errors import DataError
 
-logger = logging.getLogger(__name__)
-
 SAMPLE_RATE = 16_000
 
-_BLOCK = 1 << 20  # samples read at a time
 _FULL_SCALE = 0.98
 _MIN_CLIPPED_RUN = 3  # equal samples in a row near full scale that count as clipped
 
@@ -39,96 +36,78 @@ class AudioError(DataError):
 class AudioReport:
     """What a complete read of a recording gives."""
 
-    num_samples: int
+    num_samples: int  # of a channel, at the recording's rate
     sampling_rate: int
     digest: str  # of the decoded samples, the same for WAV and FLAC
     peak: float  # largest absolute sample; full scale is 1
     clipped: float  # share of clipped samples
 
 
-def check_header(path: Path, limits: AudioLimits) -> Any:
-    """The header of a WAV or FLAC file (soundfile's info), checked against the file and the limits.
+class SampleChecks:
+    """Checks the samples of a recording in the order of time, and sums up what they are."""
 
-    Raises:
-      AudioError: the file is unreadable, has no samples, is a truncated WAV, or is longer than max_hours.
-    """
-    try:
-        info = sf.info(str(path))
-    except (sf.LibsndfileError, TypeError) as e:
-        raise unreadable(path, e) from e
-    declared = _wav_frames(path) if info.format in ("WAV", "WAVEX") else None
-    frames = max(info.frames, declared or 0)
-    hours = frames / info.samplerate / 3600
-    if hours > limits.max_hours:
-        raise too_long(path, f"its header declares {hours:.1f} h")
-    if declared is not None and declared > info.frames:
-        raise AudioError(
-            "cut-short",
-            f"{path} has {info.frames} samples, its header says {declared}",
-            "it was cut short: restore it, or rewrite it with its true length",
-        )
-    if info.frames == 0:
-        raise AudioError("no-samples", f"{path} holds no samples, only a header", "restore it or leave it out")
-    return info
+    def __init__(self, path: Path, limits: AudioLimits) -> None:
+        self.path, self.limits = path, limits
+        self.num_samples = 0
+        self.peak = 0.0
+        self._rate = 0
+        self._clipped = 0
+        self._swing = 0.0  # half of the distance between the highest and the lowest sample of a channel
+        self._highest = self._lowest = np.zeros(0, np.float32)
+        self._digest = hashlib.sha256()
 
+    def add(self, samples: NDArray[np.float32], rate: int, seconds: float) -> None:
+        """Check the next samples.
 
-def declared_seconds(audio: Path | BinaryIO) -> float | None:
-    """The duration in a recording's header, whatever its format; None if it has none or cannot be read."""
-    try:
-        info = sf.info(str(audio) if isinstance(audio, Path) else audio)
-        return float(info.frames / info.samplerate)
-    except sf.LibsndfileError:
-        pass
-    import av
+        Args:
+          samples: (C, T).
+          rate: in Hz.
+          seconds: where they begin in the recording.
+        Raises:
+          AudioError: a sample is not a number.
+        """
+        if not samples.shape[1]:
+            return
+        peak = float(np.abs(samples).max())
+        if not np.isfinite(peak):
+            first = seconds + int(np.flatnonzero(~np.isfinite(samples).all(axis=0))[0]) / rate
+            raise AudioError(
+                "not-a-number",
+                f"{self.path} has samples that are not numbers, first at {first:.2f} s",
+                "make the file again from its source",
+            )
+        highest, lowest = samples.max(axis=1), samples.min(axis=1)
+        if len(highest) == len(self._highest):
+            highest, lowest = np.maximum(highest, self._highest), np.minimum(lowest, self._lowest)
+        self._highest, self._lowest = highest, lowest
+        self._swing = max(self._swing, float((highest - lowest).max()) / 2)
+        self.peak = max(self.peak, peak)
+        self._clipped += num_clipped(samples[0])
+        self._rate = self._rate or rate
+        self.num_samples += samples.shape[1]
+        self._digest.update(np.ascontiguousarray(samples.T).tobytes())
 
-    try:
-        if not isinstance(audio, Path):
-            audio.seek(0)
-        with av.open(str(audio) if isinstance(audio, Path) else audio) as container:
-            return container.duration / av.time_base if container.duration else None
-    except av.FFmpegError:
-        return None
+    @property
+    def is_silent(self) -> bool:
+        """True if the samples, whatever constant lies below them, do not reach limits.min_peak."""
+        return self._swing < self.limits.min_peak
 
+    def check_sound(self) -> None:
+        """Raise AudioError if there are no samples, or nothing but silence."""
+        if not self.num_samples:
+            raise no_samples(self.path)
+        if self.is_silent:
+            raise AudioError(
+                "silent",
+                f"{self.path} is silent from beginning to end (peak {self._swing:g}, limit {self.limits.min_peak:g} of "
+                "full scale)",
+                "record it again or leave it out",
+            )
 
-def inspect_audio(path: Path, limits: AudioLimits) -> AudioReport:
-    """Read all samples of a WAV or FLAC file, 2^20 at a time.
-
-    Raises:
-      AudioError: as check_header; the file is damaged, has samples that are not numbers, or is silent.
-    """
-    info = check_header(path, limits)
-    digest = hashlib.sha256()
-    num_samples, peak, clipped = 0, 0.0, 0
-    try:
-        for block in sf.blocks(str(path), _BLOCK, dtype="float32", always_2d=True):
-            if not np.isfinite(block).all():
-                seconds = (num_samples + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])) / info.samplerate
-                raise AudioError(
-                    "not-a-number",
-                    f"{path} has samples that are not numbers, first at {seconds:.2f} s",
-                    "make the file again from its source",
-                )
-            digest.update(block.tobytes())
-            peak = max(peak, float(np.abs(block).max(initial=0.0)))
-            clipped += num_clipped(block[:, 0])
-            num_samples += len(block)
-    except sf.LibsndfileError as e:
-        raise AudioError(
-            "damaged", f"{path} is damaged after {num_samples / info.samplerate:.2f} s ({e})", "restore the file"
-        ) from e
-    if num_samples != info.frames:
-        raise AudioError(
-            "cut-short",
-            f"{path} has {num_samples} samples, its header says {info.frames}",
-            "it was cut short: restore it, or rewrite it with its true length",
-        )
-    if peak < limits.min_peak:
-        raise AudioError(
-            "silent",
-            f"{path} is silent from beginning to end (peak {peak:g}, limit {limits.min_peak:g} of full scale)",
-            "record it again or leave it out",
-        )
-    return AudioReport(num_samples, info.samplerate, digest.hexdigest(), peak, clipped / num_samples)
+    def report(self) -> AudioReport:
+        """What all samples were; there must be some."""
+        clipped = self._clipped / self.num_samples
+        return AudioReport(self.num_samples, self._rate, self._digest.hexdigest(), self.peak, clipped)
 
 
 def num_clipped(samples: NDArray[np.float32]) -> int:
@@ -139,30 +118,15 @@ def num_clipped(samples: NDArray[np.float32]) -> int:
     return int(runs[runs >= _MIN_CLIPPED_RUN].sum())
 
 
-def _wav_frames(path: Path) -> int | None:
-    """Samples per channel that the data chunk of a WAV file declares; None if it leaves the size open."""
-    with open(path, "rb") as f:
-        head = f.read(12)
-        if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-            return None  # RF64 or similar
-        block_align = 0
-        while len(chunk := f.read(8)) == 8:
-            name, size = chunk[:4], int.from_bytes(chunk[4:], "little")
-            if name == b"fmt ":
-                content = f.read(size + size % 2)
-                block_align = int.from_bytes(content[12:14], "little") if len(content) >= 14 else 0
-            elif name == b"data":
-                is_open = size in (0, 0xFFFFFFFF, 0x7FFFFFFF)  # as written to a pipe
-                return None if is_open or not block_align else size // block_align
-            else:
-                f.seek(size + size % 2, 1)
-    return None
+def no_samples(path: Path) -> AudioError:
+    """The error for a recording without a sample."""
+    return AudioError("no-samples", f"{path} holds no samples, only a header", "restore it or leave it out")
 
 
-def unreadable(path: Path, e: Exception) -> AudioError:
-    """The error for a file that a library cannot read as audio."""
-    reason = " ".join(str(e).split())
-    return AudioError("unreadable", f"{path} cannot be read as audio ({reason})", "restore it, or convert it to WAV")
+def unreadable(path: Path, reason: object) -> AudioError:
+    """The error for a file that cannot be read as audio."""
+    text = " ".join(str(reason).split())
+    return AudioError("unreadable", f"{path} cannot be read as audio ({text})", "restore it, or convert it to WAV")
 
 
 def too_long(path: Path, what: str) -> AudioError:
@@ -171,4 +135,23 @@ def too_long(path: Path, what: str) -> AudioError:
         "too-long",
         f"{path}: {what}, more than max_hours allows",
         "its header is wrong, or cut the recording into lectures (checks.max_hours of prep.yaml is the limit)",
+    )
+
+
+def cut_short(path: Path, what: str) -> AudioError:
+    """The error for a recording of which a part is missing at the end; `what` says how much is there."""
+    return AudioError(
+        "cut-short",
+        f"{path} {what}",
+        "it was cut short: restore it; if there is no more of it, write what is there as a WAV (ffmpeg -i IN OUT.wav)",
+    )
+
+
+def damaged(path: Path, seconds: float, reason: object) -> AudioError:
+    """The error for a recording that cannot be read from some second on."""
+    text = " ".join(str(reason).split())
+    return AudioError(
+        "damaged",
+        f"{path} is damaged after {seconds:.2f} s ({text})",
+        "restore the file; if there is no other copy, write what can be read as a WAV (ffmpeg -i IN OUT.wav)",
     )

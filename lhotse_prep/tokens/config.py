@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lhotse_prep.workflow.errors import ConfigError
+from lhotse_prep.workflow.result_options import FILE
 
 LANG_KINDS = ("char+bpe", "bpe", "bbpe")
 
@@ -18,7 +19,8 @@ class LangConfig:
     min_char_count: int = 1  # char+bpe only: rarer characters become <unk>
     num_pieces: int = 2000  # bpe, bbpe only: maximum number of tokens, but at least what the alphabet needs (bbpe: 259)
     case: str = "auto"  # lower; upper: tokens in capitals (bpe, bbpe, from_dir); auto: lower, or as from_dir has it
-    from_dir: str | None = None  # a lang folder to copy unchanged, such as icefall's data/lang_bbpe_2000
+    # a lang folder to copy unchanged, such as icefall's data/lang_bbpe_2000
+    from_dir: str | None = field(default=None, metadata=FILE)
 
     def __post_init__(self) -> None:
         if self.kind not in LANG_KINDS:

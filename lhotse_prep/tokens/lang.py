@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import sentencepiece as spm
 
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.tokens.bpe import train_bpe, train_pieces
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.token_table import SPECIAL, PieceTable, TokenTable

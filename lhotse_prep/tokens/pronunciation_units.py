@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sentencepiece as spm
 
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.text.syllables import initials_and_finals
 from lhotse_prep.tokens.bpe import train_bpe
 from lhotse_prep.workflow.errors import DataError

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sentencepiece as spm
 
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.tokens.byte_bpe import from_byte_chars, to_byte_chars, valid_characters
 
 BLANK, SOS_EOS, UNK = "<blk>", "<sos/eos>", "<unk>"

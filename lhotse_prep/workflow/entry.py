@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,12 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder of YAML files [%(default)s]")
     parser.add_argument("--data", type=Path, default=Path("data/mini"), help="data folder [%(default)s]")
     parser.add_argument("--exp", type=Path, default=Path("exp/mini"), help="experiment folder [%(default)s]")
+    parser.add_argument(
+        "--redo",
+        action="store_true",
+        help="where long work, such as a training, was done with other options or inputs, move it to NAME.before-DATE "
+        "and begin anew; otherwise the stage stops and says what differs",
+    )
     return parser
 
 
@@ -49,6 +56,14 @@ def add_executor_options(parser: argparse.ArgumentParser, default: ExecutorConfi
 def executor_config(args: argparse.Namespace) -> ExecutorConfig:
     """The configuration that the options of add_executor_options give."""
     return ExecutorConfig(args.executor, args.num_jobs, args.dask_scheduler)
+
+
+def number(text: str) -> float:
+    """The value of an option of argparse that is a number; NaN and infinity, which pass most limits, are refused."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    return value
 
 
 def hyphenated(argv: Sequence[str]) -> list[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -108,12 +110,27 @@ def fresh_processes(num_jobs: int) -> Iterator[Executor]:
 
     It is for libraries that keep state in the process: no result depends on the pieces before it.
     """
+    pools: set[ProcessPoolExecutor] = set()
+
+    def run(function: Callable[[P], R], piece: P) -> R:
+        with _process_pool(1) as pool:
+            pools.add(pool)
+            try:
+                return pool.submit(function, piece).result()
+            finally:
+                pools.discard(pool)
+
+    def submit(function: Callable[[P], R], piece: P) -> Future[R]:
+        return threads.submit(run, function, piece)
+
     with ThreadPoolExecutor(num_jobs) as threads:
-
-        def submit(function: Callable[[P], R], piece: P) -> Future[R]:
-            return threads.submit(_run_in_new_process, function, piece)
-
-        yield _PoolExecutor(submit, lambda: num_jobs)
+        try:
+            yield _PoolExecutor(submit, lambda: num_jobs)
+        except KeyboardInterrupt:
+            threads.shutdown(wait=False, cancel_futures=True)
+            for pool in list(pools):
+                _terminate(pool)
+            raise
 
 
 @contextlib.contextmanager
@@ -130,13 +147,33 @@ def prepared_processes(num_jobs: int, prepare: Callable[[], object]) -> Iterator
         yield _PoolExecutor(pool.submit, lambda: num_jobs)
 
 
-def _run_in_new_process(function: Callable[[P], R], piece: P) -> R:
-    with _process_pool(1) as pool:
-        return pool.submit(function, piece).result()
+@contextlib.contextmanager
+def _process_pool(num_jobs: int, prepare: Callable[[], object] | None = None) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes end with the block, at once if it ends with Ctrl-C: files are written whole or not."""
+    with ProcessPoolExecutor(num_jobs, multiprocessing.get_context(START_METHOD), _begin, (prepare,)) as pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            _terminate(pool)
+            raise
 
 
-def _process_pool(num_jobs: int, prepare: Callable[[], object] | None = None) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(num_jobs, multiprocessing.get_context(START_METHOD), prepare)
+def _begin(prepare: Callable[[], object] | None) -> None:
+    """Leave Ctrl-C, which reaches all processes of a terminal, to the one that ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if prepare is not None:
+        prepare()
+
+
+def _terminate(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool, whose other pieces are dropped first: it must not report them as broken."""
+    processes = list((pool._processes or {}).values())  # there is no public way before Python 3.14
+    manager = cast("threading.Thread | None", pool._executor_manager_thread)
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    if manager is not None:
+        manager.join()
 
 
 @contextlib.contextmanager

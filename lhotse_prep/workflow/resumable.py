@@ -15,9 +15,10 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lhotse_prep.workflow.digests import digest_file
 from lhotse_prep.workflow.errors import DataError
@@ -25,6 +26,7 @@ from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.locks import folder_lock
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,26 +80,27 @@ class ResultFolder:
                         f"{files[_folded(file)]} would replace it: rename one, or write to another folder"
                     )
 
-    def missing(self, recordings: Sequence[tuple[str, Path]]) -> list[str]:
-        """The names of those (name, path) whose files must be made; how many are done already is logged.
+    def missing(self, recordings: Sequence[tuple[str, Path]]) -> dict[str, str]:
+        """Those (name, path) whose files must be made; how many are done already is logged.
 
-        A recording that cannot be read counts as missing: whoever works on it meets the error.
-
+        Returns:
+          {name: digest_file of the recording, for work()}; the digest is "" if the recording cannot be read: whoever
+          works on it meets the error.
         Raises:
           DataError: see is_done.
         """
-        names = []
+        missing: dict[str, str] = {}
         for name, path in recordings:
             try:
                 content = digest_file(path)
             except OSError:
-                names.append(name)
+                missing[name] = ""
                 continue
             if not self.is_done(name, content):
-                names.append(name)
-        if len(names) < len(recordings):
-            logger.info("%d of %d lectures are done already", len(recordings) - len(names), len(recordings))
-        return names
+                missing[name] = content
+        if len(missing) < len(recordings):
+            logger.info("%d of %d lectures are done already", len(recordings) - len(missing), len(recordings))
+        return missing
 
     def is_done(self, name: str, content: str) -> bool:
         """True if all files of a recording exist and were made from this content with these options.
@@ -134,6 +137,24 @@ class ResultFolder:
                 )
         return True
 
+    def done(self) -> list[str]:
+        """The names of all recordings that are done with these options, in this run or an earlier one, sorted.
+
+        A recording whose files were removed is not among them, nor is one whose files were changed, which is logged.
+        """
+        names = []
+        for path in self.state_dir.glob("*.done"):
+            name = path.name.removesuffix(".done")
+            mark = self._read_mark(name)
+            if mark is None or mark.options != self.options:
+                continue
+            try:
+                if self.is_done(name, mark.content):
+                    names.append(name)
+            except DataError as e:
+                logger.warning("%s; %s is left out", e, name)
+        return sorted(names)
+
     @contextlib.contextmanager
     def work(self, name: str, content: str) -> Iterator[Path]:
         """Yield an empty folder; if the block ends without an exception, its files become those of the recording.
@@ -146,22 +167,14 @@ class ResultFolder:
         """
         work_dir = self.work_dir(name)
         mark = self._mark_path(name)
-        try:
-            with folder_lock(work_dir), _emptied(work_dir):
-                yield work_dir
-                names = [f"{name}{suffix}" for suffix in self.suffixes]
-                digests = {file: digest_file(work_dir / file) for file in names}
-                mark.unlink(missing_ok=True)  # from here on, the files may be of both runs
-                for file in names:
-                    os.replace(work_dir / file, self.folder / file)
-                write_json(mark, {"content": content, "options": self.options, "files": digests})
-        except OSError as e:
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise DataError(
-                f"no space left for lecture {name} in {self.folder}: nothing half-written was left there; free some "
-                "space and run the same command again, which makes what is missing"
-            ) from e
+        with space_for(name, self.folder), folder_lock(work_dir), _emptied(work_dir):
+            yield work_dir
+            names = [f"{name}{suffix}" for suffix in self.suffixes]
+            digests = {file: digest_file(work_dir / file) for file in names}
+            mark.unlink(missing_ok=True)  # from here on, the files may be of both runs
+            for file in names:
+                os.replace(work_dir / file, self.folder / file)
+            write_json(mark, {"content": content, "options": self.options, "files": digests})
 
     def _mark_path(self, name: str) -> Path:
         return self.state_dir / f"{name}.done"
@@ -173,6 +186,48 @@ class ResultFolder:
             return _Mark(values["content"], values["options"], dict(values["files"]))
         except (OSError, ValueError, TypeError, KeyError):
             return None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A line with a recording's path and why it has no results."""
+
+    line: str
+
+
+def attempt(work: Callable[[], T], recording: Path, work_dir: Path) -> T | Failure:
+    """What work() returns, or why it failed, whatever it raised; only Ctrl-C is passed on.
+
+    Args:
+      work: does all that there is to do for a recording.
+      recording: the user's file, which the line names.
+      work_dir: see ResultFolder.work_dir.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:  # a panic in a library written in Rust is not an Exception
+        logger.debug("%s", recording, exc_info=True)
+        return Failure(failure_line(e, recording, work_dir))
+
+
+@contextlib.contextmanager
+def space_for(lecture: str, folder: Path) -> Iterator[None]:
+    """Say for which lecture the disk is full.
+
+    Raises:
+      DataError: the disk is full.
+    """
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError(
+            f"no space left for lecture {lecture} in {folder}: nothing half-written was left there; free some space "
+            "and run the same command again, which makes what is missing"
+        ) from e
 
 
 def check_recordings(recordings: Sequence[tuple[str, Path]], suffixes: Sequence[str] = ("",)) -> None:

@@ -8,57 +8,97 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.workflow.digests import digest_bytes, digest_file, digest_tree
+from lhotse_prep.workflow.digests import digest_tree
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import write_text
+from lhotse_prep.workflow.files import put_in_place, write_text
 from lhotse_prep.workflow.locks import folder_lock
+from lhotse_prep.workflow.result_options import default_options, result_options
+from lhotse_prep.workflow.stage_record import (
+    DONE,
+    Change,
+    Input,
+    InputRecord,
+    Record,
+    changes,
+    content_digests,
+    old_key,
+    read_done,
+    read_record,
+    record_input,
+)
 
-DONE = ".done"
+__all__ = ["DONE", "Input", "Stage", "read_done", "recorded_audio", "stage_files"]
 
+AUDIO = ("*.wav", "*.flac")  # of stage 0's folder
+KEY = ".key"  # in the folder of a resumable stage: what its work was begun with
+LONG = 60.0  # seconds: work that took longer is not set aside unasked
 _PROCESS_START = time.time()
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Input:
-    """A file or folder that a stage reads, and the number of the stage that writes it (None: project or user)."""
-
-    path: Path
-    made_by: int | None = None
-
-
 class Stage:
     """A stage's output folder: is_done() says whether it is up to date, work() writes it.
 
-    The key is a hash of the inputs' content and of the options. With `resumable` the stage works in the folder itself
-    (training, whose checkpoints must survive a kill); otherwise in a temporary folder that is renamed at the end.
+    The key is a hash of the inputs' content and of the options that results depend on (see result_options). With
+    `resumable` the stage works in the folder itself (training, whose checkpoints must survive a kill); otherwise in a
+    temporary folder that is renamed at the end.
     """
 
     def __init__(
-        self, name: str, out_dir: Path, inputs: Sequence[Input], options: Mapping[str, Any], resumable: bool = False
+        self,
+        name: str,
+        out_dir: Path,
+        inputs: Sequence[Input],
+        options: Mapping[str, Any],
+        resumable: bool = False,
+        *,
+        redo: bool = False,
+        continued: Sequence[str] = (),
+        old_options: Mapping[str, Any] | None = None,
+        read_options: Callable[[Path], Mapping[str, Any] | None] = lambda _: None,
     ) -> None:
-        self.name, self.out_dir, self.resumable = name, out_dir, resumable
-        self.inputs = inputs
-        self.options = options
-        self._key: str | None = None
+        """
+        Args:
+          name: the stage's.
+          out_dir: where its results go.
+          inputs: what it reads.
+          options: {name: dataclass or plain value}.
+          resumable: whether it goes on with the work of an earlier run.
+          redo: whether long work with other inputs or options is set aside; otherwise it is an error.
+          continued: dotted names of options; if only these change, a resumable stage goes on with the old work.
+          old_options: the options as version 0.2 hashed them; None: `options`, with dataclasses as mappings.
+          read_options: reads the options of work without a `.key` from its folder, as `options`; None if it cannot.
+        """
+        self.name, self.out_dir, self.resumable, self.redo = name, out_dir, resumable, redo
+        self.inputs, self.options, self.continued = inputs, options, continued
+        self.old_options, self.read_options = old_options, read_options
+        self._record: Record | None = None
+
+    @property
+    def record(self) -> Record:
+        """The options and the content of the inputs; raises DataError if an input is missing."""
+        if self._record is None:
+            paths = (self.out_dir / DONE, self.out_dir / KEY, self._begun)
+            records = [record for path in paths if (record := read_record(_read_json(path))) is not None]
+            before: list[InputRecord | None] = [*(records[0].inputs if records else ())]
+            before += [None] * len(self.inputs)
+            inputs = [record_input(item, record) for item, record in zip(self.inputs, before)]
+            self._record = Record(self.name, result_options(self.options), inputs)
+        return self._record
 
     @property
     def key(self) -> str:
         """Hash of name, options and inputs; raises DataError if an input is missing."""
-        if self._key is None:
-            options = json.dumps(self.options, sort_keys=True, default=str)
-            inputs = "".join(f"\n{item.path.name}:{_input_digest(item)}" for item in self.inputs)
-            self._key = digest_bytes(f"{self.name}{options}{inputs}".encode())
-        return self._key
+        return self.record.key
 
     def is_done(self) -> bool:
         """True if the outputs exist and were made from these inputs with these options.
@@ -66,14 +106,21 @@ class Stage:
         Raises:
           DataError: an input is missing; the message names the stage that writes it.
         """
-        key = self.key  # first of all, since it raises an error if an input is missing
+        _ = self.record  # first of all, since it raises an error if an input is missing
         done = read_done(self.out_dir)
-        if done is None or done["key"] != key:
+        if done is None:
             return False
         missing = [f for f in done["outputs"] if not (self.out_dir / f).exists()]
         if missing:
             logger.warning("%s: %s is missing from %s; running the stage again", self.name, missing[0], self.out_dir)
             return False
+        if different := self._changes(done):
+            if not self.resumable:
+                logger.info("%s: running again, since %s", self.name, _listed(different))
+            return False
+        if read_record(done) is None:  # of version 0.2: record options and inputs, so that changes have names
+            outputs = content_digests(self.out_dir, done["outputs"])
+            write_text(self.out_dir / DONE, json.dumps({**done, **self.record.content(), "outputs": outputs}, indent=1))
         logger.info("%s: up to date in %s (made in %.1f s)", self.name, self.out_dir, done["seconds"])
         return True
 
@@ -82,59 +129,106 @@ class Stage:
         """Yield the folder to write into; if the block ends without an exception, its files become the outputs.
 
         Raises:
-          DataError: another process is writing the same folder.
+          DataError: another process is writing the same folder; or it holds long work of other inputs or options, and
+            redo is not set.
         """
         with folder_lock(self.out_dir):
             yield from self._work()
 
+    def begin(self) -> None:
+        """Record in the folder what the work in it is begun with, for a program that does the work of a stage by hand.
+
+        The stage then goes on with that work.
+        """
+        seconds = _seconds_spent(self.out_dir)
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        (self.out_dir / DONE).unlink(missing_ok=True)
+        content = {**self.record.content(), "worked": round(seconds, 2), "started": time.time()}
+        write_text(self.out_dir / KEY, json.dumps(content, indent=1))
+
     def _work(self) -> Iterator[Path]:
         work_dir = self.out_dir if self.resumable else self.out_dir.with_name(f".{self.out_dir.name}.tmp")
+        seconds = 0.0  # of earlier runs whose work goes on
         if self.resumable:
             self._set_aside_if_stale()
+            seconds = _seconds_spent(self.out_dir)
+            self.begin()
         else:
             shutil.rmtree(work_dir, ignore_errors=True)
-        work_dir.mkdir(parents=True, exist_ok=True)
-        if self.resumable:
-            (self.out_dir / DONE).unlink(missing_ok=True)
-            write_text(work_dir / ".key", self.key)
+            work_dir.mkdir(parents=True, exist_ok=True)
+            write_text(self._begun, json.dumps(self.record.content()))
+        started = time.time()
         yield work_dir
         done = {
-            "stage": self.name,
-            "key": self.key,
-            "seconds": round(time.time() - _PROCESS_START, 2),
+            **self.record.content(),
+            "seconds": round(seconds + time.time() - _PROCESS_START, 2),  # with all imports
+            "worked": round(seconds + time.time() - started, 2),
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "outputs": digest_tree(work_dir),
+            "outputs": digest_tree(work_dir, self.out_dir.parent),
         }
         write_text(work_dir / DONE, json.dumps(done, indent=1))
         if not self.resumable:
-            old = self.out_dir.with_name(f".{self.out_dir.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            if self.out_dir.exists():
-                self.out_dir.rename(old)
-            work_dir.rename(self.out_dir)
-            shutil.rmtree(old, ignore_errors=True)
+            put_in_place(work_dir, self.out_dir)
+            self._begun.unlink()
+
+    @property
+    def _begun(self) -> Path:
+        """The record of a run that has not finished, beside the folder: its inputs need not be read again."""
+        return self.out_dir.with_name(f".{self.out_dir.name}{KEY}")
+
+    def _changes(self, content: Mapping[str, Any]) -> list[Change]:
+        """What has changed since the content of `.key` or `.done` was written."""
+        before = read_record(content)
+        if before is not None:
+            return changes(before, self.record, default_options(self.options))
+        options = self.old_options
+        if options is None:
+            options = {k: _as_mapping(v) for k, v in self.options.items()}
+        if content.get("key") == old_key(self.name, options, self.inputs):
+            return []
+        return [Change("", "an earlier version made it, which did not record with what options and inputs")]
 
     def _set_aside_if_stale(self) -> None:
-        """Move away work that was begun from other inputs or options, which must not be resumed, and log a warning."""
-        key_file = self.out_dir / ".key"
-        if not self.out_dir.exists() or (key_file.is_file() and key_file.read_text() == self.key):
+        """Move away work that was begun from other inputs or options, which must not be resumed, and log a warning.
+
+        Raises:
+          DataError: it took long, or nothing says what it was made with, and redo is not set.
+        """
+        if not self.out_dir.exists() or not any(not p.name.startswith(".") for p in self.out_dir.iterdir()):
             return
-        if not any(self.out_dir.iterdir()):
+        contents = [_read_json(self.out_dir / name) for name in (KEY, DONE)]
+        content = next((c for c in contents if read_record(c) is not None), contents[0] or contents[1])
+        different = self._changes(content) if content else []
+        if not content or different and read_record(content) is None:
+            options = self.read_options(self.out_dir)
+            if options is not None:  # its inputs are compared when the training resumes
+                before = Record(self.name, result_options(options), self.record.inputs)
+                different = changes(before, self.record, default_options(self.options))
+                if not different:
+                    logger.info("%s: going on with the work in %s, which no run.sh began", self.name, self.out_dir)
+            elif not different:
+                different = [Change("", "nothing in it says with what options and inputs it was made")]
+        if not different:
             return
+        if all(change.name in self.continued for change in different) and not self.redo:
+            logger.info("%s: going on with the work in %s: %s", self.name, self.out_dir, _listed(different))
+            return
+        seconds = _seconds_spent(self.out_dir)
+        if not self.redo and (seconds >= LONG or not content):
+            raise DataError(
+                f"{self.out_dir} holds {_duration(seconds)} of work of {self.name} with other options or inputs: "
+                f"{_listed(different)}. To begin anew, give --redo, which moves it to {self.out_dir.name}.before-DATE; "
+                "to keep it, undo the change, or name another --exp (stage 3: another --data)"
+            )
         aside = self.out_dir.with_name(f"{self.out_dir.name}.before-{datetime.now():%Y%m%d-%H%M%S-%f}")
         self.out_dir.rename(aside)
-        logger.warning(
-            "%s: inputs or options changed; the old content of %s is now in %s", self.name, self.out_dir, aside
-        )
+        logger.warning("%s: %s; the old content of %s is now in %s", self.name, _listed(different), self.out_dir, aside)
 
 
-def read_done(out_dir: Path) -> dict[str, Any] | None:
-    """The content of `.done` in a stage's folder, or None if it is missing or damaged."""
-    try:
-        content = json.loads((out_dir / DONE).read_text())
-        return content if {"key", "seconds", "outputs"} <= content.keys() else None
-    except (OSError, ValueError, AttributeError):
-        return None
+def recorded_audio(data: Path) -> list[Input]:
+    """The audio of stage 0's folder as an input, where that folder is: manifests do not say what their audio holds."""
+    source = data / "source"
+    return [Input(source, 0, AUDIO, is_new=True)] if read_done(source) is not None else []
 
 
 def stage_files(out_dir: Path, pattern: str) -> list[Path]:
@@ -143,20 +237,41 @@ def stage_files(out_dir: Path, pattern: str) -> list[Path]:
     return sorted(p for p in out_dir.glob(pattern) if done is None or str(p.relative_to(out_dir)) in done["outputs"])
 
 
-def _input_digest(item: Input) -> str:
-    """The digest of a file, or the digests of a folder's files as JSON: for a stage's folder, of its outputs only."""
-    path = item.path
-    if path.is_dir():
-        if item.made_by is None:
-            return json.dumps(digest_tree(path), sort_keys=True)
-        done = read_done(path)
-        if done is not None:
-            return json.dumps(done["outputs"], sort_keys=True)
-    elif path.is_file():
-        return digest_file(path)
-    if item.made_by is None:
-        raise DataError(f"no such file or folder: {path}")
-    raise DataError(
-        f"{path} is missing or unfinished: stage {item.made_by} makes it; "
-        f"run ./run.sh --stage {item.made_by} --stop-stage {item.made_by} with the same --corpus first"
-    )
+def _read_json(path: Path) -> dict[str, Any]:
+    """The content of `.key` or `.done`; {"key": ...} for a `.key` of version 0.2; {} if it is missing or damaged."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = {"key": text} if re.fullmatch("[0-9a-f]{64}", text) else json.loads(text)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _seconds_spent(folder: Path) -> float:
+    """How long the work in a resumable stage's folder has taken: all runs, each until the last file that it wrote."""
+    done, key = _read_json(folder / DONE), _read_json(folder / KEY)
+    if "seconds" in done:
+        return float(done.get("worked", done["seconds"]))
+    inner = [p.parent for p in folder.glob("*/.done")]  # of other stages
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name not in (DONE, KEY)]
+    times = [p.stat().st_mtime for p in files if not any(other in p.parents for other in inner)]
+    if not times:
+        return 0.0
+    return float(key.get("worked", 0.0)) + max(0.0, max(times) - float(key.get("started", min(times))))
+
+
+def _as_mapping(value: Any) -> Any:
+    from lhotse_prep.workflow.strict_config import to_mapping
+
+    return to_mapping(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+def _listed(different: Sequence[Change]) -> str:
+    more = f"; and {len(different) - 4} more" if len(different) > 4 else ""
+    return "; ".join(change.text for change in different[:4]) + more
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

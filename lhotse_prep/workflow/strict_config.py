@@ -130,7 +130,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)
-        except ValueError as e:
+        except (ValueError, OverflowError) as e:
             raise ConfigError(f"{where} must be a number, got {value!r}") from e
         if not math.isfinite(number):
             raise ConfigError(f"{where} must be a finite number, got {value!r}")

@@ -42,14 +42,14 @@ def make_part(data: Path, part: str) -> None:
 def data(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
     """A folder with finished stages 1, 4 and 5, whose only part is test."""
 
-    def decode_part(
-        exp_dir: Path, cuts: Path, part: str, out: Path, config: Any, weights: None, suffix: str
-    ) -> ErrorRate:
-        pairs = [(f"{part}-0000", IN_WINDOW, HYPOTHESES[part])]
-        return write_icefall_files(out, part, suffix, config.decoding_method, pairs)
+    def decode_parts(
+        exp_dir: Path, cuts: Path, parts: list[str], out: Path, config: Any, weights: None, suffix: str
+    ) -> dict[str, ErrorRate]:
+        pairs = {part: [(f"{part}-0000", IN_WINDOW, HYPOTHESES[part])] for part in parts}
+        return {p: write_icefall_files(out, p, suffix, config.decoding_method, rows) for p, rows in pairs.items()}
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(windows, "decode_part", decode_part)
+    monkeypatch.setattr(windows, "decode_parts", decode_parts)
     caplog.set_level(logging.INFO)
     make_part(tmp_path, "test")
     for folder in ("manifests", "cuts", "asr"):

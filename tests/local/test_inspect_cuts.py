@@ -101,8 +101,8 @@ def test_picture_has_the_sound_and_the_words(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["{cuts}", "--cut", "z"], "has no cut 'z'; the first cuts are a, b, c"),
-        (["{recordings}"], "contains a RecordingSet, not cuts"),
-        (["{damaged}"], "is not a manifest that Lhotse can read"),
+        (["{recordings}"], "line 1: it is a recording, not a cut"),
+        (["{damaged}"], "is damaged or not JSON lines"),
         (["{cuts}", "--png", "x.png"], "name it with --cut"),
         (["{cuts}", "{cuts}", "--cut", "a"], "got 2"),
         (["{silent}", "--cut", "a", "--png", "{folder}/x.png"], "of cut a cannot be read"),

@@ -27,11 +27,11 @@ def compare_translations(
     """
     pairs = read_bitext(bitext)[:num_sentences]
     sentences = [p.tokens for p in pairs]
-    contexts = contexts_of(pairs, config.context)
-    theirs, ours = (
-        [t.text for t in load_translator(folder, replace(config, engine=engine)).translate(sentences, contexts)]
-        for folder, engine in ((ctranslate2_dir, "ctranslate2"), (marian_dir, "transformers"))
-    )
+    translators = [
+        load_translator(folder, replace(config, engine=engine))
+        for folder, engine in ((marian_dir, "transformers"), (ctranslate2_dir, "ctranslate2"))
+    ]
+    ours, theirs = ([t.text for t in x.translate(sentences, contexts_of(pairs, x.context))] for x in translators)
     num_same = sum(a == b for a, b in zip(theirs, ours, strict=True))
     logger.info("%d sentences: %d translations are the same with CTranslate2", len(pairs), num_same)
     same_percent = round(100 * num_same / len(pairs), 2) if pairs else None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from lhotse_prep.workflow.strict_config import require
+from lhotse_prep.workflow.result_options import FILE, only_if
+from lhotse_prep.workflow.strict_config import require, to_mapping
 from ml2021.training.config import TrainConfig
 
+MT_FILES = ("marian/*",)  # what translating and exporting read of stage 8
 MAX_POSITIONS = 512  # pieces per sentence, including the end mark, that every translator must accept
 
 
@@ -63,7 +68,7 @@ class MtDataConfig:
     max_join: int = 3  # maximum number of pairs that are joined
     bpe_dropout: float = 0.05  # BPE-dropout: probability of skipping a merge when a source is split into pieces
     label_smoothing: float = 0.1  # share of the target probability that is spread over all pieces
-    context: int = 0  # preceding sentences put before the source; `translate.context` must be the same
+    context: int = 0  # preceding sentences put before the source; the model remembers it
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:
@@ -83,12 +88,12 @@ class MtDataConfig:
 class MtConfig:
     """Training of the translator."""
 
-    model: MtModelConfig = field(default_factory=MtModelConfig)
+    model: MtModelConfig = field(default_factory=MtModelConfig, metadata=only_if(init_from=""))
     data: MtDataConfig = field(default_factory=MtDataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     # Model to start training from: folder or Hugging Face name of a Marian, M2M100 or NLLB model. Its size and pieces
     # replace those of `model` and `data.vocab_size`. Empty to train from random weights.
-    init_from: str = ""
+    init_from: str = field(default="", metadata=FILE)
     source_lang: str = ""  # language code of the transcripts for M2M100 (zh) or NLLB (zho_Hant); empty for Marian
     target_lang: str = ""  # language code of the translations for M2M100 (en) or NLLB (eng_Latn); empty for Marian
 
@@ -102,13 +107,36 @@ class TranslateConfig:
     max_length: int = 256  # maximum length of a translation in pieces
     max_batch_tokens: int = 2000  # maximum size of a batch in source pieces
     compute_type: str = "float32"  # number format of ctranslate2, such as float32 or int8
-    context: int = 0  # preceding sentences put before the source; must equal `mt.data.context`
-    comet_model: str = ""  # COMET checkpoint (.ckpt) for stage 9, used if comet-score is installed; empty for no COMET
+    context: int | None = None  # preceding sentences put before the source; null: as many as the model was trained with
+    # COMET checkpoint (.ckpt) for stage 9, used if comet-score is installed; empty for no COMET
+    comet_model: str = field(default="", metadata=FILE)
 
     def __post_init__(self) -> None:
         known = ("ctranslate2", "transformers")
         require(self.engine in known, f"engine must be one of {', '.join(known)}, got {self.engine!r}")
-        require(self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
+        require(self.context is None or self.context >= 0, f"context must be >= 0 sentences, got {self.context}")
         require(self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}")
         require(self.max_batch_tokens >= 1, f"max_batch_tokens must be >= 1, got {self.max_batch_tokens}")
         require(0 < self.max_length < MAX_POSITIONS, f"max_length must be in 1..{MAX_POSITIONS - 1}")
+
+
+def trained_context(exp_dir: Path) -> int:
+    """`data.context` in the config.json of a training; 0 if there is none."""
+    try:
+        return int(json.loads((exp_dir / "config.json").read_text(encoding="utf-8"))["data"]["context"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def as_in_0_2(config: TranslateConfig, exp_dir: Path) -> dict[str, Any]:
+    """The values with which version 0.2 would have translated as config does with the model trained in exp_dir."""
+    return to_mapping(config) | {"context": trained_context(exp_dir) if config.context is None else config.context}
+
+
+def require_same_context(mt: MtConfig, translate: TranslateConfig, path: Path) -> None:
+    """Raise ConfigError if mt.yaml, which is at path, would translate with another context than it trains with."""
+    require(
+        translate.context in (None, mt.data.context),
+        f"{path}: translate.context is {translate.context}, but mt.data.context is {mt.data.context}; "
+        "remove translate.context, or give both the same number of sentences",
+    )

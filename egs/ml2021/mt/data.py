@@ -14,8 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from lhotse_prep.bitext.files import read_pairs
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl
 from ml2021.mt.config import MtDataConfig
 from ml2021.mt.noise import RecognitionNoise
 from ml2021.mt.vocabulary import Vocabulary
@@ -48,12 +48,10 @@ def read_bitext(path: Path) -> list[SentencePair]:
     """Read the sentence pairs of a part.
 
     Raises:
-      DataError: the file or a key is missing.
+      DataError: a key is missing; there is no such file in a folder that stage 7 did not write.
     """
-    if not path.is_file():
-        raise DataError(f"no bitext {path}: stage 7 makes it")
     pairs = []
-    for number, row in enumerate(read_jsonl(path), 1):
+    for number, row in enumerate(read_pairs(path), 1):
         try:
             tokens = tuple(row["source"].split())
             pairs.append(SentencePair(row["id"], row["lecture"], tokens, row["target"], row["first_token"]))
@@ -144,6 +142,7 @@ class TranslationBatches:
         seed: int,
     ) -> None:
         self.train_pairs, self.vocabulary, self.config, self.seed = train, vocabulary, config, seed
+        self._targets = {p.target: vocabulary.encode_target(p.target) for p in train}  # for all epochs
         self.noise = RecognitionNoise([t for p in train for t in p.tokens], config.noise)
         self.contexts = dict(zip((p.id for p in train), contexts_of(train, config.context)))
         self.contexts |= dict(zip((p.id for p in valid), contexts_of(valid, config.context)))
@@ -151,7 +150,6 @@ class TranslationBatches:
 
     def train_batches(self, epoch: int) -> Iterator[MtBatch]:
         rng = random.Random(1_000_003 * self.seed + epoch)
-        _seed_sentencepiece(rng.getrandbits(31))
         if epoch <= self.config.clean_epochs:
             encoded = [self._encode(p) for p in self.train_pairs]
         else:
@@ -161,13 +159,15 @@ class TranslationBatches:
 
     def _encode(self, pair: SentencePair) -> tuple[list[int], list[int]]:
         source = self.vocabulary.encode_source(self.vocabulary.source_text(pair.tokens))
-        return self._after_context(pair, source), self.vocabulary.encode_target(pair.target)
+        return self._after_context(pair, source), self._encode_target(pair)
 
     def _encode_augmented(self, pair: SentencePair, rng: random.Random) -> tuple[list[int], list[int]]:
-        source = self.vocabulary.encode_source(
-            self.vocabulary.source_text(self.noise(pair.tokens, rng)), self.config.bpe_dropout
-        )
-        return self._after_context(pair, source), self.vocabulary.encode_target(pair.target)
+        text = self.vocabulary.source_text(self.noise(pair.tokens, rng))
+        source = self.vocabulary.sample_source(text, self.config.bpe_dropout, rng)
+        return self._after_context(pair, source), self._encode_target(pair)
+
+    def _encode_target(self, pair: SentencePair) -> list[int]:
+        return self._targets.get(pair.target) or self.vocabulary.encode_target(pair.target)  # of a joined pair: anew
 
     def _after_context(self, pair: SentencePair, source: list[int]) -> list[int]:
         """Prepend the context, without noise: it is read, not translated."""
@@ -179,9 +179,3 @@ class TranslationBatches:
 
 def _follows(pair: SentencePair, before: SentencePair) -> bool:
     return pair.lecture == before.lecture and pair.first_token == before.first_token + len(before.tokens)
-
-
-def _seed_sentencepiece(seed: int) -> None:
-    import sentencepiece
-
-    sentencepiece.set_random_generator_seed(seed)

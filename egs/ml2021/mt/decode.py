@@ -29,17 +29,18 @@ def decode_bitext(bitext: Path, marian_dir: Path, out_dir: Path, config: Transla
 
     Raises:
       DataError: the file has no pairs, or marian_dir is not a translation model.
+      ConfigError: the model was not trained with the context in config.
     """
     pairs = read_bitext(bitext)
     if not pairs:
         raise DataError(f"{bitext} has no pairs to translate; look at rejected.jsonl beside it (stage 7)")
     with tempfile.TemporaryDirectory() as work:
         translator, num_parameters = open_marian(marian_dir, Path(work), config)
-        hypotheses = _hypotheses(translator, pairs, config)
+        hypotheses = _hypotheses(translator, pairs)
         int8_hypotheses: list[str] = []
         if config.engine == "ctranslate2" and config.compute_type == "float32":
             int8 = replace(config, compute_type="int8")
-            int8_hypotheses = _hypotheses(CTranslate2Translator(Path(work) / "ctranslate2", int8), pairs, int8)
+            int8_hypotheses = _hypotheses(CTranslate2Translator(Path(work) / "ctranslate2", int8), pairs)
     rows = [
         {"id": p.id, "source": " ".join(p.tokens), "target": p.target, "hypothesis": h}
         for p, h in zip(pairs, hypotheses, strict=True)
@@ -55,8 +56,8 @@ def decode_bitext(bitext: Path, marian_dir: Path, out_dir: Path, config: Transla
     logger.info("%d sentences: BLEU %.2f, chrF %.2f%s", len(pairs), scores["bleu_mt"], scores["chrf_mt"], extra)
 
 
-def _hypotheses(translator: Translator, pairs: Sequence[SentencePair], config: TranslateConfig) -> list[str]:
-    contexts = contexts_of(pairs, config.context)
+def _hypotheses(translator: Translator, pairs: Sequence[SentencePair]) -> list[str]:
+    contexts = contexts_of(pairs, translator.context)
     return [t.text for t in translator.translate([p.tokens for p in pairs], contexts)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import write_json
-from ml2021.mt.vocabulary import EOS, Vocabulary
+from ml2021.mt.vocabulary import EOS, SourceStyle, Vocabulary
 
 LANGUAGES = "languages.json"  # {"source": "zho_Hant", "target": "eng_Latn"}
 _LANGUAGE = re.compile(r"__([a-z]+)__|([a-z]{3}_[A-Z][a-z]{3})")  # language pieces of M2M100 and of NLLB
@@ -37,14 +38,15 @@ class MultilingualVocabulary(Vocabulary):
                 raise ConfigError(
                     f"mt.{side}_lang must be a language of the model, got {code!r}; it has {', '.join(pieces)}"
                 )
-        super().__init__(folder, self.tokenizer.get_vocab(), spaced=False)
+        super().__init__(folder, self.tokenizer.get_vocab(), SourceStyle.read(folder, spaced=False))
         self.source_prefix, self.target_prefix = (pieces[languages["source"]],), (pieces[languages["target"]],)
         self.marks = {*self.tokenizer.all_special_tokens, *pieces.values()}
 
-    def split_source(self, text: str, dropout: float) -> list[str]:
-        """Split a source sentence; dropout must be 0, because these tokenizers have no BPE-dropout."""
-        assert dropout == 0
+    def split_source(self, text: str) -> list[str]:
         return self.split_target(text)
+
+    def split_with_dropout(self, text: str, dropout: float, rng: random.Random) -> list[str]:
+        raise AssertionError("published models are trained without BPE-dropout")
 
     def split_target(self, text: str) -> list[str]:
         pieces: list[str] = self.tokenizer.tokenize(text)
@@ -65,6 +67,7 @@ class MultilingualVocabulary(Vocabulary):
         self.tokenizer.save_pretrained(folder)
         codes = (_code(self.source_prefix[0]), _code(self.target_prefix[0]))
         write_json(folder / LANGUAGES, dict(zip(("source", "target"), codes)))
+        self.style.write(folder)
 
 
 def read_tokenizer(folder: Path) -> Any:

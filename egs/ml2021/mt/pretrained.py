@@ -14,7 +14,7 @@ from ml2021.mt.config import MAX_POSITIONS
 from ml2021.mt.load import load_model, load_vocabulary
 from ml2021.mt.model import leave_out_padding
 from ml2021.mt.multilingual import LANGUAGES, read_tokenizer
-from ml2021.mt.vocabulary import FILES, SOURCE_STYLE, Vocabulary
+from ml2021.mt.vocabulary import FILES, SOURCE_STYLE, SourceStyle, Vocabulary
 
 MULTILINGUAL = "m2m_100"  # the model_type of both M2M100 and NLLB
 KINDS = {"marian": FILES, MULTILINGUAL: ("tokenizer_config.json",)}  # {model_type: files needed beside the weights}
@@ -95,7 +95,7 @@ def copy_vocabulary(pretrained: Path, folder: Path, source_lang: str = "", targe
     if style.is_file():
         shutil.copyfile(style, folder / SOURCE_STYLE)
     else:
-        write_json(folder / SOURCE_STYLE, {"spaced": _is_ours(pretrained)})
+        SourceStyle(spaced=_is_ours(pretrained)).write(folder)
     for file in FILES:
         shutil.copyfile(pretrained / file, folder / file)
     return load_vocabulary(folder)

@@ -90,6 +90,7 @@ def train_translator(bitext_dir: Path, exp_dir: Path, config: MtConfig, device: 
         raise DataError(f"{bitext_dir / 'train.jsonl'} has no pairs; look at rejected.jsonl beside it")
     torch.manual_seed(config.train.seed)
     vocabulary, model = _begin(exp_dir / "vocabulary", train, config)
+    vocabulary.style = replace(vocabulary.style, context=config.data.context)
     logger.info(
         "%d train pairs, %d dev pairs, %d pieces, %d parameters",
         len(train),

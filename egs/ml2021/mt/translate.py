@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.errors import ConfigError, DataError
 from ml2021.mt.config import MAX_POSITIONS, TranslateConfig
 from ml2021.mt.data import collate, with_context
 from ml2021.mt.load import load_model, load_vocabulary, wrong_vocabulary
@@ -32,6 +32,8 @@ class Translation:
 class Translator(Protocol):
     """Translates sentences; `contexts` has the sentences before each of them, oldest first."""
 
+    context: int  # how many sentences before each the model was trained to read
+
     def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]: ...
 
 
@@ -50,6 +52,7 @@ class CTranslate2Translator:
 
     Raises:
       DataError: a file is missing, or the vocabulary does not belong to the model.
+      ConfigError: the model was not trained with the context in config.
     """
 
     def __init__(self, folder: Path, config: TranslateConfig) -> None:
@@ -61,6 +64,7 @@ class CTranslate2Translator:
         pieces = json.loads((folder / "shared_vocabulary.json").read_text(encoding="utf-8"))
         if not self.vocabulary.in_ctranslate2(pieces):
             raise wrong_vocabulary(folder)
+        self.context = _trained_context(self.vocabulary, config)
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self.engine = ctranslate2.Translator(str(folder), device=device, compute_type=config.compute_type)
 
@@ -92,6 +96,7 @@ class TransformersTranslator:
 
     Raises:
       DataError: there is no model, or the vocabulary does not belong to it.
+      ConfigError: the model was not trained with the context in config.
     """
 
     def __init__(self, folder: Path, config: TranslateConfig) -> None:
@@ -101,6 +106,7 @@ class TransformersTranslator:
         if not (folder / "config.json").is_file():
             raise DataError(f"no translation model in {folder}: stage 8 writes one to exp/CORPUS/mt/marian")
         self.vocabulary, self.config = load_vocabulary(folder), config
+        self.context = _trained_context(self.vocabulary, config)
         disable_progress_bar()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Any = load_model(folder, self.vocabulary).eval().to(self.device)
@@ -144,6 +150,18 @@ class TransformersTranslator:
             scores = [float(row[mask].mean()) for row, mask in zip(steps, is_piece)]
         rows = output.sequences.tolist()
         return [Translation(self.vocabulary.decode_ids(row), score) for row, score in zip(rows, scores, strict=True)]
+
+
+def _trained_context(vocabulary: Vocabulary, config: TranslateConfig) -> int:
+    """How many preceding sentences the model reads; ConfigError if config says another number."""
+    trained = vocabulary.style.context
+    if config.context not in (None, trained):
+        raise ConfigError(
+            f"translate.context is {config.context}, but the model in {vocabulary.folder} was trained with a context "
+            f"of {trained}: remove translate.context from mt.yaml, or train with mt.data.context: {config.context} "
+            "(stage 8)"
+        )
+    return trained
 
 
 def _fitting(

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import shutil
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,46 @@ import sentencepiece
 from lhotse_prep.text.normalize import remove_han_spaces
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
+from ml2021.mt.bpe_dropout import BpeDropout
+from ml2021.mt.config import trained_context
 
 FILES = ("source.spm", "target.spm", "vocab.json")
-SOURCE_STYLE = "source_text.json"  # {"spaced": false}: no spaces between Chinese characters; without the file: spaces
+SOURCE_STYLE = "source_text.json"  # what a SourceStyle holds
 EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
+
+
+@dataclass(frozen=True)
+class SourceStyle:
+    """How the sources of a model are written."""
+
+    spaced: bool = True  # whether there are spaces between Chinese characters
+    context: int = 0  # preceding sentences that the model was trained to read before each sentence
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / SOURCE_STYLE, asdict(self))
+
+    @staticmethod
+    def read(folder: Path, spaced: bool) -> SourceStyle:
+        """Read it from a model's folder.
+
+        Version 0.2 wrote the context only into config.json of the training, in the folder above.
+
+        Args:
+          folder: folder of the model.
+          spaced: the value if the folder has no SOURCE_STYLE.
+        Raises:
+          DataError: the file is damaged.
+        """
+        values: dict[str, Any] = {"spaced": spaced, "context": trained_context(folder.parent)}
+        path = folder / SOURCE_STYLE
+        try:
+            values |= json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except (ValueError, TypeError) as e:
+            raise DataError(f"{path} is damaged ({e}); copy it again, or train the translator again (stage 8)") from e
+        style = SourceStyle(values["spaced"], values["context"])
+        if type(style.spaced) is not bool or type(style.context) is not int or style.context < 0:
+            raise DataError(f'{path} must be like {{"spaced": true, "context": 0}}, got {json.dumps(values)}')
+        return style
 
 
 class Vocabulary(ABC):
@@ -39,14 +78,14 @@ class Vocabulary(ABC):
     outputs = slice(None)  # ids that a translation may contain in training
     max_unnamed = 0  # largest number of the model's ids that have no piece
 
-    def __init__(self, folder: Path, ids: dict[str, int], spaced: bool) -> None:
+    def __init__(self, folder: Path, ids: dict[str, int], style: SourceStyle) -> None:
         """
         Args:
           folder: folder of its files.
           ids: {piece: id} of all pieces.
-          spaced: whether sources have spaces between Chinese characters.
+          style: how sources are written.
         """
-        self.folder, self.ids, self.spaced = folder, ids, spaced
+        self.folder, self.ids, self.style = folder, ids, style
         self.pieces = {i: p for p, i in ids.items()}
 
     def __len__(self) -> int:
@@ -69,23 +108,27 @@ class Vocabulary(ABC):
     def source_text(self, tokens: Sequence[str]) -> str:
         """The text that is split into source pieces. With spaces, every Chinese character is a separate piece."""
         text = " ".join(tokens)
-        return text if self.spaced else remove_han_spaces(text)
+        return text if self.style.spaced else remove_han_spaces(text)
 
     def source_pieces(self, text: str) -> list[str]:
         """The pieces of a source text, without prefix and end mark."""
-        return [p if p in self.ids else UNK for p in self.split_source(text, 0.0)]
+        return [p if p in self.ids else UNK for p in self.split_source(text)]
 
-    def encode_source(self, text: str, dropout: float = 0.0) -> list[int]:
-        """Ids of a source text, with the end mark, without the prefix.
+    def encode_source(self, text: str) -> list[int]:
+        """Ids of a source text, with the end mark, without the prefix."""
+        return self._ids(self.split_source(text))
 
-        `dropout` is the probability of skipping a merge (BPE-dropout, Provilkov et al. 2020).
-        """
-        return [self.ids.get(p, self.ids[UNK]) for p in self.split_source(text, dropout)] + [self.ids[EOS]]
+    def sample_source(self, text: str, dropout: float, rng: random.Random) -> list[int]:
+        """Like encode_source, with BPE-dropout: each merge is skipped with the probability `dropout`."""
+        return self._ids(self.split_with_dropout(text, dropout, rng) if dropout else self.split_source(text))
 
     def encode_target(self, text: str) -> list[int]:
         """Ids of a target text, with prefix and end mark."""
-        pieces = (*self.target_prefix, *self.split_target(text), EOS)
-        return [self.ids.get(p, self.ids[UNK]) for p in pieces]
+        return self._ids((*self.target_prefix, *self.split_target(text)))
+
+    def _ids(self, pieces: Sequence[str]) -> list[int]:
+        """Ids of pieces, with the end mark."""
+        return [self.ids.get(p, self.ids[UNK]) for p in pieces] + [self.ids[EOS]]
 
     def decode_ids(self, ids: Sequence[int]) -> str:
         """The text of target ids; ids without a piece are left out."""
@@ -97,8 +140,12 @@ class Vocabulary(ABC):
         return bool(0 <= unnamed <= self.max_unnamed and config.decoder_start_token_id == self.start_id)
 
     @abstractmethod
-    def split_source(self, text: str, dropout: float) -> list[str]:
+    def split_source(self, text: str) -> list[str]:
         """Split a source text into pieces; the model may have no id for some of them."""
+
+    @abstractmethod
+    def split_with_dropout(self, text: str, dropout: float, rng: random.Random) -> list[str]:
+        """Split a source text into pieces with BPE-dropout."""
 
     @abstractmethod
     def split_target(self, text: str) -> list[str]:
@@ -132,19 +179,24 @@ class MarianVocabulary(Vocabulary):
             raise DataError(f"no {missing[0]} in {folder}: train the translator (stage 8) or export again (stage 11)")
         self.spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
         self.target_spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
-        style = folder / SOURCE_STYLE
-        spaced: bool = json.loads(style.read_text(encoding="utf-8"))["spaced"] if style.is_file() else True
-        super().__init__(folder, json.loads((folder / "vocab.json").read_text(encoding="utf-8")), spaced)
+        ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        super().__init__(folder, ids, SourceStyle.read(folder, spaced=True))
         if self.ids.get(EOS) != 0 or self.ids.get(PAD) != len(self.ids) - 1:
             raise DataError(f"{folder / 'vocab.json'} does not fit: {EOS} must have id 0 and {PAD} the last id")
         # CTranslate2 starts the decoder of a Marian model with zeros, so the embedding of padding must stay zero: it is
         # left out of the softmax, whose weights are the embeddings.
         self.outputs = slice(self.start_id)
 
-    def split_source(self, text: str, dropout: float) -> list[str]:
-        sampling: dict[str, Any] = {"enable_sampling": True, "alpha": dropout, "nbest_size": -1} if dropout > 0 else {}
-        pieces: list[str] = self.spm.encode(text, out_type=str, **sampling)
+    def split_source(self, text: str) -> list[str]:
+        pieces: list[str] = self.spm.encode(text, out_type=str)
         return pieces
+
+    def split_with_dropout(self, text: str, dropout: float, rng: random.Random) -> list[str]:
+        return self._bpe_dropout.split(text, dropout, rng)
+
+    @cached_property
+    def _bpe_dropout(self) -> BpeDropout:
+        return BpeDropout(self.spm)
 
     def split_target(self, text: str) -> list[str]:
         pieces: list[str] = self.target_spm.encode(text, out_type=str)
@@ -167,8 +219,7 @@ class MarianVocabulary(Vocabulary):
             warnings.simplefilter("ignore")  # it recommends sacremoses, which would change the text
             source, target, vocab = (str(self.folder / f) for f in FILES)
             MarianTokenizer(source, target, vocab).save_pretrained(folder)
-        if not self.spaced:
-            write_json(folder / SOURCE_STYLE, {"spaced": False})
+        self.style.write(folder)
 
 
 def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size: int, folder: Path) -> MarianVocabulary:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from lhotse import Recording
+
+from lhotse_prep.workflow.errors import DataError
 
 logger = logging.getLogger(__name__)
 ENVELOPE_RATE = 50  # values per second
@@ -44,8 +47,10 @@ def envelope(path: Path) -> tuple[str, float]:
 
     Returns:
       ENVELOPE_RATE peaks per second, 0 to 255, one byte each in base64; and the duration in seconds.
+    Raises:
+      DataError: the file cannot be read.
     """
-    with soundfile.SoundFile(str(path)) as f:
+    with _opened(path) as f:
         width = max(1, f.samplerate // ENVELOPE_RATE)
         peaks = [
             np.maximum.reduceat(np.abs(block[:, 0]), np.arange(0, len(block), width))
@@ -57,6 +62,16 @@ def envelope(path: Path) -> tuple[str, float]:
     loud = float(np.quantile(values, 0.999)) if len(values) else 0.0
     scaled = np.clip(values / loud, 0, 1) if loud > 0 else np.zeros_like(values)
     return base64.b64encode((255 * scaled).astype(np.uint8).tobytes()).decode(), seconds
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """The file, which was checked when it was imported; raises DataError if it has been damaged since."""
+    try:
+        with soundfile.SoundFile(str(path)) as f:
+            yield f
+    except soundfile.LibsndfileError as e:
+        raise DataError(f"{path} cannot be read as audio ({e}); restore it") from e
 
 
 def make_clips(spans: Sequence[Span], max_bytes: int) -> dict[str, str]:
@@ -85,7 +100,7 @@ def make_clips(spans: Sequence[Span], max_bytes: int) -> dict[str, str]:
 
 
 def _mp3(span: Span) -> bytes:
-    with soundfile.SoundFile(str(span.audio)) as f:
+    with _opened(span.audio) as f:
         f.seek(min(f.frames, max(0, round(span.start * f.samplerate))))
         samples = f.read(round(span.duration * f.samplerate), dtype="float32", always_2d=True)[:, 0]
         buffer = io.BytesIO()

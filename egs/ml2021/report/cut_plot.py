@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pypinyin import lazy_pinyin
 
 from lhotse_prep.audio.fbank import fbank_extractor
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import whole_file
 

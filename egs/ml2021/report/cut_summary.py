@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from lhotse import CutSet, load_manifest
+from lhotse import CutSet
 from lhotse.cut import Cut
 
-from lhotse_prep.manifests.files import check_cut
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.manifests.files import open_cuts
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.workflow.errors import DataError
 from ml2021.scoring.counts import mer_tokens
 
@@ -55,19 +54,11 @@ def read_cuts(path: Path) -> CutSet:
     """Read a manifest of cuts.
 
     Raises:
-      DataError: there is no such file, it cannot be read, or it does not contain cuts.
+      DataError: there is no such file; in iteration, it is damaged, or does not contain cuts.
     """
     if not path.is_file():
         raise DataError(f"no file {path}; stage 4 writes data/C/cuts/ml2021_cuts_{{train,dev,test}}.jsonl.gz")
-    try:
-        manifest: Any = load_manifest(path)
-    except Exception as e:  # the type depends on the damage
-        raise DataError(f"{path} is not a manifest that Lhotse can read ({type(e).__name__}: {e})") from e
-    if not isinstance(manifest, CutSet):
-        raise DataError(
-            f"{path} contains a {type(manifest).__name__}, not cuts; pass a file such as ml2021_cuts_test.jsonl.gz"
-        )
-    return manifest.map(check_cut)
+    return open_cuts(path)
 
 
 def find_cut(cuts: CutSet, cut_id: str, path: Path) -> Cut:

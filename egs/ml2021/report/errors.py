@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.workflow.stage import stage_files
 from ml2021.scoring.counts import Alignment, Counts, ErrorRate, at_switches, by_utterance, score
 from ml2021.scoring.significance import Interval, interval

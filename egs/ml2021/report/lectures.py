@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lhotse import CutSet, MonoCut, SupervisionSegment, SupervisionSet
+from lhotse import MonoCut, SupervisionSegment, SupervisionSet
 
+from lhotse_prep.manifests.files import load_safely, open_cuts
 from lhotse_prep.workflow.files import read_jsonl
 from ml2021.report.clips import ENVELOPE_RATE, Span, audio_file, envelope, make_clips
 from ml2021.scoring.counts import Alignment, ErrorRate
@@ -52,7 +53,7 @@ def collect_lectures(data: Path, exp: Path, rate: ErrorRate | None, max_audio_by
             continue
         stretches = _stretches(data / "aligned" / f"ml2021_supervisions_{part}.jsonl.gz")
         cuts: dict[str, list[MonoCut]] = defaultdict(list)
-        for cut in CutSet.from_file(path):
+        for cut in open_cuts(path):
             cuts[cut.recording_id].append(cut)
         for lecture_id, lecture_cuts in cuts.items():
             lecture_cuts.sort(key=lambda cut: cut.start)
@@ -135,7 +136,7 @@ def _confidence(supervisions: Sequence[SupervisionSegment]) -> float | None:
 def _stretches(path: Path) -> dict[str, list[list[float]]]:
     """[start, end, confidence] of each aligned stretch, by lecture."""
     stretches: dict[str, list[list[float]]] = defaultdict(list)
-    for s in SupervisionSet.from_file(path) if path.is_file() else []:
+    for s in load_safely(path, SupervisionSet) if path.is_file() else []:
         if "confidence" in (s.custom or {}):
             stretches[s.recording_id].append([round(s.start, 3), round(s.end, 3), s.custom["confidence"]])
     return stretches

@@ -90,6 +90,7 @@ def table_rows(results: Mapping[str, Any], has_bars: bool) -> list[Row]:
         _row("alignment error, median (ms)", results["alignment_median_ms"], "{:.0f}", at_most=80),
         _row("alignment error, 95% (ms)", results["alignment_p95_ms"], "{:.0f}", at_most=250),
         *_mer_rows("MER of windows", results["mer_windows"], 5),
+        *_coverage_rows(results.get("scores", {})),
         *_mer_rows("MER of whole lectures", results["mer_lecture"], 6),
         _row("BLEU, translation of the transcript", bleu_mt, "{:.1f}", at_least=60),
         _row(
@@ -116,6 +117,17 @@ def render_table(results: Mapping[str, Any], has_bars: bool) -> str:
     ]
     seconds = ", ".join(f"{k} {v:.0f}" for k, v in results["wall_seconds"].items() if k != "total")
     return "\n".join([*lines, f"seconds by stage: {seconds}"])
+
+
+def _coverage_rows(scores: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """How many of the transcripts' words the windows hold, and the rate with the other words as deletions."""
+    decoding = next((s for s in scores.values() if "mer_windows" in s), {})
+    if "coverage_windows" not in decoding:
+        return []
+    return [
+        _row("words of the transcripts in windows (%)", decoding["coverage_windows"]["percent"], "{:.2f}"),
+        _row("MER of windows with all other words (%)", decoding["mer_windows_complete"]["mer"], "{:.2f}"),
+    ]
 
 
 def _mer_rows(name: str, mer: Mapping[str, float | None] | None, limit: float) -> list[Row]:

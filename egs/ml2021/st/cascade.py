@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lhotse import load_manifest
+from lhotse import RecordingSet, SupervisionSet
 
+from lhotse_prep.manifests.files import AUDIO, load_part
+from lhotse_prep.manifests.safety import plain_audio
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
-from lhotse_prep.workflow.resumable import check_names
+from lhotse_prep.workflow.resumable import check_names, space_for
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.long_form import NoSpeechError, TimedWord, recognise
 from ml2021.asr.fusion.load import load_fusion
@@ -48,14 +50,15 @@ class Cascade:
           translate: how to translate.
         Raises:
           DataError: a model is missing or damaged, or was trained with another vocabulary.
-          ConfigError: decode has lm_scale but no lm_dir.
+          ConfigError: decode has lm_scale but no lm_dir, or the translator was not trained with translate.context.
         """
         self.model, self.tokens = load_model(asr_dir)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(device)
         self.fusion = load_fusion(decode, self.tokens, device)
-        self.decode, self.sentences, self.context = decode, sentences, translate.context
+        self.decode, self.sentences = decode, sentences
         self.translator = _open_translator(mt_dir, translate)
+        self.context = self.translator.context
 
     def recognise(self, audio: Path) -> list[TimedWord]:
         """The words of a recording (16 kHz, mono).
@@ -105,24 +108,28 @@ def run_test_lectures(
     logged, and `lectures_without_speech` in scores.json counts such lectures.
 
     Raises:
-      DataError: there is no test lecture, none has speech, or the files of two would have the same name.
+      DataError: there is no test lecture, none has speech, the files of two would have the same name, or the disk is
+        full.
     """
-    lectures = list(load_manifest(manifests / "ml2021_supervisions_test.jsonl.gz"))
-    recordings = load_manifest(manifests / "ml2021_recordings_test.jsonl.gz")
+    lectures = list(load_part(manifests, "supervisions", "test", SupervisionSet))
+    recordings = {r.id: r for r in load_part(manifests, "recordings", "test", RecordingSet, AUDIO)}
     if not lectures:
         raise DataError(f"the test part has no lecture in {manifests}: assign one to it in splits.yaml")
     check_names([lecture.id for lecture in lectures], SUFFIXES)
     texts, translations, silent = [], dict[str, list[Segment]](), list[str]()
     for lecture in lectures:
         started = time.time()
+        if lecture.recording_id not in recordings:
+            raise DataError(f"supervision {lecture.id} (test): there is no recording {lecture.recording_id}")
         recording = recordings[lecture.recording_id]
         try:
-            segments = cascade.run(Path(recording.sources[0].source))
+            segments = cascade.run(plain_audio(recording))
         except NoSpeechError as e:
             logger.warning("%s; the hypothesis of %s is empty", e, lecture.id)
             silent.append(lecture.id)
             segments = []
-        write_lecture(lecture.id, segments, out_dir, subtitles, recording.duration)
+        with space_for(lecture.id, out_dir):
+            write_lecture(lecture.id, segments, out_dir, subtitles, recording.duration)
         hypothesis = " ".join(token for s in segments for token in s.sentence.tokens)
         texts.append((lecture.id, lecture.text, hypothesis))
         translations[lecture.id] = segments

@@ -18,6 +18,7 @@ class SentenceConfig:
 
     def __post_init__(self) -> None:
         require(self.min_pause > 0, f"min_pause must be > 0 s, got {self.min_pause}")
+        require(self.join_pause >= 0, f"join_pause must be >= 0 s, got {self.join_pause}")
         require(
             1 <= self.min_tokens <= self.max_tokens,
             f"min_tokens ({self.min_tokens}) must be in 1..max_tokens ({self.max_tokens})",

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.workflow.files import read_jsonl
+from lhotse_prep.bitext.files import read_pairs
 from ml2021.mt.translate import Translator, previous_sentences
 from ml2021.scoring.bleu import compare_systems, document_bleu, score_translations
 from ml2021.scoring.resegment import resegment
 
 logger = logging.getLogger(__name__)
+_NEEDED = ("id", "lecture", "source", "target")  # of a sentence pair
 
 
 def translation_scores(
@@ -33,8 +34,8 @@ def translation_scores(
     Returns:
       *_cascade, *_oracle and *_document_* scores with their signatures; empty if no lecture has references.
     """
-    rows = [r | {"kept": True} for r in read_jsonl(bitext / "test.jsonl")]
-    rows += [r | {"kept": False} for r in read_jsonl(bitext / "rejected.jsonl")]
+    rows = [r | {"kept": True} for r in read_pairs(bitext / "test.jsonl", _NEEDED)]
+    rows += [r | {"kept": False} for r in read_pairs(bitext / "rejected.jsonl", _NEEDED)]
     cascade, oracle, references = [], [], []
     documents: dict[str, dict[str, str]] = {"cascade": {}, "oracle": {}, "reference": {}}
     for lecture, translation in translations.items():

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +22,13 @@ import soundfile as sf
 
 from lhotse_prep.audio.config import AudioLimits
 from lhotse_prep.workflow.digests import digest_file, digest_json
-from lhotse_prep.workflow.entry import run_main
+from lhotse_prep.workflow.entry import number, run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.executor import fresh_processes, prepared_processes
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
-from lhotse_prep.workflow.resumable import ResultFolder, failure_line
-from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from lhotse_prep.workflow.result_options import result_options
+from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt
+from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.decode.config import DecodeConfig, file_digests, with_lm_dir
 from ml2021.mt.config import TranslateConfig
 from ml2021.st.config import SentenceConfig, SubtitleConfig
@@ -62,13 +63,6 @@ class _OptionDigests:
     files: str
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """A line with a lecture's path and why it has no subtitles."""
-
-    line: str
-
-
 class Transcriber:
     """Puts one lecture after another through models that stay in memory."""
 
@@ -80,14 +74,17 @@ class Transcriber:
         self.results = _result_folder(options, digests)
         self.cascade = Cascade(o.asr, o.mt, o.decode, o.sentences, o.translate)
 
-    def __call__(self, lecture: Path) -> str:
+    def __call__(self, lecture: Path, content: str = "") -> str:
         """Write all files of a lecture; returns a line that says what was done.
 
+        Args:
+          lecture: the recording.
+          content: digest_file of it, if it is known.
         Raises:
           DataError: the recording cannot be read or has no speech, the disk is full, or another process is writing
             the same lecture's files. The files of an earlier run stay as they were.
         """
-        content = digest_file(lecture)
+        content = content or digest_file(lecture)
         with self.results.work(lecture.stem, content) as work_dir:
             words, duration = self._words(lecture, content, work_dir)
             segments = self.cascade.translate(words)
@@ -135,13 +132,14 @@ def _check_names(lectures: Sequence[Path], out: Path) -> None:
     ResultFolder(out, STATE, SUFFIXES, "", may_be_edited=True).check([(path.stem, path) for path in lectures])
 
 
-def _not_done(lectures: Sequence[Path], results: ResultFolder) -> list[Path]:
-    missing = set(results.missing([(lecture.stem, lecture) for lecture in lectures]))
-    return [lecture for lecture in lectures if lecture.stem in missing]
+def _not_done(lectures: Sequence[Path], results: ResultFolder) -> list[tuple[Path, str]]:
+    """The lectures that must be done, each with the digest of its content."""
+    missing = results.missing([(lecture.stem, lecture) for lecture in lectures])
+    return [(lecture, missing[lecture.stem]) for lecture in lectures if lecture.stem in missing]
 
 
 def _transcribe_all(
-    lectures: Sequence[Path], options: TranscribeOptions, digests: _OptionDigests, num_jobs: int
+    todo: Sequence[tuple[Path, str]], options: TranscribeOptions, digests: _OptionDigests, num_jobs: int
 ) -> list[str]:
     """Returns a line for each lecture that failed, with its path and the reason."""
     num_threads = None
@@ -149,26 +147,26 @@ def _transcribe_all(
         Transcriber(options, digests)  # a missing or damaged model is reported here, once
         num_threads = max(1, (os.cpu_count() or 1) // num_jobs)
     failures: list[str] = []
-    left: list[Path] = []
+    left: list[tuple[Path, str]] = []
     num_results = 0
     with prepared_processes(num_jobs, partial(_load_models, options, digests, num_threads)) as executor:
         try:
-            for result in executor.map(_transcribe_one, lectures, "lectures"):
+            for result in executor.map(_transcribe_one, todo, "lectures"):
                 num_results += 1
                 failures += _report(result)
         except DataError:  # a process was killed, which ends the other processes too
-            left = _not_done(lectures[num_results:], _result_folder(options, digests))
+            left = _not_done([lecture for lecture, _ in todo[num_results:]], _result_folder(options, digests))
     if left:
         logger.warning(
             "a process was killed (out of memory?); %d lectures are left and done one by one, each in a new process",
             len(left),
         )
-    for lecture in left:
-        failures += _report(_transcribe_alone(lecture, options, digests))
+    for piece in left:
+        failures += _report(_transcribe_alone(piece, options, digests))
     return failures
 
 
-def _report(result: str | _Failure) -> list[str]:
+def _report(result: str | Failure) -> list[str]:
     """Log what was done with a lecture; returns the line of a failure."""
     if isinstance(result, str):
         logger.info("%s", result)
@@ -177,20 +175,20 @@ def _report(result: str | _Failure) -> list[str]:
     return [result.line]
 
 
-def _transcribe_alone(lecture: Path, options: TranscribeOptions, digests: _OptionDigests) -> str | _Failure:
+def _transcribe_alone(piece: tuple[Path, str], options: TranscribeOptions, digests: _OptionDigests) -> str | Failure:
     """_transcribe_one in a new process, which may be killed."""
     with fresh_processes(1) as executor:
         try:
-            return next(executor.map(partial(_load_and_transcribe, options, digests), [lecture], "lectures"))
+            return next(executor.map(partial(_load_and_transcribe, options, digests), [piece], "lectures"))
         except DataError:
-            return _Failure(
-                f"{lecture}: a process was killed (out of memory?), although it had nothing but this lecture to do"
+            return Failure(
+                f"{piece[0]}: a process was killed (out of memory?), although it had nothing but this lecture to do"
             )
 
 
-def _load_and_transcribe(options: TranscribeOptions, digests: _OptionDigests, lecture: Path) -> str | _Failure:
+def _load_and_transcribe(options: TranscribeOptions, digests: _OptionDigests, piece: tuple[Path, str]) -> str | Failure:
     _load_models(options, digests, None)
-    return _transcribe_one(lecture)
+    return _transcribe_one(piece)
 
 
 _transcriber: Transcriber | None = None  # of this process
@@ -211,16 +209,10 @@ def _load_models(options: TranscribeOptions, digests: _OptionDigests, num_thread
     _transcriber = Transcriber(options, digests)
 
 
-def _transcribe_one(lecture: Path) -> str | _Failure:
-    """A line that says what was done, or why the lecture failed, whatever it raised; only Ctrl-C is passed on."""
+def _transcribe_one(piece: tuple[Path, str]) -> str | Failure:
+    """A line that says what was done, or why the lecture failed; a piece is a recording and its digest."""
     assert _transcriber is not None
-    try:
-        return _transcriber(lecture)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as e:  # a panic in a library written in Rust is not an Exception
-        logger.debug("%s", lecture, exc_info=True)
-        return _Failure(failure_line(e, lecture, _transcriber.results.work_dir(lecture.stem)))
+    return attempt(partial(_transcriber, *piece), piece[0], _transcriber.results.work_dir(piece[0].stem))
 
 
 def _result_folder(options: TranscribeOptions, digests: _OptionDigests) -> ResultFolder:
@@ -229,8 +221,8 @@ def _result_folder(options: TranscribeOptions, digests: _OptionDigests) -> Resul
 
 def _option_digests(options: TranscribeOptions) -> _OptionDigests:
     o = options
-    words = digest_json([recogniser_digests(o.asr), file_digests(o.decode), to_mapping(o.decode)])
-    values = [to_mapping(config) for config in (o.sentences, o.translate, o.subtitles)]
+    words = digest_json([recogniser_digests(o.asr), file_digests(o.decode), result_options(o.decode)])
+    values = [result_options(config) for config in (o.sentences, o.translate, o.subtitles)]
     return _OptionDigests(words, digest_json([words, translator_digests(o.mt), values]))
 
 
@@ -281,6 +273,9 @@ def main(argv: list[str]) -> None:
         type=Path,
         help="folder with decode.yaml and mt.yaml [for decoding, the values of --asr's training; else the defaults]",
     )
+    parser.add_argument(
+        "--lm-scale", type=number, help="scale of the recogniser's language model; 0: none [as --conf, or as trained]"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="lectures at a time, each in a process [%(default)s]")
     parser.add_argument("--redo", action="store_true", help="do again what is done")
     args = parser.parse_args(argv)
@@ -295,7 +290,10 @@ def main(argv: list[str]) -> None:
 def _options(args: argparse.Namespace) -> TranscribeOptions:
     from ml2021.asr.decode.options import decode_config  # imports torch
 
-    decode = with_lm_dir(decode_config(args.asr, args.conf), args.asr.parent)
+    decode = decode_config(args.asr, args.conf)
+    if args.lm_scale is not None:
+        decode = replace(decode, lm_scale=args.lm_scale)
+    decode = with_lm_dir(decode, args.asr.parent)
     sentences, translate, subtitles = SentenceConfig(), TranslateConfig(), SubtitleConfig()
     if args.conf is not None:
         sentences = load_config(args.conf / "decode.yaml", "sentences", SentenceConfig)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lhotse_prep.workflow.result_options import HOW_IT_RUNS, only_if
 from lhotse_prep.workflow.strict_config import require, require_all
+
+CONTINUED = ("num_epochs", "average_epochs")  # with another value of these, training goes on where it was
 
 
 @dataclass(frozen=True)
@@ -16,24 +19,36 @@ class TrainConfig:
     schedule: str = "cosine"  # learning rate: cosine (a half cosine down to the last step), or eden (as in icefall)
     base_lr: float = 1e-3  # peak learning rate, reached after warm-up; for scaled_adam, 0.045 is usual
     warmup_steps: int = 200  # steps over which the learning rate rises linearly
-    warmup_start: float = 0.1  # only for eden: warm-up begins at this fraction of the learning rate
-    final_lr_factor: float = 0.05  # only for cosine: learning rate of the last step, as a fraction of base_lr
-    weight_decay: float = 1e-2  # only for adamw; applies to matrices, not to biases and norms
-    grad_clip: float = 5.0  # only for adamw: maximum gradient norm (scaled_adam clips at twice the median norm)
-    lr_batches: float = 7500.0  # only for eden: the learning rate begins to fall after about this many steps
-    lr_epochs: float = 3.5  # only for eden: the learning rate begins to fall after about this many epochs
+    # only for eden: warm-up begins at this fraction of the learning rate
+    warmup_start: float = field(default=0.1, metadata=only_if(schedule="eden"))
+    # only for cosine: learning rate of the last step, as a fraction of base_lr
+    final_lr_factor: float = field(default=0.05, metadata=only_if(schedule="cosine"))
+    # only for adamw; applies to matrices, not to biases and norms
+    weight_decay: float = field(default=1e-2, metadata=only_if(optimizer="adamw"))
+    # only for adamw: maximum gradient norm (scaled_adam clips at twice the median norm)
+    grad_clip: float = field(default=5.0, metadata=only_if(optimizer="adamw"))
+    # only for eden: the learning rate begins to fall after about this many steps
+    lr_batches: float = field(default=7500.0, metadata=only_if(schedule="eden"))
+    # only for eden: the learning rate begins to fall after about this many epochs
+    lr_epochs: float = field(default=3.5, metadata=only_if(schedule="eden"))
     average_period: int = 20  # steps between updates of the running average of the weights
     average_epochs: int = 5  # number of last epochs whose average becomes pretrained.pt
-    keep_epochs: int = 8  # number of newest epoch-N.pt files to keep; more than average_epochs
-    save_every_n: int = 500  # steps between checkpoint-N.pt files, which allow resuming inside an epoch
-    keep_last_k: int = 5  # number of newest checkpoint-N.pt files to keep; all are removed when their epoch ends
-    log_interval: int = 50  # steps between log lines
+    # number of newest epoch-N.pt files to keep; more than average_epochs
+    keep_epochs: int = field(default=8, metadata=HOW_IT_RUNS)
+    # steps between checkpoint-N.pt files, which allow resuming inside an epoch
+    save_every_n: int = field(default=500, metadata=HOW_IT_RUNS)
+    # number of newest checkpoint-N.pt files to keep; all are removed when their epoch ends
+    keep_last_k: int = field(default=5, metadata=HOW_IT_RUNS)
+    log_interval: int = field(default=50, metadata=HOW_IT_RUNS)  # steps between log lines
     seed: int = 42  # of the weights, the order of batches, dropout and data augmentation
-    max_bad_steps: int = 10  # consecutive steps without a finite loss or gradient before training stops
+    # consecutive steps without a finite loss or gradient before training stops
+    max_bad_steps: int = field(default=10, metadata=HOW_IT_RUNS)
     precision: str = "float32"  # precision of matrix products: float32, bf16, or fp16 (with loss scaling)
     accum_grad: int = 1  # batches per process whose gradients are accumulated for a step
-    scan_worst_batches: bool = True  # try the largest batches before training, to run out of memory early if at all
-    num_diagnostics_batches: int = 8  # batches that --print-diagnostics collects statistics from
+    # try the largest batches before training, to run out of memory early if at all
+    scan_worst_batches: bool = field(default=True, metadata=HOW_IT_RUNS)
+    # batches that --print-diagnostics collects statistics from
+    num_diagnostics_batches: int = field(default=8, metadata=HOW_IT_RUNS)
 
     def __post_init__(self) -> None:
         require(self.num_epochs > 0, f"num_epochs must be > 0, got {self.num_epochs}")

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from lhotse_prep.workflow.errors import DataError
-from ml2021.training.checkpoint import load_checkpoint, newest_checkpoint, training_checkpoints
+from ml2021.training.checkpoint import epoch_numbers, load_checkpoint, newest_checkpoint, training_checkpoints
+from ml2021.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,42 @@ def require_same_training(
                 "use the same values, or start from a whole epoch (--start-epoch)"
             )
         logger.warning("from this epoch on, batches are made with %s; before with %s", batching, old_batching)
+
+
+def warn_of_other_length(content: Mapping[str, Any], config: TrainConfig) -> None:
+    """Log a warning if a checkpoint's learning rate was planned for another number of epochs.
+
+    The schedule eden does not depend on it: a training that is made longer equals one that was as long from the start.
+    """
+    planned = content.get("num_epochs", config.num_epochs)
+    if config.schedule == "cosine" and planned != config.num_epochs:
+        logger.warning(
+            "the learning rate (schedule: cosine) was planned for %d epochs, and is now that of %d: a training of %d "
+            "epochs from the start would give other weights; for that, begin anew (./run.sh --redo)",
+            planned,
+            config.num_epochs,
+            config.num_epochs,
+        )
+
+
+def require_epochs(exp_dir: Path, num_trained: int, config: TrainConfig) -> None:
+    """Check that a training of num_trained epochs, at least config.num_epochs, still has the epochs to be averaged.
+
+    Raises:
+      DataError: it has not.
+    """
+    last, num_averaged = config.num_epochs, min(config.average_epochs, config.num_epochs)
+    needed = [n for n in (last - num_averaged, last) if n > 0]
+    if num_trained > last:
+        logger.warning("%s was trained for %d epochs: the model is that of epoch %d", exp_dir, num_trained, last)
+    missing = [f"epoch-{n}.pt" for n in needed if n not in epoch_numbers(exp_dir)]
+    if missing:
+        raise DataError(
+            f"{exp_dir} was trained for {num_trained} epochs and has no {' and '.join(missing)} any more, which "
+            f"num_epochs {last} and average_epochs {config.average_epochs} need (the newest keep_epochs = "
+            f"{config.keep_epochs} were kept): set num_epochs to {num_trained} and average_epochs as it was, or begin "
+            "anew (./run.sh --redo)"
+        )
 
 
 def shape_differences(loaded: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> list[str]:

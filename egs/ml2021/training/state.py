@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lhotse_prep.workflow.errors import DataError
 from ml2021.training.config import TrainConfig
@@ -33,24 +33,36 @@ class TrainState:
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """Extend model_avg to this step; the current weights stand for all steps since the last update.
+        """Extend model_avg to this step; the current weights stand for all steps since the last update."""
+        self._extend(self.model_avg.state_dict())
+        self.averaged_steps = self.step
 
-        Thus model_avg in a checkpoint is the mean over exactly its steps, as average_with_running_average needs.
-        """
+    @torch.no_grad()
+    def _extend(self, average: dict[str, Tensor]) -> None:
+        """Extend, in place, a mean over the first averaged_steps steps to this step."""
         part = (self.step - self.averaged_steps) / max(self.step, 1)
         current = self.model.state_dict()
-        for name, mean in self.model_avg.state_dict().items():
+        for name, mean in average.items():
             if mean.is_floating_point():
                 mean.mul_(1 - part).add_(current[name].to(mean.dtype), alpha=part)
             else:
                 mean.copy_(current[name])
-        self.averaged_steps = self.step
 
     def content(self) -> dict[str, Any]:
-        """The state under the keys of icefall's checkpoints."""
+        """The state under the keys of icefall's checkpoints.
+
+        `model_avg` covers all steps. If it must be extended for that, the state's own is in `running_average`, so that
+        no result depends on when checkpoints are saved.
+        """
+        average, extra = self.model_avg.state_dict(), {}
+        if self.averaged_steps != self.step:
+            extra["running_average"] = {"steps": self.averaged_steps, "weights": average}
+            average = {name: mean.clone() for name, mean in average.items()}
+            self._extend(average)
         return {
+            **extra,
             "model": self.model.state_dict(),
-            "model_avg": self.model_avg.state_dict(),
+            "model_avg": average,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None,  # the learning rate is a function of the step
             "grad_scaler": self.scaler.state_dict() if self.scaler.is_enabled() else None,
@@ -72,7 +84,11 @@ class TrainState:
             self.optimizer.load_state_dict(content["optimizer"])
             if self.scaler.is_enabled() and content["grad_scaler"]:
                 self.scaler.load_state_dict(content["grad_scaler"])
-            self.step = self.averaged_steps = content["batch_idx_train"]
+            self.step = content["batch_idx_train"]
+            self.averaged_steps = self.step
+            if "running_average" in content:
+                self.model_avg.load_state_dict(content["running_average"]["weights"])
+                self.averaged_steps = content["running_average"]["steps"]
             self.steps_per_epoch, self.bad_steps = content["steps_per_epoch"], content["bad_steps"]
             self.epoch, self.batches_done = content["sampler"]["epoch"], content["sampler"]["batches_done"]
         except (RuntimeError, ValueError, KeyError, TypeError) as e:

@@ -36,7 +36,7 @@ from ml2021.training.learning_rate import learning_rate
 from ml2021.training.memory import memory_errors, try_worst_batches
 from ml2021.training.optimizers import max_grad_norm
 from ml2021.training.progress import Progress, log_file
-from ml2021.training.resume import find_start, require_same_training
+from ml2021.training.resume import find_start, require_epochs, require_same_training, warn_of_other_length
 from ml2021.training.seeds import seed_everything
 from ml2021.training.state import TrainState
 from ml2021.training.task import StepLoss, Task
@@ -90,6 +90,7 @@ class Trainer:
             weights = self.model.state_dict()
             require_same_training(path, content, weights, self.fingerprint, self.batching)
             self.state.load(content, path)
+            warn_of_other_length(content, self.config)
             logger.info("resuming from %s: epoch %d, step %d", path, self.state.epoch, self.state.step)
         self.world.broadcast(self.model)
         self.world.broadcast(self.state.model_avg)
@@ -105,12 +106,15 @@ class Trainer:
                 self._count_steps()
                 if self.config.scan_worst_batches:
                     self._try_worst_batches()
+            elif self.world.is_main:
+                require_epochs(self.exp_dir, state.epoch - 1, self.config)
             progress = Progress(self.exp_dir, state.step, self.config.log_interval, self.world)
             try:
                 while state.epoch <= self.config.num_epochs:
                     self._train_epoch(progress)
                     self._validate(progress)
                     state.epoch, state.batches_done = state.epoch + 1, 0
+                    state.update_average()
                     self._save(f"epoch-{state.epoch - 1}.pt")
                     self._remove_old()
             finally:
@@ -273,10 +277,9 @@ class Trainer:
         progress.add_valid(self.state.step, self.state.epoch, sums, example)
 
     def _save(self, name: str) -> None:
-        self.state.update_average()
         if self.world.is_main:
             content = self.state.content() | {"fingerprint": self.fingerprint, "batching": self.batching}
-            save_checkpoint(self.exp_dir / name, content)
+            save_checkpoint(self.exp_dir / name, content | {"num_epochs": self.config.num_epochs})
 
     def _remove_old(self) -> None:
         """Remove old epochs, and the checkpoints inside an epoch, which are useless once the epoch is over."""

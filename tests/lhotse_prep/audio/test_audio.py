@@ -14,8 +14,10 @@ import pytest
 import soundfile as sf
 
 from lhotse_prep.audio.convert import as_16k_mono, store_audio
-from lhotse_prep.audio.inspect import AudioError, check_header, declared_seconds, inspect_audio, num_clipped
+from lhotse_prep.audio.gate import declared_seconds, inspect_audio
+from lhotse_prep.audio.inspect import AudioError, num_clipped
 from lhotse_prep.corpora.source.config import CheckConfig
+from lhotse_prep.corpora.tables.find_tables import find_tables
 from lhotse_prep.corpora.tables.rows import typical_seconds
 
 RATE = 16_000
@@ -77,7 +79,7 @@ def test_the_typical_length_of_a_tables_rows_is_known_for_every_format(tmp_path:
     assert declared_seconds(path) == pytest.approx(7, abs=0.1)
     row = {"audio": {"bytes": path.read_bytes(), "path": name}, "transcription": "a", "translation": "b", "file": name}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train.parquet")
-    assert typical_seconds([tmp_path / "train.parquet"]) == pytest.approx(7, abs=0.1)
+    assert typical_seconds(find_tables(tmp_path)) == pytest.approx(7, abs=0.1)
 
 
 def test_a_file_that_is_not_audio_has_no_declared_length(tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ def test_decoding_stops_at_the_limit_of_the_duration(tmp_path: Path) -> None:
 
 def test_a_wav_written_to_a_pipe_is_good(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", 0xFFFFFFFF, tone(1))
-    assert check_header(path, LIMITS).frames == RATE
+    assert inspect_audio(path, LIMITS).num_samples == RATE and as_16k_mono(path, tmp_path, LIMITS) == path
 
 
 def test_the_report_is_the_same_for_wav_and_flac(tmp_path: Path) -> None:

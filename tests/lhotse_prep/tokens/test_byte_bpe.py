@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import sentencepiece as spm
 
-from lhotse_prep.text.normalize import is_han, normalize_transcript
+from lhotse_prep.text.characters import is_han
+from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.tokens.byte_bpe import BYTE_CHARS, from_byte_chars, to_byte_chars, valid_characters
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import load_lang, make_lang

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import load_lang, make_lang
 from lhotse_prep.tokens.token_table import BLANK_ID, UNK_ID, TokenTable

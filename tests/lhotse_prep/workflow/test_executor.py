@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -96,6 +97,55 @@ def test_fresh_processes_run_each_piece_in_a_new_process() -> None:
             list(executor.map(power, [99], "powers"))
         with pytest.raises(DataError, match="dying: a process died"):
             list(executor.map(die, [1], "dying"))
+
+
+INTERRUPTED = """
+import sys, time
+from lhotse_prep.workflow.config import ExecutorConfig
+from lhotse_prep.workflow.entry import run_main
+from lhotse_prep.workflow.executor import fresh_processes, open_executor, prepared_processes
+import slow_piece
+opened = {
+    "prepared": lambda: prepared_processes(2, time.time),
+    "processes": lambda: open_executor(ExecutorConfig("processes", num_jobs=2)),
+    "fresh": lambda: fresh_processes(2),
+}[sys.argv[1]]
+def main(argv):
+    with opened() as executor:
+        list(executor.map(slow_piece.run, [f"{sys.argv[2]}/{i}" for i in range(6)], "pieces"))
+if __name__ == "__main__":
+    run_main(main)
+"""
+SLOW_PIECE = """
+import pathlib, time
+def run(path):
+    pathlib.Path(path).touch()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "everyone"), [("prepared", True), ("prepared", False), ("processes", True), ("fresh", False)]
+)
+def test_ctrl_c_ends_all_processes_at_once(project: Path, tmp_path: Path, kind: str, everyone: bool) -> None:
+    """A terminal sends it to all processes of the command, `kill -INT` to one."""
+    (tmp_path / "slow_piece.py").write_text(SLOW_PIECE)
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    (tmp_path / "begun").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "interrupted.py"), kind, str(tmp_path / "begun")],
+        env={**os.environ, "PYTHONPATH": f"{project}:{project}/egs:{tmp_path}"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while len(list((tmp_path / "begun").iterdir())) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    (os.killpg if everyone else os.kill)(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in errors, errors
+    assert len(list((tmp_path / "begun").iterdir())) == 2
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,20 @@ def test_done_until_content_options_or_files_change(results: ResultFolder, caplo
     assert not results.is_done("a", "2")
 
 
+def test_all_that_is_done_in_a_folder(results: ResultFolder, caplog: pytest.LogCaptureFixture) -> None:
+    assert results.done() == []
+    for name in ("b", "a b", "c"):
+        make(results, name, "1")
+    make(replace(results, options="others"), "d", "1")
+    assert results.done() == ["a b", "b", "c"] and replace(results, options="others").done() == ["d"]
+    (results.folder / "b.txt").unlink()
+    assert results.done() == ["a b", "c"] and caplog.text == ""
+    (results.folder / "c.txt").write_text("edited")
+    assert results.done() == ["a b"] and "c is left out" in caplog.text
+    (results.state_dir / "a b.done").write_text("{")
+    assert results.done() == [] and replace(results, may_be_edited=True).done() == ["c"]
+
+
 def test_failed_work_leaves_the_old_files(results: ResultFolder) -> None:
     make(results, "a", "1")
     with pytest.raises(DataError, match="bad recording"), results.work("a", "2") as work_dir:
@@ -75,6 +89,7 @@ def test_missing_recordings_and_recordings_of_one_name(results: ResultFolder, tm
         path.write_text(path.stem)
     check_recordings(recordings)
     make(results, "b", digest_file(tmp_path / "b.wav"))
-    assert results.missing(recordings) == ["a", "c"]
+    assert results.missing(recordings) == {name: digest_file(tmp_path / f"{name}.wav") for name in ("a", "c")}
+    assert results.missing([("z", tmp_path / "z.wav")]) == {"z": ""}
     with pytest.raises(DataError, match="2 recordings are named a; .*rename one"):
         check_recordings([*recordings, ("a", tmp_path / "b.wav")])

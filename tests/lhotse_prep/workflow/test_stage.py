@@ -243,11 +243,18 @@ def test_a_missing_input_is_an_error_that_names_its_stage(place: Place) -> None:
         place.run()
 
 
-def test_the_key_depends_on_names_contents_and_options(tmp_path: Path) -> None:
-    for name, content in (("a", "x"), ("b", "x"), ("c", "y")):
+def test_the_key_depends_on_contents_kinds_of_files_places_and_options(tmp_path: Path) -> None:
+    for name, content in (("a.ctm", "x"), ("b.ctm", "x"), ("a.jsonl", "x"), ("c.ctm", "y")):
         (tmp_path / name).write_text(content)
-    keys = {Stage("s", tmp_path / "o", [Input(tmp_path / n)], {"v": v}).key for n in "abc" for v in (1, 2)}
-    assert len(keys) == 6
+        (tmp_path / name[:3]).mkdir(exist_ok=True)
+        (tmp_path / name[:3] / name).write_text(content)
+
+    def key(*names: str, v: int = 1) -> str:
+        return Stage("s", tmp_path / "o", [Input(tmp_path / n) for n in names], {"v": v}).key
+
+    different = [("a.ctm",), ("a.jsonl",), ("c.ctm",), ("a.ctm", "c.ctm"), ("c.ctm", "a.ctm"), ("a.c",), ("b.c",)]
+    assert len({key(*names, v=v) for names in different for v in (1, 2)}) == 14
+    assert key("a.ctm") == key("b.ctm"), "what a user's file is called, and where it lies, changes no result"
 
 
 def test_whole_file_has_the_old_content_or_the_new(tmp_path: Path) -> None:

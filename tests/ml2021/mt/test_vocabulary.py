@@ -50,8 +50,10 @@ def test_unknown_character(vocabulary):
 
 def test_dropout_changes_the_pieces_and_not_the_text(vocabulary):
     text = SOURCES[0]
-    samples = {tuple(vocabulary.encode_source(text, dropout=0.5)) for _ in range(50)}
+    rng = random.Random(0)
+    samples = {tuple(vocabulary.sample_source(text, 0.5, rng)) for _ in range(50)}
     assert len(samples) > 10
+    assert vocabulary.sample_source(text, 0.0, rng) == vocabulary.encode_source(text)
     for ids in samples:
         assert vocabulary.spm.decode_pieces([vocabulary.pieces[i] for i in ids[:-1]]) == text
 

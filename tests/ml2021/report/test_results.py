@@ -125,3 +125,14 @@ def test_table_shows_values_in_columns() -> None:
     }
     assert len(ends) == 1  # right-aligned
     assert "<=" not in render_table(GOOD, has_bars=False)
+
+
+def test_words_outside_of_windows_are_in_the_table() -> None:
+    covered = {"coverage_windows": {"percent": 90.0}, "mer_windows_complete": {"mer": 12.5}}
+    scores = {"asr/beam": {"mer_windows": {"mer": 3.21}, **covered}, "asr/greedy_search": {"mer_windows": {"mer": 4.0}}}
+    table = table_rows({**GOOD, "scores": scores}, has_bars=True)
+    rows = {name: value for name, value, _, _ in table}
+    assert rows["words of the transcripts in windows (%)"] == "90.00"
+    assert rows["MER of windows with all other words (%)"] == "12.50"
+    others = dict(reversed(scores.items()))  # what the newest decoding lacks is not taken from another one
+    assert len(table_rows({**GOOD, "scores": others}, True)) == len(table_rows(GOOD, True)) == len(table) - 2

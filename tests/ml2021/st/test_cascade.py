@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.long_form import TimedWord
+from ml2021.mt.config import TranslateConfig
 from ml2021.mt.translate import Sentences, Translation
 from ml2021.st import cascade as module
 from ml2021.st.cascade import Cascade, run_test_lectures
@@ -26,6 +28,8 @@ ENGLISH = {("我", "們"): "We do.", ("bert", "好"): "BERT is good.", ("bert", 
 
 class Dictionary:
     """A translator that knows ENGLISH."""
+
+    context = 0
 
     def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
         return [Translation(ENGLISH[tuple(s)], -0.25) for s in sentences]
@@ -44,6 +48,8 @@ def cascade(monkeypatch: pytest.MonkeyPatch) -> Cascade:
 
 def make_files(folder: Path, lectures: Sequence[str] = ("x",)) -> None:
     recordings = [Recording(i, [AudioSource("file", [0], f"{i}.wav")], 16000, 80000, 5.0) for i in lectures]
+    for i in lectures:
+        (folder / f"{i}.wav").touch()
     supervisions = [SupervisionSegment(i, i, 0.0, 5.0, text="我 們 bert 很 好") for i in lectures]
     RecordingSet.from_recordings(recordings).to_file(folder / "ml2021_recordings_test.jsonl.gz")
     SupervisionSet.from_segments(supervisions).to_file(folder / "ml2021_supervisions_test.jsonl.gz")
@@ -125,3 +131,22 @@ def test_translation_is_cut_where_its_references_are() -> None:
 
 def test_tokens_are_written_as_readers_expect() -> None:
     assert written(["我", "們", "的", "bert", "model", "好"]) == "我們的 bert model 好"
+
+
+def test_the_translator_gets_as_many_sentences_of_context_as_it_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithContext(Dictionary):
+        context = 1
+        contexts: list[Sequence[Sentences]] = []
+
+        def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
+            self.contexts.append(contexts or [])
+            return super().translate(sentences, contexts)
+
+    monkeypatch.setattr(module, "load_model", lambda _: (torch.nn.Linear(1, 1), None))
+    monkeypatch.setattr(module, "load_fusion", lambda *_: None)
+    monkeypatch.setattr(module, "_open_translator", lambda *_: WithContext())
+    cascade = Cascade(tmp_path, tmp_path, DecodeConfig(), SentenceConfig(), TranslateConfig())
+    cascade.translate(WORDS)
+    assert WithContext.contexts == [[[], [("我", "們")]]]

@@ -121,13 +121,13 @@ def test_checkpoint_has_the_keys_that_icefall_reads(uninterrupted: tuple[Path, T
 
 
 def test_pretrained_is_the_mean_over_the_last_epochs(uninterrupted: tuple[Path, ToyTask]) -> None:
-    """Over the last 26 steps: weights at every 4th step and every save stand for the steps since the previous ones."""
+    """Over the last 26 steps: weights at every 4th step and each epoch's end stand for the steps since the previous."""
     folder, task = uninterrupted
     task.weights[52] = flat(load_checkpoint(folder / "epoch-4.pt")["model"])
     total = torch.zeros_like(task.weights[0])
     before = 26
     for step in range(27, 53):
-        if step % CONFIG.average_period == 0 or step % CONFIG.save_every_n == 0 or step % BATCHES_PER_EPOCH == 0:
+        if step % CONFIG.average_period == 0 or step % BATCHES_PER_EPOCH == 0:
             total += task.weights[step] * (step - before)
             before = step
     names = [name for name, w in pretrained(folder).items() if w.is_floating_point()]
@@ -168,6 +168,64 @@ def test_run_killed_twice_with_a_damaged_checkpoint_ends_with_the_same_weights(
     assert "checkpoint-35.pt is damaged" in caplog.text and again.steps[0] == 30
     for name, weight in pretrained(uninterrupted[0]).items():
         assert torch.equal(pretrained(tmp_path)[name], weight), name
+
+
+def train(folder: Path, **values: object) -> dict[str, Tensor]:
+    """Run a training with other values to its end, going on with what is in the folder; returns its model."""
+    new_trainer(folder, ToyTask(), replace(CONFIG, **values)).run()
+    return pretrained(folder)
+
+
+def are_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(w, b[name]) for name, w in a.items())
+
+
+def test_how_often_is_saved_and_logged_changes_no_weight(uninterrupted: tuple[Path, ToyTask], tmp_path: Path) -> None:
+    other = train(tmp_path, save_every_n=3, keep_last_k=2, log_interval=1, keep_epochs=9, scan_worst_batches=False)
+    assert are_equal(pretrained(uninterrupted[0]), other)
+    content = load_checkpoint(uninterrupted[0] / "epoch-4.pt")
+    assert "running_average" not in content
+
+
+def test_a_checkpoint_has_the_mean_over_exactly_its_steps(tmp_path: Path) -> None:
+    task = ToyTask(kill_at=11)
+    with pytest.raises(Killed):
+        new_trainer(tmp_path, task).run()
+    content = load_checkpoint(tmp_path / "checkpoint-10.pt")
+    weights = {4: task.weights[4], 8: task.weights[8], 10: task.weights[10]}
+    mean = (4 * weights[4] + 4 * weights[8] + 2 * weights[10]) / 10
+    is_float = flat({n: torch.full_like(w, float(w.is_floating_point())) for n, w in content["model"].items()}) > 0
+    torch.testing.assert_close(flat(content["model_avg"])[is_float], mean[is_float], atol=1e-6, rtol=1e-5)
+
+
+def test_more_epochs_go_on_as_if_they_had_been_planned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = train(tmp_path / "whole", schedule="eden", num_epochs=5)
+    train(tmp_path / "parts", schedule="eden", num_epochs=2)
+    assert are_equal(train(tmp_path / "parts", schedule="eden", num_epochs=5), whole) and "planned" not in caplog.text
+
+
+def test_more_epochs_of_a_cosine_go_on_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(tmp_path, num_epochs=2)
+    assert "planned" not in caplog.text
+    train(tmp_path, num_epochs=3)
+    assert "was planned for 2 epochs, and is now that of 3" in caplog.text and "--redo" in caplog.text
+    assert load_checkpoint(tmp_path / "epoch-3.pt")["batch_idx_train"] == 39
+
+
+def test_fewer_epochs_take_those_that_are_there_or_say_that_they_are_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shorter = train(tmp_path / "shorter", schedule="eden", num_epochs=3)
+    train(tmp_path / "longer", schedule="eden", num_epochs=4, keep_epochs=4)
+    assert are_equal(train(tmp_path / "longer", schedule="eden", num_epochs=3, keep_epochs=4), shorter)
+    assert "was trained for 4 epochs: the model is that of epoch 3" in caplog.text
+    one = train(tmp_path / "longer", schedule="eden", num_epochs=4, average_epochs=1, keep_epochs=4)
+    assert are_equal(one, train(tmp_path / "one", schedule="eden", num_epochs=4, average_epochs=1))
+    train(tmp_path / "few", schedule="eden", num_epochs=4)  # keeps epochs 2 to 4
+    before = pretrained(tmp_path / "few")
+    with pytest.raises(DataError, match=r"trained for 4 epochs and has no epoch-1\.pt any more.*set num_epochs to 4"):
+        train(tmp_path / "few", schedule="eden", num_epochs=3)
+    assert are_equal(before, pretrained(tmp_path / "few"))
 
 
 def test_finished_run_has_nothing_to_do(uninterrupted: tuple[Path, ToyTask]) -> None:

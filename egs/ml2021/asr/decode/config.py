@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from lhotse_prep.workflow.digests import digest_file
 from lhotse_prep.workflow.strict_config import require, require_all
 from ml2021.asr.search.config import SearchConfig, require_finite
+
+PROJECT = Path(__file__).resolve().parents[4]  # run.sh runs every stage here: paths in its configuration begin here
+ASR_FILES = ("pretrained.pt", "config.json", "lang/*")  # what decoding and exporting read of stage 5
+LM_FILES = ("lm.arpa", "pretrained.pt", "config.json", "tokens.txt")  # what decoding reads of a language model
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,21 @@ def with_lm_dir(config: DecodeConfig, exp: Path) -> DecodeConfig:
     return replace(config, lm_dir=str(exp / "lm")) if config.lm_scale > 0 and config.lm_dir is None else config
 
 
+def with_files_of_project(config: DecodeConfig, project: Path = PROJECT) -> DecodeConfig:
+    """Name files that are not where the program runs, but in the folder where run.sh runs, by their whole path."""
+    paths = {name: getattr(config, name) for name in ("hotwords_file", "lg_file", "lm_dir")}
+    elsewhere: dict[str, Any] = {
+        name: str(project / path)
+        for name, path in paths.items()
+        if path is not None and not Path(path).exists() and (project / path).exists()
+    }
+    return replace(config, **elsewhere)
+
+
 def file_digests(config: DecodeConfig) -> dict[str, str]:
-    """{path: digest} of the files that a configuration names: hotwords, graph, and those of the language model."""
-    paths = [Path(path) for path in (config.hotwords_file, config.lg_file) if path is not None]
+    """{option, or option/NAME: digest} of the files that a configuration names: hotwords, graph, language model."""
+    files = {name: getattr(config, name) for name in ("hotwords_file", "lg_file")}
+    paths = {name: Path(path) for name, path in files.items() if path is not None}
     if config.lm_dir is not None:
-        paths += sorted(Path(config.lm_dir).glob("*.*"))
-    return {str(path): digest_file(path) for path in paths if path.is_file()}
+        paths |= {f"lm_dir/{name}": Path(config.lm_dir) / name for name in LM_FILES}
+    return {name: digest_file(path) for name, path in paths.items() if path.is_file()}

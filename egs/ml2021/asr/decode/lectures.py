@@ -15,23 +15,28 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from lhotse import load_manifest
+from lhotse import RecordingSet, SupervisionSet
 from tqdm import tqdm
 
 from lhotse_prep.alignment.ctm import CtmWord, write_ctm
-from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.audio.config import AudioLimits
+from lhotse_prep.audio.convert import as_16k_mono
+from lhotse_prep.audio.inspect import SAMPLE_RATE, AudioError
+from lhotse_prep.manifests.files import AUDIO, is_empty_part, load_part, part_file
+from lhotse_prep.manifests.safety import plain_audio
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.digests import digest_file, digest_json, digest_parts
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl, write_json, write_jsonl
-from lhotse_prep.workflow.resumable import ResultFolder, failure_line
-from lhotse_prep.workflow.strict_config import to_mapping
+from lhotse_prep.workflow.result_options import result_options
+from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt
 from ml2021.asr.decode.config import DecodeConfig, file_digests
 from ml2021.asr.decode.long_form import NoSpeechError, TimedWord, recognise
 from ml2021.asr.decode.options import config_of, suffix_of, weights_of
@@ -63,13 +68,17 @@ def lectures_of(manifests: Path, part: str) -> list[Lecture]:
     Raises:
       DataError: the part has no lecture.
     """
-    path = manifests / f"ml2021_supervisions_{part}.jsonl.gz"
-    if not path.is_file():
-        raise DataError(f"no file {path}: --manifests names stage 1's folder, such as data/mini/manifests")
-    recordings = load_manifest(manifests / f"ml2021_recordings_{part}.jsonl.gz")
-    lectures = [
-        Lecture(s.id, Path(recordings[s.recording_id].sources[0].source), s.text or "") for s in load_manifest(path)
-    ]
+    if not is_empty_part(manifests, "supervisions"):
+        raise DataError(
+            f"no file {part_file(manifests, 'supervisions', part)}: --manifests names stage 1's folder, such as "
+            "data/mini/manifests"
+        )
+    recordings = {r.id: r for r in load_part(manifests, "recordings", part, RecordingSet, AUDIO)}
+    lectures = []
+    for s in load_part(manifests, "supervisions", part, SupervisionSet):
+        if s.recording_id not in recordings:
+            raise DataError(f"supervision {s.id} ({part}): there is no recording {s.recording_id} in {manifests}")
+        lectures.append(Lecture(s.id, plain_audio(recordings[s.recording_id]), s.text or ""))
     if not lectures:
         raise DataError(f"the {part} part has no lecture in {manifests}")
     return lectures
@@ -78,7 +87,10 @@ def lectures_of(manifests: Path, part: str) -> list[Lecture]:
 def decode_lectures(
     model: AsrModel, tokens: TokenTable, lectures: Sequence[Lecture], out_dir: Path, config: DecodeConfig
 ) -> dict[str, list[Row]]:
-    """Decode the lectures that out_dir does not have yet; write NAME.jsonl of each, and lectures.ctm of all.
+    """Decode the lectures that out_dir does not have yet; write NAME.jsonl of each.
+
+    lectures.ctm is written anew, sorted, with the words of all NAME.jsonl in out_dir, also those of earlier runs: to
+    take a lecture out of it, remove its NAME.jsonl. A lecture that failed in this run is not in it.
 
     Returns:
       The rows of each lecture's file: word, start, end (seconds), confidence, tokens [[symbol, seconds, confidence]].
@@ -95,31 +107,44 @@ def decode_lectures(
     missing = results.missing(recordings)
     fusion = load_fusion(config, tokens, next(model.parameters()).device) if missing else None
     rows: dict[str, list[Row]] = {}
-    failures: list[str] = []
+    failures: dict[str, str] = {}
+
+    def rows_of(lecture: Lecture) -> list[Row]:
+        if lecture.id in missing:
+            started = time.time()
+            with results.work(lecture.id, missing[lecture.id] or digest_file(lecture.audio)) as work_dir:
+                words = _words(lecture.audio, work_dir, lambda x: recognise(x, model, tokens, config, fusion))
+                write_jsonl(work_dir / f"{lecture.id}.jsonl", [_row(word, tokens) for word in words])
+                write_json(out_dir / SETTINGS, settings)
+            logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
+        return list(read_jsonl(out_dir / f"{lecture.id}.jsonl"))
+
     for lecture in tqdm(lectures, desc="lectures", disable=not sys.stderr.isatty() or len(lectures) < 2):
-        try:
-            if lecture.id in missing:
-                started = time.time()
-                with results.work(lecture.id, digest_file(lecture.audio)) as work_dir:
-                    try:
-                        words = recognise(lecture.audio, model, tokens, config, fusion)
-                    except NoSpeechError as e:
-                        logger.warning("%s; it has no words", e)
-                        words = []
-                    write_jsonl(work_dir / f"{lecture.id}.jsonl", [_row(word, tokens) for word in words])
-                    write_json(out_dir / SETTINGS, settings)
-                logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
-            rows[lecture.id] = list(read_jsonl(out_dir / f"{lecture.id}.jsonl"))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as e:  # a panic in a library written in Rust is not an Exception
-            logger.debug("%s", lecture.audio, exc_info=True)
-            failures.append(failure_line(e, lecture.audio, results.work_dir(lecture.id)))
-            logger.error("%s", failures[-1])
-    write_ctm(out_dir / "lectures.ctm", (_ctm_word(i, row) for i in sorted(rows) for row in rows[i]), digits=4)
+        result = attempt(partial(rows_of, lecture), lecture.audio, results.work_dir(lecture.id))
+        if isinstance(result, Failure):
+            failures[lecture.id] = result.line
+            logger.error("%s", result.line)
+        else:
+            rows[lecture.id] = result
+    done = [name for name in results.done() if name not in failures]
+    words = (_ctm_word(i, row) for i in done for row in rows.get(i) or read_jsonl(out_dir / f"{i}.jsonl"))
+    write_ctm(out_dir / "lectures.ctm", words, digits=4)
     if failures:
-        raise DataError(f"{len(failures)} of {len(lectures)} lectures are not decoded: {'; '.join(failures)}")
+        raise DataError(f"{len(failures)} of {len(lectures)} lectures are not decoded: {'; '.join(failures.values())}")
     return rows
+
+
+def _words(audio: Path, work_dir: Path, recognise_copy: Callable[[Path], list[TimedWord]]) -> list[TimedWord]:
+    """The words of a recording, or of its copy at 16 kHz; none, with a warning that names it, if it has no speech."""
+    copy = audio
+    try:
+        copy = as_16k_mono(audio, work_dir, AudioLimits())
+        return recognise_copy(copy)
+    except (AudioError, NoSpeechError) as e:
+        if isinstance(e, AudioError) and e.check != "silent":
+            raise
+        logger.warning("%s; it has no words", str(e).replace(str(copy), str(audio)))
+        return []
 
 
 def score_lectures(
@@ -150,11 +175,7 @@ def _settings(model: AsrModel, config: DecodeConfig) -> dict[str, Any]:
         name.encode() + weight.detach().cpu().contiguous().numpy().tobytes()
         for name, weight in sorted(model.state_dict().items())
     )
-    return {
-        "fusion": file_digests(config),
-        "weights": weights,
-        "decode": json.loads(json.dumps(to_mapping(config))),  # as it is when read from the file
-    }
+    return {"fusion": file_digests(config), "weights": weights, "decode": result_options(config)}
 
 
 def _check_settings(out_dir: Path, settings: Mapping[str, Any]) -> None:

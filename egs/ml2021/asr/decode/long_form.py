@@ -21,8 +21,10 @@ from tqdm import tqdm
 
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.word_times import drawn_out, drawn_to_onsets
+from lhotse_prep.audio.config import AudioLimits
 from lhotse_prep.audio.fbank import fbank, fbank_extractor
-from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.audio.gate import inspect_audio
+from lhotse_prep.audio.inspect import SAMPLE_RATE, AudioError
 from lhotse_prep.audio.vad import speech_stretches
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.windows.cut import Chunk, decoding_chunks
@@ -65,7 +67,7 @@ def recognise(
       config: method, windows and batches.
       fusion: the language model and hotwords of config, from ml2021.asr.fusion.load.load_fusion.
     Raises:
-      DataError: the recording cannot be read, or has another sampling rate.
+      DataError: the recording cannot be read, or is not 16 kHz mono (audio.convert.as_16k_mono makes it so).
       NoSpeechError: there is no speech in it.
     """
     with _opened(audio) as f:
@@ -189,7 +191,14 @@ def _opened(audio: Path) -> Iterator[sf.SoundFile]:
                     f"{audio}: {f.samplerate} Hz, {f.channels} channels, {f.frames} samples; expected {SAMPLE_RATE} "
                     "Hz, mono, not empty (stage 0 and ml2021.st.transcribe convert recordings)"
                 )
+            inspect_audio(audio, AudioLimits())
             yield f
+    except AudioError as e:
+        if e.check == "silent":
+            raise NoSpeechError(
+                f"{audio}: no speech was detected in it: {e.message.replace(f'{audio} ', 'it ')}"
+            ) from e
+        raise
     except sf.LibsndfileError as e:
         raise DataError(f"{audio} cannot be read as audio ({e})") from e
 

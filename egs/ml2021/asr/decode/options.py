@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.strict_config import from_mapping, load_config
-from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
+from ml2021.asr.decode.config import DecodeConfig, with_files_of_project, with_lm_dir
 from ml2021.asr.model.load import read_config, require_same_vocabulary
 from ml2021.asr.search.config import DECODING_METHODS, FUSION_METHODS
 from ml2021.asr.train.options import boolean
@@ -115,8 +115,7 @@ def experiment_decode_config(exp_dir: Path) -> DecodeConfig:
       DataError: config.json is missing or damaged.
       ConfigError: a value is out of range.
     """
-    path = exp_dir / "config.json"
-    return from_mapping(read_config(path).get("decode") or {}, DecodeConfig, f"{path}: decode")
+    return _recorded_decode_config(exp_dir)[0]
 
 
 def decode_config(exp_dir: Path, conf: Path | None) -> DecodeConfig:
@@ -127,12 +126,18 @@ def decode_config(exp_dir: Path, conf: Path | None) -> DecodeConfig:
     """
     if conf is not None:
         logger.info("decoding with the values of %s", conf / "decode.yaml")
-        return load_config(conf / "decode.yaml", "decode", DecodeConfig)
-    config = experiment_decode_config(exp_dir)
-    recorded = "decode" in read_config(exp_dir / "config.json")
-    values = "the values that the model was trained with" if recorded else "default values, since the model has none"
+        return with_files_of_project(load_config(conf / "decode.yaml", "decode", DecodeConfig))
+    config, is_recorded = _recorded_decode_config(exp_dir)
+    values = "the values that the model was trained with" if is_recorded else "default values, since the model has none"
     logger.info("decoding with %s (%s); --conf DIR takes those of a decode.yaml", values, exp_dir / "config.json")
-    return config
+    return with_files_of_project(config)
+
+
+def _recorded_decode_config(exp_dir: Path) -> tuple[DecodeConfig, bool]:
+    """See experiment_decode_config; also whether config.json has the values."""
+    path = exp_dir / "config.json"
+    values = read_config(path)
+    return from_mapping(values.get("decode") or {}, DecodeConfig, f"{path}: decode"), "decode" in values
 
 
 def config_of(args: argparse.Namespace) -> DecodeConfig:

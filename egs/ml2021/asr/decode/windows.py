@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from lhotse_prep.workflow.files import write_json
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.options import config_of, suffix_of, weights_of
 from ml2021.asr.fusion.load import load_fusion
+from ml2021.asr.fusion.scorer import Scorer
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.methods import search
@@ -33,11 +35,10 @@ logger = logging.getLogger(__name__)
 
 
 def decode_cuts(
-    model: AsrModel, tokens: TokenTable, cuts_dir: Path, part: str, config: DecodeConfig
+    model: AsrModel, tokens: TokenTable, cuts_dir: Path, part: str, config: DecodeConfig, fusion: Scorer | None = None
 ) -> list[tuple[str, str, str]]:
-    """(cut id, reference, hypothesis) of each window of a part, sorted by id."""
+    """(cut id, reference, hypothesis) of each window of a part, sorted by id; `fusion` is from load_fusion."""
     results = []
-    fusion = load_fusion(config, tokens, next(model.parameters()).device)
     data = AsrDataModule(cuts_dir, AsrDataConfig(), seed=0)
     batches = data.eval_batches(part, config.max_duration)
     for batch in tqdm(batches, desc=f"decoding {part}", disable=not sys.stderr.isatty(), leave=False):
@@ -50,34 +51,39 @@ def decode_cuts(
     return sorted(results)
 
 
-def decode_part(
+def decode_parts(
     exp_dir: Path,
     cuts_dir: Path,
-    part: str,
+    parts: Sequence[str],
     out_dir: Path,
     config: DecodeConfig,
     weights: dict[str, Tensor] | None,
     suffix: str,
-) -> ErrorRate:
-    """Decode the windows of a part and write recogs-, errs-, wer-summary- files to out_dir.
+) -> dict[str, ErrorRate]:
+    """Decode the windows of some parts and write recogs-, errs-, wer-summary- files of each to out_dir.
 
     Args:
-      exp_dir: of the model.
+      exp_dir: of the model, which is loaded once.
       cuts_dir: stage 4's folder.
       weights: see load_model.
       suffix: of the files' names.
     Raises:
-      DataError: the part has no windows.
+      DataError: a part has no windows.
     """
     model, tokens = load_model(exp_dir, weights)
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    started = time.time()
-    results = decode_cuts(model, tokens, cuts_dir, part, config)
-    if not results:
-        raise DataError(f"the {part} part has no windows to decode in {cuts_dir}")
-    rate = write_icefall_files(out_dir, part, suffix, config.decoding_method, results)
-    logger.info("%s: %d windows in %.1f s, MER %s", part, len(results), time.time() - started, rate.total)
-    return rate
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    fusion = load_fusion(config, tokens, device)
+    rates = {}
+    for part in parts:
+        started = time.time()
+        results = decode_cuts(model, tokens, cuts_dir, part, config, fusion)
+        if not results:
+            raise DataError(f"the {part} part has no windows to decode in {cuts_dir}")
+        rates[part] = write_icefall_files(out_dir, part, suffix, config.decoding_method, results)
+        seconds = time.time() - started
+        logger.info("%s: %d windows in %.1f s, MER %s", part, len(results), seconds, rates[part].total)
+    return rates
 
 
 def run(args: argparse.Namespace) -> None:
@@ -90,5 +96,5 @@ def run(args: argparse.Namespace) -> None:
     weights, name = weights_of(args)
     suffix = suffix_of(config, name, args.use_averaged_model)
     out_dir = args.out_dir or args.exp_dir / config.decoding_method
-    rate = decode_part(args.exp_dir, args.cuts, args.part, out_dir, config, weights, suffix)
-    write_json(out_dir / f"scores-{args.part}-{suffix}.json", {"mer_windows": rate.percents()})
+    rates = decode_parts(args.exp_dir, args.cuts, [args.part], out_dir, config, weights, suffix)
+    write_json(out_dir / f"scores-{args.part}-{suffix}.json", {"mer_windows": rates[args.part].percents()})

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lhotse_prep.audio.fbank import fbank
 from lhotse_prep.audio.inspect import SAMPLE_RATE
-from lhotse_prep.manifests.files import check_cut
+from lhotse_prep.manifests.files import AUDIO, open_cuts, write_manifest
 from lhotse_prep.tokens.token_table import BLANK, TokenTable
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
@@ -107,15 +107,13 @@ def compare_with_ours(
     Raises:
       DataError: no cut has a reference, sherpa-onnx failed, or its MER differs from ours by more than MER_LIMIT.
     """
-    from lhotse import CutSet
-
-    cuts = [cut for cut in CutSet.from_file(cuts_file).map(check_cut) if cut.id in refs]
+    cuts = [cut for cut in open_cuts(cuts_file, AUDIO) if cut.id in refs]
     cuts = cuts[:: -(-len(cuts) // num_cuts)] if cuts else []
     if not cuts:
         raise DataError(f"no cut of {cuts_file} has a decoded text: decode the test part again (stage 6)")
     ours = _greedy_texts(model, tokens, cuts, streaming)
     with tempfile.TemporaryDirectory() as work:
-        CutSet.from_cuts(cuts).to_file(Path(work) / "cuts.jsonl.gz")
+        write_manifest(Path(work) / "cuts.jsonl.gz", cuts)
         theirs, int8 = (
             decode_cuts(model_dir, Path(work) / "cuts.jsonl.gz", Path(work) / "hyps.jsonl", config)
             for config in (SherpaConfig(streaming=streaming), SherpaConfig(int8=True, streaming=streaming))
@@ -208,8 +206,6 @@ def decode_batch(recognizer: Any, batch: Sequence[NDArray[np.float32]], streamin
 
 def main(argv: Sequence[str]) -> None:
     """Run as a subprocess of decode_cuts. Arguments: model folder, manifest of cuts, output file, config as JSON."""
-    from lhotse import CutSet
-
     model_dir, cuts_file, out_file = map(Path, argv[:3])
     config = SherpaConfig(**json.loads(argv[3]))
     recognizer = open_recognizer(model_dir, config)
@@ -221,7 +217,7 @@ def main(argv: Sequence[str]) -> None:
         rows.extend({"id": cut_id, "text": text} for (cut_id, _), text in zip(batch, texts, strict=True))
         batch.clear()
 
-    for cut in CutSet.from_file(cuts_file).map(check_cut):
+    for cut in open_cuts(cuts_file, AUDIO):
         batch.append((cut.id, cut.load_audio()[0]))
         if sum(len(samples) for _, samples in batch) >= BATCH_SECONDS * SAMPLE_RATE:
             decode()

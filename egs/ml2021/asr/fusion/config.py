@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from lhotse_prep.workflow.errors import ConfigError
+from lhotse_prep.workflow.result_options import only_if
 from ml2021.training.config import TrainConfig
 
 KINDS = ("none", "ngram", "rnn")
@@ -54,9 +55,10 @@ class LmConfig:
     """The language model that stage 6 trains on the transcripts of the train part and on text-only lectures."""
 
     kind: str = "none"  # none (train no language model), ngram or rnn (LSTM)
-    order: int = 4  # kind ngram: tokens in the longest n-grams, 1..9
-    rnn: RnnLmConfig = field(default_factory=RnnLmConfig)  # kind rnn: the network and its batches
-    train: TrainConfig = field(default_factory=TrainConfig)  # kind rnn: the training
+    order: int = field(default=4, metadata=only_if(kind="ngram"))  # kind ngram: tokens in the longest n-grams, 1..9
+    # kind rnn: the network and its batches
+    rnn: RnnLmConfig = field(default_factory=RnnLmConfig, metadata=only_if(kind="rnn"))
+    train: TrainConfig = field(default_factory=TrainConfig, metadata=only_if(kind="rnn"))  # kind rnn: the training
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

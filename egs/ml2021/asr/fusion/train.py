@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,18 +22,22 @@ from lhotse_prep.windows.read import read_windows
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import read_jsonl, write_json, write_text
+from lhotse_prep.workflow.locks import folder_lock
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.fusion.arpa import write_arpa
 from ml2021.asr.fusion.config import KINDS, LmConfig
 from ml2021.asr.fusion.ngram import perplexity, train_ngram
 from ml2021.asr.fusion.rnn import RnnLm
+from ml2021.asr.fusion.stage import lm_by_hand
 from ml2021.asr.fusion.task import LmTask
 from ml2021.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 
-def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: LmConfig) -> None:
+def train_lm(
+    cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: LmConfig, begin: Callable[[], None] = lambda: None
+) -> None:
     """Train a language model and write it to lm_dir: config.json, tokens.txt, and lm.arpa or pretrained.pt.
 
     Args:
@@ -42,6 +47,7 @@ def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: L
       lang: stage 2's folder.
       lm_dir: where the model goes.
       config: kind and sizes.
+      begin: called when the training is about to begin.
     Raises:
       ConfigError: the kind is none.
       DataError: there are no texts to train on, or files are missing.
@@ -57,6 +63,7 @@ def train_lm(cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: L
     if not train:
         raise DataError(f"no texts to train a language model on: {cuts} has no train windows with text")
     valid = _window_texts(cuts, "dev", tokens)
+    begin()
     write_json(lm_dir / "config.json", to_mapping(config))
     write_text(lm_dir / "tokens.txt", "".join(f"{s} {i}\n" for i, s in enumerate(tokens.symbols)))
     if config.kind == "ngram":
@@ -125,7 +132,9 @@ def main(argv: list[str]) -> None:
         parser.error("--kind must be given without --conf: ngram or rnn")
     config = LmConfig() if args.conf is None else load_config(args.conf / "decode.yaml", "lm", LmConfig)
     config = replace(config, kind=args.kind or config.kind, order=args.order or config.order)
-    train_lm(args.manifest_dir, args.texts, args.lang_dir, args.lm_dir, config)
+    with folder_lock(args.lm_dir):
+        stage = lm_by_hand(args.manifest_dir, args.texts, args.lang_dir, args.lm_dir, config)
+        train_lm(args.manifest_dir, args.texts, args.lang_dir, args.lm_dir, config, stage.begin)
 
 
 if __name__ == "__main__":

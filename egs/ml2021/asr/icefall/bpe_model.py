@@ -12,7 +12,7 @@ from typing import Any
 import sentencepiece as spm
 from sentencepiece import sentencepiece_model_pb2
 
-from lhotse_prep.text.normalize import is_han
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.tokens.token_table import BLANK, SOS_EOS, UNK, UNK_ID, WORD_START, TokenTable
 from lhotse_prep.workflow.errors import DataError
 

@@ -65,13 +65,15 @@ def write_bpe_model(path: Path, tokens: TokenTable, cuts: Path, config: AsrConfi
     """Write the tokens as a sentencepiece model for icefall.
 
     Raises:
-      DataError: there are no training windows, or their texts would get other ids.
+      DataError: there are no training or dev windows, or their texts would get other ids.
     """
     model = sentencepiece_model(tokens)
     data = AsrDataModule(cuts, config.data, config.train.seed)
     texts = [c.supervisions[0].text for c in data.train_cuts()]
     if not texts:
         raise DataError(f"the train part has no windows in {cuts}")
+    if next(iter(data.cuts("dev")), None) is None:
+        raise DataError(f"the dev part has no windows in {cuts}, and icefall needs some; train with --trainer ml2021")
     require_same_ids(model, tokens, texts)
     if others := num_with_other_ids(model, tokens, (c.supervisions[0].text for c in data.cuts("dev"))):
         logger.warning(

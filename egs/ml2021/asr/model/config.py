@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lhotse_prep.workflow.result_options import HOW_IT_RUNS
 from lhotse_prep.workflow.strict_config import require, require_all
 from ml2021.asr.model.zipformer.config import ZipformerConfig
 
@@ -22,7 +23,8 @@ class TransducerConfig:
     simple_loss_scale: float = 0.5  # weight of the simple loss after warm_step steps
     ctc_loss_scale: float = 0.2  # weight of the CTC loss; 0: the CTC head is not trained
     rnnt_type: str = "modified"  # modified (at most one token per frame, as in most searches), regular or constrained
-    loss_backend: str = "auto"  # k2, native (our own functions), or auto: k2 where it is installed
+    # k2, native (our own functions, with the same losses to rounding), or auto: k2 where it is installed
+    loss_backend: str = field(default="auto", metadata=HOW_IT_RUNS)
     warm_step: int = 300  # steps in which the pruned loss rises to weight 1 and the simple loss falls to its weight
 
     def __post_init__(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from lhotse_prep.workflow.result_options import FILE, only_if
 from lhotse_prep.workflow.strict_config import require
 
 DECODING_METHODS = (
@@ -20,14 +21,15 @@ DECODING_METHODS = (
 )
 
 FUSION_METHODS = ("modified_beam_search", "beam_search", "ctc_prefix_beam_search")  # can use fusion
+_FAST = ("fast_beam_search", "fast_beam_search_nbest", "fast_beam_search_nbest_LG")
 
 
 def require_finite(config: Any) -> None:
     """Raise ConfigError if a number of a dataclass is NaN or infinite, which no comparison with a limit may notice."""
-    for field in fields(config):
-        value = getattr(config, field.name)
+    for f in fields(config):
+        value = getattr(config, f.name)
         is_finite = not isinstance(value, float) or math.isfinite(value)
-        require(is_finite, f"{field.name} must be a finite number, got {value}")
+        require(is_finite, f"{f.name} must be a finite number, got {value}")
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,29 @@ class SearchConfig:
 
     decoding_method: str = "greedy_search"  # name of the search; docs/decoding.md lists them
     blank_penalty: float = 0.0  # subtracted from the blank's log-probability, to reduce deletions
-    beam_size: int = 4  # hypotheses kept by modified_beam_search, beam_search and ctc_prefix_beam_search
-    max_sym_per_frame: int = 5  # beam_search: limit on tokens per frame; needs a model of rnnt_type regular
-    beam: float = 20.0  # fast_beam_search*: paths whose log-probability is this much below the best are dropped
-    max_contexts: int = 8  # fast_beam_search*: decoder contexts per frame at most
-    max_states: int = 64  # fast_beam_search*: states of the graph per frame at most
-    num_paths: int = 200  # fast_beam_search_nbest*: paths sampled from the lattice
-    nbest_scale: float = 0.5  # fast_beam_search_nbest*: factor of the scores while sampling
-    lg_file: str | None = None  # fast_beam_search_nbest_LG: the graph, made by ml2021.asr.search.lg_graph
-    ngram_lm_scale: float = 0.01  # fast_beam_search_nbest_LG: weight of the graph's scores
+    # hypotheses kept by modified_beam_search, beam_search and ctc_prefix_beam_search
+    beam_size: int = field(default=4, metadata=only_if(decoding_method=FUSION_METHODS))
+    # beam_search: limit on tokens per frame; needs a model of rnnt_type regular
+    max_sym_per_frame: int = field(default=5, metadata=only_if(decoding_method="beam_search"))
+    # fast_beam_search*: paths whose log-probability is this much below the best are dropped
+    beam: float = field(default=20.0, metadata=only_if(decoding_method=_FAST))
+    # fast_beam_search*: decoder contexts per frame at most
+    max_contexts: int = field(default=8, metadata=only_if(decoding_method=_FAST))
+    # fast_beam_search*: states of the graph per frame at most
+    max_states: int = field(default=64, metadata=only_if(decoding_method=_FAST))
+    # fast_beam_search_nbest*: paths sampled from the lattice
+    num_paths: int = field(default=200, metadata=only_if(decoding_method=_FAST[1:]))
+    # fast_beam_search_nbest*: factor of the scores while sampling
+    nbest_scale: float = field(default=0.5, metadata=only_if(decoding_method=_FAST[1:]))
+    # fast_beam_search_nbest_LG: the graph, made by ml2021.asr.search.lg_graph
+    lg_file: str | None = field(default=None, metadata=FILE)
+    # fast_beam_search_nbest_LG: weight of the graph's scores
+    ngram_lm_scale: float = field(default=0.01, metadata=only_if(decoding_method=_FAST[2]))
     lm_scale: float = 0.0  # weight of the language model's log-probabilities; 0: no language model
-    lm_dir: str | None = None  # folder of the language model, made by ml2021.asr.fusion.train; null: exp/C/lm
-    hotwords_file: str | None = None  # file with a hotword per line, optionally followed by its own score, as `:2.5`
+    # folder of the language model, made by ml2021.asr.fusion.train; null: exp/C/lm
+    lm_dir: str | None = field(default=None, metadata=FILE)
+    # file with a hotword per line, optionally followed by its own score, as `:2.5`
+    hotwords_file: str | None = field(default=None, metadata=FILE)
     hotwords_score: float = 1.5  # bonus per token of hotwords without their own score
 
     def __post_init__(self) -> None:
@@ -69,7 +82,8 @@ class SearchConfig:
             "nbest_scale",
         ):
             require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
-        require(self.lm_scale >= 0, f"lm_scale must be >= 0, got {self.lm_scale}")
+        for name in ("lm_scale", "ngram_lm_scale"):
+            require(getattr(self, name) >= 0, f"{name} must be >= 0, got {getattr(self, name)}")
         has_graph = method != "fast_beam_search_nbest_LG" or self.lg_file is not None
         require(
             has_graph, f"{method} needs a graph: make one with python -m ml2021.asr.search.lg_graph, name it lg_file"

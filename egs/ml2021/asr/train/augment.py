@@ -1,6 +1,11 @@
-"""SpecAugment (Park et al., 2019), as implemented in Lhotse."""
+"""SpecAugment (Park et al., 2019), as implemented in Lhotse, also where one of its three parts is switched off.
+
+Legend: N batch, T frames, F mel bins.
+"""
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 import torch
 from lhotse.dataset import SpecAugment
@@ -9,17 +14,41 @@ from torch import Tensor
 from ml2021.asr.train.config import SpecAugmentConfig
 
 
+class _SpecAugment(SpecAugment):  # type: ignore[misc]  # Lhotse has no types
+    """Lhotse's, without masks over time for a batch so short that max_frames_mask_fraction leaves them no frame."""
+
+    def __init__(self, without_frame_masks: SpecAugment, **options: Any) -> None:
+        super().__init__(**options)
+        self.without_frame_masks = without_frame_masks
+
+    def forward(self, features: Tensor, supervision_segments: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
+        """(N, T, F) -> (N, T, F)."""
+        if features.shape[1] * self.max_frames_mask_fraction < 1:
+            return cast(Tensor, self.without_frame_masks(features, supervision_segments))
+        return cast(Tensor, super().forward(features, supervision_segments))
+
+
 def spec_augment(config: SpecAugmentConfig) -> SpecAugment | None:
-    """Time warp and masks; None if the configuration has no masks of one kind."""
-    if config.num_frame_masks == 0 or config.num_feature_masks == 0:
+    """Time warp, masks over time and masks over frequency, each if the configuration has it; None if it has none."""
+    c = config
+    has_frame_masks, has_feature_masks = c.has_frame_masks, c.has_feature_masks
+    if not (c.time_warp_factor or has_frame_masks or has_feature_masks):
         return None
-    return SpecAugment(
-        time_warp_factor=config.time_warp_factor or None,
-        num_feature_masks=config.num_feature_masks,
-        features_mask_size=config.features_mask_size,
-        num_frame_masks=config.num_frame_masks,
-        frames_mask_size=config.max_frames_mask,
-        max_frames_mask_fraction=config.max_frames_fraction,
+    common: dict[str, Any] = {
+        "time_warp_factor": c.time_warp_factor or None,
+        "num_feature_masks": c.num_feature_masks if has_feature_masks else 0,
+        "features_mask_size": c.features_mask_size if has_feature_masks else 1,
+    }
+    # Lhotse divides by the number of masks, so "none" is one mask with a width below 1, which is 0
+    without_frame_masks = SpecAugment(**common, num_frame_masks=1, frames_mask_size=1, max_frames_mask_fraction=1.0)
+    if not has_frame_masks:
+        return without_frame_masks
+    return _SpecAugment(
+        without_frame_masks,
+        **common,
+        num_frame_masks=c.num_frame_masks,
+        frames_mask_size=c.max_frames_mask,
+        max_frames_mask_fraction=c.max_frames_fraction,
     )
 
 

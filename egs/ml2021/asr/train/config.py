@@ -4,25 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from lhotse_prep.workflow.result_options import FILE, HOW_IT_RUNS
 from lhotse_prep.workflow.strict_config import require, require_all
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.training.config import TrainConfig
 
+NUM_MEL_BINS = 80  # of the features
+
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
-    """Time warp and masks over features (Park et al., 2019). If either number of masks is 0, nothing is augmented."""
+    """Time warp and masks over features (Park et al., 2019); each of the three is off where its values are 0."""
 
     time_warp_factor: int = 80  # frames of 10 ms that a point in time is shifted by at most; 0: no time warp
-    num_frame_masks: int = 6  # masks over time at most per utterance
-    max_frames_mask: int = 30  # frames of 10 ms in a mask over time at most
+    num_frame_masks: int = 6  # masks over time at most per utterance; 0: none
+    max_frames_mask: int = 30  # a mask over time is shorter than this many frames of 10 ms
     max_frames_fraction: float = 0.2  # fraction of an utterance that all masks over time cover at most, 0..1
-    num_feature_masks: int = 2  # masks over frequency per utterance
-    features_mask_size: int = 20  # mel bins in a mask over frequency at most
+    num_feature_masks: int = 2  # masks over frequency per utterance; 0: none
+    features_mask_size: int = 20  # a mask over frequency is narrower than this many of the 80 mel bins
 
     def __post_init__(self) -> None:
         require_all(self, [f.name for f in fields(self)], 0)
         require(self.max_frames_fraction <= 1, f"max_frames_fraction must be in 0..1, got {self.max_frames_fraction}")
+        for name in ("max_frames_mask", "features_mask_size"):
+            require(getattr(self, name) != 1, f"{name} must be 0 (off) or at least 2: a mask is narrower, so 1 is none")
+        widest = self.features_mask_size
+        require(widest <= NUM_MEL_BINS, f"features_mask_size must be at most {NUM_MEL_BINS} mel bins, got {widest}")
+
+    @property
+    def has_frame_masks(self) -> bool:
+        """Whether there are masks over time."""
+        return min(self.num_frame_masks, self.max_frames_mask, self.max_frames_fraction) > 0
+
+    @property
+    def has_feature_masks(self) -> bool:
+        """Whether there are masks over frequency."""
+        return min(self.num_feature_masks, self.features_mask_size) > 0
 
 
 @dataclass(frozen=True)
@@ -32,11 +49,13 @@ class AsrDataConfig:
     max_duration: float = 80.0  # seconds of audio per batch at most
     ref_duration: float = 600.0  # seconds of audio that count as one batch in schedules of dropout and regularisers
     num_buckets: int = 10  # buckets by duration of the sampler
-    num_workers: int = 0  # processes that load features; 0: the training process itself
+    # processes that load features; 0: the training process itself
+    num_workers: int = field(default=0, metadata=HOW_IT_RUNS)
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)  # time warp and masks over features
     on_the_fly_feats: bool = False  # true: compute features from the audio instead of reading those of stage 4
     speed_factors: tuple[float, ...] = ()  # train also on copies at these speeds, as [0.9, 1.1]; needs on_the_fly_feats
-    noise_cuts: str | None = None  # CutSet file of noises to mix in, with features like those of the windows
+    # CutSet file of noises to mix in, with features like those of the windows
+    noise_cuts: str | None = field(default=None, metadata=FILE)
     noise_probability: float = 0.5  # probability that noise is mixed into a window
     noise_snr: tuple[float, ...] = (10.0, 20.0)  # lowest and highest signal-to-noise ratio in dB
 
@@ -51,6 +70,8 @@ class AsrDataConfig:
         )
         bad = [x for x in self.speed_factors if not 0.5 <= x <= 2 or x == 1]
         require(not bad, f"speed_factors must be in 0.5..2 and not 1, got {bad}")
+        twice = len(set(self.speed_factors)) < len(self.speed_factors)
+        require(not twice, f"speed_factors must differ from each other, got {list(self.speed_factors)}")
         require(0 <= self.noise_probability <= 1, f"noise_probability must be in 0..1, got {self.noise_probability}")
         ascending = len(self.noise_snr) == 2 and self.noise_snr[0] <= self.noise_snr[1]
         require(ascending, f"noise_snr must be two numbers, ascending (dB), got {list(self.noise_snr)}")
@@ -67,7 +88,8 @@ class AsrConfig:
     model: TransducerConfig = field(default_factory=TransducerConfig)  # the network and its losses
     data: AsrDataConfig = field(default_factory=AsrDataConfig)  # batches, features, augmentation
     train: TrainConfig = field(default_factory=TrainConfig)  # optimiser, epochs, checkpoints
-    init_encoder_from_aligner: bool = False  # start with stage 3's encoder, which must be trained on train only
+    # start with stage 3's encoder, which must be trained on train only
+    init_encoder_from_aligner: bool = field(default=False, metadata=FILE)
     weigh_batches: bool = False  # true: weigh batches by their audio, as icefall does; false: all batches equally
     frozen_encoder_steps: int = 0  # steps at the start in which an initialised encoder stays unchanged
 

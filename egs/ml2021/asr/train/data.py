@@ -8,7 +8,7 @@ seed, epoch and the number of the batch.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,17 @@ from lhotse.dataset.input_strategies import BatchIO, OnTheFlyFeatures, Precomput
 from torch.utils.data import DataLoader, Dataset
 
 from lhotse_prep.audio.fbank import fbank_extractor
-from lhotse_prep.manifests.files import check_cut
+from lhotse_prep.manifests.files import AUDIO, FEATS, load_safely
 from lhotse_prep.windows.read import read_windows
 from lhotse_prep.workflow.digests import digest_parts
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.errors import ConfigError, DataError
 from ml2021.asr.train.augment import spec_augment
 from ml2021.asr.train.config import AsrDataConfig
 from ml2021.training.seeds import derived_seed, seed_everything
 
 Batch = dict[str, Any]  # that of K2SpeechRecognitionDataset, plus `ids`: the cut ids by row of `inputs`
+BUFFER_SIZE = 20_000  # cuts among which the sampler draws
+STORED_SPEED = "ml2021_cuts_train_sp"  # beginning of the names of stage 4's files of other speeds
 LOADING = 0  # last component of the seeds for loading; the trainer uses 1
 
 
@@ -35,34 +37,54 @@ class AsrDataModule:
 
     def __init__(self, cuts_dir: Path, config: AsrDataConfig, seed: int) -> None:
         self.cuts_dir, self.config, self.seed = cuts_dir, config, seed
-        self._num_train_cuts: int | None = None
+        self._set_sizes: list[int] = []  # cuts of each of train_sets, once counted
 
     def cuts(self, part: str) -> CutSet:
         """The windows of a part; the supervisions of each window are joined into one."""
-        return read_windows(self.cuts_dir, part)
+        return read_windows(self.cuts_dir, part, AUDIO if self.config.on_the_fly_feats else FEATS)
+
+    def train_sets(self) -> list[CutSet]:
+        """The windows of the train part, and their copies at each other speed, stored by stage 4 or made on the fly.
+
+        Raises:
+          ConfigError: a speed is there twice.
+        """
+        stored = sorted(self.cuts_dir.glob(f"{STORED_SPEED}*.jsonl.gz"))
+        speeds = [path.name.removeprefix(STORED_SPEED).removesuffix(".jsonl.gz") for path in stored]
+        for factor in self.config.speed_factors:
+            if f"{factor:g}" in speeds:
+                raise ConfigError(
+                    f"{self.cuts_dir} has windows at speed {factor:g} already (windows.speed_factors of prep.yaml): "
+                    "take it out of data.speed_factors"
+                )
+        return [
+            self.cuts("train"),
+            *(self.cuts(f"train_sp{speed}") for speed in speeds),
+            *(self.cuts("train").drop_features().perturb_speed(factor) for factor in self.config.speed_factors),
+        ]
 
     def train_cuts(self) -> CutSet:
-        """The windows of the train part and their copies at other speeds, stored by stage 4 or made while loading."""
-        cuts = self.cuts("train")
-        for path in sorted(self.cuts_dir.glob("ml2021_cuts_train_sp*.jsonl.gz")):
-            cuts = cuts + self.cuts(path.name.removeprefix("ml2021_cuts_").removesuffix(".jsonl.gz"))
-        for factor in self.config.speed_factors:
-            cuts = cuts + self.cuts("train").drop_features().perturb_speed(factor)
-        return cuts
+        """The cuts of train_sets, one set after the other."""
+        return _joined(self.train_sets())
 
     def train_plan(self, epoch: int) -> Iterator[CutSet]:
         """The cuts of each batch of an epoch; grouping and order follow from seed and epoch."""
-        cuts = self.train_cuts()
-        if self._num_train_cuts is None:
-            self._num_train_cuts = sum(1 for _ in cuts)
-        num_buckets = max(2, min(self.config.num_buckets, self._num_train_cuts // 4))
+        sets = self.train_sets()
+        if not self._set_sizes:
+            self._set_sizes = [sum(1 for _ in cuts) for cuts in sets]
+        num_cuts = sum(self._set_sizes)
+        if len(sets) == 1 or num_cuts <= BUFFER_SIZE:  # the sampler has all sets in its buffer, which it shuffles
+            cuts = _joined(sets)
+        else:
+            cuts = CutSet.mux(*sets, weights=[max(1, size) for size in self._set_sizes], seed=self.seed + epoch)
+        num_buckets = max(2, min(self.config.num_buckets, num_cuts // 4))
         yield from DynamicBucketingSampler(
             cuts,
             max_duration=self.config.max_duration,
             shuffle=True,
             num_buckets=num_buckets,
             seed=self.seed + epoch,
-            buffer_size=20_000,
+            buffer_size=BUFFER_SIZE,
             rank=0,
             world_size=1,
         )
@@ -87,11 +109,7 @@ class AsrDataModule:
 
     def describe(self) -> dict[str, str]:
         """Size of train and dev, with a hash of their ids, times and texts."""
-        return {f"{name} cuts": _digest(cuts) for name, cuts in (("train", self.train_cuts()), ("dev", self._dev()))}
-
-    def _dev(self) -> CutSet:
-        path = self.cuts_dir / "ml2021_cuts_dev.jsonl.gz"
-        return self.cuts("dev") if path.is_file() else CutSet.from_cuts([])
+        return {"train cuts": _digest(self.train_cuts()), "dev cuts": _digest(self.cuts("dev"))}
 
     def _load(self, numbered: Iterator[tuple[int, CutSet]], loading: _Loading) -> Iterator[Batch]:
         yield from DataLoader(loading, batch_size=None, sampler=numbered, num_workers=self.config.num_workers)
@@ -102,7 +120,10 @@ class AsrDataModule:
         path = Path(self.config.noise_cuts)
         if not path.is_file():
             raise DataError(f"no noise {path}; noise_cuts must name a CutSet file of Lhotse (.jsonl.gz)")
-        return CutSet.from_file(path).map(check_cut).to_eager()
+        noise = load_safely(path, CutSet, AUDIO if self.config.on_the_fly_feats else FEATS)
+        if not len(noise):
+            raise DataError(f"{path} has no cuts; noise_cuts must name a CutSet file with noises, or be null")
+        return noise
 
 
 class _Loading(Dataset[Batch]):
@@ -148,6 +169,11 @@ class _Loading(Dataset[Batch]):
 
     def _input_strategy(self) -> BatchIO:
         return OnTheFlyFeatures(fbank_extractor()) if self.config.on_the_fly_feats else PrecomputedFeatures()
+
+
+def _joined(sets: Sequence[CutSet]) -> CutSet:
+    """The cuts of one set after those of another."""
+    return sum(sets[1:], start=sets[0])
 
 
 def _digest(cuts: CutSet) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class TrainOptions:
     inf_check: bool = False  # stop at the first module with an output or gradient that is not finite
     print_diagnostics: bool = False  # print a table of statistics instead of training
     decode: Mapping[str, Any] | None = None  # section decode of decode.yaml, saved in config.json for decoding
+    begin: Callable[[], None] = lambda: None  # called when a training is about to begin or go on
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.train.first_weights import init_from
 from ml2021.asr.train.options import TrainOptions, config_of, options_of, parse_arguments, write_asr_config
+from ml2021.asr.train.stage import training_by_hand
 from ml2021.asr.train.task import TransducerTask
 from ml2021.training.diagnostics import inf_check
 from ml2021.training.distributed import World, join_world, leave_world
@@ -74,6 +76,7 @@ def train_recogniser(
         if world.is_main:
             shutil.copytree(lang, exp_dir / "lang", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".done"))
             write_asr_config(exp_dir, config, options.decode)
+            options.begin()
         trainer.fit()
     if world.is_main:
         write_json(exp_dir / "scores.json", {"num_parameters_asr": num_parameters(model)})
@@ -86,6 +89,10 @@ def main(argv: list[str]) -> None:
     world, device = join_world()
     try:
         options = options_of(args, world.size)
+        stage = training_by_hand(
+            args.manifest_dir, args.lang_dir, args.exp_dir, config, options.init_from, options.init_modules
+        )
+        options = replace(options, begin=stage.begin)  # so that stage 5 goes on with this training
         if not world.is_main:
             logging.getLogger().setLevel(logging.ERROR)  # only the main process logs
         with folder_lock(args.exp_dir) if world.is_main else contextlib.nullcontext():

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,10 @@ from ml2021.asr.decode.lectures import Lecture, decode_lectures, score_lectures
 from ml2021.asr.decode.long_form import NoSpeechError, TimedWord
 from ml2021.asr.decode.merge_windows import TimedToken
 from ml2021.scoring.texts import read_texts
+
+
+def write_tone(path: Path, hertz: float) -> None:
+    sf.write(path, 0.1 * np.sin(2 * np.pi * hertz * np.arange(1600) / SAMPLE_RATE), SAMPLE_RATE)
 
 
 @pytest.fixture
@@ -58,10 +63,10 @@ def decoded(table: TokenTable, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def lecture(tmp_path: Path) -> Callable[..., Lecture]:
-    """Make a lecture with a recording whose content is its id."""
+    """Make a lecture with a recording whose content is another one for each id."""
 
     def make(name: str, text: str | None = None) -> Lecture:
-        (tmp_path / f"{name}.wav").write_text(name)
+        write_tone(tmp_path / f"{name}.wav", 100 + zlib.crc32(name.encode()) % 1000)
         return Lecture(name, tmp_path / f"{name}.wav", text)
 
     return make
@@ -83,6 +88,33 @@ def test_files_and_scores(
     assert rate is not None and (rate.total.errors, rate.total.num_ref) == (1, 5)
     assert (tmp_path / "out" / "recogs-test-x.txt").is_file() and (tmp_path / "out" / "mer-test-x.txt").is_file()
     assert score_lectures([lecture("w1")], rows, tmp_path / "o", "test", "x", "g") is None
+
+
+def test_ctm_has_all_lectures_of_the_folder_also_those_of_earlier_runs(
+    table: TokenTable,
+    decoded: list[str],
+    tmp_path: Path,
+    lecture: Callable[..., Lecture],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model, out = torch.nn.Linear(2, 2), tmp_path / "out"
+
+    def in_ctm_after(*names: str) -> list[str]:
+        decode_lectures(model, table, [lecture(n) for n in names], out, DecodeConfig())  # type: ignore[arg-type]
+        return list(read_texts(out / "lectures.ctm", "hyp"))
+
+    assert in_ctm_after("w2") == ["w2"]
+    assert in_ctm_after("w1") == ["w1", "w2"] and decoded == ["w2", "w1"]
+    whole = (out / "lectures.ctm").read_bytes()
+    assert in_ctm_after("w2") == ["w1", "w2"] and (out / "lectures.ctm").read_bytes() == whole
+    with pytest.raises(DataError, match="1 of 1 lectures are not decoded"):
+        in_ctm_after("broken")
+    assert (out / "lectures.ctm").read_bytes() == whole
+    (out / "w1.jsonl").write_text("{}\n")
+    assert in_ctm_after("w2") == ["w2"] and "w1.jsonl is damaged, or was changed" in caplog.text
+    (out / "w1.jsonl").unlink()  # how to take a lecture out
+    assert in_ctm_after("my lecture　3") == ["my lecture　3", "w2"] and decoded[2:] == ["broken", "my lecture　3"]
+    assert (out / "lectures.ctm").read_text(encoding="utf-8").startswith("my%20lecture%E3%80%803 1 0.500 0.500 我")
 
 
 def test_recording_without_speech_has_no_words_and_stops_no_other(
@@ -258,6 +290,38 @@ def test_a_killed_run_continues(
     assert {row["word"] for row in rows["w2"]} == {"我", "deep"}
 
 
+def test_every_recording_goes_through_the_gate(
+    table: TokenTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other rates, channels and headers are converted, bad ones named, and what is silent has no words."""
+    tone = 0.1 * np.sin(2 * np.pi * 300 * np.arange(48_000) / 48_000)
+    sf.write(tmp_path / "stereo.wav", np.stack([tone, -tone], axis=1), 48_000)
+    sf.write(tmp_path / "silent.wav", np.zeros(48_000), 48_000)
+    sf.write(tmp_path / "half.wav", tone[::3], SAMPLE_RATE)
+    content = bytearray((tmp_path / "half.wav").read_bytes())
+    content[40:44] = (SAMPLE_RATE).to_bytes(4, "little")
+    (tmp_path / "half.wav").write_bytes(content)
+    sf.write(tmp_path / "nan.wav", np.full(SAMPLE_RATE, np.nan), SAMPLE_RATE, subtype="FLOAT")
+    (tmp_path / "text.wav").write_text("我們")
+    seen = {}
+
+    def recognise(audio: Path, *_: object) -> list[TimedWord]:
+        seen[audio.stem] = sf.read(audio)
+        return [TimedWord("我", 0.5, 1.0, 0.75)]
+
+    monkeypatch.setattr(lectures_module, "recognise", recognise)
+    lectures = [Lecture(path.stem, path) for path in sorted(tmp_path.glob("*.wav"))]
+    with pytest.raises(DataError, match="2 of 5 lectures are not decoded") as e:
+        decode_lectures(torch.nn.Linear(2, 2), table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+    assert {name: (len(x), rate) for name, (x, rate) in seen.items()} == dict.fromkeys(
+        ("half", "stereo"), (SAMPLE_RATE, SAMPLE_RATE)
+    )
+    assert float(np.abs(seen["stereo"][0]).max()) == pytest.approx(0.1, abs=0.01)
+    assert all(str(tmp_path / name) in str(e.value) for name in ("nan.wav", "text.wav"))
+    assert "Error:" not in str(e.value) and f"{tmp_path / 'silent.wav'} is silent" in caplog.text
+    assert read_jsonl(tmp_path / "out" / "silent.jsonl") == []
+
+
 def test_recording_of_the_same_name_from_another_folder_replaces_the_words(
     table: TokenTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -273,7 +337,7 @@ def test_recording_of_the_same_name_from_another_folder_replaces_the_words(
     model = torch.nn.Linear(2, 2)
     for day in ("day1", "day2", "day2", "day1"):
         (tmp_path / day).mkdir(exist_ok=True)
-        (tmp_path / day / "lecture.wav").write_text(day)
+        write_tone(tmp_path / day / "lecture.wav", 100 * int(day[-1]))
         recordings = [Lecture("lecture", tmp_path / day / "lecture.wav")]
         rows = decode_lectures(model, table, recordings, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
         assert [row["word"] for row in rows["lecture"]] == [day]

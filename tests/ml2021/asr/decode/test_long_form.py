@@ -132,12 +132,14 @@ def test_recording_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     sf.write(tmp_path / "stereo.wav", np.zeros((100, 2)), SAMPLE_RATE)
     sf.write(tmp_path / "slow.wav", np.zeros(100), 8000)
     sf.write(tmp_path / "silent.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+    sf.write(tmp_path / "nan.wav", np.full(SAMPLE_RATE, np.nan), SAMPLE_RATE, subtype="FLOAT")
     for name, message in (
         ("x", "cannot be read"),
         ("none", ""),
         ("stereo", "2 channels"),
         ("slow", "8000 Hz"),
         ("silent", "no speech"),
+        ("nan", "samples that are not numbers, first at 0.00 s"),
     ):
         with pytest.raises(DataError, match=f"{name}.wav.*{message}" if message else f"no such recording.*{name}.wav"):
             recognise(tmp_path / f"{name}.wav", None, table, replace(DecodeConfig()))  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from lhotse_prep.tokens.lang import lang_hash
 from lhotse_prep.workflow.entry import hyphenated
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.strict_config import to_mapping
+from ml2021.asr.decode import windows
 from ml2021.asr.decode.__main__ import main
 from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
 from ml2021.asr.decode.options import VALUES, config_of, experiment_decode_config, parser, suffix_of, weights_of
@@ -58,6 +59,18 @@ def test_audio_shorter_than_the_receptive_field_is_decoded(method: str) -> None:
         assert all(0 < t < 6 for t in hypothesis.tokens)
     alone = search(model, features[:1, :1], lens[:1], decode_config)[0]
     assert alone.tokens == hypotheses[0].tokens
+
+
+def test_all_parts_are_decoded_by_a_model_that_is_loaded_once(
+    trained, tone_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    folders = []
+    monkeypatch.setattr(windows, "load_model", lambda exp, weights: folders.append(exp) or load_model(exp, weights))
+    rates = windows.decode_parts(
+        trained, tone_corpus.cuts, ["dev", "train"], tmp_path, DecodeConfig(), None, "greedy_search"
+    )
+    assert list(rates) == ["dev", "train"] and folders == [trained]
+    assert {p.name for p in tmp_path.glob("recogs-*")} == {f"recogs-{p}-greedy_search.txt" for p in rates}
 
 
 def test_without_k2_fast_beam_search_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,6 +212,23 @@ def test_language_model_of_the_file_is_not_for_a_method_that_takes_none(tmp_path
     assert suffix_of(config, "", True) == name
     config = config_of(parser().parse_args([*options, "--decoding-method", "greedy_search"]))
     assert not config.has_fusion and suffix_of(config, "epoch-2-avg-1", False) == "epoch-2-avg-1-greedy_search"
+
+
+def test_files_of_a_configuration_are_found_from_another_folder(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """run.sh reads decode.yaml in the project's folder; python -m ml2021.asr.decode may run anywhere."""
+    (tmp_path / "here.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    for name, expected in (
+        ("here.txt", "here.txt"),
+        ("conf/mini/decode.yaml", str(project / "conf/mini/decode.yaml")),
+        ("nowhere.txt", "nowhere.txt"),
+    ):
+        decode = {"decoding_method": "modified_beam_search", "hotwords_file": name}
+        (tmp_path / "config.json").write_text(json.dumps({"decode": decode}))
+        args = parser().parse_args(["--exp-dir", str(tmp_path), "--cuts", "x"])
+        assert config_of(args).hotwords_file == expected
 
 
 def test_without_conf_the_values_are_those_of_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -89,6 +90,33 @@ def test_checkout_of_conf_is_used_if_the_environment_names_none(
     monkeypatch.setenv("ICEFALL_ROOT", str(tmp_path / "elsewhere"))
     with pytest.raises(ConfigError, match="ICEFALL_ROOT=.*/elsewhere has no"):
         find_checkout(NEEDED, config)
+
+
+class RecordedDecoder:
+    """In the place of a checkout: its decode.py gave these lines of each test set."""
+
+    def __init__(self, recogs: dict[str, str]) -> None:
+        self.recogs = recogs
+
+    def run(self, script: str, options: dict[str, Any]) -> None:
+        assert script == "decode"
+        folder = options["exp-dir"] / options["decoding-method"]
+        folder.mkdir()
+        for name, lines in self.recogs.items():
+            (folder / f"recogs-{name}-greedy_search.txt").write_text(lines)
+
+
+ONE_WINDOW = "a-0000:\tref=['一', '二']\na-0000:\thyp=['一']\n"
+
+
+@pytest.mark.parametrize("dev", [{}, {"test-other": ""}])
+def test_a_dev_part_without_windows_is_left_out(trained, tone_corpus, tmp_path: Path, dev: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "out").mkdir()
+    checkout: Any = RecordedDecoder({"test-clean": ONE_WINDOW} | dev)
+    rates = decode_with_icefall(checkout, trained, tone_corpus.cuts, tmp_path / "out", DecodeConfig())
+    assert {part: rate.total.percent for part, rate in rates.items()} == {"test": 50.0}
+    with pytest.raises(DataError, match="icefall decoded no window: the test part has none in .*cuts"):
+        decode_with_icefall(RecordedDecoder({}), trained, tone_corpus.cuts, tmp_path, DecodeConfig())  # type: ignore[arg-type]
 
 
 @needs_icefall

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -57,7 +59,7 @@ def test_command_in_a_manifest_is_not_executed(cuts_dir: Path, tmp_path: Path) -
     cuts = CutSet.from_cuts([MonoCut("x-0", 0.0, 1.0, 0, supervisions=[supervision], recording=recording)])
     cuts.to_file(tmp_path / "ml2021_cuts_test.jsonl.gz")
     data = AsrDataModule(tmp_path, AsrDataConfig(on_the_fly_feats=True), seed=1)
-    with pytest.raises(DataError, match="cut x-0: its audio source is of type 'command'"):
+    with pytest.raises(DataError, match="line 1, recording x: its audio source is of type 'command'"):
         list(data.eval_batches("test", 10.0))
     assert not (tmp_path / "ran").exists()
 
@@ -81,6 +83,55 @@ def test_cuts_of_other_speeds_are_trained_on_too(cuts_dir: Path, tmp_path: Path)
     assert sorted(texts(batches)) == sorted(f"a {i} b {i}" for i in range(NUM_CUTS) for _ in range(2))
 
 
+def write_many_cuts(folder: Path, num_cuts: int) -> None:
+    """Cuts without features at three speeds, more than the sampler's buffer holds."""
+    for speed in ("", "_sp0.9", "_sp1.1"):
+        with gzip.open(folder / f"ml2021_cuts_train{speed}.jsonl.gz", "wt", compresslevel=1) as f:
+            for i in range(num_cuts):
+                supervision = {"id": f"s{i}", "recording_id": "x", "start": 0.0, "duration": 1.0, "text": "a"}
+                cut = {"id": f"{i}{speed}", "start": 0.0, "duration": 1.0 + i % 7, "channel": 0, "type": "MonoCut"}
+                f.write(json.dumps(cut | {"supervisions": [supervision]}) + "\n")
+
+
+def test_speeds_are_mixed_over_an_epoch_that_is_larger_than_the_buffer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One set after the other, the sampler sees only the first speed at first and only the last at last."""
+    monkeypatch.setattr("ml2021.asr.train.data.BUFFER_SIZE", 400)
+    num_cuts = 700
+    write_many_cuts(tmp_path, num_cuts)
+    data = AsrDataModule(tmp_path, AsrDataConfig(max_duration=20.0), seed=3)
+    plans = {epoch: [[c.id for c in batch] for batch in data.train_plan(epoch)] for epoch in (1, 2)}
+    assert plans[1] != plans[2]
+    for epoch, plan in plans.items():
+        again = AsrDataModule(tmp_path, AsrDataConfig(max_duration=20.0), seed=3).train_plan(epoch)
+        assert [[c.id for c in batch] for batch in again] == plan, "a resumed training has the same batches"
+        ids = [i for batch in plan for i in batch]
+        assert len(ids) == len(set(ids)) == 3 * num_cuts
+        speeds = [i.partition("_")[2] for i in ids]
+        for tenth in (speeds[i : i + len(ids) // 10] for i in range(0, len(ids), len(ids) // 10)):
+            for speed in ("", "sp0.9", "sp1.1"):
+                assert 0.2 < tenth.count(speed) / len(tenth) < 0.47
+        mixed = sum(len({i.partition("_")[2] for i in batch}) > 1 for batch in plan)
+        assert mixed > 0.8 * len(plan)
+
+
+def test_a_speed_that_stage_4_has_made_is_not_made_again(cuts_dir: Path, tmp_path: Path) -> None:
+    for speed in ("", "_sp0.9"):
+        copy = tmp_path / f"ml2021_cuts_train{speed}.jsonl.gz"
+        copy.write_bytes((cuts_dir / "ml2021_cuts_train.jsonl.gz").read_bytes())
+    config = unmasked(on_the_fly_feats=True, speed_factors=(0.9, 1.1))
+    with pytest.raises(ConfigError, match=r"has windows at speed 0\.9 already .*data\.speed_factors"):
+        AsrDataModule(tmp_path, config, seed=1).train_cuts()
+
+
+def test_noises_without_a_noise_are_refused(cuts_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "noise.jsonl").touch()
+    data = AsrDataModule(cuts_dir, unmasked(noise_cuts=str(tmp_path / "noise.jsonl")), seed=1)
+    with pytest.raises(DataError, match=r"noise\.jsonl has no cuts"):
+        train_batches(data, 1)
+
+
 def test_text_belongs_to_its_features_and_spans_the_cut(cuts_dir: Path) -> None:
     data = AsrDataModule(cuts_dir, AsrDataConfig(), seed=1)
     for batch in data.eval_batches("test", max_duration=4.0):
@@ -100,7 +151,7 @@ def test_missing_cuts_name_their_stage(tmp_path: Path) -> None:
 
 def unmasked(**values: object) -> AsrDataConfig:
     """A configuration with small batches and no augmentation."""
-    plain = SpecAugmentConfig(num_frame_masks=0, num_feature_masks=0)
+    plain = SpecAugmentConfig(time_warp_factor=0, num_frame_masks=0, num_feature_masks=0)
     return AsrDataConfig(max_duration=3.0, num_buckets=2, spec_augment=plain, **values)  # type: ignore[arg-type]
 
 

@@ -22,7 +22,7 @@ from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.windows import decode_cuts
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.train.config import AsrConfig
+from ml2021.asr.train.config import AsrConfig, SpecAugmentConfig
 from ml2021.asr.train.options import TrainOptions
 from ml2021.asr.train.train import train_recogniser
 from ml2021.training.checkpoint import load_checkpoint
@@ -244,7 +244,7 @@ def test_overfits_a_few_windows_with_the_transducer_alone(tone_corpus, config, t
             config.data,
             max_duration=2.0,
             ref_duration=0.02,
-            spec_augment=replace(config.data.spec_augment, num_frame_masks=0),
+            spec_augment=SpecAugmentConfig(time_warp_factor=0, num_frame_masks=0, num_feature_masks=0),
         ),
         train=replace(config.train, num_epochs=120, base_lr=0.045, lr_epochs=60.0, log_interval=999, save_every_n=999),
     )

@@ -105,8 +105,12 @@ class _TrainData(AsrDataModule):
 
     kept: CutSet | None = None
 
-    def train_cuts(self) -> CutSet:
-        return super().train_cuts() if self.kept is None else self.kept
+    def train_sets(self) -> list[CutSet]:
+        sets = super().train_sets()
+        if self.kept is None:
+            return sets
+        kept = {c.id: c for c in self.kept}
+        return [CutSet.from_cuts([kept[c.id] for c in cuts if c.id in kept]) for cuts in sets]
 
 
 class _TrainSampler:

@@ -8,6 +8,8 @@ Legend: R rows (all other axes flattened), C channels, G groups of channels.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import torch
@@ -91,7 +93,20 @@ class _BalancerFunction(torch.autograd.Function):
 def _sample_rows(x: Tensor) -> Tensor:
     """(..., C) -> (R, C) in float32: evenly spaced rows, about _SAMPLE_ROWS at most."""
     rows = x.reshape(-1, x.shape[-1])
-    return rows[:: max(1, rows.shape[0] // _SAMPLE_ROWS)].float()
+    return rows[:: _stride(rows.shape[0])].float()
+
+
+@lru_cache(maxsize=1024)
+def _stride(num_rows: int) -> int:
+    """The stride nearest to num_rows / _SAMPLE_ROWS that has no common factor with num_rows.
+
+    With a common factor, all rows could be of a few mel bins, or of a few utterances: x has axes before its channels,
+    whose sizes divide num_rows. Without one, every index of every axis is taken equally often, to one row.
+    """
+    wanted = max(1, num_rows // _SAMPLE_ROWS)
+    above = next(s for s in count(wanted) if math.gcd(s, num_rows) == 1)
+    below = next(s for s in range(wanted, 0, -1) if math.gcd(s, num_rows) == 1)
+    return above if above * below <= wanted * wanted else below
 
 
 def _violation_gradient(x: Tensor, limits: tuple[float, ...]) -> tuple[Tensor, Tensor]:

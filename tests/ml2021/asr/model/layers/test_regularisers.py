@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ml2021.asr.model.layers.regularisers import Balancer, Whiten, penalise_large, whitening_metric
+from ml2021.asr.model.layers.regularisers import Balancer, Whiten, _sample_rows, penalise_large, whitening_metric
 from ml2021.asr.model.layers.schedule import Schedule, set_batch_count
 
 
@@ -132,3 +132,27 @@ def test_many_rows_are_treated_like_few() -> None:
     changed = gradient != incoming
     assert float(changed[:, 0].float().mean()) > 0.99 and float((gradient - incoming)[:, 0].mean()) > 0.01
     assert torch.equal(gradient[:, 1:], incoming[:, 1:])
+
+
+@pytest.mark.parametrize("num_bands", [80, 39, 19, 64])
+def test_the_sample_of_rows_has_every_band_and_utterance_equally_often(num_bands: int) -> None:
+    """A stride with a factor in common with the number of bands took rows of one band of 80 at some lengths."""
+    for num_frames in range(1, 501):
+        num_utterances = 1 + num_frames % 4
+        bands = torch.arange(num_bands, dtype=torch.int32).expand(num_utterances, num_frames, num_bands)
+        utterances = torch.arange(num_utterances, dtype=torch.int32)[:, None, None].expand_as(bands)
+        rows = _sample_rows(torch.stack([bands, utterances], dim=-1))
+        assert len(rows) == bands.numel() or 600 < len(rows) < 9000
+        for column, size in ((0, num_bands), (1, num_utterances)):
+            counts = rows[:, column].long().bincount(minlength=size)
+            assert len(counts) == size and counts.max() - counts.min() <= max(1, 0.01 * counts.max())
+
+
+@pytest.mark.parametrize("num_frames", [256, 410, 512])
+def test_a_balancer_before_the_bands_are_joined_sees_the_same_as_from_all_rows(num_frames: int) -> None:
+    """Channels that are positive in half of the bands: few bands would look as if all or none were."""
+    x = noise(2, 8, num_frames, 80).abs() * torch.tensor([1.0, -1.0]).repeat(40)
+    x.requires_grad_()
+    incoming = noise(*x.shape, seed=1)
+    (gradient,) = torch.autograd.grad(Balancer(0.3, 0.7, 0.2, 5.0, probability=1.0, channel_dim=1)(x), x, incoming)
+    assert torch.equal(gradient, incoming)
