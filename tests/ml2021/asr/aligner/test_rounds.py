@@ -25,7 +25,9 @@ CONFIG = AlignerConfig(
         num_heads=(2,),
         cnn_module_kernel=(7,),
     ),
-    data=AsrDataConfig(max_duration=12.0, ref_duration=0.5, spec_augment=SpecAugmentConfig(0, num_frame_masks=0, num_feature_masks=0)),
+    data=AsrDataConfig(
+        max_duration=12.0, ref_duration=0.5, spec_augment=SpecAugmentConfig(0, num_frame_masks=0, num_feature_masks=0)
+    ),
     train=TrainConfig(base_lr=5e-3, warmup_steps=20, average_period=5, average_epochs=1, keep_epochs=2),
     first_epochs=8,
     max_rounds=3,

@@ -75,7 +75,9 @@ def test_a_training_by_hand_is_taken_over_and_goes_on(experiment: Experiment) ->
 
     e.took_hours()
     e.change(("base_lr: 0.03", "base_lr: 0.02"), ("log_interval: 1", "log_interval: 9"))
-    with pytest.raises(DataError, match=r"2\.5 h of work.*: asr\.train\.base_lr was 0\.03 and is 0\.02\. To begin anew"):
+    with pytest.raises(
+        DataError, match=r"2\.5 h of work.*: asr\.train\.base_lr was 0\.03 and is 0\.02\. To begin anew"
+    ):
         e.run_sh()
     e.change(("save_every_n: 3", "save_every_n: 100"), ("num_buckets: 2", "num_buckets: 2\n    num_workers: 1"))
     done = (e.asr / ".done").stat().st_mtime_ns
