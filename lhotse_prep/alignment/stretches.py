@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.word_times import WordTimes, drawn_out
+from lhotse_prep.manifests.exact_times import first_token
 
 
 def make_stretches(
@@ -51,7 +52,7 @@ def onset_errors(stretches: Sequence[SupervisionSegment], truth: Sequence[tuple[
     """
     starts: dict[int, float] = {}
     for stretch in stretches:
-        first = int((stretch.custom or {})["first_token"])
+        first = first_token(stretch)
         for i, item in enumerate((stretch.alignment or {}).get("word", [])):
             starts[first + i] = item.start
     errors, index = [], 0

@@ -21,34 +21,6 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 
 @contextlib.contextmanager
-def whole_files(out_dir: Path, patterns: Sequence[str]) -> Iterator[Path]:
-    """Yield a temporary folder; if the block ends without an exception, its files and folders move to out_dir.
-
-    Args:
-      out_dir: whatever in it matches the patterns is removed first; nothing else in it is touched.
-      patterns: of file and folder names. What the first pattern matches is removed first and moved in last, so that a
-        reader who sees it can rely on everything else being there.
-    Raises:
-      DataError: another process is writing the same folder.
-    """
-
-    def rank(path: Path) -> int:
-        return next((i for i, pattern in enumerate(patterns) if fnmatch(path.name, pattern)), len(patterns))
-
-    with folder_lock(out_dir):
-        work_dir = out_dir.with_name(f".{out_dir.name}.tmp")
-        shutil.rmtree(work_dir, ignore_errors=True)
-        work_dir.mkdir()
-        yield work_dir
-        out_dir.mkdir(exist_ok=True)
-        for path in sorted((p for p in out_dir.iterdir() if rank(p) < len(patterns)), key=rank):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in sorted(work_dir.iterdir(), key=rank, reverse=True):
-            path.rename(out_dir / path.name)
-        work_dir.rmdir()
-
-
-@contextlib.contextmanager
 def whole_folder(out_dir: Path) -> Iterator[Path]:
     """Yield a temporary folder; if the block ends without an exception, it becomes out_dir, and the old one is removed.
 

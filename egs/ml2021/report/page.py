@@ -278,9 +278,18 @@ def _confidence_table(aligned: Path) -> str:
                 number(f"{r['words']:,}"),
                 number(f"{100 * r['timed_part']:.2f}"),
                 number(f"{r['score_mean']:.3f}"),
+                number(f"{100 * r['speech_covered']:.1f}" if "speech_covered" in r else "–"),
                 number(str(len(runs))),
                 f'<span class="zh">{escape(longest[:60] + (" …" if len(longest) > 60 else ""))}</span>',
             )
         )
-    head = ["lecture", "words", "with times (%)", "mean confidence", "runs without times", "longest run"]
+    head = [
+        "lecture",
+        "words",
+        "with times (%)",
+        "mean confidence",
+        "speech with words (%)",
+        "runs without times",
+        "longest run",
+    ]
     return table(head, rows, "alignment of each lecture")

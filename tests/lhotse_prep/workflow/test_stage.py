@@ -15,7 +15,7 @@ import pytest
 
 from lhotse_prep.workflow.entry import hyphenated, stage_parser
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl, whole_file, whole_files, write_jsonl
+from lhotse_prep.workflow.files import read_jsonl, whole_file, write_jsonl
 from lhotse_prep.workflow.locks import folder_lock
 from lhotse_prep.workflow.stage import Input, Stage, read_done
 
@@ -181,24 +181,6 @@ def test_a_worker_that_outlives_its_killed_parent_keeps_no_folder_locked(project
                 pass
         finally:
             os.kill(worker, signal.SIGKILL)
-
-
-def test_whole_files_replaces_what_matches_and_nothing_else(tmp_path: Path) -> None:
-    out, patterns = tmp_path / "out", ("*.jsonl", "feats_*")
-    with whole_files(out, patterns) as work:
-        (work / "feats_a").mkdir()
-        (work / "cuts.jsonl").write_text("old")
-        assert not out.exists()
-    (out / "notes.md").write_text("the user's")
-    with pytest.raises(RuntimeError), whole_files(out, patterns) as work:
-        (work / "cuts.jsonl").write_text("half")
-        raise RuntimeError
-    assert (out / "cuts.jsonl").read_text() == "old"
-    with whole_files(out, patterns) as work:
-        (work / "feats_b").mkdir()
-        (work / "cuts.jsonl").write_text("new")
-    assert sorted(p.name for p in out.iterdir()) == ["cuts.jsonl", "feats_b", "notes.md"]
-    assert (out / "cuts.jsonl").read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_killed_training_is_resumed(place: Place, project: Path) -> None:
