@@ -48,12 +48,12 @@ def read_hypotheses(path: Path) -> dict[str, Hypothesis]:
       DataError: no such file, a line in neither form, a time that is not a number of seconds >= 0; or words of a
         recording that all last 0 s, or whose order is not that of their times.
     """
-    files = sorted(p for p in path.iterdir() if p.suffix in (".ctm", ".jsonl")) if path.is_dir() else [path]
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in (".ctm", ".jsonl")) if path.is_dir() else [path]
     if not files or not all(p.is_file() for p in files):
         raise DataError(f"no .ctm or .jsonl file at {path}")
     timed: dict[str, list[_TimedText]] = {}
     for file in files:
-        for recording, words in _ctm_words(file) if file.suffix == ".ctm" else _json_lines(file):
+        for recording, words in _ctm_words(file) if file.suffix.lower() == ".ctm" else _json_lines(file):
             timed.setdefault(recording, []).extend(words)
     return {recording: _hypothesis(words, f"{path}: recording {recording}") for recording, words in timed.items()}
 

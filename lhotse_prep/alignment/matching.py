@@ -28,6 +28,7 @@ from lhotse_prep.workflow.errors import DataError
 logger = logging.getLogger(__name__)
 UNITS_PER_WORD = 2  # assumed of each word, to time words between matched ones
 _MIN_MATCHED = 0.2  # part of the transcript that must match
+_MIN_IN_RUNS = 0.05  # part of it that must match in runs, and not by chance
 _GAP = 3  # unmatched parts, in text or speech, that separate two runs of matches
 _MIN_RUN = 6  # matches of a run that is trusted wherever it is
 _LONG_PAUSE = 0.7  # seconds; a replaced word beside such a pause could be on either side of it
@@ -131,6 +132,11 @@ def match_times(words: Sequence[str], hypothesis: Hypothesis, lecture: str) -> W
             f"{_MIN_MATCHED:.0%}; are they of another recording, or another language?"
         )
     pairs = _without_strays(pairs, len(parts), len(recognised))
+    if len(pairs) < _MIN_IN_RUNS * len(parts):
+        raise DataError(
+            f"lecture {lecture}: {len(pairs)} of {len(parts)} in the transcript match its recogniser's words in runs "
+            f"of {_MIN_RUN} or more, under {_MIN_IN_RUNS:.0%}; does the file hold all words of this recording?"
+        )
     start, end = (np.full(len(parts), np.nan) for _ in range(2))
     start[pairs[:, 0]], end[pairs[:, 0]] = hypothesis.start[source[pairs[:, 1]]], hypothesis.end[source[pairs[:, 1]]]
     matched = np.isfinite(start)

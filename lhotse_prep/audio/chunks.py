@@ -68,7 +68,8 @@ def read_samples_chunk(path: Path) -> Samples | None:
 def _wav(f: BinaryIO, size: int) -> Samples | None:
     samples, large = None, None
     values: tuple[int, int, str] = (0, 0, "")
-    for name, begin, length in _chunks(f, 12, size, "little"):
+    chunks = _chunks(f, 12, size, "little")
+    for name, begin, length in chunks:
         f.seek(begin)
         if name == b"ds64":
             large = int.from_bytes(f.read(16)[8:], "little")
@@ -79,7 +80,12 @@ def _wav(f: BinaryIO, size: int) -> Samples | None:
             is_open = _is_open(length) if large is None else not large or _is_open(large)
             samples = _with_rest(f, Samples("WAV", begin, None if is_open else declared, size - begin), size, "little")
             break
-    return samples and replace(samples, byte_rate=values[0], block_align=values[1], contradiction=values[2])
+    if samples is None:
+        return None
+    contradiction = values[2]
+    if samples.declared is not None and not samples.unexplained and any(name == b"data" for name, _, _ in chunks):
+        contradiction = contradiction or "it has two chunks of samples"  # FFmpeg would read the last one alone
+    return replace(samples, byte_rate=values[0], block_align=values[1], contradiction=contradiction)
 
 
 def _format(content: bytes) -> tuple[int, int, str]:

@@ -159,6 +159,7 @@ class _Decoder:
         if self.stream.codec_context is None:
             raise unreadable(self.path, "its sound is encrypted, or of an unknown codec")
         self.stream.codec_context.thread_count = 1
+        self.integers = _integers(self.stream.codec_context)
         track.num_tracks, track.codec = len(streams), self.stream.codec_context.name
         names = container.format.name.split(",")
         self.form = str(next((n for n in names if n in _FORMS.split(",")), names[0]))
@@ -245,7 +246,7 @@ class _Decoder:
         import av
 
         try:
-            frames = list(packet.decode())
+            frames = list(packet.decode() if self.integers is None else self.integers.decode(packet))
             if packet.is_corrupt and self.is_timed and self.first is not None:
                 self.errors.append((self.position, "a packet is not whole"))
                 self._check_errors()
@@ -309,6 +310,17 @@ class _Decoder:
                 raise cut_short(self.path, f"decodes to {span:.2f} s, its header says {self.declared:.2f} s")
         elif (self.form == "mov" and mp4_is_cut(self.path)) or (self.form == "mpegts" and mpegts_is_cut(self.path)):
             raise cut_short(self.path, f"ends at {span:.2f} s in the middle of its data")
+
+
+def _integers(codec: Any) -> Any:
+    """A decoder of integers of 24 bits in 32 (WAVE_FORMAT_EXTENSIBLE), which FFmpeg takes for floats; or None."""
+    import av
+
+    if codec.name != "pcm_f24le":
+        return None
+    integers = av.CodecContext.create("pcm_s32le", "r")
+    integers.sample_rate, integers.layout = codec.sample_rate, codec.layout
+    return integers
 
 
 def _bits(flags: Any) -> int:

@@ -109,12 +109,14 @@ def other_texts_of(lecture: str, others: Iterable[Path]) -> list[str]:
 def may_be_text_of(text: str, lectures: Mapping[str, LectureFiles]) -> str | None:
     """The lecture whose name, followed by a dot, begins the name of a text, if it lacks that text; else None.
 
-    lec.eng.txt may be the translation of lec, and lec.wav.txt its transcript.
+    lec.eng.txt may be the translation of lec, and lec.wav.txt its transcript; so may lec_en.txt and lec-en.txt, unless
+    they have a translation of their own.
     """
-    for length in (i for i in range(len(text) - 1, 0, -1) if text[i] == "."):
+    separators = "." if lectures[text].translation else "._-"
+    for length in (i for i in range(len(text) - 1, 0, -1) if text[i] in separators):
         lecture, ending = text[:length], text[length + 1 :]
         files = lectures.get(lecture, LectureFiles())
-        lacks_transcript = files.recording is not None and files.transcript is None
+        lacks_transcript = text[length] == "." and files.recording is not None and files.transcript is None
         lacks_translation = files.transcript is not None and files.translation is None
         if lacks_transcript or (lacks_translation and _ENGLISH.fullmatch(ending)):
             return lecture

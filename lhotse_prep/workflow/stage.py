@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import re
 import shutil
 import time
@@ -138,8 +139,19 @@ class Stage:
     def begin(self) -> None:
         """Record in the folder what the work in it is begun with, for a program that does the work of a stage by hand.
 
-        The stage then goes on with that work.
+        The stage then goes on with that work. If the work in the folder was begun with others, a warning says so.
         """
+        content = next((c for c in map(_read_json, (self.out_dir / KEY, self.out_dir / DONE)) if read_record(c)), None)
+        different = [] if content is None else self._changes(content)
+        if any(change.name not in self.continued for change in different):
+            logger.warning(
+                "%s: going on with work that was begun with other options or inputs: %s",
+                self.out_dir,
+                _listed(different),
+            )
+        self._record_beginning()
+
+    def _record_beginning(self) -> None:
         seconds = _seconds_spent(self.out_dir)
         self.out_dir.mkdir(parents=True, exist_ok=True)
         (self.out_dir / DONE).unlink(missing_ok=True)
@@ -152,7 +164,7 @@ class Stage:
         if self.resumable:
             self._set_aside_if_stale()
             seconds = _seconds_spent(self.out_dir)
-            self.begin()
+            self._record_beginning()
         else:
             shutil.rmtree(work_dir, ignore_errors=True)
             work_dir.mkdir(parents=True, exist_ok=True)
@@ -242,7 +254,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         content = {"key": text} if re.fullmatch("[0-9a-f]{64}", text) else json.loads(text)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -251,13 +263,21 @@ def _seconds_spent(folder: Path) -> float:
     """How long the work in a resumable stage's folder has taken: all runs, each until the last file that it wrote."""
     done, key = _read_json(folder / DONE), _read_json(folder / KEY)
     if "seconds" in done:
-        return float(done.get("worked", done["seconds"]))
+        return _seconds(done.get("worked", done["seconds"]))
     inner = [p.parent for p in folder.glob("*/.done")]  # of other stages
     files = [p for p in folder.rglob("*") if p.is_file() and p.name not in (DONE, KEY)]
     times = [p.stat().st_mtime for p in files if not any(other in p.parents for other in inner)]
     if not times:
         return 0.0
-    return float(key.get("worked", 0.0)) + max(0.0, max(times) - float(key.get("started", min(times))))
+    started = _seconds(key.get("started", min(times)))
+    if started > max(times):  # by a clock that was put back since
+        started = min(times)
+    return _seconds(key.get("worked", 0.0)) + max(times) - started
+
+
+def _seconds(value: Any) -> float:
+    """A number in a record; infinity if it is damaged, since the work may have been long."""
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.inf
 
 
 def _as_mapping(value: Any) -> Any:
@@ -272,6 +292,8 @@ def _listed(different: Sequence[Change]) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if math.isinf(seconds):
+        return "an unknown time"
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

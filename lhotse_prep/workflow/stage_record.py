@@ -149,8 +149,9 @@ def read_done(out_dir: Path) -> dict[str, Any] | None:
     """The content of `.done` in a stage's folder, or None if it is missing or damaged."""
     try:
         content = json.loads((out_dir / DONE).read_text())
-        return content if {"key", "seconds", "outputs"} <= content.keys() else None
-    except (OSError, ValueError, AttributeError):
+        is_whole = isinstance(content["seconds"], (int, float)) and isinstance(content["outputs"], dict)
+        return content if is_whole and "key" in content else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -122,7 +122,7 @@ def _lines(path: Path) -> list[str]:
     content = read_text(path)
     if content is None:
         raise DataError(f"no such file: {path}")
-    return content.replace("\r\n", "\n").removesuffix("\n").split("\n") if content else []
+    return content.removesuffix("\n").split("\n") if content else []
 
 
 def _marked_format(lines: Sequence[str]) -> str | None:
@@ -198,9 +198,9 @@ def _read_recogs(path: Path, lines: Sequence[str], side: str) -> dict[str, str]:
         match = _RECOGS_LINE.fullmatch(line)
         try:
             tokens = ast.literal_eval(match["tokens"]) if match else None
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two: nested too deeply
             tokens = None
-        if match is None or tokens is None:
+        if match is None or not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise DataError(f"{path}: not a line of a recogs file: {line[:80]!r}")
         if match["side"] == side:
             _add(path, texts, match["id"], " ".join(tokens))

@@ -82,7 +82,7 @@ def make_cues(sentences: Sequence[TranslatedSentence], config: SubtitleConfig, d
     if not parts:
         return []
     end = max(1, math.floor(1000 * min(duration, parts[-1].end + 3600) + _EPSILON))
-    min_duration = round(1000 * config.min_duration)
+    min_duration = _milliseconds(config.min_duration)
     parts = _merge_short(parts, end, config)
     while min(room := room_for_cues(_earliest(parts, end), end, min_duration).tolist()) < 1:
         parts = _merge_crowded(parts, room)
@@ -92,7 +92,7 @@ def make_cues(sentences: Sequence[TranslatedSentence], config: SubtitleConfig, d
         characters = max(width(part.source, config), width(part.target, config))
         stay = max(config.min_duration, characters / config.reading_speed)
         stop = max(round(1000 * part.end), start + round(1000 * stay))
-        stop = min(stop, start + round(1000 * config.max_duration), next_start)
+        stop = min(stop, start + _milliseconds(config.max_duration), next_start)
         cues.append(Cue(start, stop, tuple(wrap(part.source, config)), tuple(wrap(part.target, config))))
     return cues
 
@@ -167,7 +167,7 @@ def _earliest(parts: Sequence[_Part], end: int) -> list[int]:
 
 def _merge_short(parts: Sequence[_Part], end: int, config: SubtitleConfig) -> list[_Part]:
     """Merge parts that would be shown for less than min_duration with the part after or before, if both fit."""
-    min_duration = round(1000 * config.min_duration)
+    min_duration = _milliseconds(config.min_duration)
     merged: list[_Part] = []
     starts: list[int] = []  # when each merged part will be shown
 
@@ -228,11 +228,18 @@ def _fits(part: _Part, config: SubtitleConfig) -> bool:
 def _split(sentence: TranslatedSentence, config: SubtitleConfig) -> list[_Part]:
     """Split a sentence between words into parts that each fit into a cue; only a word too wide for a cue is cut."""
     words = _narrow_words(_words_of(sentence, config), config)
-    num_parts, parts = 1, _divided(sentence, words, 1, config)
+    num_parts = _fewest_parts(sentence, config)
+    parts = _divided(sentence, words, num_parts, config)
     while not all(_fits(part, config) for part in parts):
         num_parts += 1
         parts = _divided(sentence, words, num_parts, config)
     return parts
+
+
+def _fewest_parts(sentence: TranslatedSentence, config: SubtitleConfig) -> int:
+    """A number of parts below which not even the text without its spaces fits: it spares trying all of these."""
+    widest = max(width("".join(text.split()), config) for text in (sentence.source, sentence.target))
+    return max(1, math.ceil(widest / (config.max_latin * config.max_lines) - _EPSILON))
 
 
 def _words_of(sentence: TranslatedSentence, config: SubtitleConfig) -> list[Word]:
@@ -321,6 +328,11 @@ def _shares(widths: Sequence[float], num_parts: int) -> list[int]:
 @cache
 def _is_wide(char: str) -> bool:
     return unicodedata.east_asian_width(char) in "WF"
+
+
+def _milliseconds(seconds: float) -> int:
+    """A limit as whole milliseconds, at least one."""
+    return max(1, round(1000 * seconds))
 
 
 def _clock(milliseconds: int, point: str) -> str:

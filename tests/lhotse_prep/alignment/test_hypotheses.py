@@ -24,6 +24,8 @@ def test_ctm(tmp_path: Path) -> None:
 def test_ctm_as_windows_writes_it(tmp_path: Path) -> None:
     (tmp_path / "x.ctm").write_bytes("\ufeffweek1 1 0.5 0.25 我\r\n".encode())
     assert read_hypotheses(tmp_path / "x.ctm")["week1"].words == ["我"]
+    (tmp_path / "x.ctm").rename(tmp_path / "X.CTM")
+    assert read_hypotheses(tmp_path / "X.CTM")["week1"].words == read_hypotheses(tmp_path)["week1"].words == ["我"]
     (tmp_path / "x.ctm").write_bytes("week1 1 0.5 0.25 我\n".encode("big5"))
     with pytest.raises(DataError, match=r"x\.ctm is not UTF-8"):
         read_hypotheses(tmp_path / "x.ctm")

@@ -75,6 +75,14 @@ def test_homophones_count_as_matches() -> None:
     assert times.score.tolist() == [1.0, 1.0, 1.0]
 
 
+def test_words_too_scattered_to_be_trusted_are_refused() -> None:
+    """Each fourth word of a transcript leaves nearly every word without a time."""
+    words, starts = spoken(1, 400)
+    few = Hypothesis(words[::4], starts[::4], starts[::4] + 0.2)
+    with pytest.raises(DataError, match=r"lecture week1: \d of 4\d\d in the transcript match .* in runs of 6 or more"):
+        match_times(words, few, "week1")
+
+
 def test_words_of_another_recording_are_refused() -> None:
     words, _ = spoken(0, 400)
     other = ["zzz"] * 400

@@ -122,6 +122,26 @@ def test_a_header_is_believed_only_if_the_rest_of_the_file_agrees(sound, tmp_pat
             inspect_audio(path, LIMITS)
 
 
+def test_samples_in_two_chunks_are_refused(sound, tmp_path: Path) -> None:
+    """FFmpeg reads the last one alone, libsndfile none."""
+    more = (sound.talk(3)[RATE:] * 32767).astype("<i2").tobytes()
+    (tmp_path / "a.wav").write_bytes(wav(sound.talk(3)[:RATE], None, chunk(b"LIST", bytes(5)) + chunk(b"data", more)))
+    refused(tmp_path / "a.wav", "its header contradicts itself: it has two chunks of samples", "unreadable")
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_integers_of_24_bits_in_32_are_no_floats(sound, tmp_path: Path, channels: int) -> None:
+    """Recorders of Windows write such; FFmpeg takes them for floats."""
+    samples = np.repeat((sound.talk(2) * 32767).astype("<i4")[:, None] << 16, channels, axis=1)
+    guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    head = struct.pack("<HHIIHH", 0xFFFE, channels, RATE, 4 * channels * RATE, 4 * channels, 32)
+    fmt = chunk(b"fmt ", head + struct.pack("<HHI", 22, 24, 2**channels - 1) + guid)
+    body = b"WAVE" + fmt + chunk(b"data", samples.tobytes())
+    (tmp_path / "a.wav").write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    result = sound.passed(tmp_path / "a.wav")
+    assert len(result) == 2 * RATE and np.abs(result - sound.talk(2)).max() < 1e-4
+
+
 @pytest.mark.parametrize(
     ("form", "subtype", "suffix"),
     [("WAV", "PCM_16", "wav"), ("WAV", "IMA_ADPCM", "wav"), ("WAV", "MS_ADPCM", "wav"), ("RF64", "PCM_16", "wav")]

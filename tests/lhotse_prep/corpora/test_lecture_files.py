@@ -67,6 +67,8 @@ def test_every_file_is_the_one_that_its_name_says_in_any_form(tmp_path: Path, se
         (["a.wav", "a.txt", "a.English.txt"], r"a\.English\.txt is called neither"),
         (["a.wav", "a.eng.txt"], r"a\.eng\.txt is called neither a\.txt nor a\.en\.txt, and one of these is missing"),
         (["a.wav", "a.txt", "a.en-US.txt"], r"a\.en-US\.txt is called neither"),
+        (["a.wav", "a.txt", "a_en.txt"], r"a_en\.txt is called neither a\.txt nor a\.en\.txt"),
+        (["a.wav", "a.txt", "a-English.txt"], r"a-English\.txt is called neither"),
         (["a.wav", "a.wav.txt"], r"a\.wav\.txt is called neither"),
         (["a.wav", "a.txt.txt"], r"a\.txt\.txt is called neither"),
         (["a.wav", "a.zh.txt", "a.zh.en.txt"], r"a\.zh\.txt is called neither"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -188,6 +189,19 @@ def test_unfinished_work_counts_the_time_of_all_runs(kitchen: Kitchen) -> None:
     begin_and_die(kitchen, Recipe(), 0.0)  # the right ones still go on
 
 
+@pytest.mark.parametrize("changed", [{"worked": None}, {"worked": "x"}, {"worked": math.nan}, {"started": 9e12}])
+def test_work_of_unknown_length_is_not_set_aside_unasked(kitchen: Kitchen, changed: dict[str, Any]) -> None:
+    """The record is damaged, or the clock was put back after the work had begun."""
+    begin_and_die(kitchen, Recipe(rate=1.0), 3600)
+    os.utime(kitchen.out / "epoch-1.pt", (0, 0))
+    (kitchen.out / "epoch-2.pt").touch()
+    key = kitchen.out / ".key"
+    key.write_text(json.dumps(json.loads(key.read_text()) | changed))
+    with pytest.raises(DataError, match="of work of bake with other options.*: recipe.rate was 1.0 and is 2.0"):
+        kitchen.bake(Recipe(rate=2.0))
+    assert not asides(kitchen)
+
+
 def test_short_unfinished_work_is_set_aside_unasked(kitchen: Kitchen) -> None:
     begin_and_die(kitchen, Recipe(), 20.0)
     assert kitchen.bake(Recipe(rate=3.0)) == "" and len(asides(kitchen)) == 1
@@ -219,6 +233,14 @@ def test_work_that_was_begun_by_hand_goes_on(kitchen: Kitchen) -> None:
     assert read_done(kitchen.out) is None, "the results of before are no longer there"
     kitchen.out.joinpath("epoch-1.pt").write_text("by hand")
     assert kitchen.bake(Recipe(rate=1.0)) == "by hand" and asides(kitchen) == []
+
+
+def test_other_options_by_hand_are_said(kitchen: Kitchen, caplog: pytest.LogCaptureFixture) -> None:
+    begin_and_die(kitchen, Recipe(rate=1.0), 3600)
+    kitchen.stage(Recipe(rate=1.0, rounds=9)).begin()
+    assert not caplog.records
+    kitchen.stage(Recipe(rate=2.0)).begin()
+    assert "begun with other options or inputs: recipe.rate was 1.0 and is 2.0" in caplog.text
 
 
 def old_version(kitchen: Kitchen, recipe: Mapping[str, Any], done: bool) -> None:

@@ -178,6 +178,21 @@ def test_parts_of_a_window_follow_each_other() -> None:
     assert cut(refs, {"w": "我 們 好 net"}) == refs
 
 
+def test_numbers_give_the_order_whatever_separates_them() -> None:
+    refs = {"lec_1": "我", "lec-2": "們", "lec_3": "好", "lec-10": "net"}
+    assert cut(dict(sorted(refs.items())), {"lec": "我 們 好 net"}) == refs
+    refs = {f"lec-{'9' * 5000}{i}": text for i, text in enumerate(("我", "們"))}
+    assert cut(refs, {"lec": "我 們"}) == refs
+
+
+def test_an_utterance_may_have_the_name_of_another_lecture() -> None:
+    refs = {"lec-1-1": "我", "lec-1-2": "們", "lec-1-3": "好", "lec-1-2-1": "net", "lec-1-2-2": "deep"}
+    hyps = {"lec-1": "我 們 好", "lec-1-2": "net deep"}
+    assert cut(refs, hyps) == refs
+    whole = {"lec-1-1": "我", "lec-1-3": "好", "lec-1-2": "net deep"}
+    assert cut(whole, {"lec-1": "我 好", "lec-1-2": "net deep"}) == whole
+
+
 def test_utterances_with_the_same_number_are_refused() -> None:
     with pytest.raises(DataError, match="utterances lec-1 and lec-01 have the same number.*rename one"):
         cut({"lec-1": "我", "lec-2": "好", "lec-01": "們"}, {"lec": "我 們 好"})

@@ -152,6 +152,8 @@ def test_format_can_be_specified(tmp_path: Path) -> None:
         (b"a x\nb y\na z\n", "auto", "utterance a occurs twice.*--format bare"),
         (b"a:\tref=['x']\nbroken\n", "auto", "not a line of a recogs file: 'broken'"),
         (b"a:\tref=['x']\na:\thyp=[oops]\n", "auto", "not a line of a recogs file"),
+        (b"a:\tref=['x']\na:\thyp=['x', 1]\n", "auto", "not a line of a recogs file"),
+        (b"a:\tref=['x']\na:\thyp=" + b"[" * 9999 + b"]" * 9999, "auto", "not a line of a recogs file"),
         (b"w1 1 0.5 0.2 net\nw1 1 oops\n", "ctm", "line 2: expected 'recording channel start duration word'.*oops"),
         (b"a \xff\n", "auto", "not UTF-8"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from html import unescape
 from pathlib import Path
 
@@ -137,6 +138,18 @@ def test_no_cues_make_files_that_are_valid(tmp_path: Path) -> None:
 def test_impossible_limits_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         SubtitleConfig(**values)  # type: ignore[arg-type]
+
+
+def test_limits_below_a_millisecond_count_as_one() -> None:
+    sentences = [TranslatedSentence(float(i), i + 0.5, "好", "Good.") for i in range(3)]
+    cues = make_cues(sentences, SubtitleConfig(min_duration=1e-5, max_duration=1e-4))
+    assert [(c.start, c.end) for c in cues] == [(0, 1), (1000, 1001), (2000, 2001)]
+
+
+def test_a_sentence_of_ten_thousand_characters_takes_no_minutes() -> None:
+    started = time.process_time()
+    cues = make_cues([TranslatedSentence(1.0, 3000.0, "好" * 10000, "word " * 3000)], SubtitleConfig(max_duration=60.0))
+    assert sum(len("".join(c.source_lines)) for c in cues) == 10000 and time.process_time() - started < 10
 
 
 def test_lines_are_about_as_wide_as_each_other() -> None:

@@ -37,7 +37,7 @@ def times_of_model(
     Raises:
       DataError: path is neither; or a lecture has no speech, no transcript, or a transcript that does not fit.
     """
-    if path.suffix in (".ctm", ".jsonl") or (path.is_dir() and not (path / "config.json").is_file()):
+    if path.suffix.lower() in (".ctm", ".jsonl") or (path.is_dir() and not (path / "config.json").is_file()):
         return _times_of_words(path, lectures)
     times: Times = {}
     regions: Regions = {}

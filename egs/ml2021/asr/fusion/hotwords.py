@@ -25,13 +25,15 @@ from ml2021.asr.fusion.scorer import Scorer, States
 
 MAX_NUMBERS = 100_000_000  # limit on states times tokens, the size of the table
 _LINE = re.compile(r"(?P<term>.*?)(?:\s+:(?P<score>\S+))?\s*")
+_MISPLACED_SCORE = re.compile(r"(?<!\d)[:：]\s*[-+.]?\d")  # but not 10:30
 
 
 def read_hotwords(path: Path, tokens: TokenTable, default_score: float) -> dict[tuple[int, ...], float]:
     """Read terms: {token ids: bonus per token}.
 
     Raises:
-      DataError: the file is missing, a score is not finite, or a term has characters that the recogniser cannot emit.
+      DataError: the file is missing, a score is misplaced or not finite, or a term has characters that the recogniser
+        cannot emit.
     """
     content = read_text(path)
     if content is None:
@@ -43,6 +45,11 @@ def read_hotwords(path: Path, tokens: TokenTable, default_score: float) -> dict[
         text = normalize_transcript(match["term"])
         if not text:
             continue
+        if _MISPLACED_SCORE.search(match["term"]):
+            raise DataError(
+                f"{path}, line {number}: {line.strip()!r} seems to have a score that would be read as a part of the "
+                "term: write it at the end, after a space, with an ASCII colon, such as :2.5"
+            )
         score = default_score if match["score"] is None else _score(match["score"], f"{path}, line {number}")
         ids = tuple(tokens.encode(text))
         if UNK_ID in ids:

@@ -79,6 +79,12 @@ def test_file_has_terms_and_their_scores(tone_corpus, tmp_path: Path) -> None:  
         path.write_text(f"一二三\nmodel :{score}\n")
         with pytest.raises(DataError, match=f"line 2: the score '{score}' is not a finite number; write one such"):
             read_hotwords(path, tokens, 1.5)
+    for line in ("model:2.5", "model : 2.5", "一二三：２.５", "model :2.5 # a comment", "model :2.5 :3", ":2.5"):
+        path.write_text(f"一二三\n{line}\n", encoding="utf-8")
+        with pytest.raises(
+            DataError, match="line 2: .* seems to have a score that would be read as a part of the term"
+        ):
+            read_hotwords(path, tokens, 1.5)
     with pytest.raises(DataError, match="no hotwords file"):
         read_hotwords(tmp_path / "none.txt", tokens, 1.5)
 
