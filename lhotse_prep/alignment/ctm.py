@@ -105,11 +105,10 @@ def as_seconds(value: object, where: str, field: str | None = None) -> float:
       where: file and line.
       field: how the number is written in the file, if not as JSON.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and 0 <= value < _LATEST):  # type: ignore[operator]
-        shown = repr(value if field is None else field)
-        raise DataError(f"{where}: {shown[:40]} is no time in seconds")
-    return float(value)  # type: ignore[arg-type]
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LATEST:
+        return float(value)
+    shown = repr(value if field is None else field)
+    raise DataError(f"{where}: {shown[:40]} is no time in seconds")
 
 
 def _parse_line(line: str, where: str) -> CtmWord:

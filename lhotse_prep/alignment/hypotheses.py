@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lhotse_prep.alignment.ctm import as_seconds, read_ctm, unescaped
 from lhotse_prep.text.characters import is_han
 from lhotse_prep.text.normalize import normalize_transcript
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.errors import DataError, list_names
 from lhotse_prep.workflow.files import read_jsonl
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,8 @@ def of_recordings(
             raise DataError(f"lecture {name}: it is not clear which of the words with times are its own ({others})")
     unused = [name for name in hypotheses if name not in used]
     if unused and used:
-        listed = ", ".join(unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
-        logger.warning("words with times of %d recordings that are not among the lectures: %s", len(unused), listed)
+        shown = list_names(unused, most=5)
+        logger.warning("words with times of %d recordings that are not among the lectures: %s", len(unused), shown)
     return {name: hypotheses[names[0]] for name, names in chosen.items()}
 
 

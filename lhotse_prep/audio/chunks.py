@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 _OPEN = ((0x7FFF0000, 0x80000000), (0xFFFF0000, 0x100000000))  # sizes that are no sizes, in 32 bits
+_Order = Literal["little", "big"]  # of bytes
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 
@@ -119,7 +120,7 @@ def _chunk_of(
     return None
 
 
-def _with_rest(f: BinaryIO, samples: Samples, size: int, order: str) -> Samples:
+def _with_rest(f: BinaryIO, samples: Samples, size: int, order: _Order) -> Samples:
     """The same, with the number of bytes behind the declared end that are neither chunks nor tags."""
     if samples.declared is None or samples.declared >= samples.available:
         return samples
@@ -128,26 +129,26 @@ def _with_rest(f: BinaryIO, samples: Samples, size: int, order: str) -> Samples:
     return samples if rest is not None else replace(samples, unexplained=size - end)
 
 
-def _is_explained(f: BinaryIO, at: int, size: int, order: str) -> bool:
+def _is_explained(f: BinaryIO, at: int, size: int, order: _Order) -> bool:
     """True if all from byte `at` to the end of the file is chunks, or a tag, or at most a padding byte."""
     while size - at > 1:
         f.seek(at)
         head = f.read(12)
         if head.startswith(_TAGS):
             return True
-        name, length = head[:4], int.from_bytes(head[4:8], order)  # type: ignore[arg-type]
+        name, length = head[:4], int.from_bytes(head[4:8], order)
         if len(head) < 8 or not all(32 <= c < 127 for c in name) or at + 8 + length > size:
             return False
         at += 8 + length + length % 2
     return True
 
 
-def _chunks(f: BinaryIO, at: int, size: int, order: str) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(f: BinaryIO, at: int, size: int, order: _Order) -> Iterator[tuple[bytes, int, int]]:
     """(name, first byte of the content, its declared length) of the chunks of RIFF (little) and IFF (big)."""
     while at + 8 <= size:
         f.seek(at)
         head = f.read(8)
-        length = int.from_bytes(head[4:], order)  # type: ignore[arg-type]
+        length = int.from_bytes(head[4:], order)
         yield head[:4], at + 8, length
         at += 8 + length + length % 2
 

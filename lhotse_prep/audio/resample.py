@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +59,8 @@ class _Resampler:
         if missing > 0:
             yield np.zeros(missing, np.float32)
 
-    def _taken(self, frames: Iterable[object]) -> Iterator[NDArray[np.float32]]:
+    def _taken(self, frames: Iterable[Any]) -> Iterator[NDArray[np.float32]]:
         for frame in frames:
-            samples: NDArray[np.float32] = frame.to_ndarray()[0]  # type: ignore[attr-defined]
+            samples: NDArray[np.float32] = frame.to_ndarray()[0]
             self._num_out += len(samples)
             yield samples

@@ -26,10 +26,9 @@ from lhotse_prep.corpora.lecture_files import (
     read_folder,
 )
 from lhotse_prep.corpora.source.splits import DECODE, SPLITS, TEXT_ONLY, check_lecture_name, default_splits, read_splits
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.errors import DataError, list_names
 
 logger = logging.getLogger(__name__)
-_MOST_NAMED = 10  # files or lectures in one line
 Splits = dict[str, list[str]]
 
 
@@ -54,12 +53,12 @@ def plan_folder(folder: Path) -> tuple[dict[str, LectureFiles], Splits]:
         raise DataError(_no_lectures(folder, content))
     _check_names(listed)
     if left_out := sorted({name for name, files in lectures.items() if files.recording} - set(listed)):
-        logger.warning("%d lectures are not in %s and are left out: %s", len(left_out), SPLITS, _listed(left_out))
+        logger.warning("%d lectures are not in %s and are left out: %s", len(left_out), SPLITS, list_names(left_out))
     _log_left_out(content, listed)
     if splits[DECODE]:
-        logger.info("lectures that are only decoded, without a transcript: %s", _listed(splits[DECODE]))
+        logger.info("lectures that are only decoded, without a transcript: %s", list_names(splits[DECODE]))
     if splits[TEXT_ONLY]:
-        logger.info("lectures without a recording, for texts only: %s", _listed(splits[TEXT_ONLY]))
+        logger.info("lectures without a recording, for texts only: %s", list_names(splits[TEXT_ONLY]))
     return lectures, splits
 
 
@@ -134,7 +133,7 @@ def _log_texts_in_doubt(content: FolderContent, listed: list[str]) -> None:
             logger.warning(
                 "%s has no recording of its name, and %s no transcript: each recording needs its own",
                 files.transcript.name,
-                _listed(parts),
+                list_names(parts),
             )
     for name, files in lectures.items():
         if files.recording and not files.transcript and (texts := other_texts_of(name, content.others)):
@@ -155,7 +154,7 @@ def _check_names(names: Sequence[str]) -> None:
             errors[name] = e
     if errors:
         first, *others = errors
-        more = f" (and those of {len(others)} more: {_listed([repr(name) for name in others])})" if others else ""
+        more = f" (and those of {len(others)} more: {list_names([repr(name) for name in others])})" if others else ""
         raise DataError(f"{errors[first]}{more}")
 
 
@@ -169,12 +168,12 @@ def _log_left_out(content: FolderContent, listed: list[str]) -> None:
         if path
     ]
     if names:
-        logger.warning("%d files that belong to no lecture are left out: %s", len(names), _listed(names))
+        logger.warning("%d files that belong to no lecture are left out: %s", len(names), list_names(names))
     if texts:
         logger.warning(
             "%d texts without a recording are left out: %s; such a lecture needs both texts, or a place in %s under %s",
             len(texts),
-            _listed(texts),
+            list_names(texts),
             SPLITS,
             TEXT_ONLY,
         )
@@ -185,9 +184,4 @@ def _no_lectures(folder: Path, content: FolderContent) -> str:
     needs = f"NAME.wav (or {', '.join(s[1:] for s in SUFFIXES[1:])}), NAME{TRANSCRIPT}, NAME{TRANSLATION}"
     names = [path.name for path in content.others]
     names += [files.transcript.name for files in content.lectures.values() if files.transcript]
-    return f"{folder} holds no lectures: it needs {needs} (it holds {_listed(sorted(names)) or 'nothing'})"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+    return f"{folder} holds no lectures: it needs {needs} (it holds {list_names(sorted(names)) or 'nothing'})"

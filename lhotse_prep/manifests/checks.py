@@ -16,7 +16,6 @@ from lhotse_prep.text.normalize import normalize_transcript, num_characters
 from lhotse_prep.workflow.findings import Finding
 
 TOLERANCE = 0.025  # seconds; a supervision may end this much after its recording
-_MIN_CHINESE = 0.5  # share of Han characters among letters, above which a text is Chinese
 
 
 @dataclass(frozen=True)

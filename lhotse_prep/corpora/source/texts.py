@@ -34,7 +34,7 @@ _CLOCK = r"[\[(<{]?(\d{1,2}:)?\d{1,2}:\d{2}([.,:]\d{1,3})?[\])>}]?"
 _TIME = re.compile(rf"{_CLOCK}(?!\d)|.*\s{_CLOCK}$|(\S+\s+\S+\s+)?\d+\.\d+\s+\d+\.\d+\s")
 _MOST_TIMES = 0.2  # share of lines with a time; above it a text has times
 _MIN_LINES = 3  # with a time, or with an id
-_NUMBERED = re.compile(r"(.*\D)(\d+)")
+_NUMBERED = re.compile(r"(.*\D)(\d{1,4000})")  # Python reads no longer numbers
 
 
 class TextError(DataError):

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.errors import DataError, list_names
 from lhotse_prep.workflow.files import is_clutter
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,6 @@ _PART_OF_NAME = {name: part for part, names in PART_NAMES.items() for name in na
 _SHARD = re.compile(r"(.*?)[-_.]?(\d+)[-_.]of[-_.](\d+)(?!\d)")
 _NUMBER = re.compile(r"()(\d+)\.parquet$", re.IGNORECASE)
 _SUFFIX = ".parquet"
-_MOST_NAMED = 10  # shards in a message
 
 
 @dataclass(frozen=True)
@@ -185,10 +184,8 @@ def _require_all_shards(tables: Iterable[Table]) -> None:
         if len(totals) > 1 or len(set(numbers)) < len(numbers) or numbers[-1] not in expected:
             raise DataError(f"{name} and {group[-1][1].name} are shards of two exports of one table; keep one of them")
         if missing := [_shard_name(matches[0], number) for number in expected if number not in numbers]:
-            more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
             raise DataError(
-                f"{name} is one of {total} shards, and the corpus lacks {', '.join(missing[:_MOST_NAMED])}{more}; "
-                "download them too"
+                f"{name} is one of {total} shards, and the corpus lacks {list_names(missing)}; download them too"
             )
 
 

@@ -17,6 +17,7 @@ import soundfile as sf
 
 from lhotse_prep.audio.config import AudioLimits
 from lhotse_prep.audio.convert import as_16k_mono
+from lhotse_prep.audio.inspect import AudioError
 
 RATE = 16_000
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -74,6 +75,15 @@ def encode(path: Path, samples: Array, rate: int, codec: str, **options: Any) ->
     return path
 
 
+def refused(path: Path, message: str, check: str | None = None) -> AudioError:
+    """The one-line error with which a file is refused; it names the file, and matches `message`."""
+    with pytest.raises(AudioError, match=message) as error:
+        as_16k_mono(path, path.parent, AudioLimits())
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    assert check is None or error.value.check == check
+    return error.value
+
+
 def passed(path: Path, limits: AudioLimits | None = None) -> Array:
     """The samples that come out of the gate."""
     work = path.parent / f"{path.name}.work"
@@ -119,4 +129,4 @@ def sound(sound_functions: SimpleNamespace) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def sound_functions() -> SimpleNamespace:
     """The same, for fixtures of a larger scope."""
-    return SimpleNamespace(talk=talk, encode=encode, passed=passed, place=place, offsets=offsets)
+    return SimpleNamespace(talk=talk, encode=encode, passed=passed, refused=refused, place=place, offsets=offsets)

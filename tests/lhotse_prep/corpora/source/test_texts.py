@@ -24,6 +24,7 @@ from lhotse_prep.workflow.errors import DataError
         "x --> y means x implies y",
         "<s> is a token, </s> another",
         "{ braces } and [ brackets ]",
+        "a" + 5000 * "1" + " is no id\nb2",
         "gpt3 is large\ngpt2 is smaller\ngpt4 is larger",
     ],
 )
