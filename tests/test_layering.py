@@ -16,8 +16,8 @@ LHOTSE_PREP = (
     "alignment.search", "alignment", "windows", "bitext", "cli", "__main__",
 )  # fmt: skip
 ASR = (
-    "model.layers", "model.zipformer", "model", "loss", "fusion", "search", "train", "decode", "aligner", "export",
-    "icefall.scripts", "icefall",
+    "words", "sherpa", "whisper", "qwen", "model.layers", "model.zipformer", "model", "loss", "fusion", "search",
+    "train", "decode", "recognisers", "aligner", "export", "icefall.scripts", "icefall",
 )  # fmt: skip
 ML2021 = ("training", "scoring", *(f"asr.{room}" for room in ASR), "mt", "st", "report")
 # What is in the second group is out of bounds for the first, whatever the order.

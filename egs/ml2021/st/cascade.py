@@ -19,9 +19,10 @@ from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.resumable import check_names, space_for
 from ml2021.asr.decode.config import DecodeConfig
-from ml2021.asr.decode.long_form import NoSpeechError, TimedWord, recognise
+from ml2021.asr.decode.long_form import recognise
 from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.model.load import load_model
+from ml2021.asr.words.timed_word import NoSpeechError, TimedWord
 from ml2021.mt.config import TranslateConfig
 from ml2021.mt.decode import open_marian
 from ml2021.mt.translate import Translator, load_translator, previous_sentences

@@ -36,7 +36,7 @@ from ml2021.st.model_files import recogniser_digests, translator_digests
 from ml2021.st.output import SUFFIXES, write_lecture
 
 if TYPE_CHECKING:
-    from ml2021.asr.decode.long_form import TimedWord
+    from ml2021.asr.words.timed_word import TimedWord
 
 logger = logging.getLogger(__name__)
 STATE = ".transcribe"  # subfolder of --out: words that were recognised, and the marks of lectures that are done
@@ -234,7 +234,7 @@ def _read_words(path: Path, key: str) -> tuple[list[TimedWord], float] | None:
     Raises:
       DataError: the file is damaged.
     """
-    from ml2021.asr.decode.long_form import TimedWord
+    from ml2021.asr.words.timed_word import TimedWord
 
     if not path.is_file():
         return None

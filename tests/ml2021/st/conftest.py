@@ -10,7 +10,7 @@ import pytest
 import soundfile as sf
 
 from ml2021.asr.decode.config import DecodeConfig
-from ml2021.asr.decode.long_form import TimedWord
+from ml2021.asr.words.timed_word import TimedWord
 from ml2021.mt.config import TranslateConfig
 from ml2021.st import cascade
 from ml2021.st.cascade import Cascade

@@ -13,7 +13,7 @@ from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, Sup
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
 from ml2021.asr.decode.config import DecodeConfig
-from ml2021.asr.decode.long_form import TimedWord
+from ml2021.asr.words.timed_word import TimedWord
 from ml2021.mt.config import TranslateConfig
 from ml2021.mt.translate import Sentences, Translation
 from ml2021.st import cascade as module

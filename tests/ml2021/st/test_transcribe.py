@@ -17,7 +17,7 @@ from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import read_jsonl
 from lhotse_prep.workflow.locks import folder_lock
 from ml2021.asr.decode.config import DecodeConfig
-from ml2021.asr.decode.long_form import TimedWord
+from ml2021.asr.words.timed_word import TimedWord
 from ml2021.mt.config import MtModelConfig
 from ml2021.mt.model import build_model
 from ml2021.mt.train import save_marian

@@ -14,7 +14,7 @@ import pytest
 from lhotse_prep.workflow import executor, files
 from lhotse_prep.workflow.digests import digest_file
 from lhotse_prep.workflow.errors import DataError
-from ml2021.asr.decode.long_form import TimedWord
+from ml2021.asr.words.timed_word import TimedWord
 from ml2021.st import cascade, transcribe
 from ml2021.st.transcribe import STATE, TranscribeOptions
 from tests.ml2021.st.stub_models import WORDS, every_file, names

@@ -38,12 +38,13 @@ from lhotse_prep.workflow.files import read_jsonl, write_json, write_jsonl
 from lhotse_prep.workflow.result_options import result_options
 from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt
 from ml2021.asr.decode.config import DecodeConfig, file_digests
-from ml2021.asr.decode.long_form import NoSpeechError, TimedWord, recognise
+from ml2021.asr.decode.long_form import recognise
 from ml2021.asr.decode.options import config_of, suffix_of, weights_of
 from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.words.timed_word import NoSpeechError, TimedWord
 from ml2021.scoring.counts import ErrorRate
 from ml2021.scoring.icefall_files import write_icefall_files
 

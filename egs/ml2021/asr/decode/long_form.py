@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -30,29 +29,15 @@ from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.windows.cut import Chunk, decoding_chunks
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
-from ml2021.asr.decode.merge_windows import TimedToken, merge
+from ml2021.asr.decode.merge_windows import merge
 from ml2021.asr.fusion.scorer import Scorer
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.methods import search
+from ml2021.asr.words.timed_word import NoSpeechError, TimedToken, TimedWord
 from ml2021.training.memory import give_back_freed_memory
 
 _BLOCK = 30 * SAMPLE_RATE  # samples read at a time to detect speech
-
-
-class NoSpeechError(DataError):
-    """A recording without speech, or in which the recogniser finds no words."""
-
-
-@dataclass(frozen=True, slots=True)  # a lecture has many
-class TimedWord:
-    """A Han character or a word of other letters, with its times in seconds, its score and its tokens."""
-
-    text: str
-    start: float
-    end: float
-    score: float
-    tokens: tuple[TimedToken, ...] = ()
 
 
 def recognise(

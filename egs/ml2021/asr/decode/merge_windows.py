@@ -6,22 +6,14 @@ Legend: frames are encoder frames counted from the lecture's first sample.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from lhotse_prep.windows.cut import Chunk
 from ml2021.asr.model.layers.encoder_frames import FRAME
+from ml2021.asr.words.timed_word import TimedToken
 
 _SLACK = 12  # frames that two windows' times of one token may differ
-
-
-@dataclass(frozen=True, slots=True)  # a lecture has many
-class TimedToken:
-    """A token of a lecture; `frame` counts encoder frames from the lecture's first sample."""
-
-    id: int
-    frame: int
-    score: float
 
 
 def merge(decoded: Sequence[tuple[Chunk, Sequence[TimedToken]]]) -> list[TimedToken]:

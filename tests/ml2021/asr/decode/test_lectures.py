@@ -26,8 +26,7 @@ from ml2021.asr.decode import long_form
 from ml2021.asr.decode.__main__ import main
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.lectures import Lecture, decode_lectures, score_lectures
-from ml2021.asr.decode.long_form import NoSpeechError, TimedWord
-from ml2021.asr.decode.merge_windows import TimedToken
+from ml2021.asr.words.timed_word import NoSpeechError, TimedToken, TimedWord
 from ml2021.scoring.texts import read_texts
 
 
@@ -254,7 +253,7 @@ import torch
 from lhotse_prep.tokens.lang import load_lang
 from lhotse_prep.workflow import resumable
 from ml2021.asr.decode import lectures as lectures_module
-from ml2021.asr.decode.long_form import TimedWord
+from ml2021.asr.words.timed_word import TimedWord
 from ml2021.asr.decode.config import DecodeConfig
 folder, when = Path(sys.argv[1]), sys.argv[2]
 lectures_module.recognise = lambda audio, *_: [TimedWord(audio.stem, 0.5, 1.0, 0.75)]

@@ -21,9 +21,9 @@ from lhotse_prep.workflow.errors import ConfigError, DataError
 from ml2021.asr.decode import long_form
 from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
 from ml2021.asr.decode.long_form import batches_by_duration, recognise, windows_over_speech, words_of
-from ml2021.asr.decode.merge_windows import TimedToken
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.search.hypothesis import Hypothesis
+from ml2021.asr.words.timed_word import TimedToken
 
 
 @pytest.mark.parametrize("seed", range(50))

@@ -7,8 +7,9 @@ import random
 import pytest
 
 from lhotse_prep.windows.cut import Chunk, decoding_chunks
-from ml2021.asr.decode.merge_windows import TimedToken, merge, vote
+from ml2021.asr.decode.merge_windows import merge, vote
 from ml2021.asr.model.layers.encoder_frames import FRAME
+from ml2021.asr.words.timed_word import TimedToken
 
 
 def windows(tokens: list[TimedToken], num_frames: int, rng: random.Random, jitter: int, edge_noise: bool) -> list:

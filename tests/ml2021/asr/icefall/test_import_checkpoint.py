@@ -19,7 +19,6 @@ from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.decode.__main__ import main as decode
 from ml2021.asr.decode.long_form import words_of
-from ml2021.asr.decode.merge_windows import TimedToken
 from ml2021.asr.export.sherpa import SherpaConfig, decode_cuts
 from ml2021.asr.fusion.hotwords import read_hotwords
 from ml2021.asr.icefall.import_checkpoint import import_checkpoint, main
@@ -29,6 +28,7 @@ from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.train.options import TrainOptions, read_asr_config
 from ml2021.asr.train.train import train_recogniser
+from ml2021.asr.words.timed_word import TimedToken
 from ml2021.scoring.texts import read_texts
 from ml2021.training.checkpoint import load_checkpoint
 
