@@ -74,10 +74,11 @@ def test_no_section_goes_unread(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("mini", None), ("small", 23_285_615), ("medium", 65_549_011), ("streaming", 66_110_931)]
+    ("name", "size"),
+    [("mini", None), ("small", 23_285_615), ("medium", 65_549_011), ("streaming", 66_110_931), ("large", 149_281_046)],
 )
 def test_zipformer_layout_is_built_and_has_its_size(name: str, size: int | None) -> None:
-    """The expected sizes are from icefall's results, for 500 tokens without a CTC head."""
+    """The expected sizes are from icefall's results, for 500 tokens without a CTC head; large is causal here."""
     config = load_config(PROJECT / "conf" / "zipformer" / f"{name}.yaml", "model", TransducerConfig)
     model = AsrModel(config, 500).eval()
     if size is None:
@@ -87,7 +88,7 @@ def test_zipformer_layout_is_built_and_has_its_size(name: str, size: int | None)
     with torch.no_grad():
         out, lens = model.forward_encoder(torch.randn(1, 100, 80), torch.tensor([100]))
     assert out.shape == (1, 23, config.encoder.output_dim) and lens.item() == 23
-    assert config.encoder.causal == (name == "streaming")
+    assert config.encoder.causal == (name in ("streaming", "large"))
 
 
 def test_layouts_are_those_of_conf_zipformer() -> None:

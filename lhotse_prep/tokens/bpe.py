@@ -11,8 +11,10 @@ import sentencepiece as spm
 
 from lhotse_prep.tokens.byte_bpe import BYTE_CHARS, to_byte_chars
 from lhotse_prep.tokens.config import LangConfig
-from lhotse_prep.tokens.token_table import BLANK, SOS_EOS, SPECIAL, UNK_ID, to_capitals
+from lhotse_prep.tokens.special_tokens import BLANK, SOS_EOS
+from lhotse_prep.tokens.token_table import to_capitals
 
+NUM_SPECIAL, UNK_ID = 3, 2  # <blk>, <sos/eos>, <unk>
 _BPE_OPTIONS: dict[str, Any] = {
     "model_type": "bpe",
     "hard_vocab_limit": False,
@@ -52,7 +54,7 @@ def train_pieces(words: Counter[str], config: LangConfig) -> spm.SentencePiecePr
     if config.kind == "bbpe":
         words, alphabet = _map_words(words, to_byte_chars), [c for c in BYTE_CHARS if c != " "]
     sentences = [word for word, count in sorted(words.items()) for _ in range(min(count, 1000))]
-    num_pieces = max(config.num_pieces, len(alphabet) + len(SPECIAL) + 1)
+    num_pieces = max(config.num_pieces, len(alphabet) + NUM_SPECIAL + 1)
     model = io.BytesIO()
     spm.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences),

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.result_options import FILE
 
-LANG_KINDS = ("char+bpe", "bpe", "bbpe")
+LANG_KINDS = ("char+bpe", "bpe", "bbpe", "char")
 
 
 @dataclass(frozen=True)
 class LangConfig:
     """The recogniser's tokens."""
 
-    kind: str = "char+bpe"  # Chinese characters and an English BPE; bpe: a BPE of all text; bbpe: a BPE of its bytes
+    # Chinese characters and an English BPE; bpe: a BPE of all text; bbpe: a BPE of its bytes; char: characters and
+    # letters alone, which only from_dir has
+    kind: str = "char+bpe"
     num_english_pieces: int = 150  # char+bpe only: maximum number of BPE pieces for everything that is not Han
     min_char_count: int = 1  # char+bpe only: rarer characters become <unk>
     num_pieces: int = 2000  # bpe, bbpe only: maximum number of tokens, but at least what the alphabet needs (bbpe: 259)
@@ -25,6 +27,8 @@ class LangConfig:
     def __post_init__(self) -> None:
         if self.kind not in LANG_KINDS:
             raise ConfigError(f"kind must be one of {', '.join(LANG_KINDS)}, got {self.kind!r}")
+        if self.kind == "char" and self.from_dir is None:
+            raise ConfigError("kind char needs from_dir: a recipe's list of characters (tokens.txt) to copy")
         if self.num_english_pieces < 2 or self.min_char_count < 1 or self.num_pieces < 8:
             raise ConfigError("num_english_pieces must be >= 2, min_char_count >= 1 and num_pieces >= 8")
         if self.case not in ("auto", "lower", "upper"):

@@ -1,7 +1,8 @@
 """Lang folders, which hold the recogniser's tokens: made from transcripts, or copied from icefall.
 
-A lang folder has `tokens.txt` (one `token id` per line; `<blk>` is 0) and a sentencepiece model: `bbpe.model` if it is
-of bytes (tokens.byte_bpe), else `bpe.model`. Folders made here also have `lang.json` (kind, case, sizes, hash).
+A lang folder has `tokens.txt` (one `token id` per line; the blank is 0) and a sentencepiece model: `bbpe.model` if it
+is of bytes (tokens.byte_bpe), else `bpe.model`; none if every token is a character. Folders made here also have
+`lang.json` (kind, case, sizes, hash).
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import sentencepiece as spm
 
 from lhotse_prep.text.characters import is_han
 from lhotse_prep.tokens.bpe import train_bpe, train_pieces
+from lhotse_prep.tokens.char_table import CharTable, require_characters
 from lhotse_prep.tokens.config import LangConfig
-from lhotse_prep.tokens.token_table import SPECIAL, PieceTable, TokenTable
+from lhotse_prep.tokens.special_tokens import BLANK, BLANK_NAMES, SOS_EOS, UNK, special_tokens
+from lhotse_prep.tokens.token_table import PieceTable, TokenTable, special_pieces
 from lhotse_prep.workflow.digests import digest_bytes
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_text, whole_file, write_json, write_text
@@ -54,10 +57,10 @@ def make_lang(texts: Iterable[str], english_texts: Iterable[str], lang_dir: Path
     if config.kind == "char+bpe":
         return _make_char_bpe(words, more_words, lang_dir, config)
     bpe = train_pieces(words + more_words, config)
-    symbols = _pieces(bpe)
+    symbols = [bpe.id_to_piece(i) for i in range(bpe.get_piece_size())]
     with whole_file(lang_dir / _model_name(config.kind), "wb") as f:
         f.write(bpe.serialized_model_proto())
-    write_text(lang_dir / "tokens.txt", "".join(f"{s} {i}\n" for i, s in enumerate(symbols)))
+    write_text(lang_dir / "tokens.txt", tokens_txt(symbols))
     upper_case = config.case == "upper"
     info = {"kind": config.kind, "upper_case": upper_case, "num_tokens": len(symbols), "hash": lang_hash(lang_dir)}
     write_json(lang_dir / "lang.json", info)
@@ -71,8 +74,8 @@ def _make_char_bpe(words: Counter[str], more_words: Counter[str], lang_dir: Path
     bpe = train_bpe(english, max(config.num_english_pieces, len(alphabet) + 2))
     pieces = [bpe.id_to_piece(i) for i in range(bpe.get_piece_size()) if not bpe.is_unknown(i)]
     han = sorted(c for c, n in chars.items() if n >= config.min_char_count)
-    symbols = [*SPECIAL, *han, *[p for p in pieces if p not in set(han)]]
-    write_text(lang_dir / "tokens.txt", "".join(f"{s} {i}\n" for i, s in enumerate(symbols)))
+    symbols = [BLANK, SOS_EOS, UNK, *han, *[p for p in pieces if p not in set(han)]]
+    write_text(lang_dir / "tokens.txt", tokens_txt(symbols))
     with whole_file(lang_dir / "bpe.model", "wb") as f:
         f.write(bpe.serialized_model_proto())
     info = {"num_tokens": len(symbols), "num_han": len(han), "num_pieces": len(pieces), "hash": lang_hash(lang_dir)}
@@ -85,15 +88,23 @@ def _is_character(word: str) -> bool:
 
 
 def _copy_lang(source: Path, lang_dir: Path, config: LangConfig) -> TokenTable:
-    """Copy a lang folder of this package or of icefall, and describe it in lang.json."""
+    """Copy a lang folder of this package or of icefall, and describe it in lang.json.
+
+    The model gets the name that its kind has here. Where the source has no tokens.txt, the model's pieces are written.
+    """
     table = load_lang(source, None if config.case == "auto" else config.case == "upper")
     if table.kind != config.kind:
         raise DataError(
             f"{source} has tokens of kind {table.kind}, but lang.kind is {config.kind}: set lang.kind to {table.kind}"
         )
     lang_dir.mkdir(parents=True, exist_ok=True)
-    for name in ("tokens.txt", _model_name(table.kind)):
-        shutil.copyfile(source / name, lang_dir / name)
+    if (source / "tokens.txt").is_file():
+        shutil.copyfile(source / "tokens.txt", lang_dir / "tokens.txt")
+    else:
+        write_text(lang_dir / "tokens.txt", tokens_txt(table.symbols))
+    model = _model_path(source)
+    if model is not None:
+        shutil.copyfile(model, lang_dir / _model_name(table.kind))
     info = {"kind": table.kind, "upper_case": table.upper_case, "num_tokens": len(table), "hash": lang_hash(lang_dir)}
     write_json(lang_dir / "lang.json", info)
     logger.info("%d tokens from %s, kind %s, capitals: %s", len(table), source, table.kind, table.upper_case)
@@ -109,65 +120,96 @@ def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:
         have ASCII capitals than ASCII small letters.
     Raises:
       DataError: a file is missing, a line is not `token id`, ids have gaps, the hash in lang.json is not that of the
-        files, or the tokens are not those of the model.
+        files, the tokens are not those of the model, token 0 is no blank, or no text can be written with the tokens.
     """
-    if not (lang_dir / "tokens.txt").is_file():
-        raise DataError(f"{lang_dir / 'tokens.txt'} is missing; make it with ./run.sh --stage 2 --stop-stage 2")
-    model_path = _model_path(lang_dir)
-    symbols = _read_symbols(lang_dir / "tokens.txt")
-    info = _read_info(lang_dir)
-    if upper_case is None:
-        upper_case = bool(info.get("upper_case", False)) if info else _has_capitals(symbols)
-    try:
-        bpe = spm.SentencePieceProcessor(model_proto=model_path.read_bytes())
-    except RuntimeError as e:
-        raise DataError(f"{model_path} is not a sentencepiece model, or damaged; copy it again from its source") from e
-    of_bytes, pieces = model_path.name == "bbpe.model", _pieces(bpe)
+    path, model_path = lang_dir / "tokens.txt", _model_path(lang_dir)
+    bpe = None if model_path is None else _read_model(model_path)
+    pieces = [] if bpe is None else [bpe.id_to_piece(i) for i in range(bpe.get_piece_size())]
+    if path.is_file():
+        symbols = _read_symbols(path)
+    elif pieces and pieces[0] in BLANK_NAMES:
+        symbols = pieces
+    else:
+        raise DataError(
+            f"{path} is missing, and no bpe.model beside it has all tokens; make it with ./run.sh --stage 2 "
+            "--stop-stage 2, or copy it from where the model is from"
+        )
+    if model_path is None or bpe is None:
+        special = special_tokens(symbols, where=str(path))
+        require_characters(symbols, special, str(lang_dir))
+        return CharTable(symbols, _is_upper_case(lang_dir, symbols, upper_case), special)
+    of_bytes = "bbpe" in model_path.name
     if symbols == pieces:
-        return PieceTable(symbols, bpe, upper_case, of_bytes)
-    known = set(pieces)
-    if of_bytes or known == set(symbols) or not all(s in known or is_han(s) for s in symbols[len(SPECIAL) :]):
+        special = special_pieces(symbols, bpe, str(path))
+        return PieceTable(symbols, bpe, _is_upper_case(lang_dir, symbols, upper_case), of_bytes, special)
+    known, special = set(pieces), special_tokens(symbols, where=str(path))
+    texts = [s for i, s in enumerate(symbols) if i not in special.not_text]
+    if of_bytes or known == set(symbols) or not all(s in known or is_han(s) for s in texts):
         raise DataError(
             f"{lang_dir}: the {len(symbols)} tokens of tokens.txt are not the {len(pieces)} pieces of "
             f"{model_path.name} in their order, nor some of these and Chinese characters; use files of one training"
         )
-    return TokenTable(symbols, bpe, upper_case)
+    return TokenTable(symbols, bpe, _is_upper_case(lang_dir, symbols, upper_case), special)
 
 
 def lang_hash(lang_dir: Path) -> str:
     """Digest of tokens.txt and the model together; a checkpoint stores the one that it was trained with."""
-    return digest_bytes((lang_dir / "tokens.txt").read_bytes() + _model_path(lang_dir).read_bytes())
+    path, model = lang_dir / "tokens.txt", _model_path(lang_dir)
+    tokens = path.read_bytes() if path.is_file() else tokens_txt(load_lang(lang_dir).symbols).encode()
+    return digest_bytes(tokens + (b"" if model is None else model.read_bytes()))
+
+
+def tokens_txt(symbols: Sequence[str]) -> str:
+    """The content of tokens.txt."""
+    return "".join(f"{symbol} {i}\n" for i, symbol in enumerate(symbols))
 
 
 def _model_name(kind: str) -> str:
     return "bbpe.model" if kind == "bbpe" else "bpe.model"
 
 
-def _model_path(lang_dir: Path) -> Path:
-    """The sentencepiece model of a lang folder: bbpe.model is of bytes, bpe.model is not."""
+def _model_path(lang_dir: Path) -> Path | None:
+    """The sentencepiece model of a lang folder; None for characters.
+
+    That is bpe.model, or bbpe.model if it is of bytes; without both, the only *.model (X-ASR has a bpe_punc.model).
+    """
     paths = [lang_dir / name for name in ("bpe.model", "bbpe.model") if (lang_dir / name).is_file()]
-    if not paths:
-        raise DataError(
-            f"{lang_dir}/bpe.model is missing, and so is bbpe.model; a lang folder has one of them (stage 2)"
-        )
+    paths = paths or sorted(p for p in lang_dir.glob("*.model") if p.is_file() and not p.name.startswith("."))
     if len(paths) > 1:
-        raise DataError(f"{lang_dir} has bpe.model and bbpe.model; remove the one that does not belong to tokens.txt")
-    return paths[0]
+        names = " and ".join(p.name for p in paths)
+        raise DataError(f"{lang_dir} has {names}; remove the one that does not belong to tokens.txt")
+    return paths[0] if paths else None
+
+
+def _read_model(path: Path) -> spm.SentencePieceProcessor:
+    try:
+        return spm.SentencePieceProcessor(model_proto=path.read_bytes())
+    except RuntimeError as e:
+        raise DataError(f"{path} is not a sentencepiece model, or damaged; copy it again from its source") from e
 
 
 def _read_symbols(path: Path) -> list[str]:
     """The tokens of tokens.txt in the order of their ids, without icefall's #0, #1 ... at the end."""
     symbols = []
     for number, line in enumerate((read_text(path) or "").rstrip("\n").split("\n"), 1):
-        symbol, _, index = line.rpartition(" ")
+        symbol, _, index = line.rstrip("\r").replace("\t", " ").rpartition(" ")
         if not symbol or index != str(number - 1):
             raise DataError(f"{path}, line {number}: expected 'token {number - 1}', got {line!r}")
         symbols.append(symbol)
     while symbols and _DISAMBIGUATION.fullmatch(symbols[-1]):
         symbols.pop()
-    if tuple(symbols[: len(SPECIAL)]) != SPECIAL:
-        raise DataError(f"{path} must begin with {', '.join(SPECIAL)}, but begins with {', '.join(symbols[:3])}")
+    twice = next((s for s, count in Counter(symbols).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: token {twice!r} occurs more than once, so its text has no single id")
     return symbols
+
+
+def _is_upper_case(lang_dir: Path, symbols: Sequence[str], upper_case: bool | None) -> bool:
+    """What the caller says, else lang.json, whose hash is checked, else the tokens."""
+    info = _read_info(lang_dir)
+    if upper_case is not None:
+        return upper_case
+    return bool(info.get("upper_case", False)) if info else _has_capitals(symbols)
 
 
 def _read_info(lang_dir: Path) -> dict[str, Any]:
@@ -190,7 +232,3 @@ def _has_capitals(symbols: Sequence[str]) -> bool:
     plain = [s for s in symbols if not (s.startswith("<") and s.endswith(">"))]
     capitals, small = (sum(any(b <= c <= e for c in s) for s in plain) for b, e in ("AZ", "az"))
     return capitals > small
-
-
-def _pieces(bpe: spm.SentencePieceProcessor) -> list[str]:
-    return [bpe.id_to_piece(i) for i in range(bpe.get_piece_size())]

@@ -12,10 +12,8 @@ import sentencepiece as spm
 
 from lhotse_prep.text.characters import is_han
 from lhotse_prep.tokens.byte_bpe import from_byte_chars, to_byte_chars, valid_characters
+from lhotse_prep.tokens.special_tokens import UNK, SpecialTokens, special_tokens
 
-BLANK, SOS_EOS, UNK = "<blk>", "<sos/eos>", "<unk>"
-SPECIAL = (BLANK, SOS_EOS, UNK)
-BLANK_ID, UNK_ID = 0, 2
 WORD_START = "▁"
 
 
@@ -33,18 +31,28 @@ class TokenTable:
 
     kind = "char+bpe"
 
-    def __init__(self, symbols: Sequence[str], bpe: spm.SentencePieceProcessor, upper_case: bool = False) -> None:
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        bpe: spm.SentencePieceProcessor | None,
+        upper_case: bool = False,
+        special: SpecialTokens | None = None,
+    ) -> None:
         """
         Args:
           symbols: the tokens with the ids 0, 1, ...
-          bpe: splits what is not Han, or all text.
+          bpe: splits what is not Han, or all text; only a CharTable has none.
           upper_case: the tokens have capitals, as icefall's often do: text is encoded in capitals, and decoded text
             is converted to small letters. A letter that this would change (ß, ς) is not converted.
+          special: the tokens that are not text; None: those with the usual names.
+        Raises:
+          DataError: see special_tokens.
         """
         self.symbols = list(symbols)
         self.ids = {symbol: i for i, symbol in enumerate(self.symbols)}
         self.bpe = bpe
         self.upper_case = upper_case
+        self.special = special_tokens(self.symbols) if special is None else special
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -69,9 +77,9 @@ class TokenTable:
     def _spans(self, ids: Sequence[int]) -> Iterator[WordSpan]:
         open_word: WordSpan | None = None  # the next piece may continue it
         for index, i in enumerate(ids):
-            symbol = self.symbols[i]
-            if symbol in (BLANK, SOS_EOS):
+            if i in self.special.silent:
                 continue
+            symbol = UNK if i == self.special.unk else self.symbols[i]
             if open_word is not None and not (is_han(symbol) or symbol == UNK or symbol.startswith(WORD_START)):
                 open_word = WordSpan(open_word.text + symbol, open_word.begin, index + 1)
                 continue
@@ -85,9 +93,13 @@ class TokenTable:
             yield open_word
 
     def _encode_word(self, word: str) -> list[int]:
-        if len(word) == 1 and is_han(word):
-            return [self.ids.get(word, UNK_ID)]
-        return [self.ids.get(piece, UNK_ID) for piece in self.bpe.encode(word, out_type=str)]
+        assert self.bpe is not None
+        pieces = [word] if len(word) == 1 and is_han(word) else self.bpe.encode(word, out_type=str)
+        return [self._text_id(self.ids.get(piece, self.special.unk)) for piece in pieces]
+
+    def _text_id(self, token_id: int) -> int:
+        """The id, or that of the unknown token in place of a silent one: for a word that is spelled <blk>."""
+        return self.special.unk if token_id in self.special.silent else token_id
 
 
 class PieceTable(TokenTable):
@@ -100,14 +112,20 @@ class PieceTable(TokenTable):
     """
 
     def __init__(
-        self, symbols: Sequence[str], bpe: spm.SentencePieceProcessor, upper_case: bool, of_bytes: bool
+        self,
+        symbols: Sequence[str],
+        bpe: spm.SentencePieceProcessor,
+        upper_case: bool,
+        of_bytes: bool,
+        special: SpecialTokens | None = None,
     ) -> None:
         """
         Args:
-          symbols, bpe, upper_case: as for TokenTable; symbols are the pieces of the model.
+          symbols, bpe, upper_case, special: as for TokenTable; symbols are the pieces of the model.
           of_bytes: the model was trained on byte characters.
         """
-        super().__init__(symbols, bpe, upper_case)
+        super().__init__(symbols, bpe, upper_case, special or special_pieces(symbols, bpe))
+        self.pieces = bpe
         self.kind = "bbpe" if of_bytes else "bpe"
         self._of_bytes = of_bytes
         self._bytes = [self._bytes_of(i) for i in range(len(self.symbols))]
@@ -115,11 +133,11 @@ class PieceTable(TokenTable):
     def _bytes_of(self, token_id: int) -> bytes:
         """The UTF-8 bytes that a token adds to the text."""
         symbol = self.symbols[token_id]
-        if symbol in (BLANK, SOS_EOS):
+        if token_id in self.special.silent:
             return b""
-        if symbol == UNK:
+        if token_id == self.special.unk:
             return f" {UNK} ".encode()
-        if self.bpe.is_byte(token_id):  # such as <0xE6>, if the model has byte fallback
+        if self.pieces.is_byte(token_id):  # such as <0xE6>, if the model has byte fallback
             return bytes([int(symbol[3:-1], 16)])
         parts = symbol.split(WORD_START)
         return b" ".join(from_byte_chars(p) if self._of_bytes else p.encode("utf-8") for p in parts)
@@ -145,10 +163,18 @@ class PieceTable(TokenTable):
             yield word
 
     def _encode_word(self, word: str) -> list[int]:
-        ids = self.bpe.encode(to_byte_chars(word) if self._of_bytes else word, out_type=int)
-        return [
-            i if self.symbols[i] not in (BLANK, SOS_EOS) else UNK_ID for i in ids
-        ]  # for a word that is spelled <blk>
+        ids = self.pieces.encode(to_byte_chars(word) if self._of_bytes else word, out_type=int)
+        return [self._text_id(i) for i in ids]
+
+
+def special_pieces(symbols: Sequence[str], bpe: spm.SentencePieceProcessor, where: str = "tokens.txt") -> SpecialTokens:
+    """The special tokens of a vocabulary that is the pieces of a model, which says what is unknown, control or a byte.
+
+    Raises:
+      DataError: see special_tokens.
+    """
+    controls = [i for i in range(len(symbols)) if bpe.is_control(i)]
+    return special_tokens(symbols, bpe.unk_id(), controls, bpe.is_byte, where)
 
 
 def to_capitals(text: str) -> str:

@@ -12,10 +12,11 @@ import sentencepiece as spm
 
 from lhotse_prep.text.characters import is_han
 from lhotse_prep.text.normalize import normalize_transcript
+from lhotse_prep.tokens.bpe import UNK_ID
 from lhotse_prep.tokens.byte_bpe import BYTE_CHARS, from_byte_chars, to_byte_chars, valid_characters
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import load_lang, make_lang
-from lhotse_prep.tokens.token_table import UNK_ID, TokenTable
+from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import ConfigError, DataError
 
 TEXTS = [

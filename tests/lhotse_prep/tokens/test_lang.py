@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from lhotse_prep.text.characters import is_han
+from lhotse_prep.tokens.bpe import UNK_ID
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import load_lang, make_lang
-from lhotse_prep.tokens.token_table import BLANK_ID, UNK_ID, TokenTable
+from lhotse_prep.tokens.special_tokens import BLANK_ID
+from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
 
 TEXTS = [

@@ -20,7 +20,12 @@ recognizer = sherpa_onnx.{kind}.from_transducer(
 )"""
 
 
-_KINDS = {"char+bpe": "Chinese characters and English BPE", "bpe": "BPE", "bbpe": "byte-BPE"}
+_KINDS = {
+    "char+bpe": "Chinese characters and English BPE",
+    "bpe": "BPE",
+    "bbpe": "byte-BPE",
+    "char": "characters and letters",
+}
 
 
 def model_card(

@@ -20,7 +20,9 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.tokens.lang import tokens_txt
+from lhotse_prep.tokens.special_tokens import SPACE_NAMES, UNK
+from lhotse_prep.tokens.token_table import WORD_START, TokenTable
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import whole_file, write_text
 from ml2021.asr.model.recogniser import AsrModel
@@ -94,7 +96,7 @@ def write_networks(
         size = write_int8(path)
         kilobytes = path.stat().st_size // 1024
         logger.info("%s: %d kB, differs from the model by %.0e; int8 %d kB", path, kilobytes, worst, size // 1024)
-    write_text(out_dir / "tokens.txt", "".join(f"{symbol} {i}\n" for i, symbol in enumerate(tokens.symbols)))
+    write_text(out_dir / "tokens.txt", _sherpa_tokens(tokens))
     write_text(out_dir / "bpe.vocab", bpe_vocab(tokens))
 
 
@@ -115,9 +117,20 @@ def write_int8(path: Path) -> int:
     return int8.stat().st_size
 
 
+def _sherpa_tokens(tokens: TokenTable) -> str:
+    """The content of tokens.txt; the unknown token and the space get the names by which sherpa-onnx knows them."""
+    names = {tokens.special.unk: UNK} | {tokens.ids[s]: WORD_START for s in SPACE_NAMES if s in tokens.ids}
+    return tokens_txt([names.get(i, symbol) for i, symbol in enumerate(tokens.symbols)])
+
+
 def bpe_vocab(tokens: TokenTable) -> str:
-    """The BPE pieces as `piece<tab>score` lines, which sherpa-onnx needs to split hotwords (cjkchar+bpe or bpe)."""
+    """The BPE pieces as `piece<tab>score` lines, which sherpa-onnx needs to split hotwords (cjkchar+bpe or bpe).
+
+    Nothing for a vocabulary of characters.
+    """
     bpe = tokens.bpe
+    if bpe is None:
+        return ""
     return "".join(f"{bpe.id_to_piece(i)}\t{bpe.get_score(i):g}\n" for i in range(bpe.get_piece_size()))
 
 

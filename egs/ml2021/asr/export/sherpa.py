@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from lhotse_prep.audio.fbank import fbank
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.manifests.files import AUDIO, open_cuts, write_manifest
-from lhotse_prep.tokens.token_table import BLANK, TokenTable
+from lhotse_prep.tokens.special_tokens import BLANK_NAMES
+from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
@@ -66,7 +67,11 @@ def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path, config: Sherpa
       ConfigError: config has hotwords, but the model's tokens are of kind bpe or bbpe.
       DataError: sherpa-onnx failed; the message has its last line of output.
     """
-    if config and config.hotwords_file and (model_dir / "bpe.vocab").read_text(encoding="utf-8").startswith(BLANK):
+    if (
+        config
+        and config.hotwords_file
+        and (model_dir / "bpe.vocab").read_text(encoding="utf-8").startswith(BLANK_NAMES)
+    ):
         raise ConfigError(
             f"{model_dir} has tokens of kind bpe or bbpe, but hotwords in sherpa-onnx need char+bpe: decode with "
             "python -m ml2021.asr.decode --hotwords-file, which accepts every kind"
@@ -169,6 +174,7 @@ def open_recognizer(model_dir: Path, config: SherpaConfig) -> Any:
 
     suffix = "int8.onnx" if config.int8 else "onnx"
     paths = {name: str(model_dir / f"{name}.{suffix}") for name in ("encoder", "decoder", "joiner")}
+    with_bpe = bool(config.hotwords_file) and (model_dir / "bpe.vocab").stat().st_size > 0
     model_type = {"model_type": "zipformer2"} if config.streaming else {}
     recognizer = sherpa_onnx.OnlineRecognizer if config.streaming else sherpa_onnx.OfflineRecognizer
     return recognizer.from_transducer(
@@ -181,8 +187,8 @@ def open_recognizer(model_dir: Path, config: SherpaConfig) -> Any:
         blank_penalty=config.blank_penalty,
         hotwords_file=config.hotwords_file,
         hotwords_score=config.hotwords_score,
-        modeling_unit="cjkchar+bpe" if config.hotwords_file else "cjkchar",
-        bpe_vocab=str(model_dir / "bpe.vocab") if config.hotwords_file else "",
+        modeling_unit="cjkchar+bpe" if with_bpe else "cjkchar",
+        bpe_vocab=str(model_dir / "bpe.vocab") if with_bpe else "",
     )
 
 

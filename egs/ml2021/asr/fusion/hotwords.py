@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from lhotse_prep.text.normalize import normalize_transcript
-from lhotse_prep.tokens.token_table import BLANK_ID, UNK_ID, TokenTable
+from lhotse_prep.tokens.special_tokens import BLANK_ID
+from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_text
 from ml2021.asr.fusion.scorer import Scorer, States
@@ -52,7 +53,7 @@ def read_hotwords(path: Path, tokens: TokenTable, default_score: float) -> dict[
             )
         score = default_score if match["score"] is None else _score(match["score"], f"{path}, line {number}")
         ids = tuple(tokens.encode(text))
-        if UNK_ID in ids:
+        if tokens.special.unk in ids:
             raise DataError(f"{path}, line {number}: {text!r} has characters that tokens.txt lacks; remove it")
         terms[ids] = score
     return terms

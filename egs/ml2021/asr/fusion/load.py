@@ -66,7 +66,7 @@ def load_lm(lm_dir: Path, tokens: TokenTable, scale: float, device: torch.device
         return _ngram_scorer(lm_dir / "lm.arpa", tokens, scale, device)
     model = RnnLm(config.rnn, len(tokens))
     model.load_state_dict(load_checkpoint(lm_dir / "pretrained.pt")["model"])
-    return RnnScorer(model.to(device), scale)
+    return RnnScorer(model.to(device), scale, tokens.special.bos)
 
 
 def _ngram_scorer(path: Path, tokens: TokenTable, scale: float, device: torch.device) -> NgramScorer:

@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lhotse_prep.tokens.token_table import BLANK_ID
+from lhotse_prep.tokens.special_tokens import BLANK_ID
 from ml2021.asr.fusion.arpa import BOS, EOS, ArpaModel
 from ml2021.asr.fusion.scorer import Scorer, States
 

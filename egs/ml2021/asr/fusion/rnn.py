@@ -8,11 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lhotse_prep.tokens.token_table import BLANK_ID
+from lhotse_prep.tokens.special_tokens import BLANK_ID
 from ml2021.asr.fusion.config import RnnLmConfig
 from ml2021.asr.fusion.scorer import Scorer, States
-
-BOS_ID = 1  # <sos/eos>
 
 
 class RnnLm(nn.Module):
@@ -38,12 +36,18 @@ class RnnLm(nn.Module):
 class RnnScorer(Scorer):
     """Log-probabilities times a scale. States: the LSTM's h and c, (B, L, D) each, and the next scores, (B, V)."""
 
-    def __init__(self, model: RnnLm, scale: float) -> None:
-        self.model, self.scale = model.eval(), scale
+    def __init__(self, model: RnnLm, scale: float, bos: int) -> None:
+        """
+        Args:
+          model: trained with token bos in front of each text.
+          scale: weight of the log-probabilities.
+          bos: TokenTable.special.bos.
+        """
+        self.model, self.scale, self.bos = model.eval(), scale, bos
 
     @torch.no_grad()
     def start(self, num: int) -> States:
-        tokens = torch.full((num, 1), BOS_ID, device=self.model.bias.device)
+        tokens = torch.full((num, 1), self.bos, device=self.model.bias.device)
         return self._states(*self.model(tokens))
 
     def scores(self, states: States) -> Tensor:

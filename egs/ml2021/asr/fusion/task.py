@@ -12,10 +12,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from lhotse_prep.tokens.token_table import BLANK_ID
+from lhotse_prep.tokens.special_tokens import BLANK_ID
 from lhotse_prep.workflow.digests import digest_bytes
 from ml2021.asr.fusion.config import RnnLmConfig
-from ml2021.asr.fusion.rnn import BOS_ID, RnnLm
+from ml2021.asr.fusion.rnn import RnnLm
 from ml2021.training.task import StepLoss, Task
 
 T = TypeVar("T")
@@ -31,18 +31,21 @@ class LmTask(Task):
         config: RnnLmConfig,
         seed: int,
         vocabulary: str,
+        bos: int,
     ) -> None:
         """
         Args:
           train: token ids of each training text, of any length.
           valid: token ids of each text of dev.
           vocabulary: identifies the tokens; training resumes only with the same vocabulary.
+          bos: the token in front of each text, TokenTable.special.bos.
         """
         self.train, self.valid, self.config, self.seed, self.vocabulary = train, valid, config, seed, vocabulary
+        self.bos = bos
         self.batch_limit = f"rnn.batch_size (lm in decode.yaml), now {config.batch_size} sequences"
 
     def train_batches(self, epoch: int) -> Iterator[Tensor]:
-        """Padded sequences (N, U) with <sos/eos> in front; seed and epoch decide where long texts are split."""
+        """Padded sequences (N, U) with bos in front; seed and epoch decide where long texts are split."""
         rng = random.Random(1_000_003 * self.seed + epoch)
         pieces = []
         for text in self.train:
@@ -53,11 +56,16 @@ class LmTask(Task):
         pieces.sort(key=lambda p: len(p) // 8)  # by similar length, else in random order
         batches = list(_pieces(pieces, self.config.batch_size))
         rng.shuffle(batches)
-        return map(_padded, batches)
+        return map(self._padded, batches)
 
     def valid_batches(self) -> Iterator[Tensor]:
         pieces = [p for text in self.valid for p in _pieces(text, self.config.max_tokens)]
-        return map(_padded, _pieces(pieces, self.config.batch_size))
+        return map(self._padded, _pieces(pieces, self.config.batch_size))
+
+    def _padded(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """bos and the token ids of each text, padded with blanks: (N, U)."""
+        rows = [torch.tensor([self.bos, *t]) for t in texts]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=BLANK_ID)
 
     def fingerprint(self) -> dict[str, str]:
         digest = digest_bytes(repr([list(t) for t in self.train]).encode())[:16]
@@ -80,9 +88,3 @@ class LmTask(Task):
 
 def _pieces(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[i : i + size] for i in range(0, len(items), size)]
-
-
-def _padded(texts: Sequence[Sequence[int]]) -> Tensor:
-    """<sos/eos> and the token ids of each text, padded with blanks: (N, U)."""
-    rows = [torch.tensor([BOS_ID, *t]) for t in texts]
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=BLANK_ID)

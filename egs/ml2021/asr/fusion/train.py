@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from lhotse_prep.manifests.files import UNTRANSLATED
-from lhotse_prep.tokens.lang import lang_hash, load_lang
-from lhotse_prep.tokens.token_table import BLANK, SOS_EOS, TokenTable
+from lhotse_prep.tokens.lang import lang_hash, load_lang, tokens_txt
+from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.windows.read import read_windows
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
@@ -65,11 +65,11 @@ def train_lm(
     valid = _window_texts(cuts, "dev", tokens)
     begin()
     write_json(lm_dir / "config.json", to_mapping(config))
-    write_text(lm_dir / "tokens.txt", "".join(f"{s} {i}\n" for i, s in enumerate(tokens.symbols)))
+    write_text(lm_dir / "tokens.txt", tokens_txt(tokens.symbols))
     if config.kind == "ngram":
         perplexity_dev = _train_ngram(train, valid, tokens, lm_dir, config)
     else:
-        perplexity_dev = _train_rnn(train, valid, len(tokens), lang_hash(lang), lm_dir, config)
+        perplexity_dev = _train_rnn(train, valid, tokens, lang_hash(lang), lm_dir, config)
     num_tokens = sum(map(len, train))
     logger.info("%s: %d texts, %d tokens, perplexity of dev %.1f", config.kind, len(train), num_tokens, perplexity_dev)
     write_json(lm_dir / "scores.json", {"lm_perplexity_dev": round(perplexity_dev, 2), "lm_num_tokens": num_tokens})
@@ -80,20 +80,20 @@ def _train_ngram(
 ) -> float:
     """Write lm.arpa; return the perplexity of dev."""
     symbols = tokens.symbols
-    vocabulary = [s for s in symbols if s not in (BLANK, SOS_EOS)]
+    vocabulary = [s for i, s in enumerate(symbols) if i not in tokens.special.silent]
     model = train_ngram([[symbols[i] for i in t] for t in train], vocabulary, config.order)
     write_arpa(lm_dir / "lm.arpa", model)
     return perplexity(model, ([symbols[i] for i in t] for t in valid))
 
 
 def _train_rnn(
-    train: list[list[int]], valid: list[list[int]], vocab_size: int, vocabulary: str, lm_dir: Path, config: LmConfig
+    train: list[list[int]], valid: list[list[int]], tokens: TokenTable, vocabulary: str, lm_dir: Path, config: LmConfig
 ) -> float:
     """Train to pretrained.pt; return the perplexity of dev."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.train.seed)
-    model = RnnLm(config.rnn, vocab_size)
-    task = LmTask(train, valid, config.rnn, config.train.seed, vocabulary)
+    model = RnnLm(config.rnn, len(tokens))
+    task = LmTask(train, valid, config.rnn, config.train.seed, vocabulary, tokens.special.bos)
     trainer = Trainer(model, task, config.train, lm_dir, device)
     trainer.run()
     model.eval()

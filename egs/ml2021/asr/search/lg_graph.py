@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from lhotse_prep.tokens.lang import load_lang
-from lhotse_prep.tokens.token_table import UNK_ID, WORD_START, TokenTable
+from lhotse_prep.tokens.token_table import WORD_START, TokenTable
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import whole_file
@@ -45,7 +45,7 @@ def spell(model: ArpaModel, tokens: TokenTable) -> dict[str, list[int]]:
     spelled = {w: [tokens.ids[w]] if w in tokens.ids else [] for w in words} if of_tokens else {}
     if not of_tokens:
         spelled = {w: tokens.encode(w) for w in words}
-    lexicon = {w: ids for w, ids in spelled.items() if ids and not {0, 1, UNK_ID} & set(ids)}
+    lexicon = {w: ids for w, ids in spelled.items() if ids and tokens.special.not_text.isdisjoint(ids)}
     if not lexicon:
         raise DataError(
             "none of the language model's words can be spelled in the tokens; was it made for this language?"

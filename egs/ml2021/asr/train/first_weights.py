@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lhotse_prep.workflow.errors import DataError
+from ml2021.asr.model.layout import layout_differences
+from ml2021.asr.model.recogniser import AsrModel
 from ml2021.training.checkpoint import load_checkpoint
 from ml2021.training.resume import shape_differences
 
@@ -46,14 +48,25 @@ def init_from(model: nn.Module, path: Path, modules: Sequence[str] = (), other_v
     copied = {k: v for k, v in offered.items() if k not in skipped}
     wrong = shape_differences(copied, targets)
     if wrong:
+        names = _other_values(model, weights, path) if not modules else []
+        what = names or wrong[:3]
         raise DataError(
-            f"{path} does not fit the model: {'; '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}; give the model "
-            "the layout that the checkpoint has, or name the modules that fit with --init-modules"
+            f"{path} does not fit the model: {'; '.join(what)}{' ...' if len(wrong) > 3 and not names else ''}; give "
+            "the model the layout that the checkpoint has (--model, or asr.model in asr.yaml), or name the modules "
+            "that fit with --init-modules"
         )
     model.load_state_dict({**state, **copied})
     logger.info("%d of %d weights are initialised from %s", len(copied), len(state), path)
     if skipped:
         logger.warning("%s has another vocabulary: initialised at random are %s", path, ", ".join(sorted(skipped)))
+
+
+def _other_values(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> list[str]:
+    """The values of the layout that differ, if these are weights of a transducer."""
+    try:
+        return layout_differences(weights, model.config, str(path)) if isinstance(model, AsrModel) else []
+    except DataError:
+        return []
 
 
 def _with_our_heads(weights: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

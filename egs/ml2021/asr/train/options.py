@@ -13,6 +13,7 @@ import yaml
 from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import from_mapping, load_config, read_section, to_mapping
+from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.load import read_config
 from ml2021.asr.train.config import AsrConfig
 
@@ -74,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--lang-dir", type=Path, required=True, help="stage 2's folder, such as data/mini/lang")
     p.add_argument("--conf", type=Path, help="folder with asr.yaml, such as conf/ml2021; must be given")
+    p.add_argument("--model", type=Path, help="layout, such as conf/zipformer/large.yaml [model of asr.yaml]")
     p.add_argument("--start-epoch", type=int, default=1, help="resume from epoch-(N - 1).pt [1: the newest checkpoint]")
     p.add_argument("--start-batch", type=int, help="resume from checkpoint-N.pt")
     p.add_argument("--init-from", type=Path, help="checkpoint with the initial weights, ours or icefall's")
@@ -126,12 +128,15 @@ def options_of(args: argparse.Namespace, world_size: int) -> TrainOptions:
 
 
 def config_of(args: argparse.Namespace) -> AsrConfig:
-    """The configuration: asr.yaml of the folder --conf, overridden by values of the command line.
+    """The configuration: asr.yaml of the folder --conf, overridden by the command line: --model, then single values.
 
     Raises:
       ConfigError: a value has the wrong type or is out of range.
     """
     values = to_mapping(load_config(args.conf / "asr.yaml", "asr", AsrConfig))
+    if args.model is not None:
+        layout = to_mapping(load_config(args.model, "model", TransducerConfig))
+        values["model"] |= {key: layout[key] for key in ("encoder", "decoder_dim", "context_size", "joiner_dim")}
     for flag, (key, _) in VALUES.items():
         text = getattr(args, flag.replace("-", "_"))
         if text is not None:

@@ -24,6 +24,7 @@ from ml2021.asr.train.first_weights import init_from
 from ml2021.asr.train.options import TrainOptions, config_of, options_of, parse_arguments, write_asr_config
 from ml2021.asr.train.stage import training_by_hand
 from ml2021.asr.train.task import TransducerTask
+from ml2021.asr.train.unknown_words import require_writable
 from ml2021.training.diagnostics import inf_check
 from ml2021.training.distributed import World, join_world, leave_world
 from ml2021.training.trainer import Trainer
@@ -51,7 +52,8 @@ def train_recogniser(
       world: this process among all processes; None: it is the only one.
       device: where to compute; None: a GPU if there is one.
     Raises:
-      DataError: the checkpoints in exp_dir are of another training, or files are missing or damaged.
+      DataError: the checkpoints in exp_dir are of another training, the tokens cannot write
+        the texts, or files are missing or damaged.
     """
     options, world = options or TrainOptions(), world or World()
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -65,6 +67,7 @@ def train_recogniser(
     task = TransducerTask(data, tokens, lang_hash(lang), config)
     trainer = Trainer(model, task, config.train, exp_dir, device, world)
     trainer.resume(options.start)  # may raise, so before anything is written
+    require_writable(data, tokens, lang)
     logger.info("%d tokens, %d parameters", len(tokens), num_parameters(model))
     with inf_check(model) if options.inf_check else contextlib.nullcontext():
         if options.print_diagnostics:

@@ -16,12 +16,13 @@ from lhotse_prep.workflow.strict_config import from_mapping
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.fusion.config import LmConfig, RnnLmConfig
 from ml2021.asr.fusion.load import load_fusion
-from ml2021.asr.fusion.rnn import BOS_ID, RnnLm, RnnScorer
+from ml2021.asr.fusion.rnn import RnnLm, RnnScorer
 from ml2021.asr.fusion.scorer import select
 from ml2021.asr.fusion.task import LmTask
 from ml2021.asr.fusion.train import main, train_lm
 from ml2021.training.config import TrainConfig
 
+BOS_ID = 7
 CPU = torch.device("cpu")
 
 
@@ -29,7 +30,7 @@ CPU = torch.device("cpu")
 def test_scorer_gives_the_probabilities_of_the_model() -> None:
     torch.manual_seed(0)
     model = RnnLm(RnnLmConfig(dim=12, num_layers=2), vocab_size=9)
-    scorer = RnnScorer(model, 0.5)
+    scorer = RnnScorer(model, 0.5, BOS_ID)
     rng = random.Random(1)
     histories = [[BOS_ID], [BOS_ID], [BOS_ID]]
     states = scorer.start(3)
@@ -47,7 +48,7 @@ def test_scorer_gives_the_probabilities_of_the_model() -> None:
 def test_every_token_is_in_one_sequence_of_an_epoch(seed: int) -> None:
     rng = random.Random(seed)
     texts = [[rng.randrange(3, 1000) for _ in range(rng.choice([1, 7, 8, 9, 50]))] for _ in range(20)]
-    task = LmTask(texts, [], RnnLmConfig(max_tokens=8, batch_size=3), seed, "")
+    task = LmTask(texts, [], RnnLmConfig(max_tokens=8, batch_size=3), seed, "", BOS_ID)
     for epoch in (1, 2):
         batches = list(task.train_batches(epoch))
         tokens = sorted(int(t) for b in batches for t in b[:, 1:].flatten() if t)
