@@ -107,7 +107,11 @@ class TranslateConfig:
     max_length: int = 256  # maximum length of a translation in pieces
     max_batch_tokens: int = 2000  # maximum size of a batch in source pieces
     compute_type: str = "float32"  # number format of ctranslate2, such as float32 or int8
-    context: int | None = None  # preceding sentences put before the source; null: as many as the model was trained with
+    context: int | None = None  # preceding sentences that the model reads; null: as in training, 3 for a chat model
+    # Language of the sentences, for published models that have several: a code of M2M100 or NLLB, or a name for a chat
+    # model. Empty for Chinese.
+    source_lang: str = ""
+    target_lang: str = ""  # language of the translations, likewise; empty for English
     # COMET checkpoint (.ckpt) for stage 9, used if comet-score is installed; empty for no COMET
     comet_model: str = field(default="", metadata=FILE)
 
@@ -130,7 +134,8 @@ def trained_context(exp_dir: Path) -> int:
 
 def as_in_0_2(config: TranslateConfig, exp_dir: Path) -> dict[str, Any]:
     """The values with which version 0.2 would have translated as config does with the model trained in exp_dir."""
-    return to_mapping(config) | {"context": trained_context(exp_dir) if config.context is None else config.context}
+    values = to_mapping(config) | {"context": trained_context(exp_dir) if config.context is None else config.context}
+    return {name: value for name, value in values.items() if name not in ("source_lang", "target_lang")}
 
 
 def require_same_context(mt: MtConfig, translate: TranslateConfig, path: Path) -> None:

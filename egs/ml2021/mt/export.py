@@ -10,14 +10,16 @@ from pathlib import Path
 
 from lhotse_prep.workflow.errors import DataError
 from ml2021.mt.load import load_vocabulary
+from ml2021.mt.vocabulary import Vocabulary
 
 
-def convert(marian_dir: Path, out_dir: Path) -> None:
+def convert(marian_dir: Path, out_dir: Path, vocabulary: Vocabulary | None = None) -> None:
     """Convert with CTranslate2's own converter, in float32; out_dir appears only once it is complete.
 
     Args:
       marian_dir: model and tokenizer, as stage 8 writes them.
       out_dir: replaced if it exists.
+      vocabulary: that of the model, if it is loaded.
     Raises:
       DataError: marian_dir has no model, or CTranslate2 cannot convert it.
     """
@@ -26,7 +28,7 @@ def convert(marian_dir: Path, out_dir: Path) -> None:
 
     if not (marian_dir / "config.json").is_file():
         raise DataError(f"{marian_dir} is not a translation model: it has no config.json; stage 8 writes one")
-    vocabulary = load_vocabulary(marian_dir)
+    vocabulary = vocabulary or load_vocabulary(marian_dir)
     work = out_dir.with_name(f".{out_dir.name}.tmp")
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()

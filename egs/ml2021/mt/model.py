@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import nn
-from transformers import GenerationConfig, MarianConfig, MarianMTModel
+from transformers import GenerationConfig, MarianConfig, MarianMTModel, PreTrainedModel
 
 from ml2021.mt.config import MtModelConfig
 
@@ -40,10 +40,28 @@ def build_model(config: MtModelConfig, vocab_size: int) -> MarianMTModel:
 
 def leave_out_padding(model: MarianMTModel) -> None:
     """Keep padding out of translations: CTranslate2 does not have it, and both engines must search the same pieces."""
-    pad_id = model.config.pad_token_id
+    pad_id, eos_id = model.config.pad_token_id, model.config.eos_token_id
     model.final_logits_bias[0, pad_id] = -1e9
     model.generation_config = GenerationConfig(
-        pad_token_id=pad_id, decoder_start_token_id=pad_id, bos_token_id=0, eos_token_id=0, bad_words_ids=[[pad_id]]
+        pad_token_id=pad_id,
+        decoder_start_token_id=pad_id,
+        bos_token_id=eos_id,
+        eos_token_id=eos_id,
+        bad_words_ids=[[pad_id]],
+    )
+
+
+def use_plain_search(model: PreTrainedModel) -> None:
+    """Take a published model's search settings away: CTranslate2 would not use them, nor padding."""
+    if isinstance(model, MarianMTModel):
+        leave_out_padding(model)
+        return
+    config = model.config
+    model.generation_config = GenerationConfig(
+        pad_token_id=config.pad_token_id,
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        decoder_start_token_id=config.decoder_start_token_id,
     )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-from transformers import GenerationConfig, MarianMTModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import write_json
+from lhotse_prep.workflow.hub import model_folder
 from ml2021.mt.config import MAX_POSITIONS
 from ml2021.mt.load import load_model, load_vocabulary
-from ml2021.mt.model import leave_out_padding
+from ml2021.mt.model import use_plain_search
 from ml2021.mt.multilingual import LANGUAGES, read_tokenizer
 from ml2021.mt.vocabulary import FILES, SOURCE_STYLE, SourceStyle, Vocabulary
 
@@ -21,32 +23,44 @@ KINDS = {"marian": FILES, MULTILINGUAL: ("tokenizer_config.json",)}  # {model_ty
 
 
 def find_pretrained(name: str) -> Path:
-    """Return the folder of a model; a name on the hub is downloaded.
+    """Return the folder of a model that training can start from; a name on the hub is downloaded.
 
     Raises:
       DataError: name is neither a folder nor available from the hub, or the model is incomplete or not of KINDS.
     """
-    folder = Path(name)
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-        patterns = ["*.json", "*.spm", "*.model", "*.bin", "*.safetensors"]
-        try:
-            folder = Path(snapshot_download(name, allow_patterns=patterns))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as e:
+    def check(folder: Path) -> None:
+        kind = str(read_model_config(folder, f"init_from {name}").get("model_type"))
+        if kind not in KINDS:
             raise DataError(
-                f"init_from {name} is not a folder and cannot be downloaded from the hub: {str(e).splitlines()[0]}"
-            ) from e
-    if not (folder / "config.json").is_file():
-        raise DataError(f"init_from {name} is not a model of transformers: it has no config.json")
-    kind = _kind(folder)
-    if kind not in KINDS:
-        raise DataError(f"init_from {name} is a {kind} model; training can only start from {' or '.join(KINDS)} models")
+                f"init_from {name} is a {kind} model; training can only start from {' or '.join(KINDS)} models"
+            )
+        check_files(folder, kind, f"init_from {name}")
+
+    return model_folder(name, "init_from", check)
+
+
+def read_model_config(folder: Path, what: str) -> dict[str, Any]:
+    """The config.json of a model; raises DataError if it is missing or damaged. `what` begins the message."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise DataError(f"{what} is not a model of transformers: it has no config.json")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise DataError(f"{what} is damaged: its config.json is not JSON ({e}); copy it again") from e
+    if not isinstance(config, dict):
+        raise DataError(f"{what} is damaged: its config.json is no JSON object; copy it again")
+    return config
+
+
+def check_files(folder: Path, kind: str, what: str) -> None:
+    """Raise DataError if a model of one of KINDS lacks a file beside the weights. `what` begins the message."""
     for file in KINDS[kind]:
         if not (folder / file).is_file():
-            raise DataError(f"init_from {name} is an incomplete {kind} model: it has no {file}")
-    return folder
+            raise DataError(f"{what} is an incomplete {kind} model: it has no {file}")
+    if kind == "marian" and (folder / "target_vocab.json").is_file():
+        raise DataError(f"{what} has a vocabulary for each language; only models with one for both can be used")
 
 
 def load_pretrained(folder: Path, vocabulary: Vocabulary) -> PreTrainedModel:
@@ -59,15 +73,7 @@ def load_pretrained(folder: Path, vocabulary: Vocabulary) -> PreTrainedModel:
     config = model.config
     if config.max_position_embeddings < MAX_POSITIONS:
         raise DataError(f"{folder} has {config.max_position_embeddings} positions, but {MAX_POSITIONS} are needed")
-    if isinstance(model, MarianMTModel):
-        leave_out_padding(model)
-    else:  # without its own search settings, which CTranslate2 would not use
-        model.generation_config = GenerationConfig(
-            pad_token_id=config.pad_token_id,
-            bos_token_id=config.bos_token_id,
-            eos_token_id=config.eos_token_id,
-            decoder_start_token_id=config.decoder_start_token_id,
-        )
+    use_plain_search(model)
     return model
 
 
@@ -83,7 +89,7 @@ def copy_vocabulary(pretrained: Path, folder: Path, source_lang: str = "", targe
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    if _kind(pretrained) == MULTILINGUAL:
+    if read_model_config(pretrained, str(pretrained)).get("model_type") == MULTILINGUAL:
         read_tokenizer(pretrained).save_pretrained(folder)
         write_json(folder / LANGUAGES, {"source": source_lang, "target": target_lang})
         return load_vocabulary(folder)
@@ -99,10 +105,6 @@ def copy_vocabulary(pretrained: Path, folder: Path, source_lang: str = "", targe
     for file in FILES:
         shutil.copyfile(pretrained / file, folder / file)
     return load_vocabulary(folder)
-
-
-def _kind(folder: Path) -> str:
-    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
 
 
 def _is_ours(folder: Path) -> bool:

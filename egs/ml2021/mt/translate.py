@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from lhotse_prep.workflow.ctranslate2_device import ctranslate2_device
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from ml2021.mt.config import MAX_POSITIONS, TranslateConfig
 from ml2021.mt.data import collate, with_context
-from ml2021.mt.load import load_model, load_vocabulary, wrong_vocabulary
+from ml2021.mt.load import load_model, load_vocabulary, read_ctranslate2, wrong_vocabulary
+from ml2021.mt.terms.translation import Sentences, Translation, Translator, previous_sentences
 from ml2021.mt.vocabulary import EOS, Vocabulary
 
 logger = logging.getLogger(__name__)
 # Translations that end early are short and often wrong: search until 2 * beam_size hypotheses have ended.
 PATIENCE = 2.0
-Sentences = Sequence[Sequence[str]]  # tokens of each sentence: Chinese characters and English words
-
-
-@dataclass(frozen=True)
-class Translation:
-    """The English text of a sentence, and the mean log-probability of its pieces (0 if it has none)."""
-
-    text: str
-    score: float
-
-
-class Translator(Protocol):
-    """Translates sentences; `contexts` has the sentences before each of them, oldest first."""
-
-    context: int  # how many sentences before each the model was trained to read
-
-    def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]: ...
-
-
-def previous_sentences(sentences: Sentences, count: int) -> list[Sentences]:
-    """For each sentence of a lecture, the `count` sentences before it; fewer at the start of the lecture."""
-    return [sentences[max(0, i - count) : i] for i in range(len(sentences))]
+__all__ = ["Sentences", "Translation", "Translator", "previous_sentences"]  # also taken from here
 
 
 def load_translator(folder: Path, config: TranslateConfig) -> Translator:
@@ -55,40 +34,66 @@ class CTranslate2Translator:
       ConfigError: the model was not trained with the context in config.
     """
 
-    def __init__(self, folder: Path, config: TranslateConfig) -> None:
+    def __init__(self, folder: Path, config: TranslateConfig, vocabulary: Vocabulary | None = None) -> None:
+        """
+        Args:
+          vocabulary: that of the model, if folder does not have it.
+        """
         import ctranslate2
 
-        if not (folder / "model.bin").is_file() or not (folder / "shared_vocabulary.json").is_file():
+        if not (folder / "model.bin").is_file():
             raise DataError(f"no CTranslate2 model in {folder}: convert one with stage 11 or ml2021.mt.export.convert")
-        self.vocabulary, self.config = load_vocabulary(folder), config
-        pieces = json.loads((folder / "shared_vocabulary.json").read_text(encoding="utf-8"))
-        if not self.vocabulary.in_ctranslate2(pieces):
+        files = read_ctranslate2(folder)
+        if vocabulary is None:
+            vocabulary = load_vocabulary(folder, config.source_lang, config.target_lang, files.pieces)
+        self.vocabulary, self.config, self._adds_end = vocabulary, config, files.adds_end
+        if not self.vocabulary.in_ctranslate2(files.pieces):
             raise wrong_vocabulary(folder)
         self.context = _trained_context(self.vocabulary, config)
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-        self.engine = ctranslate2.Translator(str(folder), device=device, compute_type=config.compute_type)
+        self.num_positions = min(MAX_POSITIONS, files.num_positions or MAX_POSITIONS)
+        try:
+            self.engine = ctranslate2.Translator(
+                str(folder), device=ctranslate2_device(), compute_type=config.compute_type
+            )
+        except (RuntimeError, ValueError) as e:
+            reason = str(e).splitlines()[0]
+            if "compute type" in reason:
+                raise ConfigError(f"translate.compute_type is {config.compute_type}: {reason}") from e
+            raise DataError(f"the CTranslate2 model in {folder} cannot be loaded: {reason}") from e
 
     def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
         """Translate each sentence to English; an empty sentence gives an empty text.
 
-        A sentence of more than MAX_POSITIONS pieces is translated in parts, with a warning in the log.
+        A sentence that does not fit into the model is translated in parts, with a warning in the log.
         """
+        parts, owners = _fitting(sentences, contexts, self.vocabulary, self.num_positions)
+        return _joined([texts[0] for texts in self._translate(parts, 1)], owners, len(sentences))
+
+    def alternatives(self, sentence: Sequence[str], context: Sentences) -> list[Translation]:
+        """The hypotheses of the search for a sentence, best first; one only if it is translated in parts."""
+        parts, owners = _fitting([sentence], [context], self.vocabulary, self.num_positions)
+        texts = self._translate(parts, self.config.beam_size)
+        return texts[0] if len(texts) == 1 else _joined([t[0] for t in texts], owners, 1)
+
+    def _translate(self, parts: Sequence[list[str]], num_hypotheses: int) -> list[list[Translation]]:
         c = self.config
-        parts, owners = _fitting(sentences, contexts, self.vocabulary)
         prefix = list(self.vocabulary.target_prefix)
         results = self.engine.translate_batch(
-            parts,
+            [part[:-1] for part in parts] if self._adds_end else parts,
             target_prefix=[prefix] * len(parts),
             beam_size=c.beam_size,
+            num_hypotheses=num_hypotheses,
             patience=PATIENCE,
             max_batch_size=c.max_batch_tokens,
             batch_type="tokens",
             max_input_length=0,
-            max_decoding_length=c.max_length + len(prefix),
+            max_decoding_length=min(c.max_length, self.num_positions - 1 - len(prefix)) + len(prefix),
             return_scores=True,
         )
-        texts = [Translation(self.vocabulary.decode(r.hypotheses[0]), r.scores[0]) for r in results]
-        return _joined(texts, owners, len(sentences))
+        return [
+            [Translation(self.vocabulary.decode(h), score) for h, score in zip(r.hypotheses, r.scores, strict=True)]
+            for r in results
+        ]
 
 
 class TransformersTranslator:
@@ -99,21 +104,25 @@ class TransformersTranslator:
       ConfigError: the model was not trained with the context in config.
     """
 
-    def __init__(self, folder: Path, config: TranslateConfig) -> None:
+    def __init__(self, folder: Path, config: TranslateConfig, vocabulary: Vocabulary | None = None) -> None:
         import torch
         from transformers.utils.logging import disable_progress_bar
 
+        from ml2021.mt.model import use_plain_search
+
         if not (folder / "config.json").is_file():
             raise DataError(f"no translation model in {folder}: stage 8 writes one to exp/CORPUS/mt/marian")
-        self.vocabulary, self.config = load_vocabulary(folder), config
+        self.vocabulary, self.config = vocabulary or load_vocabulary(folder), config
         self.context = _trained_context(self.vocabulary, config)
         disable_progress_bar()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Any = load_model(folder, self.vocabulary).eval().to(self.device)
+        use_plain_search(self.model)
+        self.num_positions = min(MAX_POSITIONS, self.model.config.max_position_embeddings)
 
     def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
         """See CTranslate2Translator.translate."""
-        parts, owners = _fitting(sentences, contexts, self.vocabulary)
+        parts, owners = _fitting(sentences, contexts, self.vocabulary, self.num_positions)
         encoded = [[self.vocabulary.ids[p] for p in part] for part in parts]
         order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
         texts = [Translation("", 0.0)] * len(parts)
@@ -122,21 +131,29 @@ class TransformersTranslator:
             size = max(1, self.config.max_batch_tokens // len(encoded[batch[0]]))
             while order and len(batch) < size:
                 batch.append(order.pop())
-            for i, text in zip(batch, self._translate_batch([encoded[i] for i in batch]), strict=True):
-                texts[i] = text
+            for i, hypotheses in zip(batch, self._translate_batch([encoded[i] for i in batch], 1), strict=True):
+                texts[i] = hypotheses[0]
         return _joined(texts, owners, len(sentences))
 
-    def _translate_batch(self, ids: Sequence[list[int]]) -> list[Translation]:
+    def alternatives(self, sentence: Sequence[str], context: Sentences) -> list[Translation]:
+        """See CTranslate2Translator.alternatives."""
+        parts, owners = _fitting([sentence], [context], self.vocabulary, self.num_positions)
+        encoded = [[self.vocabulary.ids[p] for p in part] for part in parts]
+        texts = [self._translate_batch([ids], self.config.beam_size)[0] for ids in encoded]
+        return texts[0] if len(texts) == 1 else _joined([t[0] for t in texts], owners, 1)
+
+    def _translate_batch(self, ids: Sequence[list[int]], num_hypotheses: int) -> list[list[Translation]]:
         import torch
 
-        batch = collate([(s, [0]) for s in ids])
+        batch, prefix = collate([(s, [0]) for s in ids]), len(self.vocabulary.target_prefix)
         with torch.inference_mode():
             output = self.model.generate(
                 batch.source.to(self.device),
                 attention_mask=batch.source_mask.to(self.device),
                 forced_bos_token_id=self.vocabulary.first_id,
                 num_beams=self.config.beam_size,
-                max_new_tokens=self.config.max_length + len(self.vocabulary.target_prefix),
+                num_return_sequences=num_hypotheses,
+                max_new_tokens=min(self.config.max_length, self.num_positions - 1 - prefix) + prefix,
                 length_penalty=1.0,
                 do_sample=False,
                 return_dict_in_generate=True,
@@ -149,7 +166,8 @@ class TransformersTranslator:
             is_piece = output.sequences[:, 1:] != self.model.config.pad_token_id
             scores = [float(row[mask].mean()) for row, mask in zip(steps, is_piece)]
         rows = output.sequences.tolist()
-        return [Translation(self.vocabulary.decode_ids(row), score) for row, score in zip(rows, scores, strict=True)]
+        texts = [Translation(self.vocabulary.decode_ids(row), score) for row, score in zip(rows, scores, strict=True)]
+        return [texts[i : i + num_hypotheses] for i in range(0, len(texts), num_hypotheses)]
 
 
 def _trained_context(vocabulary: Vocabulary, config: TranslateConfig) -> int:
@@ -165,7 +183,7 @@ def _trained_context(vocabulary: Vocabulary, config: TranslateConfig) -> int:
 
 
 def _fitting(
-    sentences: Sentences, contexts: Sequence[Sentences] | None, vocabulary: Vocabulary
+    sentences: Sentences, contexts: Sequence[Sentences] | None, vocabulary: Vocabulary, num_positions: int
 ) -> tuple[list[list[str]], list[int]]:
     """Split sentences into parts that fit into a translator.
 
@@ -177,7 +195,7 @@ def _fitting(
     parts: list[list[str]] = []
     owners: list[int] = []
     prefix = vocabulary.source_prefix
-    room = MAX_POSITIONS - len(prefix)
+    room = num_positions - len(prefix)
     for i, sentence in enumerate(sentences):
         context = [vocabulary.source_pieces(vocabulary.source_text(s)) for s in contexts[i]] if contexts else []
         todo = [tuple(sentence)] if sentence else []

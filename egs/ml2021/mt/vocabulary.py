@@ -21,7 +21,7 @@ from typing import Any
 import sentencepiece
 
 from lhotse_prep.text.normalize import remove_han_spaces
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.errors import ConfigError, DataError, list_names
 from lhotse_prep.workflow.files import write_json
 from ml2021.mt.bpe_dropout import BpeDropout
 from ml2021.mt.config import trained_context
@@ -29,6 +29,7 @@ from ml2021.mt.config import trained_context
 FILES = ("source.spm", "target.spm", "vocab.json")
 SOURCE_STYLE = "source_text.json"  # what a SourceStyle holds
 EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
+DEFAULT_TARGET = ">>eng<<"  # piece before a source that asks a model of several target languages for English
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class Vocabulary(ABC):
     def fits(self, config: Any) -> bool:
         """Whether a model's configuration fits this vocabulary."""
         unnamed = config.vocab_size - len(self)
-        return bool(0 <= unnamed <= self.max_unnamed and config.decoder_start_token_id == self.start_id)
+        starts = config.decoder_start_token_id == self.start_id and config.eos_token_id in (None, self.ids[EOS])
+        return bool(0 <= unnamed <= self.max_unnamed and starts)
 
     @abstractmethod
     def split_source(self, text: str) -> list[str]:
@@ -169,23 +171,49 @@ class Vocabulary(ABC):
 
 
 class MarianVocabulary(Vocabulary):
-    """`</s>` has id 0, `<unk>` id 1, and `<pad>` the last id; `<pad>` starts the decoder, as in Marian."""
+    """`<pad>` has the last id and starts the decoder, as in Marian. In models trained here, `</s>` has id 0."""
 
     start = PAD
 
-    def __init__(self, folder: Path) -> None:
-        missing = [f for f in FILES if not (folder / f).is_file()]
+    def __init__(self, folder: Path, target_lang: str = "", pieces: Sequence[str] = ()) -> None:
+        """
+        Args:
+          folder: folder of the files of a MarianTokenizer.
+          target_lang: language that a published model of several target languages is to write, such as eng; if empty,
+            English where the model has a choice.
+          pieces: those of a CTranslate2 model, by id, in place of a missing vocab.json.
+        Raises:
+          DataError: a file is missing or damaged.
+          ConfigError: the model does not have target_lang.
+        """
+        missing = [f for f in FILES if not (folder / f).is_file() and not (pieces and f == "vocab.json")]
         if missing:
             raise DataError(f"no {missing[0]} in {folder}: train the translator (stage 8) or export again (stage 11)")
-        self.spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
-        self.target_spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
-        ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-        super().__init__(folder, ids, SourceStyle.read(folder, spaced=True))
-        if self.ids.get(EOS) != 0 or self.ids.get(PAD) != len(self.ids) - 1:
-            raise DataError(f"{folder / 'vocab.json'} does not fit: {EOS} must have id 0 and {PAD} the last id")
+        self.spm, self.target_spm = (_sentencepiece(folder / name) for name in FILES[:2])
+        if (folder / "vocab.json").is_file():
+            ids = _read_ids(folder / "vocab.json")
+        else:
+            ids = {p: i for i, p in enumerate([*(p for p in pieces if p != PAD), PAD])}
+        # Models trained here have one sentencepiece model for both sides, unlike published ones.
+        style = SourceStyle.read(folder, (folder / FILES[0]).read_bytes() == (folder / FILES[1]).read_bytes())
+        super().__init__(folder, ids, style)
+        if EOS not in self.ids or UNK not in self.ids or self.ids.get(PAD) != len(self.ids) - 1:
+            raise DataError(f"{folder / 'vocab.json'} must have {EOS} and {UNK}, and {PAD} with the last id")
+        if target_lang or (DEFAULT_TARGET in self.ids and not (folder / SOURCE_STYLE).is_file()):
+            self.source_prefix = (self._target_piece(target_lang),)
         # CTranslate2 starts the decoder of a Marian model with zeros, so the embedding of padding must stay zero: it is
         # left out of the softmax, whose weights are the embeddings.
         self.outputs = slice(self.start_id)
+
+    def _target_piece(self, target_lang: str) -> str:
+        piece = f">>{target_lang}<<" if target_lang else DEFAULT_TARGET
+        if piece not in self.ids:
+            languages = [p[2:-2] for p in self.ids if p.startswith(">>") and p.endswith("<<")]
+            has = f"it has {list_names(languages)}" if languages else "it has one pair of languages"
+            raise ConfigError(
+                f"translate.target_lang must be a language of the model in {self.folder}, got {target_lang!r}; {has}"
+            )
+        return piece
 
     def split_source(self, text: str) -> list[str]:
         pieces: list[str] = self.spm.encode(text, out_type=str)
@@ -207,7 +235,7 @@ class MarianVocabulary(Vocabulary):
         return text.strip()
 
     def in_ctranslate2(self, pieces: Sequence[str]) -> bool:
-        return list(pieces) == [p for p in self.ids if p != PAD]  # CTranslate2 has no padding
+        return [p for p in pieces if p != PAD] == [self.pieces.get(i) for i in range(len(self) - 1)]
 
     def content(self) -> bytes:
         return b"".join((self.folder / f).read_bytes() for f in FILES)
@@ -220,6 +248,23 @@ class MarianVocabulary(Vocabulary):
             source, target, vocab = (str(self.folder / f) for f in FILES)
             MarianTokenizer(source, target, vocab).save_pretrained(folder)
         self.style.write(folder)
+
+
+def _sentencepiece(path: Path) -> sentencepiece.SentencePieceProcessor:
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as e:
+        raise DataError(f"{path} cannot be read as a sentencepiece model; copy it again") from e
+
+
+def _read_ids(path: Path) -> dict[str, int]:
+    try:
+        ids = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise DataError(f"{path} is damaged ({e}); copy it again") from e
+    if not isinstance(ids, dict) or not all(type(i) is int for i in ids.values()):
+        raise DataError(f"{path} is damaged: it must give an id for each piece; copy it again")
+    return ids
 
 
 def train_vocabulary(sources: Sequence[str], targets: Sequence[str], vocab_size: int, folder: Path) -> MarianVocabulary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -10,16 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sentencepiece
 import torch
-from transformers import (
-    AutoTokenizer,
-    GenerationConfig,
-    M2M100Config,
-    M2M100ForConditionalGeneration,
-    M2M100Tokenizer,
-    NllbTokenizer,
-)
+from transformers import AutoTokenizer, M2M100ForConditionalGeneration
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import write_jsonl
@@ -33,85 +24,23 @@ from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrain
 from ml2021.mt.train import TranslationTask, train_translator
 from ml2021.mt.translate import CTranslate2Translator, TransformersTranslator
 from ml2021.training.config import TrainConfig
+from tests.ml2021.mt.published_models import SENTENCES, write_multilingual
 
-NOUNS = {"模型": "model", "資料": "data", "老師": "teacher", "bert": "BERT", "cnn": "CNN"}
-VERBS = {"看到": "sees", "訓練": "trains"}
-SENTENCES = [(f"{a}{v}{b}", f"The {NOUNS[a]} {VERBS[v]} the {NOUNS[b]}") for a in NOUNS for v in VERBS for b in NOUNS]
 LANGUAGES = {"m2m": ("zh", "en"), "nllb": ("zho_Hant", "eng_Latn")}
 CPU = torch.device("cpu")
 Publish = Callable[[str], Path]
 
 
-def write_tokenizer(kind: str, folder: Path) -> int:
-    """Write tokenizer files in the published format: one sentencepiece model, then a piece per language.
-
-    Returns:
-      The number of pieces.
-    """
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([side for pair in SENTENCES for side in pair]),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=100,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    spm, file = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()), folder / "sentencepiece.bpe.model"
-    file.write_bytes(model.getvalue())
-    names = ["<s>", "<pad>", "</s>", "<unk>", *(spm.id_to_piece(i) for i in range(3, len(spm)))]
-    if kind == "nllb":
-        merges = [(a, p[len(a) :]) for p in names for a in names if p != a and p.startswith(a) and p[len(a) :] in names]
-        merges.sort(key=lambda m: names.index(m[0] + m[1]))
-        NllbTokenizer(vocab={n: i for i, n in enumerate(names)}, merges=merges).save_pretrained(folder)
-    else:
-        (folder / "vocab.json").write_text(json.dumps({n: i for i, n in enumerate(names)}))
-        codes = M2M100Tokenizer(str(folder / "vocab.json"), str(file)).lang_code_to_token.values()
-        marks = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-        config = {"tokenizer_class": "M2M100Tokenizer", "src_lang": None, "tgt_lang": None} | marks
-        (folder / "tokenizer_config.json").write_text(json.dumps(config))
-        (folder / "special_tokens_map.json").write_text(json.dumps(marks | {"additional_special_tokens": list(codes)}))
-    return len(AutoTokenizer.from_pretrained(folder))
-
-
 @pytest.fixture(scope="module")
 def publish(tmp_path_factory: pytest.TempPathFactory) -> Publish:
-    """Gives the folder of a tiny model: more ids than pieces, its own search settings, stored in bf16."""
+    """Gives the folder of a tiny model."""
     folders: dict[str, Path] = {}
 
     def published(kind: str) -> Path:
         if kind in folders:
             return folders[kind]
         folder = tmp_path_factory.mktemp(kind)
-        num_pieces = write_tokenizer(kind, folder)
-        torch.manual_seed(0)
-        model = M2M100ForConditionalGeneration(
-            M2M100Config(
-                vocab_size=num_pieces + (8 if kind == "m2m" else 2),
-                d_model=32,
-                encoder_layers=1,
-                decoder_layers=1,
-                encoder_attention_heads=2,
-                decoder_attention_heads=2,
-                encoder_ffn_dim=64,
-                decoder_ffn_dim=64,
-                encoder_layerdrop=0.5,
-                decoder_layerdrop=0.5,
-                init_std=0.2,
-                dropout=0.02,
-                attention_dropout=0.0,
-            )
-        )
-        model.generation_config = GenerationConfig(
-            max_length=5,
-            num_beams=5,
-            early_stopping=True,
-            pad_token_id=1,
-            bos_token_id=0,
-            eos_token_id=2,
-            decoder_start_token_id=2,
-        )
-        model.to(torch.bfloat16).save_pretrained(folder)
+        write_multilingual(kind, folder)
         return folders.setdefault(kind, folder)
 
     return published

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sentencepiece
 import torch
-from transformers import MarianConfig, MarianMTModel
+from transformers import MarianMTModel
 
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_jsonl
@@ -21,59 +19,20 @@ from ml2021.mt.export import convert
 from ml2021.mt.load import load_vocabulary
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
 from ml2021.mt.train import train_translator
-from ml2021.mt.vocabulary import FILES
 from ml2021.training.config import TrainConfig
+from tests.ml2021.mt.published_models import CHINESE, ENGLISH, write_marian
 
-CHINESE = ["我們來講機器學習", "這個模型叫做bert", "你可以訓練它"] * 4
-ENGLISH = ["we talk about machine learning", "this model is called BERT", "you can train it"] * 4
 CONFIG = MtConfig(
     data=MtDataConfig(max_tokens=200, join_probability=0.0),
     train=TrainConfig(num_epochs=1, base_lr=1e-4, warmup_steps=1, average_epochs=1, keep_epochs=2, average_period=1),
 )
 
 
-def pieces(texts: list[str]) -> bytes:
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_writer=model, vocab_size=45, hard_vocab_limit=False, minloglevel=2
-    )
-    return model.getvalue()
-
-
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model in the published format: a sentencepiece model per side, one vocabulary, padding last and zero."""
+    """A tiny model in the published format."""
     folder = tmp_path_factory.mktemp("published")
-    names = ["</s>", "<unk>"]
-    for file, texts in zip(FILES, (CHINESE, ENGLISH)):
-        (folder / file).write_bytes(pieces(texts))
-        spm = sentencepiece.SentencePieceProcessor(model_file=str(folder / file))
-        names += [p for i in range(len(spm)) if (p := spm.id_to_piece(i)) not in (*names, "<s>")]
-    (folder / "vocab.json").write_text(json.dumps({p: i for i, p in enumerate([*names, "<pad>"])}))
-    pad = len(names)
-    torch.manual_seed(0)
-    model = MarianMTModel(
-        MarianConfig(
-            vocab_size=pad + 1,
-            decoder_vocab_size=pad + 1,
-            d_model=32,
-            encoder_layers=1,
-            decoder_layers=1,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=64,
-            decoder_ffn_dim=64,
-            max_position_embeddings=512,
-            activation_function="swish",
-            scale_embedding=True,
-            pad_token_id=pad,
-            decoder_start_token_id=pad,
-            bos_token_id=0,
-            eos_token_id=0,
-            forced_eos_token_id=None,
-        )
-    )
-    model.save_pretrained(folder)
+    write_marian(folder)
     return folder
 
 
