@@ -31,8 +31,11 @@ logger = logging.getLogger(__name__)
 def main(argv: list[str]) -> None:
     parser = stage_parser(__doc__ or "")
     parser.add_argument("--trainer", choices=("ml2021", "icefall"), default="ml2021", help="[%(default)s]")
+    parser.add_argument("--script", help="OpenCC conversion of what is recognised, such as s2twp [as in decode.yaml]")
     args = parser.parse_args(argv)
     config = load_config(args.conf / "decode.yaml", "decode", DecodeConfig)
+    if args.script is not None:
+        config = replace(config, script=args.script)
     if args.trainer == "icefall":
         _decode_with_icefall(args, config)
         return
@@ -111,9 +114,9 @@ def _scores(rates: Mapping[str, ErrorRate], manifests: Path) -> dict[str, Any]:
 
 def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     """Decode dev and test with icefall's decode.py into exp/asr/icefall-METHOD."""
-    if config.has_fusion or config.blank_penalty:
-        logger.warning("icefall's decode.py does not use lm_scale, hotwords_file and blank_penalty of decode.yaml")
-        config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0)
+    if config.has_fusion or config.blank_penalty or config.script:
+        logger.warning("icefall's decode.py does not use lm_scale, hotwords_file, blank_penalty and script")
+        config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0, script="")
     out_dir = args.exp / "asr" / f"icefall-{config.decoding_method}"
     options, old_options = {"decode": _of_windows(config), "trainer": "icefall"}, to_mapping(config)
     stage = Stage("asr-decode", out_dir, _inputs(args), options, old_options=old_options | {"trainer": "icefall"})

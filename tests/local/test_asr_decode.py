@@ -12,7 +12,7 @@ import pytest
 from lhotse import MonoCut, Recording, SupervisionSegment
 
 from lhotse_prep.manifests.files import write_manifest
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.errors import ConfigError, DataError
 from ml2021.asr.decode import windows
 from ml2021.scoring.counts import ErrorRate
 from ml2021.scoring.icefall_files import write_icefall_files
@@ -85,6 +85,25 @@ def test_both_parts_are_decoded_and_words_without_times_count(
         "test: MER of windows 16.67% (1 / 6: 0 ins, 0 del, 1 sub); windows hold 60.00% of the transcripts' words (6 / "
         "10); with the others as deletions, MER 50.00% (5 / 10: 0 ins, 4 del, 1 sub)"
     ) in caplog.text
+
+
+def test_script_is_an_option_that_results_depend_on(project: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = runpy.run_path(str(project / "local" / "asr_decode.py"))["main"]
+    scripts = []
+    decode_parts = windows.decode_parts
+
+    def recording_script(*arguments: Any) -> dict[str, ErrorRate]:
+        scripts.append(arguments[4].script)
+        return decode_parts(*arguments)
+
+    monkeypatch.setattr(windows, "decode_parts", recording_script)
+    arguments = ["--conf", "conf/smoke", "--data", str(data), "--exp", str(data)]
+    for script in ([], ["--script", "s2twp"], ["--script", "s2twp"]):  # the last has nothing to do
+        main([*arguments, *script])
+    assert scripts == ["", "s2twp"]
+    assert list((data / "asr" / "greedy_search").glob("wer-summary-test-*-s2twp.txt"))
+    with pytest.raises(ConfigError, match="script must be one of .*s2twp"):
+        main([*arguments, "--script", "taiwan"])
 
 
 @pytest.mark.parametrize("has_file", [True, False])

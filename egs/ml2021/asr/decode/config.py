@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lhotse_prep.workflow.digests import digest_file
+from lhotse_prep.workflow.result_options import only_if
 from lhotse_prep.workflow.strict_config import require, require_all
 from ml2021.asr.search.config import SearchConfig, require_finite
+from ml2021.asr.words.script import SCRIPTS, require_script
 
 PROJECT = Path(__file__).resolve().parents[4]  # run.sh runs every stage here: paths in its configuration begin here
 ASR_FILES = ("pretrained.pt", "config.json", "lang/*")  # what decoding and exporting read of stage 5
@@ -34,13 +36,16 @@ class LongFormConfig:
 
 @dataclass(frozen=True)
 class DecodeConfig(SearchConfig):
-    """A search, its batches, and the windows of whole lectures."""
+    """A search, its batches, the windows of whole lectures, and the script of the words."""
 
     max_duration: float = 200.0  # seconds of audio in a batch
     long_form: LongFormConfig = field(default_factory=LongFormConfig)
+    # OpenCC conversion of what is recognised, such as s2twp (a model of Simplified characters, Taiwan's wanted)
+    script: str = field(default="", metadata=only_if(script=SCRIPTS))
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_script(self.script)
         require(self.max_duration > 0, f"max_duration must be > 0 s, got {self.max_duration}")
 
 

@@ -2,6 +2,7 @@
 
     python -m ml2021.asr.decode --exp-dir exp/mini/asr --manifests data/mini/manifests --part test
     python -m ml2021.asr.decode --exp-dir exp/mini/asr --audio my_lecture.wav
+    python -m ml2021.asr.decode --recogniser large-v3 --audio my_lecture.wav --out-dir out  # recognisers.lectures
 
 A lecture's NAME.jsonl is written when the lecture is decoded; run again, the command decodes only missing lectures.
 settings.json records the digests of the model and its language model, and the values of decoding.
@@ -44,6 +45,7 @@ from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.words.script import convert_script
 from ml2021.asr.words.timed_word import NoSpeechError, TimedWord
 from ml2021.scoring.counts import ErrorRate
 from ml2021.scoring.icefall_files import write_icefall_files
@@ -51,6 +53,7 @@ from ml2021.scoring.icefall_files import write_icefall_files
 logger = logging.getLogger(__name__)
 Row = Mapping[str, Any]
 SETTINGS = "settings.json"
+NAME = "recogniser"  # key of the settings: the name of the recogniser
 STATE = ".decode"  # subfolder of --out-dir: the marks of lectures that are decoded
 
 
@@ -88,11 +91,33 @@ def lectures_of(manifests: Path, part: str) -> list[Lecture]:
 def decode_lectures(
     model: AsrModel, tokens: TokenTable, lectures: Sequence[Lecture], out_dir: Path, config: DecodeConfig
 ) -> dict[str, list[Row]]:
+    """Decode lectures with a model of this project; see recognise_lectures."""
+
+    def opened() -> Callable[[Path], list[TimedWord]]:
+        fusion = load_fusion(config, tokens, next(model.parameters()).device)
+        return lambda audio: convert_script(recognise(audio, model, tokens, config, fusion), config.script)
+
+    return recognise_lectures(opened, lectures, out_dir, _settings(model, config), tokens.symbols)
+
+
+def recognise_lectures(
+    opened: Callable[[], Callable[[Path], list[TimedWord]]],
+    lectures: Sequence[Lecture],
+    out_dir: Path,
+    settings: Mapping[str, Any],
+    symbols: Sequence[str] = (),
+) -> dict[str, list[Row]]:
     """Decode the lectures that out_dir does not have yet; write NAME.jsonl of each.
 
     lectures.ctm is written anew, sorted, with the words of all NAME.jsonl in out_dir, also those of earlier runs: to
     take a lecture out of it, remove its NAME.jsonl. A lecture that failed in this run is not in it.
 
+    Args:
+      opened: called once if a lecture is missing; gives what recognises a recording of 16 kHz, mono.
+      lectures: what to decode.
+      out_dir: where the files go.
+      settings: everything besides the recording that the words of a lecture depend on. Key NAME is only for people.
+      symbols: of the tokens that words have.
     Returns:
       The rows of each lecture's file: word, start, end (seconds), confidence, tokens [[symbol, seconds, confidence]].
     Raises:
@@ -101,21 +126,21 @@ def decode_lectures(
         that failed, with the reason of each. Whatever a lecture raises, the others are decoded.
     """
     recordings = [(lecture.id, lecture.audio) for lecture in lectures]
-    settings = _settings(model, config)
-    results = ResultFolder(out_dir, STATE, (".jsonl",), digest_json(settings), may_be_edited=False)
+    digest = digest_json({key: value for key, value in settings.items() if key != NAME})
+    results = ResultFolder(out_dir, STATE, (".jsonl",), digest, may_be_edited=False)
     results.check(recordings)
     _check_settings(out_dir, settings)
     missing = results.missing(recordings)
-    fusion = load_fusion(config, tokens, next(model.parameters()).device) if missing else None
+    recognise_copy = opened() if missing else None
     rows: dict[str, list[Row]] = {}
     failures: dict[str, str] = {}
 
     def rows_of(lecture: Lecture) -> list[Row]:
-        if lecture.id in missing:
+        if recognise_copy is not None and lecture.id in missing:
             started = time.time()
             with results.work(lecture.id, missing[lecture.id] or digest_file(lecture.audio)) as work_dir:
-                words = _words(lecture.audio, work_dir, lambda x: recognise(x, model, tokens, config, fusion))
-                write_jsonl(work_dir / f"{lecture.id}.jsonl", [_row(word, tokens) for word in words])
+                words = _words(lecture.audio, work_dir, recognise_copy)
+                write_jsonl(work_dir / f"{lecture.id}.jsonl", [_row(word, symbols) for word in words])
                 write_json(out_dir / SETTINGS, settings)
             logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
         return list(read_jsonl(out_dir / f"{lecture.id}.jsonl"))
@@ -151,18 +176,20 @@ def _words(audio: Path, work_dir: Path, recognise_copy: Callable[[Path], list[Ti
 def score_lectures(
     lectures: Sequence[Lecture], rows: Mapping[str, Sequence[Row]], out_dir: Path, part: str, suffix: str, method: str
 ) -> ErrorRate | None:
-    """Write icefall's files of the lectures whose transcript is known; None if no transcript is."""
+    """Write icefall's files of the lectures whose transcript is known; None if no transcript is. Logs a summary."""
     pairs = [(x.id, x.text, " ".join(row["word"] for row in rows[x.id])) for x in lectures if x.text is not None]
-    return write_icefall_files(out_dir, part, suffix, method, pairs) if pairs else None
+    rate = write_icefall_files(out_dir, part, suffix, method, pairs) if pairs else None
+    logger.info("%d lectures in %s%s", len(rows), out_dir, f", MER {rate.total}" if rate else "")
+    return rate
 
 
-def _row(word: TimedWord, tokens: TokenTable) -> Row:
+def _row(word: TimedWord, symbols: Sequence[str]) -> Row:
     return {
         "word": word.text,
         "start": round(word.start, 3),
         "end": round(word.end, 3),
         "confidence": round(word.score, 4),
-        "tokens": [[tokens.symbols[t.id], round(t.frame * FRAME / SAMPLE_RATE, 3), t.score] for t in word.tokens],
+        "tokens": [[symbols[t.id], round(t.frame * FRAME / SAMPLE_RATE, 3), t.score] for t in word.tokens],
     }
 
 
@@ -188,11 +215,12 @@ def _check_settings(out_dir: Path, settings: Mapping[str, Any]) -> None:
     try:
         recorded = json.loads(path.read_bytes())
         recorded.pop("lectures", None)  # version 0.1 listed its lectures here
+        recorded.pop(NAME, None)
     except (ValueError, AttributeError, TypeError) as e:
         raise DataError(
             f"{path} is damaged ({e}): remove it, and the same command decodes the lectures in that folder again"
         ) from e
-    if recorded != settings:
+    if recorded != {key: value for key, value in settings.items() if key != NAME}:
         raise DataError(
             f"{out_dir} has lectures that were decoded with another model or other settings (see {path}); name another "
             "--out-dir, or remove that folder"
@@ -211,10 +239,13 @@ def run(args: argparse.Namespace) -> None:
     out_dir = args.out_dir or args.exp_dir / f"{config.decoding_method}-long"
     model, tokens = load_model(args.exp_dir, weights)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if args.manifests is not None:
-        lectures = lectures_of(args.manifests, args.part)
-    else:
-        lectures = [Lecture(path.stem, path) for path in args.audio]
+    lectures = lectures_to_decode(args)
     rows = decode_lectures(model, tokens, lectures, out_dir, config)
-    rate = score_lectures(lectures, rows, out_dir, args.part, suffix, config.decoding_method)
-    logger.info("%d lectures in %s%s", len(rows), out_dir, f", MER {rate.total}" if rate else "")
+    score_lectures(lectures, rows, out_dir, args.part, suffix, config.decoding_method)
+
+
+def lectures_to_decode(args: argparse.Namespace) -> list[Lecture]:
+    """The lectures of --manifests or --audio."""
+    if args.manifests is not None:
+        return lectures_of(args.manifests, args.part)
+    return [Lecture(path.stem, path) for path in args.audio]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -20,24 +19,20 @@ from tqdm import tqdm
 
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.word_times import drawn_out, drawn_to_onsets
-from lhotse_prep.audio.config import AudioLimits
 from lhotse_prep.audio.fbank import fbank, fbank_extractor
-from lhotse_prep.audio.gate import inspect_audio
-from lhotse_prep.audio.inspect import SAMPLE_RATE, AudioError
+from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_stretches
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.windows.cut import Chunk, decoding_chunks
-from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
 from ml2021.asr.decode.merge_windows import merge
 from ml2021.asr.fusion.scorer import Scorer
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.methods import search
+from ml2021.asr.words.recording import blocks_of, open_recording, samples_of
 from ml2021.asr.words.timed_word import NoSpeechError, TimedToken, TimedWord
 from ml2021.training.memory import give_back_freed_memory
-
-_BLOCK = 30 * SAMPLE_RATE  # samples read at a time to detect speech
 
 
 def recognise(
@@ -55,8 +50,8 @@ def recognise(
       DataError: the recording cannot be read, or is not 16 kHz mono (audio.convert.as_16k_mono makes it so).
       NoSpeechError: there is no speech in it.
     """
-    with _opened(audio) as f:
-        regions = speech_stretches(_blocks(f))
+    with open_recording(audio) as f:
+        regions = speech_stretches(blocks_of(f))
         if not len(regions):
             raise NoSpeechError(f"{audio}: no speech was detected in it; is it silent, or the wrong recording?")
         chunks = windows_over_speech(regions, f.frames, config.long_form)
@@ -153,7 +148,7 @@ def _decode_chunks(
     extractor = fbank_extractor()
     with tqdm(total=len(chunks), desc="recognising", disable=not sys.stderr.isatty(), leave=False) as bar:
         for batch in batches_by_duration(chunks, config.max_duration):
-            features = [torch.from_numpy(fbank(_samples(f, c.begin, c.end), extractor)) for c in batch]
+            features = [torch.from_numpy(fbank(samples_of(f, c.begin, c.end), extractor)) for c in batch]
             lens = torch.tensor([len(x) for x in features])
             padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
             hypotheses = search(model, padded, lens, config, fusion)
@@ -163,39 +158,3 @@ def _decode_chunks(
                 yield chunk, [TimedToken(i, offset + frame, score) for i, frame, score in rows]
             give_back_freed_memory()
             bar.update(len(batch))
-
-
-@contextmanager
-def _opened(audio: Path) -> Iterator[sf.SoundFile]:
-    if not audio.is_file():
-        raise DataError(f"no such recording: {audio}")
-    try:
-        with sf.SoundFile(str(audio)) as f:
-            if f.samplerate != SAMPLE_RATE or f.channels != 1 or f.frames == 0:
-                raise DataError(
-                    f"{audio}: {f.samplerate} Hz, {f.channels} channels, {f.frames} samples; expected {SAMPLE_RATE} "
-                    "Hz, mono, not empty (stage 0 and ml2021.st.transcribe convert recordings)"
-                )
-            inspect_audio(audio, AudioLimits())
-            yield f
-    except AudioError as e:
-        if e.check == "silent":
-            raise NoSpeechError(
-                f"{audio}: no speech was detected in it: {e.message.replace(f'{audio} ', 'it ')}"
-            ) from e
-        raise
-    except sf.LibsndfileError as e:
-        raise DataError(f"{audio} cannot be read as audio ({e})") from e
-
-
-def _blocks(f: sf.SoundFile) -> Iterator[NDArray[np.float32]]:
-    for begin in range(0, f.frames, _BLOCK):
-        yield _samples(f, begin, min(begin + _BLOCK, f.frames))
-
-
-def _samples(f: sf.SoundFile, begin: int, end: int) -> NDArray[np.float32]:
-    f.seek(begin)
-    samples: NDArray[np.float32] = f.read(end - begin, dtype="float32")
-    if len(samples) != end - begin:
-        raise DataError(f"{f.name} ends before sample {end} of the {f.frames} that its header declares: copy it again")
-    return samples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,15 @@ VALUES: dict[str, tuple[type, str]] = {
     "lm-dir": (str, "its folder, from python -m ml2021.asr.fusion.train or with an lm.arpa; else lm beside EXP_DIR"),
     "hotwords-file": (str, f"terms that get a bonus, one per line, with {' or '.join(FUSION_METHODS)}"),
     "hotwords-score": (float, "bonus of each token of a hotword"),
+    "script": (str, "OpenCC conversion of what is recognised, such as s2twp; also with --recogniser"),
+}
+OF_ALL_RECOGNISERS = ("beam-size", "hotwords-file", "script")
+# flag: (type, default, help); of --recogniser only
+OF_OTHERS: dict[str, tuple[type, Any, str]] = {
+    "language": (str, "", "such as zh or en; empty: the recogniser's own choice"),
+    "device": (str, "", "cpu, cuda or cuda:1; empty: cuda if there is one"),
+    "compute-type": (str, "default", "of faster-whisper: float32, float16, int8 ..."),
+    "num-threads": (int, 0, "of the CPU; 0: all"),
 }
 
 
@@ -71,7 +80,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--long", action="store_true", help="decode whole lectures; --manifests and --audio imply it")
     p.add_argument("--part", choices=PARTS, default="test", help="of --cuts or --manifests [%(default)s]")
-    add_model_options(p)
+    p.add_argument(
+        "--recogniser",
+        metavar="FOLDER|NAME",
+        help="instead of --exp-dir: a folder of sherpa-onnx, faster-whisper or Qwen3-ASR, or a model's name such as "
+        "large-v3, for whole lectures; the options for it are --beam-size, --hotwords, --script and those at the end",
+    )
+    add_model_options(p, is_required=False)
     p.add_argument(
         "--conf",
         type=Path,
@@ -80,10 +95,14 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--decoding-method", type=_method, help=f"{', '.join(DECODING_METHODS)} [as --conf]")
     for flag, (kind, text) in VALUES.items():
-        p.add_argument(f"--{flag}", type=kind, help=f"{text} [as --conf]")
+        also = ["--hotwords"] if flag == "hotwords-file" else []
+        p.add_argument(f"--{flag}", *also, type=kind, help=f"{text} [as --conf]")
     p.add_argument(
         "--out-dir", type=Path, help="where the files go [EXP_DIR/METHOD, for whole lectures EXP_DIR/METHOD-long]"
     )
+    others = p.add_argument_group("options of --recogniser only")
+    for flag, (kind, default, text) in OF_OTHERS.items():
+        others.add_argument(f"--{flag}", type=kind, help=f"{text} [{default or 'empty'}]")
     return p
 
 
@@ -96,12 +115,30 @@ def parse_options(argv: Sequence[str]) -> argparse.Namespace:
             "--long decodes whole lectures, but --cuts names windows: give --manifests DIR or --audio FILE... instead "
             "of --cuts, or leave --long out"
         )
+    if (args.exp_dir is None) == (args.recogniser is None):
+        p.error("give either --exp-dir, a folder of stage 5, or --recogniser, any recogniser")
+    if args.recogniser is not None and (args.cuts is not None or args.out_dir is None):
+        p.error("--recogniser decodes whole lectures: it needs --manifests or --audio, and --out-dir")
+    if wrong := _given(args, OF_OTHERS if args.recogniser is None else ()):
+        p.error(f"{wrong} goes with --recogniser, not with --exp-dir")
     return args
 
 
-def add_model_options(p: argparse.ArgumentParser) -> None:
-    """Add the options that say which model decodes; see weights_of."""
-    p.add_argument("--exp-dir", type=Path, required=True, help="stage 5's folder, such as exp/mini/asr")
+def require_options_of_others(args: argparse.Namespace) -> None:
+    """Raise ConfigError if an option is given that only recognisers of this project have."""
+    ours = [flag for flag in VALUES if flag not in OF_ALL_RECOGNISERS]
+    if wrong := _given(args, [*ours, "decoding-method", "conf", "epoch", "iter"]):
+        raise ConfigError(f"{wrong} is for recognisers of this project, and {args.recogniser} is none: leave it out")
+
+
+def _given(args: argparse.Namespace, flags: Iterable[str]) -> str:
+    """Those of the flags that are on the command line, as they are written there."""
+    return ", ".join(f"--{flag}" for flag in flags if getattr(args, flag.replace("-", "_")) not in (None, 0))
+
+
+def add_model_options(p: argparse.ArgumentParser, is_required: bool = True) -> None:
+    """Add the options that say which model decodes; see weights_of. With is_required, --exp-dir must be given."""
+    p.add_argument("--exp-dir", type=Path, required=is_required, help="stage 5's folder, such as exp/mini/asr")
     p.add_argument("--epoch", type=int, help="decode with epoch-N.pt; without --epoch and --iter: pretrained.pt")
     p.add_argument("--iter", type=int, default=0, help="decode with checkpoint-N.pt, instead of --epoch")
     p.add_argument("--avg", type=int, default=1, help="average over this many epochs or checkpoints [%(default)s]")
@@ -203,6 +240,8 @@ def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool)
         parts.append(f"lm-scale-{c.lm_scale:g}")
     if c.hotwords_file is not None:
         parts.append(f"hotwords-score-{c.hotwords_score:g}")
+    if c.script:
+        parts.append(c.script)
     if weights_name and use_averaged_model:
         parts.append("use-averaged-model")
     return "-".join(parts)

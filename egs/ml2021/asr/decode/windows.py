@@ -28,6 +28,7 @@ from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.methods import search
 from ml2021.asr.train.config import AsrDataConfig
 from ml2021.asr.train.data import AsrDataModule
+from ml2021.asr.words.script import convert_text
 from ml2021.scoring.counts import ErrorRate
 from ml2021.scoring.icefall_files import write_icefall_files
 
@@ -47,7 +48,8 @@ def decode_cuts(
         hypotheses = search(model, batch["inputs"], supervisions["num_frames"][order], config, fusion)
         for index, hypothesis in zip(order, hypotheses):
             cut = supervisions["cut"][index]
-            results.append((cut.id, supervisions["text"][index], tokens.decode(hypothesis.tokens)))
+            text = convert_text(tokens.decode(hypothesis.tokens), config.script)
+            results.append((cut.id, supervisions["text"][index], text))
     return sorted(results)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ml2021.asr.words.timed_word import TimedWord
 
 
+@runtime_checkable
 class Recogniser(Protocol):
     """Recognises recordings of any length."""
 
@@ -47,3 +48,11 @@ class WindowRecogniser(Protocol):
         Args:
           windows: samples at 16 kHz in -1..1, each at most max_window seconds.
         """
+
+
+@runtime_checkable
+class AdaptsToRecording(Protocol):
+    """A WindowRecogniser that first listens to a recording, for example to detect its language."""
+
+    def for_recording(self, first: Sequence[NDArray[np.float32]]) -> WindowRecogniser:
+        """The recogniser for a recording that has these windows of speech."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lhotse_prep.tokens.lang import lang_hash
+from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.entry import hyphenated
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.strict_config import to_mapping
@@ -71,6 +72,15 @@ def test_all_parts_are_decoded_by_a_model_that_is_loaded_once(
     )
     assert list(rates) == ["dev", "train"] and folders == [trained]
     assert {p.name for p in tmp_path.glob("recogs-*")} == {f"recogs-{p}-greedy_search.txt" for p in rates}
+
+
+def test_hypotheses_are_converted_to_the_script(
+    trained, tone_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(TokenTable, "decode", lambda *_: "软 件 deep 头 发")
+    windows.decode_parts(trained, tone_corpus.cuts, ["dev"], tmp_path, DecodeConfig(script="s2twp"), None, "x")
+    hypotheses = [x for x in (tmp_path / "recogs-dev-x.txt").read_text(encoding="utf-8").splitlines() if "hyp=" in x]
+    assert len(hypotheses) == 4 and all("'軟', '體', 'deep', '頭', '髮'" in line for line in hypotheses)
 
 
 def test_without_k2_fast_beam_search_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
