@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from lhotse_prep.text.normalize import remove_han_spaces
-from lhotse_prep.workflow.files import write_jsonl
+from lhotse_prep.alignment.ctm import CtmWord, write_ctm
+from lhotse_prep.workflow.files import write_json, write_jsonl
 from ml2021.st.config import SubtitleConfig
+from ml2021.st.cues.cue import TranslatedSentence
+from ml2021.st.cues.limits import report
+from ml2021.st.cues.make import make_cues
+from ml2021.st.cues.write import write_ass, write_srt, write_vtt
 from ml2021.st.sentences import Sentence
-from ml2021.st.subtitles import TranslatedSentence, make_cues, write_subtitles
 
-SUFFIXES = (".srt", ".vtt", ".zh.srt", ".zh.vtt", ".en.srt", ".en.vtt", ".jsonl")  # after the lecture's name
+logger = logging.getLogger(__name__)
+REPORT = ".subtitles.json"
+SUFFIXES = (  # after the lecture's name
+    ".srt", ".vtt", ".ass", ".zh.srt", ".zh.vtt", ".en.srt", ".en.vtt", ".ctm", ".jsonl", REPORT,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,15 +32,17 @@ class Segment:
     sentence: Sentence
     target: str
     score: float
+    doubt: str = ""  # why the translation may be none; empty if nothing speaks against it
 
 
 def write_lecture(
     lecture: str, segments: Sequence[Segment], folder: Path, config: SubtitleConfig, duration: float
 ) -> None:
-    """Write LECTURE with each of SUFFIXES: bilingual subtitles, those of each language, and a JSON line per sentence.
+    """Write LECTURE with each of SUFFIXES, and log how many cues break a limit.
 
-    A line has start, end (seconds), source, target, words ([text, start, end] each), word_scores
-    (the recogniser's, probabilities) and translation_score (mean log-probability of a piece).
+    These are bilingual subtitles and those of each language, the words as CTM, a JSON line per sentence, and a report
+    of the cues that break a limit. A line has start, end (seconds), source, target, words ([text, start, end] each),
+    word_scores (the recogniser's, probabilities) and translation_score (mean log-probability of a piece).
 
     Args:
       lecture: its name.
@@ -40,32 +52,54 @@ def write_lecture(
       duration: of the recording, in seconds; no subtitle is shown longer.
     """
     both = [
-        TranslatedSentence(
-            s.sentence.start, s.sentence.end, written(s.sentence.tokens), s.target, words=s.sentence.words
-        )
+        TranslatedSentence(s.sentence.start, s.sentence.end, s.sentence.text, s.target, words=s.sentence.shown_words)
         for s in segments
     ]
-    for language, sentences in (
-        ("", both),
-        (".zh", [replace(s, target="") for s in both]),
-        (".en", [replace(s, source="") for s in both]),
-    ):
-        write_subtitles(make_cues(sentences, config, duration), folder, f"{lecture}{language}")
-    rows = [
-        {
-            "start": round(t.start, 3),
-            "end": round(t.end, 3),
-            "source": t.source,
-            "target": t.target,
-            "words": [[w[0], round(w[1], 3), round(w[2], 3)] for w in s.sentence.words],
-            "word_scores": [round(score, 4) for score in s.sentence.scores],
-            "translation_score": round(s.score, 4),
-        }
-        for t, s in zip(both, segments, strict=True)
-    ]
-    write_jsonl(folder / f"{lecture}.jsonl", rows)
+    tracks = {
+        lecture: make_cues(both, config, duration),
+        f"{lecture}.zh": make_cues([replace(s, target="") for s in both], config, duration),
+        f"{lecture}.en": make_cues([replace(s, source="") for s in both], config, duration),
+    }
+    for name, cues in tracks.items():
+        write_srt(cues, folder / f"{name}.srt")
+        write_vtt(cues, folder / f"{name}.vtt")
+    write_ass(tracks[lecture], folder / f"{lecture}.ass")
+    write_ctm(folder / f"{lecture}.ctm", _ctm_words(lecture, segments))
+    write_jsonl(folder / f"{lecture}.jsonl", [_row(t, s) for t, s in zip(both, segments, strict=True)])
+    limits = report(tracks, config)
+    write_json(folder / f"{lecture}{REPORT}", limits)
+    _log_limits(lecture, limits["files"])
 
 
-def written(tokens: Sequence[str]) -> str:
-    """Join tokens with spaces as in ordinary writing: none between Chinese characters, one around English words."""
-    return remove_han_spaces(" ".join(tokens))
+def _ctm_words(lecture: str, segments: Sequence[Segment]) -> list[CtmWord]:
+    """The words with their scores as confidences; 1.0 where the recogniser gave none."""
+    words = []
+    for s in (segment.sentence for segment in segments):
+        scores = s.scores or (1.0,) * len(s.words)
+        words += [CtmWord(lecture, w[1], max(0.0, w[2] - w[1]), w[0], c) for w, c in zip(s.words, scores, strict=True)]
+    return words
+
+
+def _row(sentence: TranslatedSentence, segment: Segment) -> dict[str, Any]:
+    return {
+        "start": round(sentence.start, 3),
+        "end": round(sentence.end, 3),
+        "source": sentence.source,
+        "target": sentence.target,
+        "words": [[w[0], round(w[1], 3), round(w[2], 3)] for w in segment.sentence.words],
+        "word_scores": [round(score, 4) for score in segment.sentence.scores],
+        "translation_score": round(segment.score, 4),
+        **({"translation_doubt": segment.doubt} if segment.doubt else {}),
+    }
+
+
+def _log_limits(lecture: str, files: dict[str, Any]) -> None:
+    counts: Counter[str] = Counter()
+    for file in files.values():
+        counts.update(file["counts"])
+    num_cues, num_beyond = (sum(file[key] for file in files.values()) for key in ("cues", "cues_beyond_a_limit"))
+    if num_beyond:
+        kinds = ", ".join(f"{key} {count}" for key, count in counts.most_common())
+        logger.info("%s: %d of %d cues break a limit (%s): %s%s", lecture, num_beyond, num_cues, kinds, lecture, REPORT)
+    else:
+        logger.info("%s: all %d cues are within the limits", lecture, num_cues)

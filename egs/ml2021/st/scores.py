@@ -7,22 +7,21 @@ cost of recognition.
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lhotse_prep.bitext.files import read_pairs
 from ml2021.mt.translate import Translator, previous_sentences
 from ml2021.scoring.bleu import compare_systems, document_bleu, score_translations
-from ml2021.scoring.resegment import resegment
+from ml2021.scoring.resegment import OURS, cut_like
 
 logger = logging.getLogger(__name__)
 _NEEDED = ("id", "lecture", "source", "target")  # of a sentence pair
 
 
 def translation_scores(
-    translations: Mapping[str, str], bitext: Path, translator: Translator, context: int
+    translations: Mapping[str, str], bitext: Path, translator: Translator, context: int, resegmenter: str = OURS
 ) -> dict[str, Any]:
     """BLEU and chrF of oracle and cascade over the pairs of stage 7 that were kept.
 
@@ -31,6 +30,7 @@ def translation_scores(
       bitext: stage 7's folder; its rejected pairs are not scored, but needed to cut the translation correctly.
       translator: the cascade's.
       context: how many previous sentences the translator reads.
+      resegmenter: what cuts the translation where the pairs are cut: levenshtein or mweralign.
     Returns:
       *_cascade, *_oracle and *_document_* scores with their signatures; empty if no lecture has references.
     """
@@ -42,7 +42,7 @@ def translation_scores(
         pairs = sorted((r for r in rows if r["lecture"] == lecture and r["target"]), key=lambda r: r["id"])
         if not pairs:
             continue
-        segments = against_references(translation, [r["target"] for r in pairs])
+        segments = cut_like(translation, [r["target"] for r in pairs], resegmenter)
         sources = [tuple(r["source"].split()) for r in pairs]
         true = [t.text for t in translator.translate(sources, previous_sentences(sources, context))]
         for segment, text, row in zip(segments, true, pairs, strict=True):
@@ -77,19 +77,3 @@ def translation_scores(
     bleu = compare_systems(oracle, cascade, references)[0]
     result["bleu_cascade_against_oracle_p"] = round(bleu.p_value, 4)
     return result
-
-
-def against_references(translation: str, references: Sequence[str]) -> list[str]:
-    """Cut a lecture's translation where its references are cut, ignoring case and punctuation."""
-    words = translation.split()
-    cuts = resegment([_bare(w) for w in words], [[_bare(w) for w in r.split()] for r in references])
-    segments, begin = [], 0
-    for cut in cuts:
-        segments.append(" ".join(words[begin : begin + len(cut)]))
-        begin += len(cut)
-    return segments
-
-
-def _bare(word: str) -> str:
-    """A word in lower case without punctuation; as it is if it has nothing else."""
-    return re.sub(r"[^\w]", "", word.lower()) or word

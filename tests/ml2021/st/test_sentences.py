@@ -8,7 +8,7 @@ import pytest
 
 from lhotse_prep.workflow.errors import ConfigError
 from ml2021.st.config import SentenceConfig
-from ml2021.st.sentences import Word, split_sentences
+from ml2021.st.sentences import Sentence, Word, split_sentences, with_scores, with_spelling, written
 
 
 def words_with_pauses(pauses: list[float], duration: float = 0.2) -> list[Word]:
@@ -85,7 +85,71 @@ def test_a_lecture_of_one_run_is_no_problem() -> None:
     assert len(sentences) >= 10_000
 
 
-@pytest.mark.parametrize("values", [{"min_pause": 0.0}, {"min_tokens": 5, "max_tokens": 4}, {"min_tokens": 0}])
+@pytest.mark.parametrize(
+    "values", [{"min_pause": 0.0}, {"min_tokens": 5, "max_tokens": 4}, {"min_tokens": 0}, {"max_pause": 0.1}]
+)
 def test_impossible_limits_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         SentenceConfig(**values)  # type: ignore[arg-type]
+
+
+def marked(pauses: list[float], marks: dict[int, str], **values: float) -> list[str]:
+    config = SentenceConfig(**values)  # type: ignore[arg-type]
+    words = words_with_pauses(pauses)
+    return [s.text for s in split_sentences(words, config, [marks.get(i, "") for i in range(len(words))])]
+
+
+def test_marks_end_sentences_together_with_pauses() -> None:
+    assert marked([0.0] * 5, {2: "."}) == ["0 1 2.", "3 4 5"]  # without a pause
+    assert marked([0.0, 0.0, 0.6, 0.0, 0.0], {}) == ["0 1 2 3 4 5"]  # a pause without a mark is a hesitation
+    assert marked([0.0, 0.0, 0.6, 0.0, 0.0], {2: ","}) == ["0 1 2,", "3 4 5"]  # with a comma, it is an end
+    assert marked([0.0, 0.0, 0.1, 0.0, 0.0], {2: ","}) == ["0 1 2, 3 4 5"]  # a comma alone is none
+    assert marked([0.0, 0.0, 2.0, 0.0, 0.0], {}) == ["0 1 2", "3 4 5"]  # max_pause
+    assert marked([0.0] * 5, {0: "?", 5: "."}) == ["0? 1 2 3 4 5."]  # a lone word is joined all the same
+    assert marked([0.0] * 7, {2: ",", 7: "."}, max_tokens=6) == ["0 1 2,", "3 4 5 6 7."]  # a long one: at the comma
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_marks_lose_no_word_and_keep_the_limits(seed: int) -> None:
+    rng = random.Random(seed)
+    config = SentenceConfig(max_tokens=rng.randint(3, 12), min_tokens=rng.randint(1, 3))
+    words = words_with_pauses([rng.choice([0.0, 0.1, 0.5, 2.5]) for _ in range(rng.randint(0, 60))])
+    marks = [rng.choice(["", "", "", "，", "。", "?"]) for _ in words]
+    sentences = split_sentences(words, config, marks)
+    assert [w for s in sentences for w in s.words] == words
+    assert [x for s in sentences for x in s.shown] == [w[0] + mark for w, mark in zip(words, marks, strict=True)]
+    assert all(1 <= len(s.words) <= config.max_tokens and s.shown_words[0][1:] == s.words[0][1:] for s in sentences)
+    for before, after in zip(sentences, sentences[1:]):
+        assert before.shown[-1][-1] in "，。?" or after.start - before.end >= 2 or len(before.words + after.words) > 2
+
+
+def test_scores_and_spelling_stay_with_their_words() -> None:
+    words = words_with_pauses([0.0, 0.5, 0.0])
+    sentences = split_sentences(words, SentenceConfig(), ["", ".", "", "."])
+    sentences = with_spelling(with_scores(sentences, [0.1, 0.2, 0.3, 0.4]), ["Zero", "ONE.", "Two", "three!"])
+    assert [(s.tokens, s.text, s.scores) for s in sentences] == [
+        (("0", "1"), "Zero ONE.", (0.1, 0.2)),
+        (("2", "3"), "Two three!", (0.3, 0.4)),
+    ]
+    assert Sentence((("我", 0.0, 1.0),)).text == "我"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (["我", "們", "train", "model", "。"], "我們 train model。"),
+        (["我，", "train", "「BERT」", "的"], "我，train「BERT」的"),
+        (["（很", "低）！", "對", "0.64"], "（很低）！對 0.64"),
+        (["", "we", "train."], "we train."),
+        ([], ""),
+    ],
+)
+def test_writing(tokens: list[str], text: str) -> None:
+    assert written(tokens) == text
+
+
+def test_long_runs_without_pauses_are_cut_where_phrases_end() -> None:
+    text = "我們今天要講的是機器學習的模型所以我們先來看看訓練資料是什麼"
+    words = [(c, 0.2 * i, 0.2 * i + 0.2) for i, c in enumerate(text)]
+    sentences = split_sentences(words, SentenceConfig(max_tokens=20))
+    assert [s.text for s in sentences] == ["我們今天要講的是機器學習的模型", "所以我們先來看看訓練資料是什麼"]

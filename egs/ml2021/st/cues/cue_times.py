@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ml2021.st.cues.config import SubtitleConfig
+
 MAX_DELAY = 299  # from a cue's first word, whose start is rounded up, to the cue's start: at most 0.3 s
 
 
@@ -41,6 +43,26 @@ def start_times(earliest: Sequence[int], room: Sequence[int]) -> list[int]:
     for i, time in enumerate(earliest):
         starts.append(max(time, starts[-1] + room[i - 1]) if starts else time)
     return starts
+
+
+def end_times(starts: Sequence[int], wanted: Sequence[int], config: SubtitleConfig) -> list[int]:
+    """The end of each cue: as wanted, but min_gap before the next cue, and there if the gap would be below close_gap.
+
+    Where a cue has less than twice min_gap to the next one, the two share the time evenly.
+
+    Args:
+      starts: (C + 1,) of C cues, and the end of the audio.
+      wanted: (C,) how long each should stay.
+      config: max_duration, min_gap and close_gap.
+    """
+    ends = []
+    for i, (start, following, stop) in enumerate(zip(starts, starts[1:], wanted)):
+        is_last = i + 1 == len(wanted)
+        gap = 0 if is_last else min(round(1000 * config.min_gap), (following - start) // 2)
+        if not is_last and following - stop < round(1000 * config.close_gap):
+            stop = following
+        ends.append(min(stop, following - gap, start + max(1, round(1000 * config.max_duration))))
+    return ends
 
 
 def _clusters(low: NDArray[np.int64], min_duration: int) -> list[tuple[int, int]]:
