@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ MODEL_FILES = (
     *("*.safetensors", "*.bin", "*.index.json", "vocab*", "tokenizer*", "special_tokens*", "added_tokens*"),
     *("preprocessor*", "merges.txt"),
 )
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 logger = logging.getLogger("align")
 
 
@@ -36,7 +38,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--aligner-model",
         help="align with this instead of training: the folder of a CTC model (stage 3's aligner/, stage 5's, or a "
-        "Hugging Face model like wav2vec2), or any recogniser's words with times as .ctm or .jsonl; none: train one "
+        "Hugging Face model like wav2vec2), the folder or name of any recogniser or of Qwen's forced aligner, or words "
+        "with times as .ctm or .jsonl; none: train one "
         "[the value of the last run that had one, else aligner.model of asr.yaml]",
     )
     args = parser.parse_args(argv)
@@ -45,9 +48,12 @@ def main(argv: list[str]) -> None:
     if model is not None:
         aligner = replace(aligner, model="" if model == "none" else model)
     stretches = load_config(args.conf / "prep.yaml", "stretches", StretchConfig)
-    options = {"aligner_model": "given" if aligner.model else "none", "aligner": aligner, "stretches": stretches}
+    is_name = bool(aligner.model) and _is_hub_name(aligner.model)
+    kind = f"given: {aligner.model}" if is_name else "given" if aligner.model else "none"
+    options = {"aligner_model": kind, "aligner": aligner, "stretches": stretches}
     is_model = (Path(aligner.model) / "config.json").is_file()
-    given = [Input(Path(aligner.model), files=MODEL_FILES if is_model else ("*",))] if aligner.model else []
+    patterns = MODEL_FILES if is_model else ("*",)
+    given = [Input(Path(aligner.model), files=patterns)] if aligner.model and not is_name else []
     inputs = [Input(args.data / "manifests", 1), *given, *recorded_audio(args.data)]
     old_options = {"aligner": _as_before(aligner), "stretches": to_mapping(stretches)}
     out_dir = args.data / "aligned"
@@ -62,9 +68,19 @@ def main(argv: list[str]) -> None:
         align_corpus(args.data / "manifests", args.data / "truth", out, aligner, stretches)
 
 
+def _is_hub_name(model: str) -> bool:
+    """Whether it is not here, and may be the name of a published model, such as large-v3 or OWNER/NAME."""
+    return (
+        not Path(model).exists()
+        and _HUB_NAME.fullmatch(model) is not None
+        and (Path(model).suffix not in (".ctm", ".jsonl"))
+    )
+
+
 def _as_before(aligner: AlignerConfig) -> dict[str, Any]:
     """The options as version 0.2 had them: without masks there was no time warp either, whatever its factor."""
     options = to_mapping(aligner)
+    del options["refine"]  # there was none
     augment = options["data"]["spec_augment"]
     if not augment["num_frame_masks"] and not augment["num_feature_masks"]:
         augment["time_warp_factor"] = SpecAugmentConfig.time_warp_factor
@@ -79,7 +95,7 @@ def _remembered(path: Path) -> str | None:
         return None
     except (ValueError, KeyError, TypeError) as e:
         raise DataError(f"{path} is damaged; remove it, and give --aligner-model again") from e
-    if model != "none" and not Path(model).exists():
+    if model != "none" and not Path(model).exists() and not _is_hub_name(model):
         raise DataError(
             f"{path.parent} was made with --aligner-model {model}, which is gone: restore it, name another, or train "
             "one with --aligner-model none"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from lhotse_prep.workflow.entry import run_main, stage_parser
@@ -14,8 +15,12 @@ from ml2021.st.config import SentenceConfig, SubtitleConfig
 
 
 def main(argv: list[str]) -> None:
-    args = stage_parser(__doc__ or "").parse_args(argv)
+    parser = stage_parser(__doc__ or "")
+    parser.add_argument("--script", help="OpenCC conversion of the recognised words, such as s2twp [as in decode.yaml]")
+    args = parser.parse_args(argv)
     decode = with_lm_dir(load_config(args.conf / "decode.yaml", "decode", DecodeConfig), args.exp)
+    if args.script is not None:
+        decode = replace(decode, script=args.script)
     sentences = load_config(args.conf / "decode.yaml", "sentences", SentenceConfig)
     subtitles = load_config(args.conf / "decode.yaml", "subtitles", SubtitleConfig)
     translate = load_config(args.conf / "mt.yaml", "translate", TranslateConfig)
@@ -40,11 +45,15 @@ def main(argv: list[str]) -> None:
     stage = Stage("st", args.exp / "st", inputs, options, old_options=old_options)
     if stage.is_done():
         return
-    from ml2021.st.cascade import Cascade, run_test_lectures
+    from ml2021.asr.words.options import RecogniserOptions
+    from ml2021.st.cascade import Cascade, SentenceTranslator, run_test_lectures
 
     with stage.work() as out:
-        cascade = Cascade(args.exp / "asr", args.exp / "mt" / "marian", decode, sentences, translate)
-        run_test_lectures(cascade, args.data / "manifests", args.data / "bitext", out, subtitles)
+        translator = SentenceTranslator(str(args.exp / "mt" / "marian"), translate)
+        recognition = RecogniserOptions(decode=decode)
+        cascade = Cascade(str(args.exp / "asr"), recognition, sentences, translator)
+        folders = args.data / "manifests", args.data / "bitext", out
+        run_test_lectures(cascade, *folders, subtitles, decode.decoding_method)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from lhotse import RecordingSet, SupervisionSet
 
 from lhotse_prep.manifests.files import AUDIO, load_part
@@ -18,48 +15,87 @@ from lhotse_prep.manifests.safety import plain_audio
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.resumable import check_names, space_for
-from ml2021.asr.decode.config import DecodeConfig
-from ml2021.asr.decode.long_form import recognise
-from ml2021.asr.fusion.load import load_fusion
-from ml2021.asr.model.load import load_model
+from ml2021.asr.recognisers.open import open_recogniser
+from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import NoSpeechError, TimedWord
 from ml2021.mt.config import TranslateConfig
-from ml2021.mt.decode import open_marian
-from ml2021.mt.translate import Translator, load_translator, previous_sentences
+from ml2021.mt.open import open_translator
+from ml2021.mt.terms.translation import previous_sentences
 from ml2021.scoring.icefall_files import write_icefall_files
 from ml2021.st.config import SentenceConfig, SubtitleConfig
-from ml2021.st.model_files import translator_dir
 from ml2021.st.output import SUFFIXES, Segment, write_lecture
 from ml2021.st.scores import translation_scores
-from ml2021.st.sentences import split_sentences, with_scores
+from ml2021.st.sentences import Sentence, split_sentences, with_scores
+
+if TYPE_CHECKING:
+    from ml2021.st.punctuation import Punctuator
 
 logger = logging.getLogger(__name__)
 
 
+class SentenceTranslator:
+    """Translates the sentences of a lecture, or leaves them without a translation."""
+
+    def __init__(self, mt: str | None, config: TranslateConfig, glossary: Path | None = None) -> None:
+        """
+        Args:
+          mt: folder or name of any translator; None: none.
+          config: how to translate.
+          glossary: file of terms to keep.
+        Raises:
+          DataError: the model or the glossary is missing or damaged.
+          ConfigError: the translator was not trained with config.context.
+        """
+        self.translator = open_translator(mt, config, glossary) if mt is not None else None
+
+    @property
+    def context(self) -> int:
+        """How many sentences before each the translator reads."""
+        return self.translator.context if self.translator is not None else 0
+
+    def segments(self, sentences: Sequence[Sentence]) -> list[Segment]:
+        """The sentences of a lecture, in order, with their translations."""
+        if self.translator is None:
+            return [Segment(s, "", 0.0) for s in sentences]
+        tokens = [s.tokens for s in sentences]
+        translations = self.translator.translate(tokens, previous_sentences(tokens, self.context))
+        return [Segment(s, t.text, t.score, t.doubt) for s, t in zip(sentences, translations, strict=True)]
+
+
+def load_punctuator(folder: Path | None) -> Punctuator | None:
+    """The punctuation model in a folder; None for none."""
+    if folder is None:
+        return None
+    from ml2021.st.punctuation import Punctuator  # needs sherpa-onnx
+
+    return Punctuator(folder)
+
+
 class Cascade:
-    """A recogniser whose words a translator translates."""
+    """A recogniser, whose words a translator translates if there is one."""
 
     def __init__(
-        self, asr_dir: Path, mt_dir: Path, decode: DecodeConfig, sentences: SentenceConfig, translate: TranslateConfig
+        self,
+        asr: str,
+        options: RecogniserOptions,
+        sentences: SentenceConfig,
+        translator: SentenceTranslator,
+        punctuation: Path | None = None,
     ) -> None:
         """
         Args:
-          asr_dir: an experiment of stage 5.
-          mt_dir: an experiment of stage 8, or a Marian or CTranslate2 folder.
-          decode: how to recognise.
+          asr: folder or name of any recogniser.
+          options: how to recognise.
           sentences: where sentences end.
-          translate: how to translate.
+          translator: of the sentences.
+          punctuation: folder of a punctuation model, whose marks end sentences; None: pauses do.
         Raises:
           DataError: a model is missing or damaged, or was trained with another vocabulary.
-          ConfigError: decode has lm_scale but no lm_dir, or the translator was not trained with translate.context.
+          ConfigError: an option does not fit a model, or a package is missing.
         """
-        self.model, self.tokens = load_model(asr_dir)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model.to(device)
-        self.fusion = load_fusion(decode, self.tokens, device)
-        self.decode, self.sentences = decode, sentences
-        self.translator = _open_translator(mt_dir, translate)
-        self.context = self.translator.context
+        self.punctuator = load_punctuator(punctuation)
+        self.recogniser = open_recogniser(asr, options)
+        self.sentences, self.translator = sentences, translator
 
     def recognise(self, audio: Path) -> list[TimedWord]:
         """The words of a recording (16 kHz, mono).
@@ -68,20 +104,13 @@ class Cascade:
           DataError: it cannot be read.
           NoSpeechError: it has no speech, or the recogniser gives no word.
         """
-        words = list(recognise(audio, self.model, self.tokens, self.decode, self.fusion))
-        if not words:
-            raise NoSpeechError(
-                f"{audio}: the recogniser gives no words; is it a lecture in the recogniser's language?"
-            )
-        return words
+        return self.recogniser.recognise(audio)
 
     def translate(self, words: Sequence[TimedWord]) -> list[Segment]:
         """Split a lecture's words, in order of time, into sentences and translate them."""
-        sentences = split_sentences([(w.text, w.start, w.end) for w in words], self.sentences)
-        sentences = with_scores(sentences, [w.score for w in words])
-        tokens = [s.tokens for s in sentences]
-        translations = self.translator.translate(tokens, previous_sentences(tokens, self.context))
-        return [Segment(s, t.text, t.score) for s, t in zip(sentences, translations, strict=True)]
+        marks = self.punctuator.sentence_ends([w.text for w in words]) if self.punctuator is not None else None
+        sentences = split_sentences([(w.text, w.start, w.end) for w in words], self.sentences, marks)
+        return self.translator.segments(with_scores(sentences, [w.score for w in words]))
 
     def run(self, audio: Path) -> list[Segment]:
         """The sentences of a recording with their translations, in order of time."""
@@ -89,25 +118,27 @@ class Cascade:
 
     def scores(self, lectures: Mapping[str, Sequence[Segment]], bitext: Path) -> dict[str, Any]:
         """Scores of the cascade, and of its translator on the true transcript, on stage 7's pairs (see st.scores)."""
+        if self.translator.translator is None:
+            return {}
         translations = {name: " ".join(s.target for s in segments) for name, segments in lectures.items()}
-        return translation_scores(translations, bitext, self.translator, self.context)
-
-
-def _open_translator(mt_dir: Path, config: TranslateConfig) -> Translator:
-    if (mt_dir / "model.bin").is_file():
-        return load_translator(mt_dir, replace(config, engine="ctranslate2"))
-    with tempfile.TemporaryDirectory() as work:
-        return open_marian(translator_dir(mt_dir), Path(work), config)[0]
+        return translation_scores(translations, bitext, self.translator.translator, self.translator.context)
 
 
 def run_test_lectures(
-    cascade: Cascade, manifests: Path, bitext: Path, out_dir: Path, subtitles: SubtitleConfig
+    cascade: Cascade, manifests: Path, bitext: Path, out_dir: Path, subtitles: SubtitleConfig, method: str
 ) -> None:
     """Write the subtitles and the .jsonl of each test lecture, recogs- and errs- files, and scores.json.
 
     A lecture without speech gets empty subtitles and an empty hypothesis, whose missing words count as deletions. It is
     logged, and `lectures_without_speech` in scores.json counts such lectures.
 
+    Args:
+      cascade: for the lectures.
+      manifests: stage 1's folder.
+      bitext: stage 7's folder.
+      out_dir: where to write.
+      subtitles: limits of the subtitles.
+      method: of decoding, for the names of files.
     Raises:
       DataError: there is no test lecture, none has speech, the files of two would have the same name, or the disk is
         full.
@@ -143,7 +174,7 @@ def run_test_lectures(
         )
     if len(silent) == len(lectures):
         raise DataError(f"the recogniser gives no words for any of the {len(lectures)} test lectures; is it trained?")
-    rate = write_icefall_files(out_dir, "test", "lectures", cascade.decode.decoding_method, texts)
+    rate = write_icefall_files(out_dir, "test", "lectures", method, texts)
     logger.info("whole lectures: MER %s", rate.total)
     scores = {"mer_lecture": rate.percents()} | ({"lectures_without_speech": len(silent)} if silent else {})
     write_json(out_dir / "scores.json", scores | cascade.scores(translations, bitext))

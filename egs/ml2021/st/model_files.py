@@ -5,26 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lhotse_prep.workflow.digests import digest_file
+from lhotse_prep.workflow.digests import digest_file, digest_json
+from ml2021.asr.recognisers.ours import is_ours
 
 
-def translator_dir(mt_dir: Path) -> Path:
-    """The folder of the translator's model: a CTranslate2 folder itself, else marian/ in it, else a Marian folder."""
-    if (mt_dir / "model.bin").is_file() or not (mt_dir / "marian").is_dir():
-        return mt_dir
-    return mt_dir / "marian"
+def recogniser_digests(asr: str) -> dict[str, str]:
+    """{path in the folder: digest} of the files that a recogniser of any kind reads; of a name, the name."""
+    folder = Path(asr).expanduser()
+    if not folder.is_dir():
+        return {"name": asr}
+    if is_ours(folder):
+        return _digests(folder, [folder / "config.json", folder / "pretrained.pt", *(folder / "lang").glob("*")])
+    return _digests(folder, (p for p in folder.rglob("*") if not p.name.startswith(".")))
 
 
-def recogniser_digests(asr_dir: Path) -> dict[str, str]:
-    """{path in asr_dir: digest} of the files that ml2021.asr.model.load.load_model reads."""
-    files = [asr_dir / "config.json", asr_dir / "pretrained.pt", *(asr_dir / "lang").glob("*")]
-    return _digests(asr_dir, files)
-
-
-def translator_digests(mt_dir: Path) -> dict[str, str]:
-    """{file name: digest} of the translator's model."""
-    folder = translator_dir(mt_dir)
+def translator_digests(mt: str | None) -> dict[str, str]:
+    """{file name: digest} of a translator's model: in an experiment that in marian/; of a name, the name."""
+    if mt is None:
+        return {}
+    folder = Path(mt).expanduser()
+    if not folder.is_dir():
+        return {"name": mt}
+    if not (folder / "model.bin").is_file() and (folder / "marian").is_dir():
+        folder = folder / "marian"
     return _digests(folder, folder.glob("*"))
+
+
+def file_digest(path: Path | None) -> str:
+    """The digest of an optional file; of a folder, that of the files in it."""
+    if path is None:
+        return ""
+    return digest_json(_digests(path, path.glob("*"))) if path.is_dir() else digest_file(path)
 
 
 def _digests(folder: Path, files: Iterable[Path]) -> dict[str, str]:

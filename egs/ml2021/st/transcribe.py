@@ -1,9 +1,12 @@
-"""Make bilingual subtitles of lectures with trained models.
+"""Make subtitles of lectures with any recogniser, bilingual with any translator.
 
-    python -m ml2021.st.transcribe LECTURE.wav [LECTURE.mp3 LECTURE.mp4 ...] --asr exp/my/asr --mt exp/my/mt --out DIR
+    python -m ml2021.st.transcribe LECTURE.mp4 [LECTURE.wav ...] --asr MODEL [--mt MODEL] --out DIR
 
-writes to DIR, for each lecture, NAME.srt and NAME.vtt (Chinese above English), NAME.zh.* and NAME.en.*, and NAME.jsonl
-with the times and scores of all words. A lecture that is done is skipped, and a killed run continues where it stopped.
+--asr is exp/my/asr, or the folder of a sherpa-onnx, faster-whisper or Qwen3-ASR model, or a name on the Hugging Face
+hub; --mt likewise exp/my/mt, opus-mt, NLLB, M2M100 or a chat model. DIR gets, for each lecture, NAME.srt, .vtt and .ass
+(the recognised text above its translation), NAME.zh.* and NAME.en.*, NAME.ctm and NAME.jsonl with the times and scores
+of all words, and NAME.subtitles.json about cues beyond a limit. A lecture that is done is skipped, and a killed run
+continues where it stopped.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,17 +25,18 @@ import soundfile as sf
 
 from lhotse_prep.audio.config import AudioLimits
 from lhotse_prep.workflow.digests import digest_file, digest_json
-from lhotse_prep.workflow.entry import number, run_main
+from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.executor import fresh_processes, prepared_processes
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
 from lhotse_prep.workflow.result_options import result_options
 from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt
-from lhotse_prep.workflow.strict_config import load_config
-from ml2021.asr.decode.config import DecodeConfig, file_digests, with_lm_dir
+from ml2021.asr.decode.config import file_digests
+from ml2021.asr.words.options import RecogniserOptions
 from ml2021.mt.config import TranslateConfig
 from ml2021.st.config import SentenceConfig, SubtitleConfig
-from ml2021.st.model_files import recogniser_digests, translator_digests
+from ml2021.st.model_files import file_digest, recogniser_digests, translator_digests
+from ml2021.st.options import add_options, configs_of, recognition_of, require_files
 from ml2021.st.output import SUFFIXES, write_lecture
 
 if TYPE_CHECKING:
@@ -46,13 +50,15 @@ STATE = ".transcribe"  # subfolder of --out: words that were recognised, and the
 class TranscribeOptions:
     """Models, values and the folder to write to."""
 
-    asr: Path
-    mt: Path
+    asr: str  # folder or name
+    mt: str | None  # folder or name; None: subtitles have no translation
     out: Path
-    decode: DecodeConfig
-    sentences: SentenceConfig
-    translate: TranslateConfig
-    subtitles: SubtitleConfig
+    recognition: RecogniserOptions
+    sentences: SentenceConfig = field(default_factory=SentenceConfig)
+    translate: TranslateConfig = field(default_factory=TranslateConfig)
+    subtitles: SubtitleConfig = field(default_factory=SubtitleConfig)
+    glossary: Path | None = None
+    punctuation: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,13 @@ class Transcriber:
     """Puts one lecture after another through models that stay in memory."""
 
     def __init__(self, options: TranscribeOptions, digests: _OptionDigests) -> None:
-        from ml2021.st.cascade import Cascade
+        from ml2021.st.cascade import Cascade, SentenceTranslator
 
         o = options
         self.options, self.digests = options, digests
         self.results = _result_folder(options, digests)
-        self.cascade = Cascade(o.asr, o.mt, o.decode, o.sentences, o.translate)
+        translator = SentenceTranslator(o.mt, o.translate, o.glossary)
+        self.cascade = Cascade(o.asr, o.recognition, o.sentences, translator, o.punctuation)
 
     def __call__(self, lecture: Path, content: str = "") -> str:
         """Write all files of a lecture; returns a line that says what was done.
@@ -206,6 +213,7 @@ def _load_models(options: TranscribeOptions, digests: _OptionDigests, num_thread
     global _transcriber
     if num_threads is not None:
         torch.set_num_threads(num_threads)
+        options = replace(options, recognition=replace(options.recognition, num_threads=num_threads))
     _transcriber = Transcriber(options, digests)
 
 
@@ -221,9 +229,12 @@ def _result_folder(options: TranscribeOptions, digests: _OptionDigests) -> Resul
 
 def _option_digests(options: TranscribeOptions) -> _OptionDigests:
     o = options
-    words = digest_json([recogniser_digests(o.asr), file_digests(o.decode), result_options(o.decode)])
+    decode = o.recognition.decode
+    files = file_digests(decode) if decode is not None else {}
+    words = digest_json([recogniser_digests(o.asr), files, o.recognition.digest()])
     values = [result_options(config) for config in (o.sentences, o.translate, o.subtitles)]
-    return _OptionDigests(words, digest_json([words, translator_digests(o.mt), values]))
+    others = [file_digest(o.glossary), file_digest(o.punctuation)]
+    return _OptionDigests(words, digest_json([words, translator_digests(o.mt), values, others]))
 
 
 def _read_words(path: Path, key: str) -> tuple[list[TimedWord], float] | None:
@@ -263,21 +274,9 @@ def main(argv: list[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("lectures", type=Path, nargs="+", metavar="LECTURE", help="wav, flac, mp3, mp4 ...")
-    parser.add_argument("--asr", type=Path, required=True, help="experiment of stage 5, such as exp/mini/asr")
-    parser.add_argument(
-        "--mt", type=Path, required=True, help="experiment of stage 8, or a Marian or CTranslate2 folder"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the subtitles")
-    parser.add_argument(
-        "--conf",
-        type=Path,
-        help="folder with decode.yaml and mt.yaml [for decoding, the values of --asr's training; else the defaults]",
-    )
-    parser.add_argument(
-        "--lm-scale", type=number, help="scale of the recogniser's language model; 0: none [as --conf, or as trained]"
-    )
+    parser.add_argument("--asr", required=True, help="recogniser: its folder, or its name on the hub")
+    add_options(parser)
     parser.add_argument("--jobs", type=int, default=1, help="lectures at a time, each in a process [%(default)s]")
-    parser.add_argument("--redo", action="store_true", help="do again what is done")
     args = parser.parse_args(argv)
     if args.jobs < 1:
         raise ConfigError(f"--jobs must be >= 1, got {args.jobs}")
@@ -288,18 +287,9 @@ def main(argv: list[str]) -> None:
 
 
 def _options(args: argparse.Namespace) -> TranscribeOptions:
-    from ml2021.asr.decode.options import decode_config  # imports torch
-
-    decode = decode_config(args.asr, args.conf)
-    if args.lm_scale is not None:
-        decode = replace(decode, lm_scale=args.lm_scale)
-    decode = with_lm_dir(decode, args.asr.parent)
-    sentences, translate, subtitles = SentenceConfig(), TranslateConfig(), SubtitleConfig()
-    if args.conf is not None:
-        sentences = load_config(args.conf / "decode.yaml", "sentences", SentenceConfig)
-        translate = load_config(args.conf / "mt.yaml", "translate", TranslateConfig)
-        subtitles = load_config(args.conf / "decode.yaml", "subtitles", SubtitleConfig)
-    return TranscribeOptions(args.asr, args.mt, args.out, decode, sentences, translate, subtitles)
+    require_files(args)
+    recognition, configs = recognition_of(args, args.asr), configs_of(args.conf)
+    return TranscribeOptions(args.asr, args.mt, args.out, recognition, *configs, args.glossary, args.punctuation)
 
 
 if __name__ == "__main__":

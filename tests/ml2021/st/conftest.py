@@ -10,13 +10,11 @@ import pytest
 import soundfile as sf
 
 from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import TimedWord
-from ml2021.mt.config import TranslateConfig
 from ml2021.st import cascade
-from ml2021.st.cascade import Cascade
-from ml2021.st.config import SentenceConfig, SubtitleConfig
 from ml2021.st.transcribe import TranscribeOptions
-from tests.ml2021.st.stub_models import WORDS, Upper
+from tests.ml2021.st.stub_models import WORDS, StubRecogniser, Upper
 
 
 @pytest.fixture
@@ -24,18 +22,15 @@ def recognised(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Replace the models by some that need no training; the list has the recordings that were recognised, in order."""
     calls: list[Path] = []
 
-    def init(self: Cascade, *_: object) -> None:
-        self.decode, self.sentences, self.context, self.translator = DecodeConfig(), SentenceConfig(), 0, Upper()
-        self.model = self.tokens = self.fusion = None  # type: ignore[assignment]
-
-    def recognise(audio: Path, *_: object) -> list[TimedWord]:
+    def words_of(audio: Path) -> list[TimedWord]:
         calls.append(audio)
         if sf.read(str(audio))[0].max() < 0.02:
             return []
         return WORDS
 
-    monkeypatch.setattr(Cascade, "__init__", init)
-    monkeypatch.setattr(cascade, "recognise", recognise)
+    monkeypatch.setattr(cascade, "open_recogniser", lambda *_: StubRecogniser())
+    monkeypatch.setattr(cascade, "open_translator", lambda *_: Upper())
+    monkeypatch.setattr(StubRecogniser, "words_of", staticmethod(words_of))
     return calls
 
 
@@ -45,13 +40,7 @@ def options(tmp_path: Path) -> TranscribeOptions:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
     return TranscribeOptions(
-        tmp_path / "asr",
-        tmp_path / "mt",
-        tmp_path / "out",
-        DecodeConfig(),
-        SentenceConfig(),
-        TranslateConfig(),
-        SubtitleConfig(),
+        str(tmp_path / "asr"), str(tmp_path / "mt"), tmp_path / "out", RecogniserOptions(decode=DecodeConfig())
     )
 
 

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
-from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import TimedWord
 from ml2021.mt.config import TranslateConfig
 from ml2021.mt.translate import Sentences, Translation
+from ml2021.scoring.resegment import cut_like
 from ml2021.st import cascade as module
-from ml2021.st.cascade import Cascade, run_test_lectures
+from ml2021.st.cascade import Cascade, SentenceTranslator, run_test_lectures
 from ml2021.st.config import SentenceConfig, SubtitleConfig
-from ml2021.st.output import written
-from ml2021.st.scores import against_references
+from ml2021.st.sentences import written
+from tests.ml2021.st.stub_models import StubRecogniser
 
 WORDS = [TimedWord(t, s, s + 0.2, 1.0) for t, s in [("我", 1.0), ("們", 1.2), ("bert", 2.5), ("好", 2.7)]]
 ENGLISH = {("我", "們"): "We do.", ("bert", "好"): "BERT is good.", ("bert", "很", "好"): "BERT is so good.", (): ""}
@@ -38,12 +38,10 @@ class Dictionary:
 @pytest.fixture
 def cascade(monkeypatch: pytest.MonkeyPatch) -> Cascade:
     """The real cascade with a recogniser that always gives WORDS."""
-    cascade = Cascade.__new__(Cascade)
-    cascade.decode, cascade.sentences, cascade.context = DecodeConfig(), SentenceConfig(), 0
-    cascade.translator = Dictionary()
-    cascade.model = cascade.tokens = cascade.fusion = None  # type: ignore[assignment]
-    monkeypatch.setattr(module, "recognise", lambda *_: WORDS)
-    return cascade
+    monkeypatch.setattr(module, "open_recogniser", lambda *_: StubRecogniser())
+    monkeypatch.setattr(module, "open_translator", lambda *_: Dictionary())
+    monkeypatch.setattr(StubRecogniser, "words_of", staticmethod(lambda _: WORDS))
+    return Cascade("asr", RecogniserOptions(), SentenceConfig(), SentenceTranslator("mt", TranslateConfig()))
 
 
 def make_files(folder: Path, lectures: Sequence[str] = ("x",)) -> None:
@@ -63,7 +61,7 @@ def make_files(folder: Path, lectures: Sequence[str] = ("x",)) -> None:
 
 def test_lecture_comes_out_as_subtitles_and_scores(cascade: Cascade, tmp_path: Path) -> None:
     make_files(tmp_path)
-    run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
+    run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig(), "greedy_search")
     rows = read_jsonl(tmp_path / "out" / "x.jsonl")
     assert [(r["start"], r["source"], r["target"]) for r in rows] == [
         (1.0, "我們", "We do."),
@@ -92,8 +90,9 @@ def test_lecture_without_speech_has_an_empty_hypothesis_and_stops_no_other(
     cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_files(tmp_path, ["quiet", "x"])
-    monkeypatch.setattr(module, "recognise", lambda audio, *_: [] if audio.stem == "quiet" else WORDS)
-    run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
+    words = staticmethod(lambda audio: [] if audio.stem == "quiet" else WORDS)
+    monkeypatch.setattr(StubRecogniser, "words_of", words)
+    run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig(), "greedy_search")
     assert "quiet.wav: the recogniser gives no words" in caplog.text
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert scores["lectures_without_speech"] == 1
@@ -107,26 +106,26 @@ def test_recogniser_without_words_is_an_error(
     cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_files(tmp_path)
-    monkeypatch.setattr(module, "recognise", lambda *_: [])
+    monkeypatch.setattr(StubRecogniser, "words_of", staticmethod(lambda _: []))
     with pytest.raises(DataError, match="no words for any of the 1 test lectures"):
-        run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
+        run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig(), "greedy_search")
 
 
 def test_no_test_lecture_is_an_error(cascade: Cascade, tmp_path: Path) -> None:
     make_files(tmp_path, [])
     with pytest.raises(DataError, match="test part has no lecture"):
-        run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig())
+        run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig(), "greedy_search")
 
 
 def test_translation_is_cut_where_its_references_are() -> None:
     references = ["We train it.", "Then, the loss falls.", "Good."]
-    assert against_references("we train it then the loss falls good", references) == [
+    assert cut_like("we train it then the loss falls good", references) == [
         "we train it",
         "then the loss falls",
         "good",
     ]
-    assert " ".join(against_references("something else entirely", references)).strip() == "something else entirely"
-    assert against_references("", references) == ["", "", ""]
+    assert " ".join(cut_like("something else entirely", references)).strip() == "something else entirely"
+    assert cut_like("", references) == ["", "", ""]
 
 
 def test_tokens_are_written_as_readers_expect() -> None:
@@ -134,7 +133,7 @@ def test_tokens_are_written_as_readers_expect() -> None:
 
 
 def test_the_translator_gets_as_many_sentences_of_context_as_it_was_trained_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cascade: Cascade, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class WithContext(Dictionary):
         context = 1
@@ -144,9 +143,23 @@ def test_the_translator_gets_as_many_sentences_of_context_as_it_was_trained_with
             self.contexts.append(contexts or [])
             return super().translate(sentences, contexts)
 
-    monkeypatch.setattr(module, "load_model", lambda _: (torch.nn.Linear(1, 1), None))
-    monkeypatch.setattr(module, "load_fusion", lambda *_: None)
-    monkeypatch.setattr(module, "_open_translator", lambda *_: WithContext())
-    cascade = Cascade(tmp_path, tmp_path, DecodeConfig(), SentenceConfig(), TranslateConfig())
+    monkeypatch.setattr(module, "open_translator", lambda *_: WithContext())
+    cascade.translator = SentenceTranslator("mt", TranslateConfig())
     cascade.translate(WORDS)
     assert WithContext.contexts == [[[], [("我", "們")]]]
+
+
+def test_without_a_translator_sentences_have_no_translation(cascade: Cascade) -> None:
+    cascade.translator = SentenceTranslator(None, TranslateConfig())
+    assert [(s.sentence.text, s.target) for s in cascade.translate(WORDS)] == [("我們", ""), ("bert 好", "")]
+
+
+def test_marks_of_a_punctuation_model_end_sentences(cascade: Cascade) -> None:
+    class Comma:
+        def sentence_ends(self, words: Sequence[str]) -> list[str]:
+            return ["。" if word == "我" else "" for word in words]
+
+    cascade.punctuator = Comma()  # type: ignore[assignment]
+    cascade.sentences = SentenceConfig(min_tokens=1)
+    cascade.translator = SentenceTranslator(None, TranslateConfig())
+    assert [s.sentence.text for s in cascade.translate(WORDS)] == ["我。", "們 bert 好"]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
-import torch
 
 from lhotse_prep.workflow import executor
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import read_jsonl
 from lhotse_prep.workflow.locks import folder_lock
 from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import TimedWord
 from ml2021.mt.config import MtModelConfig
 from ml2021.mt.model import build_model
@@ -24,8 +25,9 @@ from ml2021.mt.train import save_marian
 from ml2021.mt.vocabulary import train_vocabulary
 from ml2021.st import cascade, transcribe
 from ml2021.st.config import SentenceConfig
+from ml2021.st.options import add_options
 from ml2021.st.transcribe import STATE
-from tests.ml2021.st.stub_models import every_file, names
+from tests.ml2021.st.stub_models import StubRecogniser, every_file, names
 
 
 def test_all_files_of_all_lectures(recognised, options, record):
@@ -124,8 +126,8 @@ def test_a_translator_that_does_not_match_its_vocabulary_is_reported_before_anyt
 ):
     vocabulary = train_vocabulary(["我 們 來"], ["we come"], 60, tmp_path / "vocabulary")
     model = MtModelConfig(d_model=16, num_heads=2, num_encoder_layers=1, num_decoder_layers=1, feedforward_dim=16)
-    save_marian(build_model(model, len(vocabulary) + 1), vocabulary, options.mt / "marian")
-    monkeypatch.setattr(cascade, "load_model", lambda _: (torch.nn.Identity(), None))
+    save_marian(build_model(model, len(vocabulary) + 1), vocabulary, Path(options.mt) / "marian")
+    monkeypatch.setattr(cascade, "open_recogniser", lambda *_: StubRecogniser())
     for num_jobs in (1, 2):
         with pytest.raises(
             DataError, match="the vocabulary in .*marian is not the one that its model was trained with"
@@ -135,20 +137,34 @@ def test_a_translator_that_does_not_match_its_vocabulary_is_reported_before_anyt
 
 
 def test_the_command_says_what_is_wrong_with_a_model_before_it_writes(options, record):
-    arguments = [str(record("a.wav")), "--asr", str(options.asr), "--mt", str(options.mt), "--out", str(options.out)]
-    with pytest.raises(DataError, match="lang"):  # an experiment without its tokens
+    arguments = [str(record("a.wav")), "--asr", options.asr, "--mt", options.mt, "--out", str(options.out)]
+    with pytest.raises(DataError, match="translator .*mt has no translation model"):
+        transcribe.main(arguments)
+    del arguments[3:5]
+    with pytest.raises(DataError, match="asr holds no recogniser that is known here"):
         transcribe.main(arguments)
     with pytest.raises(ConfigError, match="--jobs must be >= 1, got 0"):
         transcribe.main([*arguments, "--jobs", "0"])
     assert not options.out.exists()
 
 
+def arguments(tmp_path: Path, *options: str) -> Namespace:
+    """The values of the command line, as main reads them, of a recogniser of this project."""
+    (tmp_path / "asr" / "lang").mkdir(parents=True, exist_ok=True)
+    if not (tmp_path / "asr" / "config.json").is_file():
+        (tmp_path / "asr" / "config.json").write_text("{}")
+    parser = ArgumentParser()
+    add_options(parser)
+    args = parser.parse_args(["--out", str(tmp_path), *options])
+    args.asr = str(tmp_path / "asr")
+    return args
+
+
 def test_language_model_of_a_configuration_is_the_one_beside_the_recogniser(project, tmp_path):
-    arguments = Namespace(
-        asr=tmp_path / "asr", mt=tmp_path, out=tmp_path, conf=project / "conf" / "mini", lm_scale=None
-    )
-    decode = transcribe._options(arguments).decode
+    options = transcribe._options(arguments(tmp_path, "--conf", str(project / "conf" / "mini")))
+    decode = options.recognition.decode
     assert decode.lm_scale > 0 and decode.lm_dir == str(tmp_path / "lm")
+    assert options.sentences.min_pause == 0.15 and options.mt is None
 
 
 def test_a_recording_of_the_same_name_from_another_folder_replaces_the_files(
@@ -162,7 +178,7 @@ def test_a_recording_of_the_same_name_from_another_folder_replaces_the_files(
         recognised.append(audio)
         return [TimedWord(spoken[round(float(sf.read(str(audio))[0].max()), 1)], 1.0, 1.2, -0.1)]
 
-    monkeypatch.setattr(cascade, "recognise", recognise)
+    monkeypatch.setattr(StubRecogniser, "words_of", staticmethod(recognise))
     for day, level, source in (("day1", 0.1, "我"), ("day2", 0.2, "bert"), ("day2", 0.2, "bert"), ("day1", 0.1, "我")):
         (tmp_path / day).mkdir(exist_ok=True)
         transcribe.transcribe([record(f"{day}/lecture.wav", level=level)], options)
@@ -176,12 +192,13 @@ def test_a_recording_of_the_same_name_from_another_folder_replaces_the_files(
 
 def test_another_model_replaces_the_files(recognised, options, record):
     lecture = record("a.wav")
+    (Path(options.asr) / "lang").mkdir()
     transcribe.transcribe([lecture], options)
-    (options.mt / "config.json").write_text('{"d_model": 1}')
+    (Path(options.mt) / "config.json").write_text('{"d_model": 1}')
     transcribe.transcribe([lecture], options)
-    (options.asr / "pretrained.pt").write_bytes(b"other weights")
+    (Path(options.asr) / "pretrained.pt").write_bytes(b"other weights")
     transcribe.transcribe([lecture], options)
-    (options.asr / "epoch-3.pt").write_bytes(b"not used")
+    (Path(options.asr) / "epoch-3.pt").write_bytes(b"not used")
     transcribe.transcribe([lecture], options)
     assert len(recognised) == 3
 
@@ -195,11 +212,32 @@ def test_subtitles_that_were_edited_are_kept(recognised, options, record):
 
 
 def test_without_conf_decoding_is_as_the_recogniser_was_trained_with(tmp_path):
-    (tmp_path / "asr").mkdir()
-    arguments = Namespace(asr=tmp_path / "asr", mt=tmp_path, out=tmp_path, conf=None, lm_scale=None)
-    (tmp_path / "asr" / "config.json").write_text('{"decode": {"decoding_method": "beam_search", "lm_scale": 0.2}}')
-    values = transcribe._options(arguments)
-    assert values.decode == DecodeConfig("beam_search", lm_scale=0.2, lm_dir=str(tmp_path / "lm"))
-    arguments.lm_scale = 0.0
-    assert transcribe._options(arguments).decode == DecodeConfig("beam_search")
+    args = arguments(tmp_path)
+    path = tmp_path / "asr" / "config.json"
+    path.write_text('{"decode": {"decoding_method": "beam_search", "lm_scale": 0.2}}')
+    values = transcribe._options(args)
+    assert values.recognition.decode == DecodeConfig("beam_search", lm_scale=0.2, lm_dir=str(tmp_path / "lm"))
+    args.lm_scale = 0.0
+    assert transcribe._options(args).recognition.decode == DecodeConfig("beam_search")
     assert values.sentences == SentenceConfig()
+
+
+def test_options_of_other_recognisers(tmp_path):
+    args = arguments(tmp_path, "--script", "s2twp", "--language", "zh")
+    args.asr = "large-v3"
+    assert transcribe._options(args).recognition == RecogniserOptions(language="zh", script="s2twp")
+    args.lm_scale = 0.2
+    with pytest.raises(ConfigError, match="--lm-scale is for recognisers of this project, and large-v3 is another"):
+        transcribe._options(args)
+    for option, message in (("--glossary", "no such file"), ("--punctuation", "no such folder")):
+        with pytest.raises(DataError, match=f"{option} nowhere: {message}"):
+            transcribe._options(arguments(tmp_path, option, "nowhere"))
+    with pytest.raises(ConfigError, match="script must be one of OpenCC's conversions .* got 'taiwan'"):
+        transcribe._options(arguments(tmp_path, "--script", "taiwan"))
+
+
+def test_without_a_translator_subtitles_have_one_language(recognised, options, record):
+    options = replace(options, mt=None)
+    transcribe.transcribe([record("a.wav")], options)
+    assert [(r["source"], r["target"]) for r in read_jsonl(options.out / "a.jsonl")] == [("我", ""), ("bert", "")]
+    assert names(options.out) == every_file("a")

@@ -15,9 +15,9 @@ from lhotse_prep.workflow import executor, files
 from lhotse_prep.workflow.digests import digest_file
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.words.timed_word import TimedWord
-from ml2021.st import cascade, transcribe
+from ml2021.st import transcribe
 from ml2021.st.transcribe import STATE, TranscribeOptions
-from tests.ml2021.st.stub_models import WORDS, every_file, names
+from tests.ml2021.st.stub_models import WORDS, StubRecogniser, every_file, names
 
 
 @pytest.mark.parametrize("num_jobs", [1, 2])
@@ -31,7 +31,7 @@ def test_whatever_a_lecture_raises_the_others_are_done(
         return WORDS
 
     monkeypatch.setattr(executor, "START_METHOD", "fork")
-    monkeypatch.setattr(cascade, "recognise", recognise)
+    monkeypatch.setattr(StubRecogniser, "words_of", staticmethod(recognise))
     lectures = [record("bad.wav"), record("b.wav"), record("c.wav")]
     name = type(error).__name__
     with pytest.raises(DataError, match=rf"1 of 3 lectures have no subtitles: .*/bad\.wav: {name}") as e:
@@ -44,7 +44,7 @@ def test_ctrl_c_stops_all(recognised, options, record, monkeypatch):
     def recognise(audio: Path, *_: object) -> list[TimedWord]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cascade, "recognise", recognise)
+    monkeypatch.setattr(StubRecogniser, "words_of", staticmethod(recognise))
     with pytest.raises(KeyboardInterrupt):
         transcribe.transcribe([record("a.wav"), record("b.wav")], options)
     assert names(options.out) == set()
@@ -57,7 +57,7 @@ def test_a_lecture_that_kills_its_process_stops_no_other(recognised, options, re
         return WORDS
 
     monkeypatch.setattr(executor, "START_METHOD", "fork")
-    monkeypatch.setattr(cascade, "recognise", recognise)
+    monkeypatch.setattr(StubRecogniser, "words_of", staticmethod(recognise))
     with pytest.raises(DataError, match=r"1 of 3 lectures have no subtitles: .*/a\.wav: a process was killed"):
         transcribe.transcribe([record("a.wav"), record("b.wav"), record("c.wav")], options, num_jobs=2)
     assert names(options.out) == every_file("b", "c")
@@ -65,7 +65,7 @@ def test_a_lecture_that_kills_its_process_stops_no_other(recognised, options, re
 
 def test_a_killed_process_is_reported(recognised, options, record, monkeypatch):
     monkeypatch.setattr(executor, "START_METHOD", "fork")
-    monkeypatch.setattr(cascade, "recognise", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(StubRecogniser, "words_of", staticmethod(lambda _: os.kill(os.getpid(), signal.SIGKILL)))
     with pytest.raises(DataError, match="2 of 2 lectures have no subtitles.*a.wav: a process was killed"):
         transcribe.transcribe([record("a.wav"), record("b.wav")], options, num_jobs=2)
     assert names(options.out) == set()
@@ -117,24 +117,18 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import stub_models
 from ml2021.asr.decode.config import DecodeConfig
-from ml2021.mt.config import TranslateConfig
-from ml2021.st.config import SentenceConfig, SubtitleConfig
+from ml2021.asr.words.options import RecogniserOptions
 from ml2021.st import cascade, output, transcribe
-from ml2021.st.cascade import Cascade
-def init(self, *_):
-    self.decode, self.sentences, self.context = DecodeConfig(), SentenceConfig(), 0
-    self.translator = stub_models.Upper()
-    self.model = self.tokens = self.fusion = None
-Cascade.__init__ = init
-cascade.recognise = lambda *_: stub_models.WORDS
+cascade.open_recogniser = lambda *_: stub_models.StubRecogniser()
+cascade.open_translator = lambda *_: stub_models.Upper()
 real = output.write_jsonl
 def slow(path, rows):  # all subtitles are written, the last file is not
     print("writing", flush=True)
     time.sleep(60)
 output.write_jsonl = slow
 folder = Path(sys.argv[2])
-options = transcribe.TranscribeOptions(folder / "asr", folder / "mt", folder / "out", DecodeConfig(), SentenceConfig(),
-                                       TranslateConfig(), SubtitleConfig())
+options = transcribe.TranscribeOptions(str(folder / "asr"), str(folder / "mt"), folder / "out",
+                                       RecogniserOptions(decode=DecodeConfig()))
 transcribe.transcribe([folder / "a.wav"], options)
 """
 

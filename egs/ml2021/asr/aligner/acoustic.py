@@ -68,9 +68,22 @@ def load_acoustic(path: Path, device: torch.device) -> Acoustic:
             raise DataError(f"{folder}: pretrained.pt does not fit config.json and units.txt") from e
         return FeatureAcoustic(model.eval().to(device), units.encode_words, device)
     recogniser, tokens = load_model(folder)
+    if recogniser.config.ctc_loss_scale == 0:
+        raise DataError(
+            f"{folder} has no trained CTC head (ctc_loss_scale is 0), and aligning needs one: train it for an epoch "
+            "with --init-from and --ctc-loss-scale 0.2, or give the words that it recognises (a .ctm or .jsonl file)"
+        )
     recogniser.to(device)
-
     return FeatureAcoustic(recogniser.ctc_log_probs, lambda words: tokens.encode_words(" ".join(words)), device)
+
+
+def has_ctc_head(folder: Path) -> bool:
+    """Whether a recogniser of this project was trained with a CTC loss; True if its config.json does not say."""
+    try:
+        model = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]
+        return bool(model.get("ctc_loss_scale", 1) != 0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True
 
 
 class FeatureAcoustic:

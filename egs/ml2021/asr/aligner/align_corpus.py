@@ -36,13 +36,13 @@ def align_corpus(
 
     def time_words(lectures: Sequence[Lecture]) -> tuple[Times, Regions]:
         if config.model:
-            return times_of_model(Path(config.model), lectures, config, device)
-        return _times_of_trained_model(lectures, out_dir / "aligner", config, device)
+            return times_of_model(config.model, lectures, config, device)
+        return times_of_trained_model(lectures, out_dir / "aligner", config, device)
 
     corpus.align_corpus(manifests, out_dir, time_words, stretch_config, truth)
 
 
-def _times_of_trained_model(
+def times_of_trained_model(
     lectures: Sequence[Lecture], exp_dir: Path, config: AlignerConfig, device: torch.device
 ) -> tuple[Times, Regions]:
     """Times of words, and stretches of speech, of each lecture, from an aligner that is trained on them."""

@@ -39,8 +39,10 @@ class AlignerConfig(FaultConfig):
     window_duration: float = field(default=6.0, metadata=_TRAINED)
     # seconds; a round is the last only if words moved at most this far (median)
     settled: float = field(default=0.05, metadata=_TRAINED)
-    # align with this instead of training: a CTC model's folder, or a recogniser's .ctm or .jsonl
+    # align with this instead of training: the folder or name of a model, or a recogniser's .ctm or .jsonl
     model: str = field(default="", metadata=FILE)
+    # with a recogniser's words: place them by their sound, since recognisers' times are off by up to a second
+    refine: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -52,10 +52,14 @@ class Lecture:
     times: NDArray[np.float64]  # (len(words),) current middle of each word in samples; NaN: not spoken
 
 
-def read_lecture(lecture_id: str, samples: NDArray[np.float32], words: list[str]) -> Lecture:
-    """Features, stretches of speech and first times of one lecture."""
+def read_lecture(
+    lecture_id: str, samples: NDArray[np.float32], words: list[str], times: WordTimes | None = None
+) -> Lecture:
+    """Features, stretches of speech and first times of one lecture: those given, or else those of synthetic speech."""
     regions = speech_regions(samples, lecture_id)
     features = fbank(samples)
+    if times is not None:
+        return Lecture(lecture_id, words, features, regions, _middles(times))
     starts = synthetic_times(words, features, regions)
     middles = starts + np.minimum(np.diff(starts, append=len(samples)) / 2, 0.1 * SAMPLE_RATE)
     return Lecture(lecture_id, words, features, regions, middles)

@@ -14,19 +14,23 @@ from lhotse import SupervisionSegment
 
 from lhotse_prep.alignment import matching
 from lhotse_prep.alignment.corpus import Lecture
+from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import make_lang
 from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import to_mapping
-from ml2021.asr.aligner import given_model
+from ml2021.asr.aligner import given_model, qwen_times
 from ml2021.asr.aligner.acoustic import FRAME, HuggingFaceAcoustic, load_acoustic, log_prob_blocks
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import AsrModel, CtcModel
 from ml2021.asr.model.zipformer.config import ZipformerConfig
+from ml2021.asr.qwen.forced_aligner import WordTime
 from ml2021.asr.train.config import AsrConfig
+from ml2021.asr.words.options import RecogniserOptions
+from ml2021.asr.words.timed_word import TimedWord
 from ml2021.training.checkpoint import save_checkpoint
 
 CPU = torch.device("cpu")
@@ -178,7 +182,11 @@ def test_path_that_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no model"):
         load_acoustic(tmp_path, CPU)
     with pytest.raises(DataError, match="no .ctm or .jsonl file"):
+        given_model.times_of_model(tmp_path / "words.ctm", [], AlignerConfig(), CPU)
+    with pytest.raises(DataError, match="holds no recogniser that is known here"):
         given_model.times_of_model(tmp_path, [], AlignerConfig(), CPU)
+    with pytest.raises(DataError, match="there is no folder ./nowhere"):
+        given_model.times_of_model("./nowhere", [], AlignerConfig(), CPU)
 
 
 def test_silent_lecture_is_named(tmp_path: Path, lecture: MakeLecture) -> None:
@@ -188,3 +196,49 @@ def test_silent_lecture_is_named(tmp_path: Path, lecture: MakeLecture) -> None:
         given_model.times_of_model(path, [lecture("quiet", np.zeros(16_000, np.float32), ["a"])], AlignerConfig(), CPU)
     with pytest.raises(DataError, match="lecture quiet: no speech"):
         given_model.times_of_model(path, [lecture("quiet", samples(1.0), ["a"])], AlignerConfig(), CPU)
+
+
+def test_any_recogniser_aligns_by_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lecture: MakeLecture
+) -> None:
+    class Stub:
+        name = "stub"
+
+        def recognise(self, audio: Path) -> list[TimedWord]:
+            return [TimedWord(w, 0.1 + 0.4 * i, 0.4 + 0.4 * i, 1.0) for i, w in enumerate(WORDS)]
+
+    opened = []
+    monkeypatch.setattr(matching, "speech_regions", lambda audio, name: np.array([[0, 5 * 16_000]]))
+    monkeypatch.setattr(given_model, "open_recogniser", lambda *args: opened.append(args) or Stub())
+    options = RecogniserOptions(language="zh")
+    lectures = [lecture("week10_1", samples(5.0), WORDS)]
+    times, _ = given_model.times_of_model("owner/model", lectures, AlignerConfig(), CPU, options)
+    assert opened == [("owner/model", options)]
+    assert times["week10_1"].start == pytest.approx(0.1 + 0.4 * np.arange(len(WORDS)))
+
+
+def test_qwens_aligner_gets_windows_whose_words_are_known(
+    monkeypatch: pytest.MonkeyPatch, lecture: MakeLecture
+) -> None:
+    class Stub:
+        name, max_window = "stub", 180.0
+        windows: list[tuple[int, list[str]]] = []
+
+        def __init__(self, *_: object) -> None: ...
+
+        def times(self, window: np.ndarray, words: list[str]) -> list[WordTime | None]:
+            self.windows.append((len(window), words))
+            return [None if w == "的" else WordTime(0.5 * i, 0.5 * i + 0.4, 0.9) for i, w in enumerate(words)]
+
+    words = [*WORDS, "的", *WORDS]
+    first = np.concatenate([1.0 + np.arange(10), 101.0 + np.arange(9)])
+    regions = np.array([[0, 50], [100, 115]]) * 16_000
+    monkeypatch.setattr(qwen_times, "QwenForcedAligner", Stub)
+    monkeypatch.setattr(qwen_times, "first_times", lambda *_: WordTimes(first, first + 0.5, np.ones(19)))
+    monkeypatch.setattr(qwen_times, "speech_regions", lambda *_: regions)
+    monkeypatch.setattr(given_model, "is_qwen_aligner", lambda _: True)
+    lectures = [lecture("x", samples(120.0), words)]
+    times, _ = given_model.times_of_model("qwen", lectures, AlignerConfig(), CPU)
+    assert Stub.windows == [(50 * 16_000, [*WORDS, "的"]), (15 * 16_000, WORDS)]
+    assert times["x"].start[:9] == pytest.approx(0.5 * np.arange(9))
+    assert times["x"].start[10:] == pytest.approx(100 + 0.5 * np.arange(9))

@@ -1,0 +1,96 @@
+"""Stage 3 with Qwen's forced aligner, which takes windows of a few minutes whose words are known.
+
+Synthetic speech and the sound of the units say which words are in a window; windows end in pauses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lhotse_prep.alignment.corpus import Lecture, Regions, Times
+from lhotse_prep.alignment.first_times import group_regions, synthetic_times
+from lhotse_prep.alignment.word_times import WordTimes, complete
+from lhotse_prep.audio.fbank import fbank
+from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.audio.vad import speech_regions
+from ml2021.asr.aligner.refine import refine_times
+from ml2021.asr.qwen.forced_aligner import QwenForcedAligner
+
+logger = logging.getLogger(__name__)
+_WINDOW = 60.0  # seconds; in short windows a wrong first time harms few words
+_LEAST_SCORE = 0.02  # of a word: below it, the aligner does not know where the word is said
+_UNITS_PER_WORD = 2  # assumed of each word, to time words between others
+
+
+def times_of_qwen(model: str, lectures: Sequence[Lecture], device: torch.device) -> tuple[Times, Regions]:
+    """Times of words, and stretches of speech, of each lecture.
+
+    Args:
+      model: a folder, or a name on the hub.
+      lectures: to align; one is in memory at a time.
+      device: where the model runs.
+    Raises:
+      DataError: there is no such model; a lecture has no speech or no transcript.
+      ConfigError: transformers is too old.
+    """
+    aligner = QwenForcedAligner(model, device)
+    times: Times = {}
+    regions: Regions = {}
+    for x in lectures:
+        samples = x.samples()
+        regions[x.id] = speech_regions(samples, x.id)
+        first = first_times(x.id, x.words, samples, regions[x.id])
+        placed = _times_in_windows(aligner, x.words, first, samples, regions[x.id])
+        times[x.id] = complete(placed, np.full(len(x.words), _UNITS_PER_WORD), regions[x.id] / SAMPLE_RATE)
+        logger.info("%s: aligned with %s", x.id, aligner.name)
+    return times, regions
+
+
+def first_times(lecture: str, words: list[str], samples: NDArray[np.float32], regions: NDArray[np.int64]) -> WordTimes:
+    """Times without any model: by synthetic speech, then by the sound of the units."""
+    features = fbank(samples)
+    start = synthetic_times(words, features, regions) / SAMPLE_RATE
+    end = np.append(start[1:], len(samples) / SAMPLE_RATE)
+    coarse = WordTimes(start, np.minimum(end, start + 0.5), np.zeros(len(words)))
+    return refine_times(lecture, words, coarse, features, regions)
+
+
+def _times_in_windows(
+    aligner: QwenForcedAligner,
+    words: Sequence[str],
+    first: WordTimes,
+    samples: NDArray[np.float32],
+    regions: NDArray[np.int64],
+) -> WordTimes:
+    longest = int(min(_WINDOW, aligner.max_window) * SAMPLE_RATE)
+    spans = [piece for span in group_regions(regions, longest) for piece in _cut(span, longest)]
+    middles = np.nan_to_num((first.start + first.end) / 2 * SAMPLE_RATE, nan=-1.0)
+    middles = np.maximum.accumulate(np.where(middles < 0, 0.0, middles))
+    edges = np.array([(spans[i][1] + spans[i + 1][0]) / 2 for i in range(len(spans) - 1)])
+    window = np.searchsorted(edges, middles)
+    start, end, score = np.full(len(words), np.nan), np.full(len(words), np.nan), np.zeros(len(words))
+    for index, (begin, stop) in enumerate(spans):
+        inside = np.flatnonzero(window == index).tolist()
+        if not inside:
+            continue
+        for w, time in zip(inside, aligner.times(samples[begin:stop], [words[w] for w in inside]), strict=True):
+            if time is not None and time.score >= _LEAST_SCORE:
+                start[w], end[w], score[w] = (
+                    time.start + begin / SAMPLE_RATE,
+                    time.end + begin / SAMPLE_RATE,
+                    time.score,
+                )
+    return WordTimes(start, end, score)
+
+
+def _cut(span: NDArray[np.int64], longest: int) -> list[tuple[int, int]]:
+    """A span of samples in pieces of at most `longest`."""
+    begin, end = int(span[0]), int(span[1])
+    count = max(1, -(-(end - begin) // longest))
+    edges = np.linspace(begin, end, count + 1).astype(np.int64).tolist()
+    return list(zip(edges, edges[1:]))
