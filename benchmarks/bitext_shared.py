@@ -3,9 +3,9 @@
 
     . ./path.sh; python benchmarks/bitext_shared.py --data data/LECTURES --truth TRUTH
 
-Lectures are paired as in stage 7, with and without the pauses of an alignment. The position of a phrase in the
-translation is predicted by interpolating between the starts of the pairs, and compared with its true position. The
-phrases are not used for pairing.
+Lectures are paired as in stage 7, each alone and all together, with and without the pauses of an alignment. The
+position of a phrase in the translation is predicted by interpolating between the starts of the pairs, and compared with
+its true position. The phrases are not used for pairing.
 """
 
 from __future__ import annotations
@@ -49,8 +49,15 @@ def _place(text: Sequence[str], phrase: str) -> int:
     return places[0]
 
 
-def _report(name: str, off: np.ndarray) -> None:
-    print(f"{name:<12} median {np.median(off):5.1f}   90% {np.percentile(off, 90):5.1f}   worst {off.max():5.1f}")
+def _report_lecture(name: str, lecture: LectureText, pairs: Sequence[Pair], truth: Path, show: bool) -> None:
+    path = truth / f"{lecture.id}.tsv"
+    if not path.is_file():
+        return
+    off = errors(pairs, anchors(lecture, path))
+    print(f"{name:<32} median {np.median(off):5.1f}   90% {np.percentile(off, 90):5.1f}   worst {off.max():5.1f}")
+    if show:
+        for line, e in zip(path.read_text(encoding="utf-8").splitlines(), off):
+            print(f"  {e:5.1f} {line}")
 
 
 def main() -> None:
@@ -61,23 +68,16 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print the error of each phrase")
     args = parser.parse_args()
     config = load_config(args.conf / "prep.yaml", "bitext", BitextConfig)
-    timed = [x for part in PARTS for x in read_lectures(args.data, part)]
-    for name, lectures in (("pauses", timed), ("no pauses", [replace(x, pauses=None) for x in timed])):
-        pairs = make_pairs(lectures, config)
-        for lecture in lectures:
-            path = args.truth / f"{lecture.id}.tsv"
-            if not path.is_file():
-                continue
-            off = errors(pairs[lecture.id], anchors(lecture, path))
-            _report(name, off)
-            if args.show:
-                for line, e in zip(path.read_text(encoding="utf-8").splitlines(), off):
-                    print(f"  {e:5.1f} {line}")
-    for lecture in timed:
-        path = args.truth / f"{lecture.id}.tsv"
-        if path.is_file():
-            whole = [Pair(0, len(lecture.tokens), 0, len(lecture.words), 0.0)]
-            _report("proportional", errors(whole, anchors(lecture, path)))
+    lectures = [x for part in PARTS for x in read_lectures(args.data, part)]
+    groups = [("alone", [x]) for x in lectures] + [("together", lectures)] * (len(lectures) > 1)
+    for how, group in groups:
+        for name, texts in (("pauses", group), ("no pauses", [replace(x, pauses=None) for x in group])):
+            pairs = make_pairs(texts, config)
+            for lecture in texts:
+                _report_lecture(f"{lecture.id} {how}, {name}", lecture, pairs[lecture.id], args.truth, args.show)
+    for lecture in lectures:
+        whole = [Pair(0, len(lecture.tokens), 0, len(lecture.words), 0.0)]
+        _report_lecture(f"{lecture.id} in proportion", lecture, whole, args.truth, False)
 
 
 if __name__ == "__main__":

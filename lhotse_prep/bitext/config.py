@@ -13,19 +13,19 @@ class BitextConfig:
 
     num_rounds: int = 6  # searches, each guided by the pairs of the one before
     min_score: float = 0.0  # nats per source unit over chance; pairs below it are rejected
+    min_margin: float = 3.0  # nats by which the best other place is worse; pairs below it are in doubt and rejected
     max_length_ratio: float = 6.0  # tokens per word, or words per token; pairs above it are rejected
-    first_band: float = 0.1  # first search: share of a lecture's tokens on either side of the proportional line
-    band: int = 150  # later searches: tokens on either side of the last path
+    dictionary_weight: float = 2.0  # occurrences of a word that the dictionary's entry weighs as much as; 0: none
     discount: float = 0.3  # subtracted from the expected count of each word pair
 
     def __post_init__(self) -> None:
         if self.num_rounds < 1:
             raise ConfigError(f"num_rounds must be >= 1, got {self.num_rounds}")
-        if not 0 < self.first_band <= 1:
-            raise ConfigError(f"first_band must be > 0 and <= 1, got {self.first_band}")
-        if self.band < 1:
-            raise ConfigError(f"band must be >= 1 (tokens), got {self.band}")
         if self.max_length_ratio <= 1:
             raise ConfigError(f"max_length_ratio must be > 1, got {self.max_length_ratio}")
+        if self.min_margin < 0:
+            raise ConfigError(f"min_margin must be >= 0 (nats), got {self.min_margin}")
+        if self.dictionary_weight < 0:
+            raise ConfigError(f"dictionary_weight must be >= 0, got {self.dictionary_weight}")
         if self.discount < 0:
             raise ConfigError(f"discount must be >= 0, got {self.discount}")

@@ -1,8 +1,10 @@
 """Sentence pairs from the transcript and translation of lectures: same order, no sentence boundaries marked.
 
 The English is cut into segments at possible sentence starts, and a monotone search (bitext.search) gives each segment
-its stretch of the transcript. Word translations, length ratio and boundary odds are learned over all lectures from the
-pairs of the round before; the first round starts from terms that both sides share and from pauses.
+its stretch of the transcript, at the places that a coarse search over the whole texts (bitext.places) leaves open. Word
+translations, length ratio and boundary odds are learned over all lectures from the pairs of the round before; the first
+round starts from a dictionary, terms that both sides share and pauses, and the last ones learn from sure
+pairs alone.
 
 T transcript tokens, K English segments.
 """
@@ -15,13 +17,25 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lhotse_prep.bitext.boundaries import BoundaryModel, cohesion, transcript_features, translation_features
+from lhotse_prep.bitext.boundaries import (
+    BoundaryModel,
+    cohesion,
+    first_word_odds,
+    transcript_features,
+    translation_features,
+)
 from lhotse_prep.bitext.config import BitextConfig
+from lhotse_prep.bitext.dictionary import Dictionary
+from lhotse_prep.bitext.margins import margins
+from lhotse_prep.bitext.places import band_of_places, cut_into_blocks
 from lhotse_prep.bitext.search import Band, LectureUnits, LengthPrior, search
 from lhotse_prep.bitext.sentence_starts import first_segment_odds, segment_starts, starter_odds
 from lhotse_prep.bitext.word_table import WordTable
 from lhotse_prep.workflow.errors import DataError
 
+PLACE_ROUNDS = 3  # first rounds, in which the places to search are chosen
+SURE_ROUNDS = 3  # last rounds, which have margins; between them the word table learns from sure pairs alone
+TRAIN_MARGIN = 2.0  # nats; a pair with at least this margin is sure
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +63,7 @@ class Pair:
     first_word: int
     num_words: int
     score: float  # mean log-likelihood ratio over chance, nats per unit; -inf if a side is empty
+    margin: float = 0.0  # how much worse the best other place is, in nats; 0 if a side is empty
 
 
 @dataclass
@@ -61,7 +76,9 @@ class _State:
     target: tuple[np.ndarray, np.ndarray]  # the same for the words
     token_odds: np.ndarray  # (T + 1,), log-odds of a sentence boundary before each token
     segment_odds: np.ndarray  # (K + 1,), the same before each segment
+    band: Band = field(default_factory=lambda: Band(np.zeros(0), np.zeros(0)))  # what is searched
     beads: list[tuple[int, int, int, int]] = field(default_factory=list)
+    margins: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of each bead, from `margins`
 
     def unit_pair(self, bead: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
         """The unit ids of both sides of a bead."""
@@ -74,31 +91,40 @@ class _State:
 
 def make_pairs(lectures: Sequence[LectureText], config: BitextConfig) -> dict[str, list[Pair]]:
     """{lecture id: its pairs in order}; every token and every word of a lecture is in exactly one of its pairs."""
-    table = WordTable((x.tokens for x in lectures), (x.words for x in lectures))
+    dictionary = Dictionary(x.tokens for x in lectures) if config.dictionary_weight > 0 else None
+    table = WordTable([x.tokens for x in lectures], [x.words for x in lectures], dictionary, config.dictionary_weight)
     cohesions = cohesion([x.tokens for x in lectures])
     starters = starter_odds([x.words for x in lectures])
     states = [_first_state(x, table, c, starters) for x, c in zip(lectures, cohesions)]
     total_tokens = sum(len(x.tokens) for x in lectures)
     prior = LengthPrior(total_tokens / sum(len(x.words) for x in lectures), 3.0)
     token_model = BoundaryModel(
-        [row for x, c in zip(lectures, cohesions) for row in transcript_features(x.tokens, x.pauses, c)]
+        [
+            row
+            for x, c in zip(lectures, cohesions)
+            for row in transcript_features(x.tokens, table.words(x.tokens), x.pauses, c)
+        ]
     )
     word_model = BoundaryModel([r for s in states for r in translation_features(s.text.words, s.starts[:-1].tolist())])
     table.train(_proportional_pairs(states), 3, config.discount)
     for number in range(config.num_rounds):
         for state in states:
-            _search(state, table, prior, _band(state, config))
+            if number < PLACE_ROUNDS:
+                blocks = cut_into_blocks(state.source, state.target, table.probs, table.unigram)
+                state.band = band_of_places(blocks, state.starts)
+            _search(state, table, prior, with_margins=number + SURE_ROUNDS >= config.num_rounds)
         if number + 1 < config.num_rounds:
             prior = _fit_lengths(states, prior)
             _fit_boundaries(states, token_model, word_model)
-            table.train([s.unit_pair(b) for s in states for b in s.beads], 2, config.discount)
-    return {s.text.id: [_scored(s, b, table) for b in s.beads] for s in states}
+            table.train([s.unit_pair(b) for s in states for b in _reliable(s)], 2, config.discount)
+    return {s.text.id: [_scored(s, n, table) for n in range(len(s.beads))] for s in states}
 
 
 def _first_state(text: LectureText, table: WordTable, token_cohesion: np.ndarray, starters: dict[str, float]) -> _State:
     starts = np.array([*segment_starts(text.words), len(text.words)])
     segment_odds = first_segment_odds(text.words, starts, starters)
     token_odds = _first_token_odds(text, token_cohesion, num_sentences=1 + int((segment_odds > 0).sum()))
+    token_odds += first_word_odds(table.words(text.tokens), len(text.tokens))
     source, target = table.encode_source(text.tokens), table.encode_target(text.words)
     return _State(text, starts, source, target, token_odds, segment_odds)
 
@@ -129,28 +155,15 @@ def _proportional_pairs(states: Sequence[_State], block: int = 30) -> list[tuple
     return pairs
 
 
-def _band(state: _State, config: BitextConfig) -> Band:
-    """First and last column to search in each row, both (K + 1,): around the last path, or first the diagonal."""
-    num_tokens = len(state.text.tokens)
-    if state.beads:
-        rows = np.arange(len(state.starts))
-        leaves = {k0: i for k0, _, i, _ in reversed(state.beads)}  # first column of the path in a row
-        enters = {k1: j for _, k1, _, j in state.beads}  # last column
-        first = np.interp(rows, list(leaves)[::-1], list(leaves.values())[::-1])
-        last = np.interp(rows, list(enters), list(enters.values()))
-        margin: float = config.band
-    else:
-        first = last = state.starts / state.starts[-1] * num_tokens
-        margin = max(config.band, config.first_band * num_tokens)
-    low = np.clip(first - margin, 0, num_tokens).astype(np.int64)
-    high = np.clip(last + margin, 0, num_tokens).astype(np.int64)
-    low[0], high[-1] = 0, num_tokens
-    low, high = np.minimum.accumulate(low[::-1])[::-1], np.maximum.accumulate(high)
-    low[1:] = np.minimum(low[1:], high[:-1])  # a path goes from each row to the next
-    return Band(low, high)
+def _reliable(state: _State) -> list[tuple[int, int, int, int]]:
+    """The beads that the word table learns from: all, or those with a margin if margins are known."""
+    if not len(state.margins):
+        return state.beads
+    return [bead for bead, margin in zip(state.beads, state.margins) if margin >= TRAIN_MARGIN]
 
 
-def _search(state: _State, table: WordTable, prior: LengthPrior, band: Band) -> None:
+def _search(state: _State, table: WordTable, prior: LengthPrior, with_margins: bool) -> None:
+    """Set the beads of a lecture, and their margins."""
     source, source_starts = state.source
     target, target_starts = state.target
     lecture = LectureUnits(
@@ -164,7 +177,9 @@ def _search(state: _State, table: WordTable, prior: LengthPrior, band: Band) -> 
         state.token_odds,
         state.segment_odds,
     )
-    state.beads = search(lecture, prior, band)
+    state.beads, cells = search(lecture, prior, state.band)
+    if with_margins:
+        state.margins = margins(lecture, prior, state.band, state.beads, cells)
 
 
 def _fit_lengths(states: Sequence[_State], prior: LengthPrior) -> LengthPrior:
@@ -202,13 +217,13 @@ def _fit_boundaries(states: Sequence[_State], token_model: BoundaryModel, word_m
         at_token, at_word = at_token + num_tokens, at_word + num_segments
 
 
-def _scored(state: _State, bead: tuple[int, int, int, int], table: WordTable) -> Pair:
-    """The pair of a bead, scored by the mean over source units f of log(0.3 + 0.7 mean_e t(f | e) / u(f))."""
-    k0, k1, i, j = bead
+def _scored(state: _State, number: int, table: WordTable) -> Pair:
+    """The pair of a bead; its score is the mean over source units f of log(0.3 + 0.7 mean_e t(f | e) / u(f))."""
+    k0, k1, i, j = bead = state.beads[number]
     source, target = state.unit_pair(bead)
     score = -np.inf
     if len(source) and len(target):
         translated = table.probs[source][:, target].mean(axis=1) / table.unigram[source]
         score = float(np.log(0.3 + 0.7 * translated).mean())
     first_word, end_word = int(state.starts[k0]), int(state.starts[k1])
-    return Pair(i, j - i, first_word, end_word - first_word, score)
+    return Pair(i, j - i, first_word, end_word - first_word, score, float(state.margins[number]))

@@ -1,17 +1,21 @@
 """Which transcript tokens translate which English words: IBM model 1 (Brown et al., 1993) by EM, in numpy and numba.
 
-K pairs, S source types, V target types. A source unit is a Chinese character or a part of a hyphenated English word; a
-target unit is a part of a word. Terms that both sides share (`bert`, `self-supervised`, `42`) need no training.
+K pairs, S source types, V target types. A source unit is a Chinese word of the dictionary, another character or a part
+of a hyphenated English word; a target unit is a part of a word. Terms that both sides share (`bert`, `42`) need no
+training. What the dictionary says is the prior of all others, counts that EM adds to.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import numba
 import numpy as np
+
+from lhotse_prep.bitext.dictionary import Dictionary
+from lhotse_prep.bitext.stems import stem
 
 RARE = 0  # id of target units that occur once or are unknown: nothing can be learned about them
 SHARED_TERM = 0.5  # least probability that an English term of the transcript stays as it is
@@ -19,9 +23,8 @@ _PART = re.compile(r"\d+(?:\.\d+)+|[^\W_]+")
 
 
 def units_of(token: str) -> list[str]:
-    """Comparable parts of a token or word: split at hyphens, lower case, no punctuation, plurals as singulars."""
-    parts = _PART.findall(token.lower().replace("'s", "").replace("’s", ""))
-    return [p[:-1] if len(p) > 3 and p.endswith("s") and not p.endswith("ss") else p for p in parts]
+    """Comparable parts of a token or word: split at hyphens, lower case, no punctuation, stems of English words."""
+    return [stem(part) for part in _PART.findall(token.lower().replace("'s", "").replace("’s", ""))]
 
 
 def is_term(unit: str) -> bool:
@@ -35,13 +38,24 @@ class WordTable:
     Args:
       sources: tokens of each transcript.
       targets: words of each translation.
+      dictionary: cuts transcripts into words; without it a character is a word, and nothing is known before training.
+      prior_weight: number of occurrences of an English word that the dictionary's entry for it weighs as much as.
     """
 
-    def __init__(self, sources: Iterable[Sequence[str]], targets: Iterable[Sequence[str]]) -> None:
-        source_counts = Counter(u for text in sources for token in text for u in units_of(token))
+    def __init__(
+        self,
+        sources: Sequence[Sequence[str]],
+        targets: Sequence[Sequence[str]],
+        dictionary: Dictionary | None = None,
+        prior_weight: float = 2.0,
+    ) -> None:
+        self._dictionary = dictionary
+        source_counts = Counter(u for text in sources for _, u in self._source_units(text))
         target_counts = Counter(u for text in targets for word in text for u in units_of(word))
         self.source_ids = {u: i for i, u in enumerate(sorted(source_counts))}
-        kept = sorted(u for u, c in target_counts.items() if c > 1 or u in self.source_ids)
+        translations = dictionary.translations if dictionary else {}
+        listed = {e for f in self.source_ids for e in translations.get(f, {})}
+        kept = sorted(u for u, c in target_counts.items() if c > 1 or u in self.source_ids or u in listed)
         self.target_ids = {u: i for i, u in enumerate(kept, 1)}
         counts = np.array([source_counts[u] for u in self.source_ids], dtype=np.float64)
         self.unigram = (counts / max(1.0, counts.sum())).astype(np.float32)  # (S,)
@@ -51,19 +65,61 @@ class WordTable:
             [(i, self.target_ids[u]) for u, i in self.source_ids.items() if u in self.target_ids], dtype=np.int64
         ).reshape(-1, 2)
         self._terms = np.array([is_term(u) and u in self.target_ids for u in self.source_ids], dtype=np.bool_)
+        self._prior = self._prior_counts(translations, prior_weight)
+        self._add_prior(self.probs, np.zeros(shape[1]))
         self._keep_shared_terms()
         self._trained = False
+
+    def words(self, tokens: Sequence[str]) -> list[tuple[int, str]]:
+        """(index of its first token, word) of each word of a transcript."""
+        return self._dictionary.segment(tokens) if self._dictionary else list(enumerate(tokens))
+
+    def _source_units(self, tokens: Sequence[str]) -> list[tuple[int, str]]:
+        """(index of its token, unit) of each source unit; each character of a word stands for the word."""
+        words = self.words(tokens)
+        ends = [i for i, _ in words[1:]] + [len(tokens)]
+        return [(t, unit) for (i, word), end in zip(words, ends) for t in range(i, end) for unit in units_of(word)]
+
+    def _prior_counts(
+        self, translations: Mapping[str, Mapping[str, float]], weight: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, columns and values of the counts that the dictionary stands for: `weight` for each target unit in it.
+
+        By Bayes' rule, t(f | e) is proportional to the share of e among the translations of f, times u(f).
+        """
+        listed = [
+            (i, self.target_ids[e], share)
+            for f, i in self.source_ids.items()
+            for e, share in translations.get(f, {}).items()
+            if e in self.target_ids
+        ]
+        rows = np.array([i for i, _, _ in listed], dtype=np.int64)
+        columns = np.array([e for _, e, _ in listed], dtype=np.int64)
+        values = self.unigram[rows] * np.array([share for _, _, share in listed], dtype=np.float64)
+        totals = np.bincount(columns, values, minlength=len(self.target_ids) + 1)
+        return rows, columns, weight * values / np.maximum(totals[columns], 1e-12)
+
+    def _add_prior(self, counts: np.ndarray, totals: np.ndarray) -> None:
+        """Make `probs` of `counts`, whose columns summed to `totals` before discounts, and the dictionary's counts."""
+        rows, columns, values = self._prior
+        counts[rows, columns] += values
+        totals = totals + np.bincount(columns, values, minlength=counts.shape[1])
+        self.probs = counts / np.maximum(totals, 1e-6).astype(np.float32)
+        self.probs[:, RARE] = 0.0
 
     def encode_source(self, tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Unit ids of the tokens, and (len(tokens) + 1,) the index of each token's first unit and the end; both int32.
 
-        Units that are in no source text are left out.
+        The unit of a word is that of its first token. Units that are in no source text are left out.
         """
-        return _encode(tokens, self.source_ids, None)
+        units: list[list[str]] = [[] for _ in tokens]
+        for i, unit in self._source_units(tokens):
+            units[i].append(unit)
+        return _encode(units, self.source_ids, None)
 
     def encode_target(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The same for English words; units that are rare or unknown get the id RARE."""
-        return _encode(words, self.target_ids, RARE)
+        return _encode([units_of(word) for word in words], self.target_ids, RARE)
 
     def train(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], num_steps: int, discount: float) -> None:
         """Run EM over pairs of encoded units.
@@ -83,10 +139,9 @@ class WordTable:
         for _ in range(num_steps):
             counts = np.zeros_like(self.probs)
             _expected_counts(source, source_starts, target, target_starts, self.probs, self.unigram, counts)
-            totals = counts.sum(axis=0) + 1e-6
+            totals = counts.sum(axis=0)
             np.maximum(counts - discount, 0.0, out=counts)
-            self.probs = counts / totals
-            self.probs[:, RARE] = 0.0
+            self._add_prior(counts, totals)
             self._keep_shared_terms()
 
     def _keep_shared_terms(self) -> None:
@@ -97,12 +152,12 @@ class WordTable:
         self.probs[rows, columns] = kept
 
 
-def _encode(tokens: Sequence[str], ids: dict[str, int], unknown: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _encode(units: Sequence[Sequence[str]], ids: dict[str, int], unknown: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Unit ids, and where each token's units start; unknown units get the id `unknown`, or none if it is None."""
     encoded: list[int] = []
-    starts = np.zeros(len(tokens) + 1, dtype=np.int32)
-    for i, token in enumerate(tokens):
-        for unit in units_of(token):
+    starts = np.zeros(len(units) + 1, dtype=np.int32)
+    for i, token_units in enumerate(units):
+        for unit in token_units:
             unit_id = ids.get(unit, unknown)
             if unit_id is not None:
                 encoded.append(unit_id)

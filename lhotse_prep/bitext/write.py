@@ -23,6 +23,8 @@ from lhotse_prep.workflow.findings import REJECTED
 logger = logging.getLogger(__name__)
 EXACT_TIMES_SCORE = 10.0  # nats per source unit over chance, for pairs with exact times: above any score of the search
 
+EXACT_TIMES_MARGIN = 100.0  # nats, likewise
+
 
 def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
     """Pair all lectures of data_dir; write {train,dev,test,rejected}.jsonl and scores.json to out_dir.
@@ -59,6 +61,7 @@ def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
         write_pairs(out_dir / f"{part}.jsonl", kept)
         num_rejected = len(rows) - len(kept)
         logger.info("%s: %d lectures, %d pairs, %d rejected", part, len(lectures[part]), len(kept), num_rejected)
+        _log_doubtful(part, rows, reasons)
     write_jsonl(out_dir / REJECTED, rejected)
     write_json(out_dir / "scores.json", _scores(all_lectures, pairs, data_dir / "truth"))
 
@@ -103,7 +106,8 @@ def _exact_rows(manifests: Path, part: str) -> list[dict[str, Any]]:
             if source and translation.split():
                 place = {"first_token": first_token(s), "num_tokens": len(source)}
                 row = {"id": f"{lecture}-{number:04d}", "lecture": lecture, "source": " ".join(source)}
-                rows.append(row | {"target": translation, "score": EXACT_TIMES_SCORE} | place)
+                sure = {"score": EXACT_TIMES_SCORE, "margin": EXACT_TIMES_MARGIN}
+                rows.append(row | {"target": translation} | sure | place)
     return rows
 
 
@@ -161,6 +165,7 @@ def _rows(lecture: LectureText, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
             "source": " ".join(lecture.tokens[p.first_token : p.first_token + p.num_tokens]),
             "target": " ".join(lecture.words[p.first_word : p.first_word + p.num_words]),
             "score": round(p.score, 4) if p.num_tokens and p.num_words else None,
+            "margin": round(p.margin, 4),
             "first_token": p.first_token,
             "num_tokens": p.num_tokens,
         }
@@ -175,10 +180,31 @@ def _reason_to_reject(row: dict[str, Any], config: BitextConfig) -> str | None:
         return "no translation" if num_tokens else "no transcript"
     if row["score"] < config.min_score:
         return f"score below {config.min_score}"
+    if row["margin"] < config.min_margin:
+        return f"place in doubt: margin below {config.min_margin}"
     ratio = max(num_tokens / num_words, num_words / num_tokens)
     if ratio > config.max_length_ratio and max(num_tokens, num_words) > 8:
         return f"lengths differ by more than {config.max_length_ratio} times"
     return None
+
+
+def _log_doubtful(part: str, rows: Sequence[dict[str, Any]], reasons: Sequence[str | None]) -> None:
+    """Warn about lectures most of whose tokens are in rejected pairs."""
+    tokens: dict[str, list[int]] = {}
+    for row, reason in zip(rows, reasons):
+        counts = tokens.setdefault(row["lecture"], [0, 0])
+        counts[0] += row["num_tokens"]
+        counts[1] += row["num_tokens"] if reason is not None else 0
+    for lecture, (total, num_rejected) in tokens.items():
+        if 2 * num_rejected > total:
+            logger.warning(
+                "%s: the pairs of lecture %s that are left out hold %d of its %d tokens; look at rejected.jsonl, and "
+                "check that its translation is of this transcript",
+                part,
+                lecture,
+                num_rejected,
+                total,
+            )
 
 
 def _scores(lectures: Sequence[LectureText], pairs: dict[str, list[Pair]], truth_dir: Path) -> dict[str, float]:

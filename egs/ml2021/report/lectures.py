@@ -63,6 +63,7 @@ def collect_lectures(data: Path, exp: Path, rate: ErrorRate | None, max_audio_by
             cascade = _cascade(exp / "st" / f"{lecture_id}.jsonl")
             windows = [_window(cut, translations, rate, cascade) for cut in lecture_cuts]
             lecture = _lecture(lecture_id, part, lecture_cuts, audio, stretches.get(lecture_id, []), windows)
+            lecture["doubtful"] = translations.doubtful(lecture_cuts)
             result.lectures.append(lecture)
             if audio is not None:
                 spans += [
@@ -169,6 +170,23 @@ class _Translations:
         )
         if not self.hypotheses:
             missing.append(f"Translations of the reference transcript by the translator: there is no {hypotheses}.")
+
+    def doubtful(self, cuts: Sequence[MonoCut]) -> list[list[float]]:
+        """[start, end] in seconds of the parts of a lecture's supervisions that are in pairs left out of the bitext."""
+        rejected = [
+            (row["first_token"], row["first_token"] + row["num_tokens"])
+            for row in self.pairs.get(cuts[0].recording_id, [])
+            if "reason" in row
+        ]
+        spans = []
+        for cut in cuts:
+            for s in (s for s in cut.supervisions if "first_token" in (s.custom or {})):
+                first, num_tokens = s.custom["first_token"], len((s.text or "").split())
+                for begin, end in rejected:
+                    inside = [(t - first) / num_tokens for t in (max(begin, first), min(end, first + num_tokens))]
+                    if inside[0] < inside[1]:
+                        spans.append([round(cut.start + s.start + x * s.duration, 3) for x in inside])
+        return sorted(spans)
 
     def of(self, cut: MonoCut) -> list[list[str]]:
         """The sentence pairs in a cut.

@@ -2,7 +2,7 @@
 // Draws the timeline of each lecture and the selected window. Text from data is inserted only as text, never as HTML.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const OVERVIEW = { width: 1200, height: 138, wave: [14, 60], confidence: [80, 102], marks: [120, 136] }; // SVG units
+  const OVERVIEW = { width: 1200, height: 138, wave: [14, 60], confidence: [80, 102], doubt: [105, 109], marks: [120, 136] }; // SVG units
   const ZOOM = { height: 96, wave: [4, 66], confidence: [72, 94] };
   const PIXELS_PER_SECOND = 76; // minimum width of a second in the zoomed window, to leave room for the characters
   const UNSURE = 0.7; // words with a lower confidence are marked
@@ -115,7 +115,7 @@
     }
 
     overview() {
-      const { width, height, wave, confidence, marks } = OVERVIEW, seconds = this.lecture.duration;
+      const { width, height, wave, confidence, doubt, marks } = OVERVIEW, seconds = this.lecture.duration;
       const x = (t) => (width * t) / seconds, y = (c) => confidence[1] - (confidence[1] - confidence[0]) * c;
       const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
       const worst = Math.max(10, ...this.windows.filter((w) => w.alignment).map(errorRate));
@@ -127,6 +127,9 @@
       for (const [start, end, c] of this.lecture.stretches) {
         svg.append(draw("line", { class: "stretch", x1: x(start), x2: x(end), y1: y(c), y2: y(c) }));
       }
+      for (const [start, end] of this.lecture.doubtful) { // sentence pairs that stage 7 left out
+        svg.append(draw("rect", { class: "doubt", x: x(start), width: Math.max(1, x(end - start)), y: doubt[0], height: doubt[1] - doubt[0] }));
+      }
       for (const w of this.windows) {
         if (!numErrors(w)) continue;
         const barHeight = ((marks[1] - marks[0]) * errorRate(w)) / worst;
@@ -134,7 +137,7 @@
       }
       this.chosen = draw("rect", { class: "chosen", y: 1, height: height - 2 });
       svg.append(this.chosen);
-      const names = [["waveform", 2], ["confidence", confidence[0] - 15], ...(this.windows.some((w) => w.alignment) ? [["errors", marks[0] - 13]] : [])];
+      const names = [["waveform", 2], [this.lecture.doubtful.length ? "confidence; below it, where no sentence pair is sure" : "confidence", confidence[0] - 15], ...(this.windows.some((w) => w.alignment) ? [["errors", marks[0] - 13]] : [])];
       this.slider = make("div", { className: "overview", tabIndex: 0 }, svg,
         ...names.map(([textContent, top]) => make("span", { className: "track-name", textContent, style: `top:${top}px` })));
       const label = { role: "slider", "aria-label": `window of ${this.lecture.id}`, "aria-valuemin": 1, "aria-valuemax": this.windows.length };

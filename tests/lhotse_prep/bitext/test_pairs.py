@@ -108,6 +108,8 @@ def test_a_missing_block_affects_only_its_sentences(side):
     pairs = make_pairs([damaged] + [t for t, _ in lectures[1:]], BitextConfig())
     assert_covers(damaged, pairs[text.id])
     assert exact(pairs[text.id], kept) > 0.9
+    sure = [p for p in pairs[text.id] if p.margin >= BitextConfig().min_margin]
+    assert len(sure) > 0.8 * len(kept) and len(set(places(sure)) - set(kept)) <= 0.02 * len(sure)
     for other, its_truth in lectures[1:]:
         assert exact(pairs[other.id], its_truth) > 0.97
 
@@ -140,7 +142,14 @@ def test_empty_text_is_an_error_that_names_the_lecture():
 
 
 @pytest.mark.parametrize(
-    "values", [{"num_rounds": 0}, {"first_band": 0.0}, {"band": 0}, {"max_length_ratio": 1.0}, {"discount": -1.0}]
+    "values",
+    [
+        {"num_rounds": 0},
+        {"min_margin": -1.0},
+        {"max_length_ratio": 1.0},
+        {"dictionary_weight": -1.0},
+        {"discount": -1.0},
+    ],
 )
 def test_config_refuses(values):
     with pytest.raises(ConfigError, match=next(iter(values))):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lhotse_prep.bitext import search as bitext_search
-from lhotse_prep.bitext.search import Band, LectureUnits, LengthPrior, search
+from lhotse_prep.bitext.margins import margins
+from lhotse_prep.bitext.search import Band, LectureUnits, LengthPrior, fill, search
 
 
 class Problem:
@@ -32,8 +33,8 @@ class Problem:
         rows = self.num_segments + 1
         return Band(np.zeros(rows, dtype=np.int64), np.full(rows, self.num_tokens, dtype=np.int64))
 
-    def search(self, band=None):
-        lecture = LectureUnits(
+    def units(self):
+        return LectureUnits(
             self.source,
             self.source_starts,
             self.target,
@@ -44,30 +45,40 @@ class Problem:
             self.token_odds,
             self.segment_odds,
         )
-        return search(lecture, self.prior, band or self.full_band())
+
+    def search(self, band=None):
+        return search(self.units(), self.prior, band or self.full_band())[0]
 
     def bead_score(self, k0, k1, i, j):
         """The score of a bead as it is defined; -inf if such a bead is not allowed."""
+        token_odds = (self.token_odds[i] + self.token_odds[j]) / 2
+        segment_odds = (self.segment_odds[k0] + self.segment_odds[k1]) / 2
+        num_words = int(self.segment_words[k0:k1].sum())
         if k0 == k1:
-            return bitext_search.NULL_STRETCH + bitext_search.NULL_TOKEN * (j - i) + self.token_odds[j]
+            return bitext_search.NULL_STRETCH + bitext_search.NULL_TOKEN * (j - i) + token_odds
         if i == j:
-            return bitext_search.NULL_SEGMENT if k1 == k0 + 1 else -math.inf
-        lengths = self.prior.log_prob(int(self.segment_words[k0:k1].sum()))
-        if j - i >= len(lengths):
+            return bitext_search.NULL_RUN + bitext_search.NULL_WORD * num_words + segment_odds
+        lengths = self.prior.log_prob(num_words)
+        if k1 - k0 > bitext_search.MAX_MERGE or j - i >= len(lengths):
             return -math.inf
         units = self.source[self.source_starts[i] : self.source_starts[j]]
         words = self.target[self.target_starts[k0] : self.target_starts[k1]]
         gain = 0.0
         for f in units:
-            translated = sum(float(self.probs[f, e]) for e in words) / len(words)
+            translated = sum(float(self.probs[f, e]) for e in words) / max(1, len(words))
             background = bitext_search.BACKGROUND
             gain += math.log(background + (1 - background) * translated / float(self.unigram[f]))
-        return (
-            bitext_search.TRANSLATION_WEIGHT * gain + float(lengths[j - i]) + self.token_odds[j] + self.segment_odds[k1]
-        )
+        return bitext_search.TRANSLATION_WEIGHT * gain + float(lengths[j - i]) + token_odds + segment_odds
 
     def path_score(self, beads):
-        return sum(self.bead_score(*bead) for bead in beads)
+        """The sum over beads; neighbouring segments without a stretch are one bead."""
+        merged = []
+        for k0, k1, i, j in beads:
+            if merged and i == j and merged[-1][2:] == [i, i]:
+                merged[-1][1] = k1
+            else:
+                merged.append([k0, k1, i, j])
+        return sum(self.bead_score(*bead) for bead in merged)
 
     def best_path_score(self, band=None):
         """The best score of all paths, by recursion over row, column and whether the last bead had no segment."""
@@ -85,7 +96,7 @@ class Problem:
                 else:
                     options = [
                         max(best(a, i, False), best(a, i, True)) + self.bead_score(a, k, i, j)
-                        for a in range(max(0, k - bitext_search.MAX_MERGE), k)
+                        for a in range(k)
                         for i in range(j + 1)
                     ]
                 memory[k, j, after_null] = max(options, default=-math.inf)
@@ -114,6 +125,28 @@ def test_finds_the_best_path_inside_a_band(seed):
     for k0, k1, i, j in beads:
         assert band[0][k0] <= i <= band[1][k0] and band[0][k1] <= j <= band[1][k1]
     assert problem.path_score(beads) == pytest.approx(problem.best_path_score(band), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_best_path_is_as_good_from_the_end(seed):
+    problem = Problem(seed, num_tokens=12, num_segments=6)
+    lecture, band = problem.units(), problem.full_band()
+    forward, backward = (fill(x, problem.prior, band).score[-1] for x in (lecture, lecture.reversed()))
+    assert forward == pytest.approx(backward, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_margin_is_never_more_than_the_price_of_leaving_both_sides_unpaired(seed):
+    problem = Problem(seed, num_tokens=12, num_segments=6)
+    band = problem.full_band()
+    beads, cells = search(problem.units(), problem.prior, band)
+    values = margins(problem.units(), problem.prior, band, beads, cells)
+    for (k0, k1, i, j), margin in zip(beads, values):
+        if k0 == k1 or i == j:
+            assert margin == 0
+        else:
+            unpaired = problem.bead_score(k0, k1, i, i) + problem.bead_score(k1, k1, i, j)
+            assert 0 <= margin <= problem.bead_score(k0, k1, i, j) - unpaired + 1e-3
 
 
 def test_segments_without_units_are_searched():

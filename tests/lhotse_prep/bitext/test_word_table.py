@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+from lhotse_prep.bitext.stems import stem
 from lhotse_prep.bitext.word_table import RARE, WordTable, units_of
 
 LEXICON = {"甲": "apple", "乙": "boy", "丙": "cat", "丁": "dog", "戊": "egg", "己": "fox"}
@@ -15,7 +16,7 @@ LEXICON = {"甲": "apple", "乙": "boy", "丙": "cat", "丁": "dog", "戊": "egg
 @pytest.mark.parametrize(
     "token, units",
     [
-        ("self-supervised", ["self", "supervised"]),
+        ("self-supervised", ["self", "supervis"]),
         ("Models,", ["model"]),
         ("model's", ["model"]),
         ("loss", ["loss"]),
@@ -44,7 +45,7 @@ def test_learns_a_dictionary_from_pairs(seed):
     table.train(encoded, 10, 0.3)
     for token, word in LEXICON.items():
         row = table.probs[table.source_ids[token]]
-        assert row.argmax() == table.target_ids[word] and row.max() > 0.8
+        assert row.argmax() == table.target_ids[stem(word)] and row.max() > 0.8
     assert (table.probs.sum(axis=0) <= 1 + 1e-4).all() and (table.probs[:, RARE] == 0).all()
 
 
@@ -59,8 +60,8 @@ def test_a_shared_term_translates_only_itself_even_if_another_word_often_occurs_
     table.train([(table.encode_source(s)[0], table.encode_target(t)[0]) for s, t in pairs], 5, 0.3)
     term, character = table.source_ids["0.1"], table.source_ids["甲"]
     assert table.probs[term, table.target_ids["0.1"]] >= 0.5
-    assert table.probs[term, table.target_ids["line"]] == 0
-    assert table.probs[character, table.target_ids["line"]] > 0
+    assert table.probs[term, table.target_ids[stem("line")]] == 0
+    assert table.probs[character, table.target_ids[stem("line")]] > 0
 
 
 def test_a_term_that_no_translation_contains_is_learned_like_any_token():
@@ -73,7 +74,7 @@ def test_a_term_that_no_translation_contains_is_learned_like_any_token():
 def test_a_pair_seen_once_gets_no_probability():
     table = WordTable([["甲"], ["乙", "乙"]], [["apple", "apple"], ["boy", "boy"]])
     table.train([(table.encode_source(["甲"])[0], table.encode_target(["apple"])[0])], 3, 1.0)
-    assert table.probs[table.source_ids["甲"], table.target_ids["apple"]] == 0
+    assert table.probs[table.source_ids["甲"], table.target_ids[stem("apple")]] == 0
 
 
 def test_encoding_counts_units_of_each_token():

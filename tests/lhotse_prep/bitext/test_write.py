@@ -107,6 +107,7 @@ def test_writes_the_pairs_of_each_part(tmp_path, caplog):
         "source": pairs[1][0],
         "target": pairs[1][1],
         "score": second["score"],
+        "margin": second["margin"],
         "first_token": len(pairs[0][0].split()),
         "num_tokens": len(pairs[1][0].split()),
     }

@@ -106,6 +106,7 @@ def test_windows_have_words_errors_translations_and_audio(finished_run: Run) -> 
     assert window["alignment"] == ["我", "們", ["用", "有"], NASTY, "來", "做"]
     assert test["windows"][5]["alignment"][-1] == ["", "net"] and train["windows"][5]["alignment"] is None
     assert [p[1:] for p in window["pairs"]] == [["We use <nets> & 3.", "We took <nets> & lecture08-0003.", ""]]
+    assert train["doubtful"] == [[0.25, 3.25]]  # the only pair that was left out
     assert train["windows"][0]["pairs"][0][3] == "score below 0" and train["windows"][1]["pairs"] == []
     assert [c[3] for c in window["cascade"]] == ["Nets <b>3."]
     peaks = base64.b64decode(test["peaks"])
