@@ -24,7 +24,7 @@ from pathlib import Path
 import soundfile as sf
 
 from lhotse_prep.workflow.files import write_jsonl
-from ml2021.asr.recognisers.open import open_recogniser
+from ml2021.asr.decode.open_recogniser import open_recogniser
 from ml2021.asr.whisper.folder import model_folder
 from ml2021.asr.whisper.load import load_whisper
 from ml2021.asr.whisper.loops import without_loops

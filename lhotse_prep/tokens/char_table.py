@@ -35,8 +35,10 @@ class CharTable(TokenTable):
         words = (to_capitals(text) if self.upper_case else text).split()
         result = []
         for before, word in zip(["", *words], words):
-            between = self.space is not None and before and not is_han(before[-1]) and not is_han(word[0])
-            result.append([*([self.space] if between and self.space is not None else []), *self._encode_word(word)])
+            ids = self._encode_word(word)
+            if self.space is not None and before and not is_han(before[-1]) and not is_han(word[0]):
+                ids = [self.space, *ids]
+            result.append(ids)
         return result
 
     def _encode_word(self, word: str) -> list[int]:

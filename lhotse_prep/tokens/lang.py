@@ -124,16 +124,8 @@ def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:
     """
     path, model_path = lang_dir / "tokens.txt", _model_path(lang_dir)
     bpe = None if model_path is None else _read_model(model_path)
-    pieces = [] if bpe is None else [bpe.id_to_piece(i) for i in range(bpe.get_piece_size())]
-    if path.is_file():
-        symbols = _read_symbols(path)
-    elif pieces and pieces[0] in BLANK_NAMES:
-        symbols = pieces
-    else:
-        raise DataError(
-            f"{path} is missing, and no bpe.model beside it has all tokens; make it with ./run.sh --stage 2 "
-            "--stop-stage 2, or copy it from where the model is from"
-        )
+    pieces = _pieces(bpe)
+    symbols = _read_symbols(path, pieces)
     if model_path is None or bpe is None:
         special = special_tokens(symbols, where=str(path))
         require_characters(symbols, special, str(lang_dir))
@@ -155,7 +147,10 @@ def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:
 def lang_hash(lang_dir: Path) -> str:
     """Digest of tokens.txt and the model together; a checkpoint stores the one that it was trained with."""
     path, model = lang_dir / "tokens.txt", _model_path(lang_dir)
-    tokens = path.read_bytes() if path.is_file() else tokens_txt(load_lang(lang_dir).symbols).encode()
+    if path.is_file():
+        tokens = path.read_bytes()
+    else:
+        tokens = tokens_txt(_read_symbols(path, _pieces(None if model is None else _read_model(model)))).encode()
     return digest_bytes(tokens + (b"" if model is None else model.read_bytes()))
 
 
@@ -188,8 +183,22 @@ def _read_model(path: Path) -> spm.SentencePieceProcessor:
         raise DataError(f"{path} is not a sentencepiece model, or damaged; copy it again from its source") from e
 
 
-def _read_symbols(path: Path) -> list[str]:
-    """The tokens of tokens.txt in the order of their ids, without icefall's #0, #1 ... at the end."""
+def _pieces(bpe: spm.SentencePieceProcessor | None) -> list[str]:
+    return [] if bpe is None else [bpe.id_to_piece(i) for i in range(bpe.get_piece_size())]
+
+
+def _read_symbols(path: Path, pieces: list[str]) -> list[str]:
+    """The tokens of tokens.txt in the order of their ids, without icefall's #0, #1 ... at the end.
+
+    Without the file, they are the pieces of the model, if its first piece is a blank.
+    """
+    if not path.is_file():
+        if pieces and pieces[0] in BLANK_NAMES:
+            return pieces
+        raise DataError(
+            f"{path} is missing, and no bpe.model beside it has all tokens; make it with ./run.sh --stage 2 "
+            "--stop-stage 2, or copy it from where the model is from"
+        )
     symbols = []
     for number, line in enumerate((read_text(path) or "").rstrip("\n").split("\n"), 1):
         symbol, _, index = line.rstrip("\r").replace("\t", " ").rpartition(" ")

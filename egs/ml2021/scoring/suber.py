@@ -55,8 +55,8 @@ def _command() -> list[str]:
     path = shutil.which(given)
     if path is None:
         raise ConfigError(
-            f"SubER is not installed (no command {given}): python -m venv suber && suber/bin/pip install subtitle-edit-rate, then "
-            f"export {COMMAND_VARIABLE}=$PWD/suber/bin/suber"
+            f"SubER is not installed (no command {given}): python -m venv suber && suber/bin/pip install "
+            f"subtitle-edit-rate, then export {COMMAND_VARIABLE}=$PWD/suber/bin/suber"
         )
     return [path, "-m", "suber"] if Path(path).name.startswith("python") else [path]
 

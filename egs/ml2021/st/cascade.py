@@ -15,7 +15,7 @@ from lhotse_prep.manifests.safety import plain_audio
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.resumable import check_names, space_for
-from ml2021.asr.recognisers.open import open_recogniser
+from ml2021.asr.decode.open_recogniser import open_recogniser
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import NoSpeechError, TimedWord
 from ml2021.mt.config import TranslateConfig

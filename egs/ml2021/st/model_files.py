@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lhotse_prep.workflow.digests import digest_file, digest_json
-from ml2021.asr.recognisers.ours import is_ours
+from ml2021.asr.decode.ours import is_ours
 
 
 def recogniser_digests(asr: str) -> dict[str, str]:

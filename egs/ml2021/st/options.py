@@ -76,7 +76,7 @@ def recognition_of(args: argparse.Namespace, asr: str | None) -> RecogniserOptio
       DataError: the values of the recogniser's training are missing or damaged.
     """
     from ml2021.asr.decode.options import decode_config  # imports torch
-    from ml2021.asr.recognisers.ours import is_ours
+    from ml2021.asr.decode.ours import is_ours
 
     decode = None
     if asr is not None and is_ours(Path(asr)):

@@ -11,7 +11,7 @@ import pytest
 from lhotse_prep.text.characters import is_han
 from lhotse_prep.tokens.bpe import UNK_ID
 from lhotse_prep.tokens.config import LangConfig
-from lhotse_prep.tokens.lang import load_lang, make_lang
+from lhotse_prep.tokens.lang import lang_hash, load_lang, make_lang
 from lhotse_prep.tokens.special_tokens import BLANK_ID
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
@@ -106,6 +106,15 @@ def test_a_damaged_model_is_named(table: TokenTable, tmp_path: Path) -> None:
     (tmp_path / "lang" / "lang.json").unlink()  # as in icefall's folders, which have no hash
     with pytest.raises(DataError, match=r"bpe\.model is not a sentencepiece model, or damaged"):
         load_lang(tmp_path / "lang")
+
+
+@pytest.mark.parametrize("kind", ["bpe", "bbpe"])
+def test_a_model_of_all_tokens_is_enough(kind: str, tmp_path: Path) -> None:
+    table = make_lang(TEXTS, [], tmp_path / "lang", LangConfig(kind=kind, num_pieces=300))
+    before = lang_hash(tmp_path / "lang")
+    (tmp_path / "lang" / "tokens.txt").unlink()  # lang.json, which has the hash of both, is still there
+    assert load_lang(tmp_path / "lang").symbols == table.symbols
+    assert lang_hash(tmp_path / "lang") == before
 
 
 def test_tokens_in_another_encoding_are_an_error(table: TokenTable, tmp_path: Path) -> None:

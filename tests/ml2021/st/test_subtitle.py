@@ -233,7 +233,7 @@ def test_a_subtitle_file_with_coarse_times_gets_exact_ones(
         cues.append(f"{i}\n{clock[0]} --> {clock[1]}\n{text}。\n")
     options = SubtitleOptions(tmp_path / "out", aligning=AlignerConfig())
     subtitle.subtitle([Item(tmp_path / "a.wav", written(tmp_path, "a.srt", "\n".join(cues)))], options)
-    found = [row["start"] for row in read_jsonl(options.out / "a.jsonl")]
-    assert len(found) == len(starts)
-    errors = np.abs(np.array(found) - starts)
+    shown_at = [row["start"] for row in read_jsonl(options.out / "a.jsonl")]
+    assert len(shown_at) == len(starts)
+    errors = np.abs(np.array(shown_at) - starts)
     assert np.median(errors) < 0.08 and np.quantile(errors, 0.95) < 0.3

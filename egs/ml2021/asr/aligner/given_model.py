@@ -26,10 +26,10 @@ from ml2021.asr.aligner.acoustic import Acoustic, has_ctc_head, load_acoustic
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.aligner.qwen_times import times_of_qwen
 from ml2021.asr.aligner.refine import refine_times
+from ml2021.asr.decode.open_recogniser import open_recogniser
+from ml2021.asr.decode.ours import is_ours
 from ml2021.asr.qwen.forced_aligner import is_qwen_aligner
 from ml2021.asr.qwen.recogniser import is_qwen
-from ml2021.asr.recognisers.open import open_recogniser
-from ml2021.asr.recognisers.ours import is_ours
 from ml2021.asr.sherpa.folder import is_sherpa
 from ml2021.asr.whisper.folder import is_whisper
 from ml2021.asr.words.options import RecogniserOptions

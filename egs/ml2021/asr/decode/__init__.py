@@ -1,4 +1,4 @@
-"""Decoding of windows, of whole lectures of any length, and of streams, with their command lines.
+"""Decoding of windows, streams and whole lectures, these with any recogniser, and its command line.
 
-st may import all of it; it imports every room of asr from model to train, and scoring.
+st and aligner may import all of it; it imports every room of asr from words to train, and scoring.
 """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from lhotse_prep.workflow.entry import run_main
 from ml2021.asr.decode.options import parse_options
 
@@ -12,7 +10,9 @@ def main(argv: list[str]) -> None:
     """Decode windows (--cuts) or whole lectures (--manifests or --audio), these with any recogniser."""
     args = parse_options(argv)
     if args.recogniser is not None:
-        import_module("ml2021.asr.recognisers.lectures").run(args)  # by name: that room imports this one
+        from ml2021.asr.decode import any_recogniser
+
+        any_recogniser.run(args)
     elif args.cuts is not None:
         from ml2021.asr.decode import windows
 

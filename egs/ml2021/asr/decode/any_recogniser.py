@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 from ml2021.asr.decode import lectures as decoding
+from ml2021.asr.decode.open_recogniser import open_recogniser
 from ml2021.asr.decode.options import OF_OTHERS, require_options_of_others
-from ml2021.asr.recognisers.open import open_recogniser
 from ml2021.asr.words.options import RecogniserOptions
 
 
@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
     Args:
       args: from decode.options.parse_options, with a recogniser.
     """
-    from ml2021.asr.recognisers.ours import is_ours
+    from ml2021.asr.decode.ours import is_ours
 
     if is_ours(Path(args.recogniser)):
         args.exp_dir = Path(args.recogniser)

@@ -111,7 +111,7 @@ def _opened(path: str, options: RecogniserOptions) -> Recogniser:
 
 
 def _of_folder(folder: Path, options: RecogniserOptions) -> Recogniser:
-    from ml2021.asr.recognisers.ours import OurRecogniser, is_ours
+    from ml2021.asr.decode.ours import OurRecogniser, is_ours
 
     if is_ours(folder):
         return OurRecogniser(folder, options)

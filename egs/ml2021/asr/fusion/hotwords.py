@@ -8,8 +8,6 @@ Legend: S states, B hypotheses, V vocabulary.
 
 from __future__ import annotations
 
-import math
-import re
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,56 +15,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.tokens.special_tokens import BLANK_ID
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_text
 from ml2021.asr.fusion.scorer import Scorer, States
+from ml2021.asr.words.hotwords import read_terms
 
 MAX_NUMBERS = 100_000_000  # limit on states times tokens, the size of the table
-_LINE = re.compile(r"(?P<term>.*?)(?:\s+:(?P<score>\S+))?\s*")
-_MISPLACED_SCORE = re.compile(r"(?<!\d)[:：]\s*[-+.]?\d")  # but not 10:30
 
 
 def read_hotwords(path: Path, tokens: TokenTable, default_score: float) -> dict[tuple[int, ...], float]:
     """Read terms: {token ids: bonus per token}.
 
     Raises:
-      DataError: the file is missing, a score is misplaced or not finite, or a term has characters that the recogniser
-        cannot emit.
+      DataError: see read_terms; or a term has characters that the recogniser cannot emit.
     """
-    content = read_text(path)
-    if content is None:
-        raise DataError(f"no hotwords file {path}: name a file with one term per line")
     terms = {}
-    for number, line in enumerate(content.split("\n"), 1):
-        match = _LINE.fullmatch(line)
-        assert match is not None
-        text = normalize_transcript(match["term"])
-        if not text:
-            continue
-        if _MISPLACED_SCORE.search(match["term"]):
-            raise DataError(
-                f"{path}, line {number}: {line.strip()!r} seems to have a score that would be read as a part of the "
-                "term: write it at the end, after a space, with an ASCII colon, such as :2.5"
-            )
-        score = default_score if match["score"] is None else _score(match["score"], f"{path}, line {number}")
-        ids = tuple(tokens.encode(text))
+    for term in read_terms(path):
+        ids = tuple(tokens.encode(term.text))
         if tokens.special.unk in ids:
-            raise DataError(f"{path}, line {number}: {text!r} has characters that tokens.txt lacks; remove it")
-        terms[ids] = score
+            raise DataError(f"{term.where}: {term.text!r} has characters that tokens.txt lacks; remove it")
+        terms[ids] = default_score if term.score is None else term.score
     return terms
-
-
-def _score(text: str, where: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
-    if not math.isfinite(score):
-        raise DataError(f"{where}: the score {text!r} is not a finite number; write one such as :2.5, or none")
-    return score
 
 
 class Hotwords(Scorer):

@@ -127,7 +127,7 @@ def _with_chunks(
 ) -> TransducerConfig:
     if (chunk_size or left_context_frames) and not config.encoder.causal:
         raise ConfigError(
-            f"--chunk-size and --left-context-frames are for causal models, and {checkpoint} is none: leave them out"
+            f"--chunk-size and --left-context-frames are for causal models, and {checkpoint} is not one: leave them out"
         )
     encoder = replace(
         config.encoder,
@@ -143,7 +143,10 @@ def _duration(frames: int) -> str:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(x) for x in text.split(","))
+    try:
+        return tuple(int(x) for x in text.split(","))
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 16,32,-1") from e
 
 
 def main(argv: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from lhotse_prep.workflow.digests import digest_file
 from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.hub import from_hub
 from ml2021.asr.qwen.original import KEY_MAPPING, flat_config, is_original, processor_of_original
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def load_checkpoint(name: str | Path, kind: str, device: torch.device, dtype: to
     """Load a model of RECOGNISER or ALIGNER kind, ready for inference.
 
     Raises:
-      ConfigError: the installed transformers has no Qwen3-ASR.
+      ConfigError: the installed transformers has no Qwen3-ASR, or the device has too little memory.
       DataError: as find_checkpoint; or weights are missing, or the tokenizer belongs to another model.
     """
     classes = _transformers_classes(kind)
@@ -97,10 +98,16 @@ def load_checkpoint(name: str | Path, kind: str, device: torch.device, dtype: to
     except Exception as e:  # of transformers, tokenizers, safetensors or jinja2: each has classes of its own
         reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
         raise DataError(f"{name} cannot be read as a {kind} of Qwen3-ASR: {reason}") from e
-    if lost := sorted(report["missing_keys"]):
-        raise DataError(f"{name} is incomplete: {len(lost)} of the model's weights are not in it, such as {lost[0]}")
+    if missing := sorted(report["missing_keys"]):
+        raise DataError(
+            f"{name} is incomplete: {len(missing)} of the model's weights are not in it, such as {missing[0]}"
+        )
     _require_same_tokens(name, model.config, processor, kind)
-    return Checkpoint(folder, model.eval().to(device), processor)
+    try:
+        model = model.eval().to(device)
+    except torch.cuda.OutOfMemoryError as e:
+        raise ConfigError(f"{name} does not fit into the free memory of device {device}: use device cpu") from e
+    return Checkpoint(folder, model, processor)
 
 
 def digests_of(folder: Path, prefix: str = "") -> dict[str, str]:
@@ -144,6 +151,11 @@ def choose_dtype(compute_type: str, device: torch.device) -> torch.dtype:
     return _DTYPES[compute_type]
 
 
+def require_qwen3_asr() -> None:
+    """Raise ConfigError if the installed transformers has no Qwen3-ASR."""
+    _transformers_classes(RECOGNISER)
+
+
 class _Classes(NamedTuple):
     model: Any
     processor: Any
@@ -163,7 +175,7 @@ def _transformers_classes(kind: str) -> _Classes:
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """Without its progress bars and warnings, which the checks here replace."""
+    """Suppress its progress bars, and its warnings, which the checks here replace."""
     from transformers.utils import logging as messages
 
     level, has_bar = messages.get_verbosity(), messages.is_progress_bar_enabled()
@@ -179,13 +191,8 @@ def _quiet_transformers() -> Iterator[None]:
 
 def _download(name: str, patterns: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as e:
-        reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
-        raise DataError(f"{name} is not a folder and cannot be downloaded from the hub: {reason}") from e
+    return from_hub(lambda: Path(snapshot_download(name, allow_patterns=list(patterns))), name, "model")
 
 
 def _read_json(path: Path, name: str = "") -> dict[str, Any]:

@@ -6,18 +6,16 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lhotse_prep.text.normalize import normalize_transcript
-from lhotse_prep.workflow.errors import ConfigError, DataError
-from lhotse_prep.workflow.files import read_text
+from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.words.hotwords import Term, read_terms
 
 MAX_TOKENS = 10_000  # of a context, as Qwen's authors say
-_SCORE = re.compile(r"\s+:\S+\s*$")  # of a term in a hotwords file of this project; Qwen3-ASR has no use for it
 _MARKS = re.compile(r"<\|[^<>|]*\|>|<(?:asr_text|timestamp)>")  # the tokenizer would take them for its own
 _LEAST_ECHO = 3  # terms in a row that are no sentence
 
 
 def language_name(language: str) -> str:
-    """The name that the model knows a language by, such as Chinese of zh, zh-TW or chinese; "" for its own choice.
+    """The model's name of a language, such as Chinese for zh, zh-TW or chinese; "" leaves the choice to the model.
 
     Raises:
       ConfigError: the model does not know the language.
@@ -31,20 +29,17 @@ def language_name(language: str) -> str:
     for key in (language.lower(), re.split("[-_]", language.lower())[0]):
         if key in names:
             return names[key]
-    raise ConfigError(f"language {language!r} is none of Qwen3-ASR: {', '.join(LANGUAGE_CODE_TO_NAME)}, or none")
+    raise ConfigError(f"Qwen3-ASR does not know language {language!r}, only {', '.join(LANGUAGE_CODE_TO_NAME)}")
 
 
-def read_terms(path: Path) -> list[str]:
-    """The terms of a hotwords file, one per line, as they are written, without scores.
+def context_terms(path: Path) -> list[Term]:
+    """The terms of a file of hotwords, without marks of the model in them.
 
     Raises:
-      DataError: the file is missing or is not text.
+      DataError: see read_terms.
     """
-    content = read_text(path)
-    if content is None:
-        raise DataError(f"no hotwords file {path}: name a file with one term per line")
-    lines = (_MARKS.sub(" ", _SCORE.sub("", line)) for line in content.splitlines())
-    return [term for line in lines if (term := " ".join(line.split()))]
+    terms = [t._replace(written=" ".join(_MARKS.sub(" ", t.written).split())) for t in read_terms(path)]
+    return [t for t in terms if t.written]
 
 
 def is_echo(words: Sequence[str], terms: Sequence[str]) -> bool:
@@ -52,9 +47,9 @@ def is_echo(words: Sequence[str], terms: Sequence[str]) -> bool:
 
     Args:
       words: normalised.
-      terms: as read_terms gives them.
+      terms: normalised.
     """
-    by_term = [normalize_transcript(term).split() for term in terms]
+    by_term = [term.split() for term in terms]
     if len(terms) < _LEAST_ECHO or not words:
         return False
     for first in range(len(by_term)):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.digests import digest_json
-from ml2021.asr.qwen.batches import halved_where_memory_ends, padded
+from ml2021.asr.qwen.batches import in_batches_that_fit, padded
 from ml2021.asr.qwen.checkpoint import ALIGNER, choose_device, choose_dtype, digests_of, kind_of, load_checkpoint
 from ml2021.asr.qwen.monotone_path import monotone_path
 
@@ -35,7 +35,7 @@ class WordTime(NamedTuple):
 
 
 class QwenForcedAligner:
-    """Times the words of windows. The language needs not be known: each word is given as it is written."""
+    """Times the words of windows. The language need not be known: the model gets each word as it is written."""
 
     max_window = 180.0  # seconds; the model is made for 300, but its times collapse from about 270 on
 
@@ -73,10 +73,10 @@ class QwenForcedAligner:
 
         Args:
           windows: samples (16 kHz, at most max_window seconds) and the words that are said in them, in order. A word
-            may have several Han characters; what is not a letter, digit or apostrophe in it has no part.
+            may have several Han characters; its characters other than letters, digits and apostrophes are ignored.
         Returns:
-          For each word its time, or None if no part of it is said (`=`, `%`). Starts and ends never fall, and lie
-          inside the window. All words are placed, also those that are not said: these have low scores.
+          For each word its time, or None if no part of it is said (`=`, `%`). Starts and ends never descend, and lie
+          inside the window. Words that are not said get times too, with low scores.
         """
         for samples, _ in windows:
             assert len(samples) <= self.max_window * SAMPLE_RATE, f"{len(samples) / SAMPLE_RATE} s in a window"
@@ -86,7 +86,7 @@ class QwenForcedAligner:
         for batch in _batches(spoken, [len(samples) / SAMPLE_RATE for samples, _ in windows]):
             flat = [[unit for word in units[i] for unit in word] for i in batch]
             inputs = [(windows[i][0], units_of_window) for i, units_of_window in zip(batch, flat)]
-            for i, log_probs in zip(batch, halved_where_memory_ends(self._slots, inputs)):
+            for i, log_probs in zip(batch, in_batches_that_fit(self._slots, inputs)):
                 results[i] = self._word_times(log_probs, units[i], len(windows[i][0]) / SAMPLE_RATE)
         return results
 

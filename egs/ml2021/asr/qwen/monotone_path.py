@@ -19,7 +19,7 @@ def monotone_path(log_probs: NDArray[np.float32], steps: NDArray[np.int64]) -> N
       steps: (S,) classes by which a slot must at least lie after the one before; 0 for the first one. They are taken
         as 0 if there are not enough classes.
     Returns:
-      (S,) classes, never falling.
+      (S,) classes, never descending.
     """
     num_slots, num_classes = log_probs.shape
     if steps[1:].sum() >= num_classes:

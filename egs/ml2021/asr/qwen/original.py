@@ -1,7 +1,7 @@
-"""The format of Qwen's first release, such as Qwen/Qwen3-ASR-1.7B and what is fine-tuned from it by Qwen's scripts.
+"""The format of Qwen's first release, such as Qwen/Qwen3-ASR-1.7B and what Qwen's scripts fine-tune from it.
 
-transformers reads only its own format, whose names of weights and settings are others; it takes their values at random
-if it is given the first one.
+transformers reads only its own format, which names weights and settings differently; given the first format, it would
+leave the weights at random values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KEY_MAPPING = {
     True: {**_TOWER, r"^thinker\.lm_head\.": "score."},
 }
 _ROPE_THETA = 5e6  # where a config.json has none
-_SETTINGS_OF_FORMAT = {"model_type", "max_position_embeddings"}  # of the encoder; they mean something else
+_SETTINGS_OF_FORMAT = {"model_type", "max_position_embeddings"}  # of the encoder; they mean something else there
 _AUDIO = "<|audio_start|><|audio_pad|><|audio_end|>"
 _PARTS = (
     "{%- set seen = namespace(system='', audio='', words=[]) -%}"
@@ -68,7 +68,7 @@ def flat_config(config: Mapping[str, Any]) -> Any:
 
 
 def _settings_of(config_class: Any, content: Mapping[str, Any], without: set[str]) -> dict[str, Any]:
-    """What a class of transformers itself declares of some settings, and not what every configuration has."""
+    """The settings that a class of transformers declares itself, without those that every configuration has."""
     declared = set(config_class.__annotations__) - without - {"rope_parameters", "layer_types"}
     return {key: value for key, value in content.items() if key in declared}
 

@@ -1,8 +1,8 @@
 """Qwen3-ASR as a recogniser of windows: greedy search, words with the times of its forced aligner.
 
-The model writes a language and a transcript with punctuation, and no times. Two of its failings are guarded here: it
-writes on without an end (its text is bound by the window's length), and it repeats the terms that it is given as
-context where nobody speaks (the window is recognised again without them).
+The model writes a language and a transcript with punctuation, and no times. Two of its failings are caught here: it may
+never end its text (the window's length limits it), and where nobody speaks, it repeats the terms that it was given as
+context (the window is recognised again without them).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.digests import digest_json
 from lhotse_prep.workflow.errors import DataError
-from ml2021.asr.qwen.batches import halved_where_memory_ends, padded
+from ml2021.asr.qwen.batches import in_batches_that_fit, padded
 from ml2021.asr.qwen.checkpoint import (
     ALIGNER,
     HUB_ALIGNER,
@@ -31,12 +31,14 @@ from ml2021.asr.qwen.checkpoint import (
     digests_of,
     kind_of,
     load_checkpoint,
+    require_qwen3_asr,
 )
-from ml2021.asr.qwen.context import MAX_TOKENS, is_echo, language_name, read_terms
+from ml2021.asr.qwen.context import MAX_TOKENS, context_terms, is_echo, language_name
 from ml2021.asr.qwen.forced_aligner import QwenForcedAligner
 from ml2021.asr.qwen.spoken_words import SpokenWord, WrittenText, without_language_marks, words_of_text, written_text
-from ml2021.asr.qwen.spread import SPREAD_SCORE, fill_in, spread_over_speech
+from ml2021.asr.qwen.spread import fill_in, spread_over_speech
 from ml2021.asr.words.options import RecogniserOptions
+from ml2021.asr.words.spread import SPREAD_SCORE
 from ml2021.asr.words.timed_word import TimedWord
 
 logger = logging.getLogger(__name__)
@@ -71,13 +73,14 @@ class QwenRecogniser:
         self.name = f"Qwen3-ASR {Path(name_or_folder).name}"
         device = choose_device(options.device)
         dtype = choose_dtype(options.compute_type, device)
+        require_qwen3_asr()
         self.language = language_name(options.language)
-        self.terms = read_terms(options.hotwords) if options.hotwords else []
+        self.terms = context_terms(options.hotwords) if options.hotwords else []
         if options.num_threads:
             torch.set_num_threads(options.num_threads)
         self.folder, self.model, self.processor = load_checkpoint(name_or_folder, RECOGNISER, device, dtype)
         self._ends = _search_greedily(self.model, self.processor)
-        self.context = ", ".join(self.terms)
+        self.context = ", ".join(term.written for term in self.terms)
         num_tokens = len(self.processor.tokenizer(self.context)["input_ids"])
         if num_tokens > MAX_TOKENS:
             raise DataError(
@@ -121,19 +124,20 @@ class QwenRecogniser:
     def _spoken_words(self, windows: Sequence[NDArray[np.float32]]) -> list[list[SpokenWord]]:
         answers = self._answers(windows, self.context)
         words = [words_of_text(without_language_marks(answer.written)) for answer in answers]
-        if echoes := [i for i, spoken in enumerate(words) if is_echo([w.text for w in spoken], self.terms)]:
+        terms = [term.text for term in self.terms]
+        if echoes := [i for i, spoken in enumerate(words) if is_echo([w.text for w in spoken], terms)]:
             again = self._answers([windows[i] for i in echoes], "")
             for i, answer in zip(echoes, again):
                 answers[i], words[i] = answer, words_of_text(without_language_marks(answer.written))
             logger.info(
-                "%s: %d windows of %d only repeated the hotwords; they were recognised again without them",
+                "%s: %d of %d windows only repeated the hotwords, and were recognised again without them",
                 self.name,
                 len(echoes),
                 len(windows),
             )
         if endless := sum(not answer.ended for answer in answers):
             logger.info(
-                "%s: %d windows of %d were stopped at %d tokens a second, more than anyone says",
+                "%s: the text of %d of %d windows was cut at %d tokens a second, more than anyone says",
                 self.name,
                 endless,
                 len(windows),
@@ -147,7 +151,7 @@ class QwenRecogniser:
         for begin in range(0, len(said), _BATCH):
             batch = said[begin : begin + _BATCH]
             for i, answer in zip(
-                batch, halved_where_memory_ends(lambda some: self._generate(some, context), [windows[i] for i in batch])
+                batch, in_batches_that_fit(lambda some: self._generate(some, context), [windows[i] for i in batch])
             ):
                 answers[i] = answer
         return answers

@@ -34,7 +34,7 @@ class SpokenWord(NamedTuple):
 
 
 def written_text(ids: Sequence[int], log_probs: Sequence[float], tokenizer: Any) -> WrittenText:
-    """Spell tokens; those that share a character, as the bytes of a rare one do, share their mean log probability."""
+    """The text of tokens; those that share a character, as bytes of a rare one do, share their mean log probability."""
     text, by_character, begin = "", list[float](), 0
     for end in range(1, len(ids) + 1):
         piece = tokenizer.decode(ids[begin:end], skip_special_tokens=True)

@@ -9,34 +9,24 @@ from numpy.typing import NDArray
 
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_stretches
-from lhotse_prep.text.characters import is_han
 from ml2021.asr.qwen.forced_aligner import WordTime
+from ml2021.asr.words.spread import spread_words
 
-SPREAD_SCORE = 0.1  # at most, of a word that is only spread
-_LETTERS = 2.5  # of a word that take about as long as a Han character
 _LEAST = 0.04  # seconds of a word between two others
 
 
 def spread_over_speech(samples: NDArray[np.float32], words: Sequence[str]) -> list[tuple[float, float]]:
-    """Starts and ends in seconds of words that fill the speech of a window, each for as long as it is written.
+    """Starts and ends in seconds of words that fill the speech of a window; all of it if there is no speech.
 
     Args:
-      samples: of the window. Without speech, the words fill all of it.
+      samples: of the window.
       words: normalised.
     """
+    duration = len(samples) / SAMPLE_RATE
     stretches = speech_stretches([samples]) / SAMPLE_RATE
     if not len(stretches):
-        stretches = np.array([[0.0, len(samples) / SAMPLE_RATE]])
-    stretches = np.clip(stretches, 0.0, len(samples) / SAMPLE_RATE)
-    lengths = [1.0 if is_han(word) else max(1.0, len(word) / _LETTERS) for word in words]
-    spoken = np.append(0.0, np.cumsum(stretches[:, 1] - stretches[:, 0]))  # seconds of speech before each stretch
-    edges = np.append(0.0, np.cumsum(lengths)) * spoken[-1] / max(sum(lengths), 1.0)
-    first = np.clip(np.searchsorted(spoken, edges[:-1] + 1e-9, side="right") - 1, 0, len(stretches) - 1)
-    last = np.clip(np.searchsorted(spoken, edges[1:] - 1e-9, side="right") - 1, 0, len(stretches) - 1)
-    starts = stretches[first, 0] + edges[:-1] - spoken[first]
-    ends = stretches[last, 0] + edges[1:] - spoken[last]
-    ends = np.minimum(ends, stretches[last, 1])
-    return list(zip(starts.tolist(), np.maximum(starts, ends).tolist()))
+        stretches = np.array([[0.0, duration]])
+    return spread_words(words, np.clip(stretches, 0.0, duration))
 
 
 def fill_in(times: Sequence[WordTime | None], duration: float) -> list[WordTime]:

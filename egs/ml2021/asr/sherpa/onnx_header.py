@@ -1,4 +1,4 @@
-"""Reads what an ONNX file says about itself, without its weights: metadata, inputs and outputs.
+"""Reads what an ONNX file says about itself, without its weights: metadata and outputs.
 
 An ONNX file is a protocol buffer (onnx.proto3): fields of a number, a wire type and a value. The weights are fields of
 a known length that are skipped, so that gigabytes are read in no time; a file that was cut short is noticed.
@@ -15,7 +15,7 @@ from lhotse_prep.workflow.errors import DataError
 
 _POINTER = b"version https://git-lfs"
 _GRAPH, _METADATA = 7, 14  # fields of ModelProto
-_INPUT, _OUTPUT = 11, 12  # fields of GraphProto
+_OUTPUT = 12  # field of GraphProto
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
 
@@ -25,7 +25,6 @@ class OnnxHeader:
 
     path: Path
     metadata: dict[str, str]
-    inputs: tuple[str, ...]
     last_dims: dict[str, int | None]  # {output: its last dimension; None if it is not fixed}
 
 
@@ -48,7 +47,6 @@ def read_onnx_header(path: Path) -> OnnxHeader:
 
 def _parse(path: Path, data: mmap.mmap) -> OnnxHeader:
     metadata: dict[str, str] = {}
-    inputs: list[str] = []
     last_dims: dict[str, int | None] = {}
     has_graph = False
     for field, begin, end in _fields(data, 0, len(data)):
@@ -58,14 +56,12 @@ def _parse(path: Path, data: mmap.mmap) -> OnnxHeader:
         elif field == _GRAPH:
             has_graph = True
             for inner, b, e in _fields(data, begin, end):
-                if inner == _INPUT:
-                    inputs.append(_value_info(data, b, e)[0])
-                elif inner == _OUTPUT:
+                if inner == _OUTPUT:
                     name, last = _value_info(data, b, e)
                     last_dims[name] = last
     if not has_graph:
         raise ValueError("it has no graph")
-    return OnnxHeader(path, metadata, tuple(inputs), last_dims)
+    return OnnxHeader(path, metadata, last_dims)
 
 
 def _value_info(data: mmap.mmap, begin: int, end: int) -> tuple[str, int | None]:

@@ -225,9 +225,16 @@ def _language(model: SherpaModel, language: str) -> str:
     if not language and family.name == "Canary":
         language = "en"
         logger.warning("no language given; Canary takes the speech for English")
-    if language and codes and language not in codes:
-        raise ConfigError(f"language {language!r}: {model.folder} knows {list_names(codes, most=100)}")
+    if language and codes:
+        asked, language = language, next((code for code in _spellings(language) if code in codes), "")
+        if not language:
+            raise ConfigError(f"{model.folder} does not know language {asked!r}, only {list_names(codes, most=100)}")
     return _FUN_ASR_LANGUAGES.get(language, language) if family.name == "Fun-ASR-Nano" else language
+
+
+def _spellings(language: str) -> tuple[str, ...]:
+    """What a language may be called in a model, such as zh for zh-TW, which it is also in other recognisers."""
+    return language, language.lower(), re.split("[-_]", language.lower())[0]
 
 
 def _settings(

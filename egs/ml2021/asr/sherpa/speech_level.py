@@ -47,22 +47,3 @@ def loud_regions(samples: NDArray[np.float32]) -> NDArray[np.float64]:
             regions.append([begin, end])
     seconds = np.array(regions, dtype=np.float64) + [-_PAD, _PAD]
     return np.clip(seconds * _FRAME / SAMPLE_RATE, 0.0, whole[0, 1])
-
-
-def spread(weights: NDArray[np.float64], regions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Begin and end, (W, 2) in seconds, of words that follow one another through all regions, in proportion to weights.
-
-    A word that begins at a pause begins after it.
-    """
-    lengths = regions[:, 1] - regions[:, 0]
-    edges = np.concatenate([[0.0], np.cumsum(lengths)])
-    at = np.concatenate([[0.0], np.cumsum(weights)]) / weights.sum() * edges[-1]
-
-    def moment(x: NDArray[np.float64], side: str) -> NDArray[np.float64]:
-        nudged = x + (1e-9 if side == "begin" else -1e-9) * edges[-1]
-        region = np.clip(np.searchsorted(edges, nudged, side="right") - 1, 0, len(lengths) - 1)
-        inside: NDArray[np.float64] = np.clip(x - edges[region], 0.0, lengths[region])
-        result: NDArray[np.float64] = regions[region, 0] + inside
-        return result
-
-    return np.stack([moment(at[:-1], "begin"), moment(at[1:], "end")], axis=1)

@@ -13,20 +13,18 @@ from numpy.typing import NDArray
 
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.word_times import drawn_out, drawn_to_onsets
-from lhotse_prep.text.characters import HAN, is_han
+from lhotse_prep.text.characters import HAN
 from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.tokens.byte_bpe import from_byte_chars, valid_characters
-from ml2021.asr.sherpa.speech_level import spread
 from ml2021.asr.sherpa.token_table import WORD_START, SherpaTokens
+from ml2021.asr.words.spread import SPREAD_SCORE, spread_words
 from ml2021.asr.words.timed_word import TimedWord
 
-SPREAD_SCORE = 0.1  # of words whose times are only estimated
 _RUN = re.compile(f"[{HAN}]+|[^\\s{HAN}]+")  # normalize_transcript treats each such run alone, formulas apart
 _SPECIAL = re.compile(r"<\|[^|]*\|>|</?s>|<(blk|blank|eps|pad|sos|eos|sos/eos|unk|SIL|sil)>|SIL|#\d+")
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 _CHARACTER = 0.25  # seconds that a character takes at most if the next token comes later
 _LEAST = 0.04  # seconds that a word lasts after its last token begins
-_LETTERS = 2.5  # letters of other scripts that take as long to say as a Han character
 
 
 class TimedText(NamedTuple):
@@ -72,10 +70,7 @@ def words_of_tokens(tokens: Sequence[TimedText], table: SherpaTokens, regions: N
 def words_of_text(text: str, regions: NDArray[np.float64], score: float = SPREAD_SCORE) -> list[TimedWord]:
     """Normalised words of a text, spread over stretches of speech by the time that they take to say."""
     texts = normalize_transcript(text).split()
-    if not texts:
-        return []
-    weights = np.array([1.0 if is_han(t) else max(1.0, len(t) / _LETTERS) for t in texts])
-    return [TimedWord(t, begin, end, score) for t, (begin, end) in zip(texts, spread(weights, regions).tolist())]
+    return [TimedWord(t, start, end, score) for t, (start, end) in zip(texts, spread_words(texts, regions))]
 
 
 def _bytes_of(symbols: Sequence[str], table: SherpaTokens) -> tuple[bytes, list[int]]:

@@ -38,12 +38,14 @@ def require_writable(data: AsrDataModule, tokens: TokenTable, lang: Path) -> Non
     examples = ", ".join(word for word, _ in unknown.most_common(5))
     if count > MOST_UNKNOWN * total:
         raise DataError(
-            f"the tokens of {lang} cannot write {count / total:.0%} of the words of the training windows ({examples}), "
-            f"over {MOST_UNKNOWN:.0%}: are they of another script or language? Convert the transcripts (text.script in "
-            "prep.yaml: t2s for Simplified tokens), or train with the tokens that stage 2 makes"
+            f"the tokens of {lang} cannot write {count / total:.0%} of the characters and words of the training "
+            f"windows ({examples}), over {MOST_UNKNOWN:.0%}: are the tokens of another script or language? Convert the "
+            "transcripts (text.script in prep.yaml: t2s for Simplified tokens), or train with the tokens that stage 2 "
+            "makes"
         )
     logger.warning(
-        "the tokens of %s cannot write %d of %d words of the first training windows (%s); they are trained as <unk>",
+        "the tokens of %s cannot write %d of %d characters and words of the first training windows (%s); they are "
+        "trained as <unk>",
         lang,
         count,
         total,

@@ -13,8 +13,8 @@ from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import read_jsonl
+from ml2021.asr.decode import any_recogniser as module
 from ml2021.asr.decode.__main__ import main
-from ml2021.asr.recognisers import lectures as module
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import NoSpeechError, TimedWord
 

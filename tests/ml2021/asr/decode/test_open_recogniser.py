@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
+from ml2021.asr.decode import open_recogniser as module
+from ml2021.asr.decode import ours
 from ml2021.asr.decode.config import DecodeConfig
-from ml2021.asr.recognisers import open as module
-from ml2021.asr.recognisers import ours
-from ml2021.asr.recognisers.open import open_recogniser
-from ml2021.asr.recognisers.ours import is_ours
+from ml2021.asr.decode.open_recogniser import open_recogniser
+from ml2021.asr.decode.ours import is_ours
 from ml2021.asr.words.interfaces import Recogniser
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import NoSpeechError, TimedWord

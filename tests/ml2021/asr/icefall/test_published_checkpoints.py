@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -294,7 +295,7 @@ def test_layout_is_that_of_the_file_that_fits(x_asr, config, tmp_path, monkeypat
         run_import(x_asr, tmp_path / "exp", "--chunk-size", "16")
 
 
-def test_chunks_are_chosen_when_importing(x_asr, config, tmp_path, caplog) -> None:  # type: ignore[no-untyped-def]
+def test_chunks_are_chosen_when_importing(x_asr, config, tmp_path, caplog, capsys) -> None:  # type: ignore[no-untyped-def]
     caplog.set_level("INFO")
     encoder = replace(config.model.encoder, causal=True)
     causal = replace(x_asr, model=AsrModel(replace(config.model, encoder=encoder), x_asr.model.vocab_size))
@@ -307,6 +308,9 @@ def test_chunks_are_chosen_when_importing(x_asr, config, tmp_path, caplog) -> No
     assert "decoded in chunks of 1.92 s with the whole recording or window before them" in caplog.text
     with pytest.raises(ConfigError, match="chunk_size must be -1 or a multiple"):
         run_import(causal, tmp_path / "exp", "--model", str(x_asr.folder / "layout.yaml"), "--chunk-size", "7")
+    with pytest.raises(SystemExit):
+        run_import(causal, tmp_path / "exp", "--chunk-size", "16;32")
+    assert "argument --chunk-size: '16;32' is not a list of whole numbers such as 16,32,-1" in capsys.readouterr().err
 
 
 def hyphen_values(options: list[str]) -> list[str]:
@@ -332,13 +336,19 @@ def test_other_models_are_refused_in_one_line(x_asr, tmp_path, changes, message)
     assert "\n" not in str(e.value) and not (tmp_path / "exp").exists()
 
 
+@cache
+def without_values(name: str) -> AsrModel:
+    """A recogniser of conf/zipformer with 5000 tokens, whose weights have shapes only."""
+    config = load_config(PROJECT / "conf" / "zipformer" / f"{name}.yaml", "model", TransducerConfig)
+    with torch.device("meta"):
+        return AsrModel(config, 5000)
+
+
 @pytest.mark.parametrize("name", ["mini", "small", "medium", "streaming", "large"])
 def test_weights_tell_each_layout_of_conf_zipformer(name: str) -> None:
     path = PROJECT / "conf" / "zipformer" / f"{name}.yaml"
-    config = load_config(path, "model", TransducerConfig)
-    with torch.device("meta"):
-        weights = AsrModel(config, 5000).state_dict()
-    assert layout_differences(weights, config, name) == []
+    weights = without_values(name).state_dict()
+    assert layout_differences(weights, without_values(name).config, name) == []
     assert module._fitting_files(weights, Path(name))[0] == path
     other = "small" if name == "mini" else "mini"
     others = layout_differences(weights, load_config(path.with_name(f"{other}.yaml"), "model", TransducerConfig), name)
@@ -348,11 +358,11 @@ def test_weights_tell_each_layout_of_conf_zipformer(name: str) -> None:
 
 def test_large_layout_has_the_size_of_icefalls_models() -> None:
     """148,439,574 with 500 tokens, not causal, by its LibriSpeech recipe; 160 M with the 5000 of X-ASR, causal."""
-    large = load_config(PROJECT / "conf" / "zipformer" / "large.yaml", "model", TransducerConfig)
+    model = without_values("large")
+    large = model.config
     assert large.encoder.chunk_size == (8, 24, 48, 96, -1) and large.encoder.left_context_frames == (96, 128, 256, -1)
     with torch.device("meta"):
         plain_model = AsrModel(replace(large, encoder=replace(large.encoder, causal=False)), 500)
-        model = AsrModel(large, 5000)
     assert num_parameters(plain_model) - num_parameters(plain_model.ctc_output) == 148_439_574
     assert num_parameters(model) - num_parameters(model.ctc_output) == 159_662_546
 
@@ -373,14 +383,17 @@ def test_tokens_of_another_script_are_refused_and_rare_unknown_words_counted(  #
         (tmp_path / name).mkdir()
         symbols = ["<blk>", "<unk>", *chars]
         (tmp_path / name / "tokens.txt").write_text("".join(f"{s} {i}\n" for i, s in enumerate(symbols)))
-    with pytest.raises(DataError, match="cannot write 100% of the words of the training windows .*over 20%.*t2s"):
+    with pytest.raises(
+        DataError, match="cannot write 100% of the characters and words of the training windows .*over 20%.*t2s"
+    ):
         train_recogniser(tone_corpus.cuts, tmp_path / "other", tmp_path / "exp", one_epoch)
     assert not (tmp_path / "exp").exists()
     data = AsrDataModule(tone_corpus.cuts, one_epoch.data, seed=0)
     require_writable(data, load_lang(tmp_path / "most"), tmp_path / "most")
     cuts = CutSet.from_file(tone_corpus.cuts / "ml2021_cuts_train.jsonl.gz")
     counts = [word for cut in cuts for word in cut.supervisions[0].text.split()]
-    assert f"cannot write {counts.count('八')} of {len(counts)} words of the first training windows (八)" in caplog.text
+    shares = f"{counts.count('八')} of {len(counts)} characters and words of the first training windows"
+    assert f"cannot write {shares} (八)" in caplog.text
 
 
 def test_bpe_in_small_letters_goes_to_icefall_as_it_is(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from lhotse_prep.workflow.errors import DataError
-from ml2021.asr.qwen.batches import halved_where_memory_ends, padded
+from ml2021.asr.qwen.batches import in_batches_that_fit, padded
 
 
-@pytest.mark.parametrize("num_samples", [1, 7999, 12320, 12368, 12479, 12480, 12481, 16000, 20001])
+@pytest.mark.parametrize("num_samples", [1, 12368, 12479, 12480, 12481, 20001])
 def test_features_do_not_depend_on_the_batch(num_samples: int, noise: Callable[..., Any]) -> None:
     from transformers import Qwen3ASRFeatureExtractor
 
@@ -37,7 +37,7 @@ def test_batches_are_halved_until_they_fit() -> None:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return [2 * i for i in items]
 
-    assert halved_where_memory_ends(double, range(7)) == [0, 2, 4, 6, 8, 10, 12]
+    assert in_batches_that_fit(double, range(7)) == [0, 2, 4, 6, 8, 10, 12]
     assert max(sizes) == 7
     with pytest.raises(DataError, match="too little memory for one window"):
-        halved_where_memory_ends(lambda _: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("full")), [1])
+        in_batches_that_fit(lambda _: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("full")), [1])

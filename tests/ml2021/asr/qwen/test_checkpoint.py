@@ -164,7 +164,7 @@ def test_no_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise LocalEntryNotFoundError("cannot find it\nin the cache")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    message = f"{HUB_RECOGNISER} is not a folder and cannot be downloaded from the hub: cannot find it$"
+    message = f"{HUB_RECOGNISER} is not a folder and cannot be downloaded from the hub: it does not answer, .*"
     with pytest.raises(DataError, match=message):
         load(HUB_RECOGNISER)
 
@@ -172,6 +172,15 @@ def test_no_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_older_transformers_is_one_line(recogniser_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(__version__="4.57.1"))
     with pytest.raises(ConfigError, match="needs transformers 5.20 or later, and 4.57.1 is installed: pip install"):
+        load(recogniser_folder)
+
+
+def test_a_gpu_that_is_too_small_is_one_line(recogniser_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def to(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("transformers.Qwen3ASRForConditionalGeneration.to", to)
+    with pytest.raises(ConfigError, match="does not fit into the free memory of device cpu: use device cpu"):
         load(recogniser_folder)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from ml2021.asr.qwen.context import is_echo, language_name, read_terms
+from ml2021.asr.qwen.context import context_terms, is_echo, language_name
 
 
 @pytest.mark.parametrize(
@@ -31,19 +31,21 @@ def test_languages_by_code_or_name(language: str, name: str) -> None:
 
 
 def test_an_unknown_language_is_refused() -> None:
-    with pytest.raises(ConfigError, match="language 'tlh' is none of Qwen3-ASR: ar, yue, zh,"):
+    with pytest.raises(ConfigError, match="Qwen3-ASR does not know language 'tlh', only ar, yue, zh,"):
         language_name("tlh")
 
 
 def test_terms_are_as_written_without_scores(tmp_path: Path) -> None:
     path = tmp_path / "hotwords.txt"
     path.write_text("BERT :2.5\n\n 自注意力  機制\nself-attention\n10:30\nx <|im_end|> y\n", encoding="utf-8")
-    assert read_terms(path) == ["BERT", "自注意力 機制", "self-attention", "10:30", "x y"]
+    terms = context_terms(path)
+    assert [t.written for t in terms] == ["BERT", "自注意力 機制", "self-attention", "10:30", "x y"]
+    assert [t.text for t in terms[:2]] == ["bert", "自 注 意 力 機 制"]
     with pytest.raises(DataError, match="no hotwords file .*none.txt"):
-        read_terms(tmp_path / "none.txt")
+        context_terms(tmp_path / "none.txt")
 
 
-TERMS = ["BERT", "自注意力", "self-supervised learning", "LoRA", "梯度"]
+TERMS = ["bert", "自 注 意 力", "self-supervised learning", "lora", "梯 度"]
 
 
 @pytest.mark.parametrize(
@@ -65,12 +67,11 @@ def test_an_echo_is_a_run_of_terms_in_order(text: str, echo: bool) -> None:
 
 
 def test_few_terms_are_never_an_echo() -> None:
-    assert not is_echo(["bert", "lora"], ["BERT", "LoRA"])
+    assert not is_echo(["bert", "lora"], ["bert", "lora"])
     assert not is_echo(["bert"], [])
-    assert not is_echo(["bert"] * 3, ["", "。", "!"])
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(10))
 def test_every_run_of_three_terms_is_an_echo(seed: int) -> None:
     rng = random.Random(seed)
     terms = [f"w{i}" if rng.random() < 0.5 else f"w{i} x{i}" for i in range(rng.randrange(3, 9))]

@@ -10,7 +10,7 @@ import pytest
 
 from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.tokens.byte_bpe import to_byte_chars
-from ml2021.asr.sherpa.speech_level import SAMPLE_RATE, loud_regions, spread
+from ml2021.asr.sherpa.speech_level import SAMPLE_RATE, loud_regions
 from ml2021.asr.sherpa.spelling import TimedText, words_of_text, words_of_tokens
 from ml2021.asr.sherpa.token_table import SherpaTokens
 
@@ -78,21 +78,6 @@ def test_times_are_those_of_the_tokens() -> None:
 def test_durations_end_words() -> None:
     tokens = [TimedText(" a", 1.0, 1.2, 1.0), TimedText("b", 1.2, 1.5, 1.0), TimedText(" c", 2.0, 2.1, 1.0)]
     assert [(w.start, w.end) for w in words_of_tokens(tokens, SPACED, LONG)] == [(1.0, 1.5), (2.0, 2.1)]
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_spread_words_fill_the_speech(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    edges = np.cumsum(rng.uniform(0.05, 2, size=2 * rng.integers(1, 6)))
-    regions = edges.reshape(-1, 2)
-    weights = rng.uniform(0.5, 4, size=rng.integers(1, 20))
-    times = spread(weights, regions)
-    speech = np.array(
-        [np.clip(np.minimum(regions[:, 1], e) - np.maximum(regions[:, 0], b), 0, None).sum() for b, e in times]
-    )
-    np.testing.assert_allclose(speech, weights / weights.sum() * (regions[:, 1] - regions[:, 0]).sum(), atol=1e-6)
-    assert times[0, 0] == pytest.approx(regions[0, 0]) and times[-1, 1] == pytest.approx(regions[-1, 1])
-    assert (times[:, 0] <= times[:, 1]).all() and (times[1:, 0] >= times[:-1, 1] - 1e-9).all()
 
 
 def test_text_is_spread_by_what_takes_long() -> None:
