@@ -25,6 +25,8 @@ _NUM_SAMPLES = int(LONGEST * SAMPLE_RATE)
 _SAMPLES_PER_FRAME = 160  # of features
 _MAX_LENGTH = 448  # tokens with those of the prompt; the text gets half of them
 MAX_TEXT = 220  # tokens; a longer text may have been cut
+_MOST_BEFORE = 100  # tokens of the text before a window that Whisper is given; with hotwords less
+_MOST_PROMPT = 220  # tokens of hotwords and the text before
 _FIRST_TIMESTAMP = 50  # fiftieths of a second in which the text must begin
 
 
@@ -36,6 +38,7 @@ class Transcript(NamedTuple):
     mean_log_probability: float
     no_speech_probability: float
     compression_ratio: float  # large for a text that repeats itself
+    text: str = ""
 
 
 class WhisperDecoder:
@@ -57,12 +60,14 @@ class WhisperDecoder:
         self._tokenizer: Tokenizer = Tokenizer(
             model.hf_tokenizer, is_multilingual, task="transcribe", language=language if is_multilingual else "en"
         )
-        self._prompt: list[int] = model.get_prompt(self._tokenizer, [], hotwords=hotwords or None)
+        self._hotwords = hotwords or None
+        num_hotwords = len(self._tokenizer.encode(f" {hotwords}")) if hotwords else 0
+        self._most_before = max(0, min(_MOST_BEFORE, _MOST_PROMPT - num_hotwords))
         self._suppressed = list(get_suppressed_tokens(self._tokenizer, [-1]))
         self._beam_size = beam_size
 
-    def transcribe(self, windows: Sequence[NDArray[np.float32]]) -> list[Transcript]:
-        """The transcript of each window.
+    def transcribe(self, windows: Sequence[NDArray[np.float32]], before: str = "") -> list[Transcript]:
+        """The transcript of each window; `before` is the text of what was said before, which names are taken from.
 
         Whisper writes timestamps of its segments, which keep its text in step with the sound; the words' times are
         those of its attention.
@@ -70,7 +75,7 @@ class WhisperDecoder:
         encoded = encode(self._model, windows)
         results = self._model.model.generate(
             encoded,
-            [self._prompt] * len(windows),
+            [self._prompt_after(before)] * len(windows),
             beam_size=self._beam_size,
             max_length=_MAX_LENGTH,
             max_initial_timestamp_index=_FIRST_TIMESTAMP,
@@ -83,9 +88,16 @@ class WhisperDecoder:
         transcripts = []
         for result, ids, pieces in zip(results, tokens, self._align(encoded, windows, tokens)):
             mean = result.scores[0] * len(ids) / (len(ids) + 1)  # the score leaves the end token out
-            ratio = compression_ratio(self._tokenizer.decode(ids))
-            transcripts.append(Transcript(pieces, len(ids), mean, result.no_speech_prob, ratio))
+            text = self._tokenizer.decode(ids)
+            transcripts.append(
+                Transcript(pieces, len(ids), mean, result.no_speech_prob, compression_ratio(text), text.strip())
+            )
         return transcripts
+
+    def _prompt_after(self, before: str) -> list[int]:
+        tokens = self._tokenizer.encode(f" {before}")[-self._most_before :] if before and self._most_before else []
+        prompt: list[int] = self._model.get_prompt(self._tokenizer, tokens, hotwords=self._hotwords)
+        return prompt
 
     def _align(
         self, encoded: Any, windows: Sequence[NDArray[np.float32]], tokens: Sequence[Sequence[int]]

@@ -1,7 +1,8 @@
 """Whisper as a recogniser of windows: one language a recording, the same words each time, guarded against its failings.
 
 Whisper repeats itself, writes text where nobody speaks, ends its text before the window ends, and is cut when its text
-is long. Windows in which it repeats itself or is cut are decoded again in halves; what follows an early end is decoded
+is long. It reads the text of the window before, so that it writes a name as it did there, unless that window failed.
+Windows in which it repeats itself or is cut are decoded again in halves; what follows an early end is decoded
 again alone; a window that Whisper itself takes for silence gives no words. All of it is counted and logged.
 """
 
@@ -33,8 +34,7 @@ from ml2021.asr.words.timed_word import TimedWord
 
 __all__ = ["WhisperRecogniser", "is_whisper"]
 logger = logging.getLogger(__name__)
-_REVISION = 1  # of what this file does; other words, another number
-_BATCH = {"cpu": 4, "cuda": 16}  # windows that are decoded together
+_REVISION = 2  # of what this file does; other words, another number
 _DETECTED_ON = 4  # windows
 _SURE = 0.5  # probability of a language
 _EXPECTED = "zh"  # which is how Whisper takes Mandarin with English terms
@@ -79,6 +79,8 @@ class WhisperRecogniser:
         self._decoder: WhisperDecoder | None = None
         if language := self._given_language(name_or_folder):
             self._decoder = self._decoder_of(language)
+        self._before = ""  # the text of the window before, empty if there is none or it failed
+        self._is_of_a_recording = False
         self._failings: Counter[str] = Counter()
         self._digests: dict[str, str] = {}
 
@@ -90,26 +92,25 @@ class WhisperRecogniser:
         return {**self._digests, "options": digest_json([_REVISION, versions, self._options.digest()])}
 
     def for_recording(self, first: Sequence[NDArray[np.float32]]) -> WhisperRecogniser:
-        """The recogniser for a recording that begins with these windows of speech: with the language of the first few.
-
-        It is this one if the language is known beforehand.
-        """
-        if self._decoder is not None:
-            return self
+        """The recogniser for a recording that has these windows of speech: in its language, with no text before it."""
         recogniser = copy.copy(self)
-        recogniser._decoder = self._decoder_of(self._detected(first[:_DETECTED_ON]))
+        recogniser._before, recogniser._is_of_a_recording = "", True
+        if self._decoder is None:
+            recogniser._decoder = self._decoder_of(self._detected(first[:_DETECTED_ON]))
         return recogniser
 
     def words_of_windows(self, windows: Sequence[NDArray[np.float32]]) -> list[list[TimedWord]]:
         """The normalised words of each window, in order; times are seconds from the window's first sample.
 
-        Without for_recording, the language is that of the first windows that are given.
+        With for_recording, calls go on from each other; without, the language is that of the first windows that are
+        given, and each call is another recording.
         """
         if not windows:
             return []
         if self._decoder is None:
             self._decoder = self._decoder_of(self._detected(windows[:_DETECTED_ON]))
         self._failings.clear()
+        self._before = self._before if self._is_of_a_recording else ""
         words: list[list[TimedWord]] = []
         num_pieces = 0
         for group in packs(windows):
@@ -126,12 +127,14 @@ class WhisperRecogniser:
 
     def _words_of_pieces(self, samples: NDArray[np.float32], pieces: Sequence[tuple[int, int]]) -> list[TimedWord]:
         """The words of all pieces of some sound."""
-        size = _BATCH.get(self._model.model.device, 1)
         words: list[TimedWord] = []
-        for i in range(0, len(pieces), size):
-            batch = [samples[begin:end] for begin, end in pieces[i : i + size]]
-            for (begin, _), piece, transcript in zip(pieces[i : i + size], batch, self._transcribed(batch)):
-                words += _shifted(self._guarded(piece, transcript), begin / SAMPLE_RATE)
+        for begin, end in pieces:
+            piece = samples[begin:end]
+            transcript = self._transcribed(piece, self._before)
+            if self._before and _fails(transcript):  # perhaps because of the text before
+                transcript = self._transcribed(piece)
+            words += _shifted(self._guarded(piece, transcript), begin / SAMPLE_RATE)
+            self._before = "" if _fails(transcript) else transcript.text
         return words
 
     def _guarded(self, window: NDArray[np.float32], transcript: Transcript) -> list[TimedWord]:
@@ -162,12 +165,12 @@ class WhisperRecogniser:
     def _part(self, window: NDArray[np.float32], begin: int, end: int) -> list[TimedWord]:
         """The words of samples begin to end of a window."""
         part = window[begin:end]
-        return _shifted(self._guarded(part, self._transcribed([part])[0]), begin / SAMPLE_RATE)
+        return _shifted(self._guarded(part, self._transcribed(part)), begin / SAMPLE_RATE)
 
-    def _transcribed(self, windows: Sequence[NDArray[np.float32]]) -> list[Transcript]:
+    def _transcribed(self, window: NDArray[np.float32], before: str = "") -> Transcript:
         assert self._decoder is not None
         try:
-            return self._decoder.transcribe(windows)
+            return self._decoder.transcribe([window], before)[0]
         except RuntimeError as e:  # of CTranslate2, such as too little memory of a GPU
             raise ConfigError(
                 f"{self.name} cannot recognise on {self._model.model.device}: {' '.join(str(e).split())}; another "
@@ -202,6 +205,17 @@ class WhisperRecogniser:
             raise ConfigError(f"{self.name} does not know language {self._options.language!r}, only {codes}")
         trained_with = [language for part, language in _CODE_SWITCHING.items() if part in name.lower()]
         return given or (known[0] if len(known) == 1 else "".join(trained_with[:1]))
+
+
+def _fails(transcript: Transcript) -> bool:
+    """Whether a transcript repeats itself, may have been cut, or is improbable."""
+    words = words_of_pieces(transcript.pieces)
+    return (
+        transcript.compression_ratio > _MOST_COMPRESSION
+        or transcript.num_tokens > MAX_TEXT
+        or transcript.mean_log_probability < _LEAST_LOG_PROBABILITY
+        or len(without_loops(words)) < len(words)
+    )
 
 
 def _shifted(words: Sequence[TimedWord], seconds: float) -> list[TimedWord]:

@@ -70,9 +70,9 @@ def test_the_language_is_that_of_the_recording(tiny_whisper: Path, caplog: pytes
     with caplog.at_level(logging.INFO):
         other = recogniser.for_recording(noise(3.0, 3.0))
     assert "the language is zh (probability 1.00)" in caplog.text
-    assert other is not recogniser and other.for_recording([]) is other
+    assert other is not recogniser and other.for_recording([])._decoder is other._decoder  # nothing is detected
     english = WhisperRecogniser(str(tiny_whisper), replace(CPU, language="en-US"))
-    assert english.for_recording([]) is english
+    assert english.for_recording([])._decoder is english._decoder
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_an_unclear_language_is_taken_for_chinese(
 def test_a_model_for_code_switching_is_not_asked_for_its_language(tiny_whisper: Path, tmp_path: Path) -> None:
     (tmp_path / "faster-whisper-Breeze-ASR-25").symlink_to(tiny_whisper)
     recogniser = WhisperRecogniser(str(tmp_path / "faster-whisper-Breeze-ASR-25"), CPU)
-    assert recogniser.for_recording([]) is recogniser
+    assert recogniser.for_recording([])._decoder is recogniser._decoder
     assert recogniser.name == "faster-whisper Breeze-ASR-25"
 
 
@@ -161,14 +161,16 @@ class FakeDecoder:
 
     def __init__(self, failing: Callable[[Sequence[str]], Transcript]) -> None:
         self._failing = failing
+        self.before: list[str] = []  # the text before each window that was decoded
 
-    def transcribe(self, windows: Sequence[Samples]) -> list[Transcript]:
+    def transcribe(self, windows: Sequence[Samples], before: str = "") -> list[Transcript]:
+        self.before.append(before)
         return [self._failing([str(round(float(x))) for x in w[SAMPLE_RATE // 2 :: SAMPLE_RATE]]) for w in windows]
 
 
 def transcript(words: Sequence[str], no_speech: float = 0.0, log_probability: float = -0.1) -> Transcript:
     pieces = [TimedPiece(f" {word}", i, i + 1, 0.5) for i, word in enumerate(words)]
-    return Transcript(pieces, 2 * len(words), log_probability, no_speech, 1.0)
+    return Transcript(pieces, 2 * len(words), log_probability, no_speech, 1.0, " ".join(words))
 
 
 def with_decoder(recogniser: WhisperRecogniser, failing: Callable[[Sequence[str]], Transcript]) -> WhisperRecogniser:
@@ -180,6 +182,39 @@ def with_decoder(recogniser: WhisperRecogniser, failing: Callable[[Sequence[str]
 def counting(seconds: int) -> Samples:
     """The loudness of each second is its number, from 1."""
     return np.repeat(np.arange(1, seconds + 1, dtype=np.float32), SAMPLE_RATE)
+
+
+def before_of_each(recogniser: WhisperRecogniser, calls: Sequence[Sequence[Samples]], failing: str = "") -> list[str]:
+    """The text before each window, when texts with the word `failing` repeat themselves."""
+
+    def repeats(words: Sequence[str]) -> Transcript:
+        return transcript(words)._replace(compression_ratio=9.0 if failing in words else 1.0)
+
+    fake = with_decoder(recogniser, repeats)
+    for windows in calls:
+        fake.words_of_windows(windows)
+    assert isinstance(fake._decoder, FakeDecoder)
+    return fake._decoder.before
+
+
+def test_whisper_reads_the_text_of_the_window_before(recogniser: WhisperRecogniser) -> None:
+    first, second = counting(28), counting(28) + 30
+    text = " ".join(str(i) for i in range(1, 29))
+    for _ in range(2):  # a recording does not read the text of the one before
+        assert before_of_each(recogniser, [[first], [second]]) == ["", text]
+
+
+def test_a_text_that_fails_is_not_read_and_is_decoded_without_the_one_before(recogniser: WhisperRecogniser) -> None:
+    windows = [counting(7), counting(7) + 10, counting(7) + 20]
+    before = before_of_each(recogniser, [[w] for w in windows], failing="12")
+    assert before == ["", "1 2 3 4 5 6 7", "", ""]
+
+
+def test_a_text_before_reaches_whisper(recogniser: WhisperRecogniser) -> None:
+    decoder = recogniser.for_recording(noise(3.0))._decoder
+    assert decoder is not None
+    plain, after = (decoder.transcribe(noise(3.0), before)[0] for before in ("", "類神經網路 transformer"))
+    assert plain != after
 
 
 def test_a_loop_is_decoded_again_in_halves(recogniser: WhisperRecogniser, caplog: pytest.LogCaptureFixture) -> None:
