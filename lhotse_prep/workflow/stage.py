@@ -212,7 +212,7 @@ class Stage:
         content = next((c for c in contents if read_record(c) is not None), contents[0] or contents[1])
         different = self._changes(content) if content else []
         if not content or different and read_record(content) is None:
-            options = self.read_options(self.out_dir)
+            options = None if self.redo and different else self.read_options(self.out_dir)
             if options is not None:  # its inputs are compared when the training resumes
                 before = Record(self.name, result_options(options), self.record.inputs)
                 different = changes(before, self.record, default_options(self.options))

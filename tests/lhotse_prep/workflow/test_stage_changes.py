@@ -280,6 +280,13 @@ def test_other_work_of_version_02_is_compared_by_its_configuration(kitchen: Kitc
     assert kitchen.bake(Recipe(), recorded={"recipe": Recipe()}) == "old"
 
 
+def test_other_work_of_version_02_is_set_aside_by_redo(kitchen: Kitchen) -> None:
+    old_version(kitchen, as_json(Recipe()), done=True)
+    (kitchen.folder / "flour.txt").write_text("rye")  # what the training would refuse to go on with
+    assert kitchen.bake(Recipe(), redo=True, recorded={"recipe": Recipe()}) == ""
+    assert len(asides(kitchen)) == 1
+
+
 def test_a_new_option_with_its_default_is_no_change(kitchen: Kitchen) -> None:
     kitchen.bake(Recipe())
     done = read_done(kitchen.out)
