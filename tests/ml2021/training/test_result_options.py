@@ -73,7 +73,7 @@ def test_options_count_where_they_matter() -> None:
     beam = result_options(DecodeConfig("modified_beam_search"))
     assert "beam_size" in beam and "max_states" not in beam
     given = result_options(AlignerConfig(model="words.ctm"))
-    assert given.keys() == {"star_penalty", "star_opening", "skip_cost", "mismatch_penalty", "min_island"}
+    assert given.keys() == {"star_penalty", "star_opening", "skip_cost", "mismatch_penalty", "min_island", "refine"}
     speeds = AsrDataConfig(on_the_fly_feats=True, speed_factors=(0.9,))
     assert result_options(speeds)["speed_factors"] == [0.9]
     assert "model.d_model" not in result_options(MtConfig(init_from="a folder"))

@@ -25,8 +25,7 @@ _NUM_SAMPLES = int(LONGEST * SAMPLE_RATE)
 _SAMPLES_PER_FRAME = 160  # of features
 _MAX_LENGTH = 448  # tokens with those of the prompt; the text gets half of them
 MAX_TEXT = 220  # tokens; a longer text may have been cut
-_MOST_BEFORE = 100  # tokens of the text before a window that Whisper is given; with hotwords less
-_MOST_PROMPT = 220  # tokens of hotwords and the text before
+_MOST_PROMPT = 220  # tokens of hotwords and of the text before a window; Whisper reads a few more
 _FIRST_TIMESTAMP = 50  # fiftieths of a second in which the text must begin
 
 
@@ -38,7 +37,7 @@ class Transcript(NamedTuple):
     mean_log_probability: float
     no_speech_probability: float
     compression_ratio: float  # large for a text that repeats itself
-    text: str = ""
+    text: str = ""  # as Whisper wrote it
 
 
 class WhisperDecoder:
@@ -62,7 +61,7 @@ class WhisperDecoder:
         )
         self._hotwords = hotwords or None
         num_hotwords = len(self._tokenizer.encode(f" {hotwords}")) if hotwords else 0
-        self._most_before = max(0, min(_MOST_BEFORE, _MOST_PROMPT - num_hotwords))
+        self._most_before = max(0, _MOST_PROMPT - num_hotwords)
         self._suppressed = list(get_suppressed_tokens(self._tokenizer, [-1]))
         self._beam_size = beam_size
 
@@ -89,13 +88,11 @@ class WhisperDecoder:
         for result, ids, pieces in zip(results, tokens, self._align(encoded, windows, tokens)):
             mean = result.scores[0] * len(ids) / (len(ids) + 1)  # the score leaves the end token out
             text = self._tokenizer.decode(ids)
-            transcripts.append(
-                Transcript(pieces, len(ids), mean, result.no_speech_prob, compression_ratio(text), text.strip())
-            )
+            transcripts.append(Transcript(pieces, len(ids), mean, result.no_speech_prob, compression_ratio(text), text))
         return transcripts
 
     def _prompt_after(self, before: str) -> list[int]:
-        tokens = self._tokenizer.encode(f" {before}")[-self._most_before :] if before and self._most_before else []
+        tokens = self._tokenizer.encode(before)[-self._most_before :] if before and self._most_before else []
         prompt: list[int] = self._model.get_prompt(self._tokenizer, tokens, hotwords=self._hotwords)
         return prompt
 

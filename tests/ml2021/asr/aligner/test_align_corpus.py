@@ -51,7 +51,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_files_and_scores(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
     out = corpus / "aligned"
     out.mkdir()
-    config = AlignerConfig(model=str(corpus / "hyp.ctm"))
+    config = AlignerConfig(model=str(corpus / "hyp.ctm"), refine=False)
     with caplog.at_level(logging.INFO):
         align_corpus(corpus / "manifests", corpus / "truth", out, config, StretchConfig())
     for part, name in (("train", "week1"), ("dev", "week2"), ("test", "week3")):
@@ -77,7 +77,11 @@ def test_lecture_that_the_words_do_not_fit_is_named(corpus: Path) -> None:
     (corpus / "aligned").mkdir()
     with pytest.raises(DataError, match="lecture week3 is not in"):
         align_corpus(
-            corpus / "manifests", corpus / "truth", corpus / "aligned", AlignerConfig(model=str(path)), StretchConfig()
+            corpus / "manifests",
+            corpus / "truth",
+            corpus / "aligned",
+            AlignerConfig(model=str(path), refine=False),
+            StretchConfig(),
         )
 
 
@@ -95,7 +99,7 @@ def test_exact_times_that_are_not_within_their_recording_are_refused(
     lecture = load_manifest(corpus / "manifests/ml2021_supervisions_test.jsonl.gz", SupervisionSet)["week3"]
     whole = {"id": "u0", "begin": begin, "end": end, "text": " ".join(WORDS * 3), "translation": "", "in_dev": False}
     write_manifest(corpus / "manifests/ml2021_segments_test.jsonl.gz", make_segments(lecture, [whole]))
-    config = AlignerConfig(model=str(corpus / "hyp.ctm"))
+    config = AlignerConfig(model=str(corpus / "hyp.ctm"), refine=False)
     with pytest.raises(DataError, match=rf"ml2021_segments_test.*supervision week3-00000: {message}"):
         align_corpus(corpus / "manifests", corpus / "truth", corpus / "aligned", config, StretchConfig())
 
@@ -107,7 +111,11 @@ def test_names_of_other_programs_and_lectures_that_are_not_in_the_corpus(
     text = path.read_text(encoding="utf-8").replace("week1 ", "audio/week1.WAV ").replace("week2 ", "week2.flac ")
     path.write_text(text + "\nmy%20other%20talk 1 0.1 0.2 我\n", encoding="utf-8")
     align_corpus(
-        corpus / "manifests", corpus / "truth", corpus / "aligned", AlignerConfig(model=str(path)), StretchConfig()
+        corpus / "manifests",
+        corpus / "truth",
+        corpus / "aligned",
+        AlignerConfig(model=str(path), refine=False),
+        StretchConfig(),
     )
     reports = {r["id"]: r for r in read_jsonl(corpus / "aligned/confidence.jsonl")}
     assert reports["week1"]["timed_part"] == 1.0 and reports["week1"]["speech_covered"] == 0.9505
@@ -128,7 +136,9 @@ def test_exact_times_replace_an_alignment(corpus: Path, caplog: pytest.LogCaptur
     path.write_text("\n".join(x for x in path.read_text(encoding="utf-8").splitlines() if "week3" not in x))
     out.mkdir()
     with caplog.at_level(logging.INFO):
-        align_corpus(corpus / "manifests", corpus / "truth", out, AlignerConfig(model=str(path)), StretchConfig())
+        align_corpus(
+            corpus / "manifests", corpus / "truth", out, AlignerConfig(model=str(path), refine=False), StretchConfig()
+        )
     test = load_manifest(out / "ml2021_supervisions_test.jsonl.gz", SupervisionSet)
     assert [(s.start, s.end, s.text.split()) for s in test] == [(0, 6, words[:12]), (6, 12, words[12:])]
     assert len(load_manifest(out / "ml2021_supervisions_train.jsonl.gz", SupervisionSet)) >= 1

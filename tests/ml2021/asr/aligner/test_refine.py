@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -84,6 +87,20 @@ def test_what_was_not_matched_stays_without_a_time() -> None:
     assert np.nanquantile(np.abs(refined.start - true), 0.95) < 0.1
     assert refined.start[50:52] == pytest.approx(lecture.start[50:52], abs=0.1)
     assert (refined.score == given.score).all()
+
+
+def test_times_that_fit_the_speech_better_are_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lecture = Lecture(3)
+    exact = WordTimes(lecture.start, lecture.start + 0.3, np.ones(400))
+    worse = replace(exact, start=exact.start + 0.5, end=exact.end + 0.5)
+    monkeypatch.setattr(refine, "_checked", lambda *_: worse)
+    with caplog.at_level(logging.INFO):
+        assert lecture.refined(exact) is exact
+    assert "which fit the speech as well as refined ones" in caplog.text
+    monkeypatch.setattr(refine, "_checked", lambda *_: exact)
+    assert lecture.refined(worse) is exact
 
 
 def test_few_words_and_times_of_another_text_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
