@@ -18,7 +18,7 @@ from lhotse_prep.alignment.word_times import WordTimes, complete
 from lhotse_prep.audio.fbank import fbank
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
-from ml2021.asr.aligner.refine import refine_times
+from ml2021.asr.aligner.refine import placed_by_sound
 from ml2021.asr.qwen.forced_aligner import QwenForcedAligner
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def first_times(lecture: str, words: list[str], samples: NDArray[np.float32], re
     start = synthetic_times(words, features, regions) / SAMPLE_RATE
     end = np.append(start[1:], len(samples) / SAMPLE_RATE)
     coarse = WordTimes(start, np.minimum(end, start + 0.5), np.zeros(len(words)))
-    return refine_times(lecture, words, coarse, features, regions)
+    return placed_by_sound(lecture, words, coarse, features, regions)
 
 
 def _times_in_windows(

@@ -41,6 +41,29 @@ _NUM_ENGLISH_PIECES = 150
 def refine_times(
     lecture: str, words: Sequence[str], times: WordTimes, features: NDArray[np.float32], regions: NDArray[np.int64]
 ) -> WordTimes:
+    """Times of the same words by their sound, if these fit the speech better; else `times`, which are exact already.
+
+    See placed_by_sound.
+    """
+    refined = placed_by_sound(lecture, words, times, features, regions)
+    if refined is times:
+        return times
+    seconds = len(features) * FRAME_SHIFT / SAMPLE_RATE
+    given_fit, refined_fit = (_fit(x, regions, seconds) for x in (times, refined))
+    if refined_fit > given_fit:
+        return refined
+    logger.info(
+        "lecture %s: the words keep the times that they had, which fit the speech as well as refined ones (%.2f, %.2f)",
+        lecture,
+        given_fit,
+        refined_fit,
+    )
+    return times
+
+
+def placed_by_sound(
+    lecture: str, words: Sequence[str], times: WordTimes, features: NDArray[np.float32], regions: NDArray[np.int64]
+) -> WordTimes:
     """Times of the same words, by their sound. Scores stay those of `times`.
 
     Words without a time in long runs stay without one, and so does speech far from any word's time: they are faults of
@@ -53,8 +76,7 @@ def refine_times(
       features: (10 ms frames, mel bins) log-mels.
       regions: (R, 2) stretches of speech in samples.
     Returns:
-      `times` itself if it has too few words, if their sounds do not fit them, or if it agrees with the speech better
-      than the refined times: then it is exact already.
+      `times` itself if it has too few words, or if their sounds do not fit them.
     """
     timed = np.isfinite(times.start)
     chosen = np.flatnonzero(timed | _in_short_gap(timed))
@@ -79,18 +101,7 @@ def refine_times(
         start = _filled(placed.start)
         if np.nanquantile(moved, 0.95) <= _SETTLED:
             break
-    refined = _checked(lecture, times, chosen, placed)
-    seconds = len(features) * FRAME_SHIFT / SAMPLE_RATE
-    given_fit, refined_fit = (_fit(x, regions, seconds) for x in (times, refined))
-    if refined_fit > given_fit:
-        return refined
-    logger.info(
-        "lecture %s: the words keep the times that they had, which fit the speech as well as refined ones (%.2f, %.2f)",
-        lecture,
-        given_fit,
-        refined_fit,
-    )
-    return times
+    return _checked(lecture, times, chosen, placed)
 
 
 def _fit(times: WordTimes, regions: NDArray[np.int64], seconds: float) -> float:
