@@ -2,7 +2,7 @@
 """Recognisers side by side on whole recordings with known text: error rates, speed, and what should never happen.
 
     . ./path.sh; python benchmarks/recognisers.py --folder data/mini/source --recogniser exp/mini/asr \\
-        --recogniser base --plain base --words-dir /tmp/words
+        --recogniser base --plain base --words-dir exp/words
 
 The folder has NAME.flac or NAME.wav (16 kHz, mono) with NAME.txt each; --only takes some names. A recogniser is
 whatever ml2021.st.transcribe takes; --plain is faster-whisper as its users run it, beam 5 with its own VAD, on the same

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,14 +12,13 @@ from numpy.typing import NDArray
 
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.word_times import drawn_out, drawn_to_onsets
-from lhotse_prep.text.characters import HAN
 from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.tokens.byte_bpe import from_byte_chars, valid_characters
 from ml2021.asr.sherpa.token_table import WORD_START, SherpaTokens
+from ml2021.asr.words.characters import TimedCharacter, log_probability_of, words_of_characters
 from ml2021.asr.words.spread import SPREAD_SCORE, spread_words
 from ml2021.asr.words.timed_word import TimedWord
 
-_RUN = re.compile(f"[{HAN}]+|[^\\s{HAN}]+")  # normalize_transcript treats each such run alone, formulas apart
 _SPECIAL = re.compile(r"<\|[^|]*\|>|</?s>|<(blk|blank|eps|pad|sos|eos|sos/eos|unk|SIL|sil)>|SIL|#\d+")
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 _CHARACTER = 0.25  # seconds that a character takes at most if the next token comes later
@@ -34,13 +32,6 @@ class TimedText(NamedTuple):
     start: float  # seconds
     end: float | None  # seconds; None if only its beginning is known
     probability: float
-
-
-class _Character(NamedTuple):
-    start: float
-    end: float  # its start if the token's end is unknown
-    is_said: bool  # neither a mark nor a space
-    log_probability: float
 
 
 def words_of_tokens(tokens: Sequence[TimedText], table: SherpaTokens, regions: NDArray[np.float64]) -> list[TimedWord]:
@@ -62,7 +53,7 @@ def words_of_tokens(tokens: Sequence[TimedText], table: SherpaTokens, regions: N
         text += character
         at += [token_of[first]] * len(character)
     characters = _timed_characters(text, at, spelled)
-    words = [w for run in _RUN.finditer(text) for w in _words(run[0], characters[run.start() : run.end()])]
+    words = words_of_characters(text, characters)
     has_ends = bool(spelled) and all(t.end is not None for t in spelled)
     return words if has_ends or not words else _with_ends(words, regions)
 
@@ -92,13 +83,13 @@ def _bytes_of(symbols: Sequence[str], table: SherpaTokens) -> tuple[bytes, list[
     return bytes(data), token_of
 
 
-def _timed_characters(text: str, token_of: Sequence[int], tokens: Sequence[TimedText]) -> list[_Character]:
+def _timed_characters(text: str, token_of: Sequence[int], tokens: Sequence[TimedText]) -> list[TimedCharacter]:
     said = [c.isalnum() for c in text]
     counts = [0] * len(tokens)
     for is_said, index in zip(said, token_of):
         counts[index] += is_said
     starts = [t.start for t in tokens]
-    characters: list[_Character] = []
+    characters: list[TimedCharacter] = []
     done = [0] * len(tokens)
     for is_said, index in zip(said, token_of):
         token, count = tokens[index], max(1, counts[index])
@@ -107,32 +98,10 @@ def _timed_characters(text: str, token_of: Sequence[int], tokens: Sequence[Timed
         step = max(0.0, end - token.start) / count
         begin = token.start + step * done[index]
         done[index] += is_said
-        log_probability = math.log(min(1.0, max(1e-6, token.probability)))
+        log_probability = log_probability_of(token.probability)
         length = step * is_said if token.end is not None else 0.0
-        characters.append(_Character(begin, begin + length, is_said, log_probability))
+        characters.append(TimedCharacter(begin, begin + length, is_said, log_probability))
     return characters
-
-
-def _words(run: str, characters: Sequence[_Character]) -> Iterator[TimedWord]:
-    """The words of a run: one for each character, one, or several that share its time by their lengths."""
-    texts = normalize_transcript(run).split()
-    if len(texts) == len(characters):
-        for text, character in zip(texts, characters):
-            yield _word(text, [character])
-    elif len(texts) == 1:
-        yield _word(texts[0], characters)
-    elif texts:
-        whole = _word(run, characters)
-        edges = [0, *accumulate(map(len, texts))]
-        times = [whole.start + (whole.end - whole.start) * edge / edges[-1] for edge in edges]
-        for text, start, end in zip(texts, times, times[1:]):
-            yield TimedWord(text, start, end, whole.score)
-
-
-def _word(text: str, characters: Sequence[_Character]) -> TimedWord:
-    said = [c for c in characters if c.is_said] or characters
-    score = math.exp(sum(c.log_probability for c in said) / len(said))
-    return TimedWord(text, said[0].start, max(c.end for c in said), score)
 
 
 def _with_ends(words: Sequence[TimedWord], regions: NDArray[np.float64]) -> list[TimedWord]:

@@ -22,8 +22,10 @@ def prompt_of_terms(terms: Sequence[str], num_tokens: Callable[[str], int]) -> s
         if num_tokens(f" {longer}") > _MOST_TOKENS:
             logger.warning(
                 "Whisper reads %d tokens of hotwords: the first %d of %d are used, put the most important ones first",
-                _MOST_TOKENS, i, len(terms),
-            )  # fmt: skip
+                _MOST_TOKENS,
+                i,
+                len(terms),
+            )
             break
         prompt = longer
     return prompt

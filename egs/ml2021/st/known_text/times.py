@@ -32,9 +32,8 @@ from ml2021.st.known_text.read import TextLine
 
 logger = logging.getLogger(__name__)
 _LEAST_TIMED = 0.25  # part of the words that must be in the recording
-_LEAST_CONFIDENCE = (
-    0.3  # median of a word's, by an aligner that was trained on the lecture; it is above 0.8 if all is well
-)
+# median of a word's, by an aligner that was trained on the lecture; it is above 0.8 if all is well
+_LEAST_CONFIDENCE = 0.3
 _LONGEST_GAP = 5  # words without a time that are shown between two words that have one
 _LONGEST_PAUSE = 3.0  # seconds between these two
 
@@ -61,9 +60,14 @@ class TimedText:
 
 
 def time_text(
-    lecture: str, audio: Path, duration: float, words: Sequence[str], lines: Sequence[TextLine], choice: AlignerChoice,
+    lecture: str,
+    audio: Path,
+    duration: float,
+    words: Sequence[str],
+    lines: Sequence[TextLine],
+    choice: AlignerChoice,
     work_dir: Path,
-) -> TimedText:  # fmt: skip
+) -> TimedText:
     """
     Args:
       lecture: its name.

@@ -120,14 +120,14 @@ def characters(lang: Path) -> tuple[int, int, Callable[[list[int]], str]]:
 KINDS = {"x_asr": bpe_of_x_asr, "bbpe": byte_bpe, "char": characters}
 
 
-def plain(value):  # type: ignore[no-untyped-def]
+def plain(value):
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def published(request, config, tmp_path_factory) -> Published:  # type: ignore[no-untyped-def]
+def published(request, config, tmp_path_factory) -> Published:
     """Random weights without a CTC head; X-ASR's is causal with its chunks, the others are not."""
     folder = tmp_path_factory.mktemp(request.param)
     num_tokens, unk, text_of = KINDS[request.param](folder / "lang")
@@ -161,7 +161,7 @@ def imported(published: Published, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @torch.no_grad()
-def test_it_decodes_as_the_original(published, imported, tone_corpus, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_it_decodes_as_the_original(published, imported, tone_corpus, tmp_path) -> None:
     (tmp_path / "decode.yaml").write_text("")
     assert read_asr_config(imported).model.ctc_loss_scale == 0
     options = ["--exp-dir", str(imported), "--cuts", str(tone_corpus.cuts), "--part", "dev"]
@@ -197,7 +197,7 @@ def test_it_decodes_as_the_original(published, imported, tone_corpus, tmp_path) 
     assert num_tokens > 20
 
 
-def test_it_fine_tunes_with_its_own_tokens(published, imported, tone_corpus, one_epoch, tmp_path, caplog) -> None:  # type: ignore[no-untyped-def]
+def test_it_fine_tunes_with_its_own_tokens(published, imported, tone_corpus, one_epoch, tmp_path, caplog) -> None:
     layout = ["--conf", str(tmp_path), "--model", str(imported / "config.json"), "--num-epochs", "1"]
     (tmp_path / "asr.yaml").write_text(yaml.safe_dump({"asr": plain(to_mapping(replace(one_epoch)))}))
     paths = ["--exp-dir", "x", "--cuts", "x", "--lang-dir", "x"]
@@ -219,7 +219,7 @@ def test_it_fine_tunes_with_its_own_tokens(published, imported, tone_corpus, one
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
 
 
-def test_what_else_uses_tokens_knows_the_special_ones(published, imported, tone_corpus, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_what_else_uses_tokens_knows_the_special_ones(published, imported, tone_corpus, tmp_path) -> None:
     tokens = load_lang(imported / "lang")
     (tmp_path / "terms.txt").write_text("一 二 :2\n三\n", encoding="utf-8")
     terms = read_hotwords(tmp_path / "terms.txt", tokens, 1.0)
@@ -235,7 +235,7 @@ def test_what_else_uses_tokens_knows_the_special_ones(published, imported, tone_
     train_lm(tone_corpus.cuts, None, imported / "lang", tmp_path / "rnn", lm)
     scorer = load_lm(tmp_path / "rnn", tokens, 1.0, torch.device("cpu"))
     bos = 0 if published.unk == len(CHARS) + 1 else 1
-    rnn = scorer.model  # type: ignore[attr-defined]
+    rnn = scorer.model
     with torch.no_grad():
         expected = rnn(torch.tensor([[bos]]))[0][0, -1].log_softmax(0)
     assert torch.allclose(scorer.scores(scorer.start(1))[0, 1:], expected[1:], atol=1e-5)
@@ -256,7 +256,7 @@ def test_without_a_ctc_head_it_does_not_align(imported: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def x_asr(config, tmp_path_factory) -> Published:  # type: ignore[no-untyped-def]
+def x_asr(config, tmp_path_factory) -> Published:
     folder = tmp_path_factory.mktemp("layouts")
     num_tokens, unk, text_of = bpe_of_x_asr(folder / "lang")
     return Published(folder, AsrModel(config.model, num_tokens), unk, text_of)
@@ -271,7 +271,7 @@ def write_weights(published: Published, **changes: torch.Tensor | None) -> None:
     torch.save({"model": weights}, published.folder / "pretrained.pt")
 
 
-def test_layout_is_that_of_the_file_that_fits(x_asr, config, tmp_path, monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
+def test_layout_is_that_of_the_file_that_fits(x_asr, config, tmp_path, monkeypatch, caplog) -> None:
     caplog.set_level("INFO")
     write_weights(x_asr)
     monkeypatch.setattr(module, "LAYOUTS", tmp_path / "conf")
@@ -295,7 +295,7 @@ def test_layout_is_that_of_the_file_that_fits(x_asr, config, tmp_path, monkeypat
         run_import(x_asr, tmp_path / "exp", "--chunk-size", "16")
 
 
-def test_chunks_are_chosen_when_importing(x_asr, config, tmp_path, caplog, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_chunks_are_chosen_when_importing(x_asr, config, tmp_path, caplog, capsys) -> None:
     caplog.set_level("INFO")
     encoder = replace(config.model.encoder, causal=True)
     causal = replace(x_asr, model=AsrModel(replace(config.model, encoder=encoder), x_asr.model.vocab_size))
@@ -329,7 +329,7 @@ def hyphen_values(options: list[str]) -> list[str]:
         ({"encoder.encoders.1.encoder.layers.0.self_attn_weights": None}, "stack 1 of its encoder is not that of"),
     ],
 )
-def test_other_models_are_refused_in_one_line(x_asr, tmp_path, changes, message) -> None:  # type: ignore[no-untyped-def]
+def test_other_models_are_refused_in_one_line(x_asr, tmp_path, changes, message) -> None:
     write_weights(x_asr, **changes)
     with pytest.raises(DataError, match=message) as e:
         run_import(x_asr, tmp_path / "exp")
@@ -367,7 +367,7 @@ def test_large_layout_has_the_size_of_icefalls_models() -> None:
     assert num_parameters(model) - num_parameters(model.ctc_output) == 159_662_546
 
 
-def test_wrong_layout_in_a_training_is_named_by_its_values(x_asr, config, tone_corpus, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_layout_in_a_training_is_named_by_its_values(x_asr, config, tone_corpus, tmp_path) -> None:
     write_weights(x_asr, ctc_output=None)
     encoder = replace(config.model.encoder, num_encoder_layers=(1, 2))
     other = replace(config, model=replace(config.model, encoder=encoder))
@@ -376,7 +376,7 @@ def test_wrong_layout_in_a_training_is_named_by_its_values(x_asr, config, tone_c
         train_recogniser(tone_corpus.cuts, x_asr.folder / "lang", tmp_path, other, start)
 
 
-def test_tokens_of_another_script_are_refused_and_rare_unknown_words_counted(  # type: ignore[no-untyped-def]
+def test_tokens_of_another_script_are_refused_and_rare_unknown_words_counted(
     tone_corpus, one_epoch, tmp_path, caplog
 ) -> None:
     for name, chars in (("other", "亿万"), ("most", "一二三四五六七")):
