@@ -1,11 +1,12 @@
 """Speech synthesis by espeak-ng with the time of each word; the wheel espeakng-loader has its library and data.
 
-espeak-ng keeps one global state per process, so use one Speaker at a time.
+espeak-ng keeps one global state per process: it is started once, and each phrase sets its speaker's voice and callback.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,20 @@ class _Event(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
+_current = ""  # name of the voice that the library has now
+
+
+@functools.cache
+def _start_library() -> tuple[ctypes.CDLL, int]:
+    """espeak-ng and its sampling rate; started a second time, it would load its data anew under its own feet."""
+    library = ctypes.CDLL(str(espeakng_loader.get_library_path()))
+    path = str(espeakng_loader.get_data_path()).encode()
+    sample_rate = int(library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0))
+    if sample_rate <= 0:
+        raise DataError(f"espeak-ng does not start with its data in {path.decode()}; reinstall espeakng-loader")
+    return library, sample_rate
+
+
 @dataclass(frozen=True)
 class Voice:
     """How a speaker sounds."""
@@ -59,23 +74,23 @@ class Speaker:
     """Speaks phrases, each in one language."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL(str(espeakng_loader.get_library_path()))
-        path = str(espeakng_loader.get_data_path()).encode()
-        self.sample_rate: int = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0)
-        if self.sample_rate <= 0:
-            raise DataError(f"espeak-ng does not start with its data in {path.decode()}; reinstall espeakng-loader")
+        self._library, self.sample_rate = _start_library()
         self._chunks: list[NDArray[np.int16]] = []
         self._words: list[tuple[int, int]] = []  # (position in the text, sample) of each word event
         self._callback = _CALLBACK(self._take)  # keep a reference: the library only has a pointer
-        self._library.espeak_SetSynthCallback(self._callback)
-        self._name = ""
+        self._choice = ("", Voice())
 
     def choose(self, language: str, voice: Voice) -> None:
         """Set language and voice; `language` is "cmn-latn-pinyin" (pinyin with tone numbers) or "en-us"."""
-        name = f"{language}+{voice.variant}" if voice.variant else language
-        if name != self._name and self._library.espeak_SetVoiceByName(name.encode()) != 0:
+        self._choice = (f"{language}+{voice.variant}" if voice.variant else language, voice)
+        self._set_voice()
+
+    def _set_voice(self) -> None:
+        global _current
+        name, voice = self._choice
+        if name != _current and self._library.espeak_SetVoiceByName(name.encode()) != 0:
             raise DataError(f"espeak-ng has no voice {name}; reinstall espeakng-loader")
-        self._name = name
+        _current = name
         values = {_RATE: voice.rate, _VOLUME: 100, _PITCH: voice.pitch, _RANGE: voice.pitch_range}
         for parameter, value in values.items():
             self._library.espeak_SetParameter(parameter, value, 0)
@@ -83,6 +98,8 @@ class Speaker:
     def speak(self, words: Sequence[str]) -> Speech:
         """Speak words in the language and voice that `choose` set."""
         self._chunks, self._words = [], []
+        self._set_voice()  # another speaker may have spoken since
+        self._library.espeak_SetSynthCallback(self._callback)
         joined = " ".join(words)
         text = joined.encode() + b"\0"
         if self._library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 1, 0, _CHARS_UTF8, None, None) != 0:

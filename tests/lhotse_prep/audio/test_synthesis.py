@@ -1,0 +1,29 @@
+"""Speakers of one process, which share the library's state."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lhotse_prep.audio.synthesis import Speaker, Voice
+
+
+def test_two_speakers_take_turns() -> None:
+    mandarin, english = Speaker(), Speaker()
+    mandarin.choose("cmn-latn-pinyin", Voice("f2", rate=140, pitch=70))
+    english.choose("en-us", Voice("m3"))
+    words = ["wo3", "men5", "jin1", "tian1"]
+    lengths = []
+    for _ in range(3):
+        speech = mandarin.speak(words)
+        assert len(speech.word_starts) == len(words) and (np.diff(speech.word_starts) > 0).all()
+        lengths.append(len(speech.samples))
+        assert len(english.speak(["neural", "network"]).samples) > 0.3 * english.sample_rate
+    assert np.ptp(lengths) < 0.02 * english.sample_rate and lengths[0] > 0.8 * mandarin.sample_rate  # the same voice
+
+
+def test_a_speaker_goes_on_after_another_is_gone() -> None:
+    speaker = Speaker()
+    speaker.choose("en-us", Voice())
+    before = len(speaker.speak(["network"]).samples)
+    Speaker().choose("cmn-latn-pinyin", Voice())
+    assert abs(len(speaker.speak(["network"]).samples) - before) < 0.02 * speaker.sample_rate
