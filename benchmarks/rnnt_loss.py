@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
-B, T, U, J, S_RANGE = 8, 250, 60, 256, 5
+T, U, J, S_RANGE = 250, 60, 256, 5
 IMPLEMENTATIONS = ("native", "k2", "torchaudio")
 
 
@@ -34,13 +34,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5, help="repetitions, of which the median counts [%(default)s]")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=8, help="utterances [%(default)s]")
     parser.add_argument("--rnnt-type", default="regular", choices=("regular", "modified", "constrained"))
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # measure here and print JSON
     args = parser.parse_args()
     if args.one:
         print(json.dumps(measure(args.impl[0], args.vocab[0], args)))
         return
-    print(f"B={B} T={T} U={U} J={J} s_range={S_RANGE} {args.rnnt_type}, {args.threads} threads, {args.device}")
+    print(f"B={args.batch} T={T} U={U} J={J} s_range={S_RANGE} {args.rnnt_type}, {args.threads} threads, {args.device}")
     print(f"{'implementation':16}{'V':>6}{'seconds':>10}{'CPU s':>8}{'peak MB':>10}{'of it, the loss':>17}")
     for vocab in args.vocab:
         for name in args.impl:
@@ -54,7 +55,8 @@ def in_separate_process(name: str, vocab: int, args: argparse.Namespace) -> dict
     """Measure one row of the table."""
     command = [sys.executable, __file__, "--one", "--impl", name, "--vocab", str(vocab)]
     command += ["--threads", str(args.threads), "--repeats", str(args.repeats), "--device", args.device]
-    output = subprocess.run([*command, "--rnnt-type", args.rnnt_type], check=True, stdout=subprocess.PIPE).stdout
+    command += ["--rnnt-type", args.rnnt_type, "--batch", str(args.batch)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     return json.loads(output.splitlines()[-1])
 
 
@@ -65,10 +67,10 @@ def measure(name: str, vocab: int, args: argparse.Namespace) -> dict[str, float]
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     device = torch.device(args.device)
-    am = torch.randn(B, T, J, device=device, requires_grad=True)
-    lm = torch.randn(B, U + 1, J, device=device, requires_grad=True)
-    symbols = torch.randint(1, vocab, (B, U), device=device)
-    boundary = torch.tensor([[0, 0, U, T]] * B, device=device)
+    am = torch.randn(args.batch, T, J, device=device, requires_grad=True)
+    lm = torch.randn(args.batch, U + 1, J, device=device, requires_grad=True)
+    symbols = torch.randint(1, vocab, (args.batch, U), device=device)
+    boundary = torch.tensor([[0, 0, U, T]] * args.batch, device=device)
     layers = [torch.nn.Linear(J, vocab).to(device) for _ in range(3)]
     run = _step(name, am, lm, symbols, boundary, layers, args.rnnt_type)
     if name == "native":

@@ -1,14 +1,15 @@
-"""Total log-prob of a transducer's lattice and the occupation of its arcs: numba on the CPU, else batched torch.
+"""Total log-prob of a transducer's lattice and the occupation of its arcs: numba on a CPU, Triton on a GPU, or torch.
 
 Legend: B batch, T frames, S symbols. px (B, S, T or T + 1) is the log-prob of the arc that emits symbol s at frame t,
 py (B, S + 1, T) that of blank. boundary (B, 4) int64 is [0, 0, S_b, T_b].
 From (s, t) with t < T_b, a symbol leads to (s + 1, t) if regular, else to (s + 1, t + 1); blank leads to (s, t + 1).
 
-Must import on CPython 3.9 with torch 1.13.1, with or without numba.
+Must import on CPython 3.9 with torch 1.13.1, with or without numba and Triton.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml2021.asr.loss.rnnt_lattice_triton import HAS_TRITON, lattice_triton
 from ml2021.asr.model.layers.autograd import apply_function
 
 try:
@@ -32,10 +34,8 @@ class MutualInformation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tuple[Tensor, Tensor, Tensor]:
-        if px.device.type == "cpu" and numba is not None:
-            results = lattice_numba(px, py, boundary, regular)
-        else:
-            results = lattice_torch(px, py, boundary, regular)
+        lattice = lattice_here if px.device.type == "cpu" else lattice_elsewhere
+        results = lattice(px, py, boundary, regular)
         ctx.save_for_backward(results[1], results[2])
         ctx.mark_non_differentiable(results[1], results[2])
         return results
@@ -57,6 +57,26 @@ def total_log_prob(px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> t
     """Total log-prob of each lattice, (B,), differentiable; occupation counts shaped like px and py, which are not."""
     results: tuple[Tensor, Tensor, Tensor] = apply_function(MutualInformation, px, py, boundary, regular)
     return results
+
+
+def lattice_here(px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores (B,) and counts shaped like px and py, by what is fastest where the tensors are."""
+    if px.device.type == "cpu" and numba is not None:
+        return lattice_numba(px, py, boundary, regular)
+    if px.device.type == "cuda" and HAS_TRITON:
+        return lattice_triton(px, py, boundary, regular)
+    return lattice_torch(px, py, boundary, regular)
+
+
+lattice_elsewhere: Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor, Tensor]] = lattice_here
+if hasattr(torch.library, "custom_op"):  # an operation of its own: fake tensors and torch.compile see only its shapes
+    _SCHEMA = "(Tensor px, Tensor py, Tensor boundary, bool regular) -> (Tensor, Tensor, Tensor)"
+    _operation = torch.library.custom_op("ml2021::rnnt_lattice", lattice_here, mutates_args=(), schema=_SCHEMA)
+    lattice_elsewhere = _operation
+
+    @_operation.register_fake
+    def _shapes(px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tuple[Tensor, Tensor, Tensor]:
+        return px.new_empty(len(px)), px.new_empty(px.shape), py.new_empty(py.shape)
 
 
 def lattice_numba(px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,6 +8,8 @@ symbol s at frame t, py (B, S + 1, T) that of blank. boundary (B, 4) int64 is [0
 rnnt_type: "regular": a symbol takes no frame; "modified": it takes one; "constrained": it takes one, and the log-prob
 of the blank after it is added.
 
+Losses and gradients are computed in float32, also under autocast and from inputs in half precision.
+
 If k2 is installed, its functions can be used instead. Must import on CPython 3.9 with torch 1.13.1, for which there are
 builds of k2.
 """
@@ -25,11 +27,13 @@ from torch import Tensor
 from lhotse_prep.workflow.errors import ConfigError
 from ml2021.asr.loss.rnnt_lattice import total_log_prob
 from ml2021.asr.model.layers.autograd import apply_function
+from ml2021.asr.model.layers.precision import at_least_float32, without_autocast
 
 RNNT_TYPES = ("regular", "modified", "constrained")
 LOSS_BACKENDS = ("auto", "k2", "native")
 _TINY = torch.finfo(torch.float32).tiny
-_NUMBERS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 25}  # logits processed at once: what the cache holds, or 128 MB
+_NUMBERS_AT_ONCE = 1 << 18  # logits processed at once on a CPU: what its cache holds
+_NUMBERS_AT_ONCE_GPU = 1 << 25  # 128 MB
 
 
 class RnntFunctions(NamedTuple):
@@ -70,19 +74,20 @@ def rnnt_functions(loss_backend: str) -> RnntFunctions:
         rnnt_type: str = "regular",
         delay_penalty: float = 0.0,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        result: tuple[Tensor, tuple[Tensor, Tensor]] = k2.rnnt_loss_smoothed(
-            lm,
-            am,
-            symbols,
-            blank,
-            lm_only_scale,
-            am_only_scale,
-            boundary,
-            rnnt_type,
-            delay_penalty,
-            reduction="none",
-            return_grad=True,
-        )
+        with without_autocast(am):
+            result: tuple[Tensor, tuple[Tensor, Tensor]] = k2.rnnt_loss_smoothed(
+                at_least_float32(lm),
+                at_least_float32(am),
+                symbols,
+                blank,
+                lm_only_scale,
+                am_only_scale,
+                boundary,
+                rnnt_type,
+                delay_penalty,
+                reduction="none",
+                return_grad=True,
+            )
         return result
 
     def pruned(
@@ -94,9 +99,10 @@ def rnnt_functions(loss_backend: str) -> RnntFunctions:
         rnnt_type: str = "regular",
         delay_penalty: float = 0.0,
     ) -> Tensor:
-        loss: Tensor = k2.rnnt_loss_pruned(
-            logits, symbols, ranges, blank, boundary, rnnt_type, delay_penalty, reduction="none"
-        )
+        with without_autocast(logits):
+            loss: Tensor = k2.rnnt_loss_pruned(
+                at_least_float32(logits), symbols, ranges, blank, boundary, rnnt_type, delay_penalty, reduction="none"
+            )
         return loss
 
     return RnntFunctions(smoothed, k2.get_rnnt_prune_ranges, k2.do_rnnt_pruning, pruned)
@@ -126,8 +132,10 @@ def rnnt_loss_smoothed(
     Returns:
       The loss of each utterance, (B,), and (px_grad, py_grad), the occupation counts.
     """
-    px, py = _smoothed_log_probs(lm, am, symbols, blank, lm_only_scale, am_only_scale, rnnt_type)
-    px = _penalise_delay(px, boundary, delay_penalty)
+    with without_autocast(am):
+        lm, am = at_least_float32(lm), at_least_float32(am)
+        px, py = _smoothed_log_probs(lm, am, symbols, blank, lm_only_scale, am_only_scale, rnnt_type)
+        px = _penalise_delay(px, boundary, delay_penalty)
     scores, px_grad, py_grad = total_log_prob(px, py, boundary, rnnt_type == "regular")
     return -scores, (px_grad, py_grad)
 
@@ -216,25 +224,46 @@ def _smoothed_log_probs(
     num_frames = am.shape[1]
     am_max, lm_max = am.amax(dim=2, keepdim=True), lm.amax(dim=2, keepdim=True)  # (B, T, 1), (B, S + 1, 1)
     am_exp, lm_exp = (am - am_max).exp(), (lm - lm_max).exp()
-    both = (torch.matmul(lm_exp, am_exp.transpose(1, 2)) + _TINY).log() + lm_max + am_max.transpose(1, 2)
+    both = (_products(lm_exp, am_exp) + _TINY).log() + lm_max + am_max.transpose(1, 2)
     am_symbol = am.transpose(1, 2).gather(1, symbols[..., None].expand(-1, -1, num_frames))  # (B, S, T)
     lm_symbol = lm[:, :-1].gather(2, symbols[..., None])  # (B, S, 1)
     am_blank, lm_blank = am[:, None, :, blank], lm[:, :, blank, None]  # (B, 1, T), (B, S + 1, 1)
     px = am_symbol + lm_symbol - both[:, :-1]
     py = am_blank + lm_blank - both
-    rest = 1.0 - lm_scale - am_scale
     if lm_scale == 0.0 and am_scale == 0.0:
         return _finish_px(px, py, rnnt_type), py
     lm_norm = lm_exp.sum(dim=2, keepdim=True).log() + lm_max
-    unigram = (lm_exp / lm_exp.sum(dim=2, keepdim=True)).mean(dim=(0, 1), keepdim=True) + _TINY  # (1, 1, V)
-    am_norm = torch.matmul(am_exp, unigram.transpose(1, 2)).log().transpose(1, 2) + am_max.transpose(1, 2)  # (B, 1, T)
-    log_unigram = unigram.log()[0, 0]
-    px_lm, py_lm = lm_symbol - lm_norm[:, :-1], lm_blank - lm_norm
-    px_am = am_symbol + log_unigram[symbols][..., None] - am_norm
-    py_am = am_blank + log_unigram[blank] - am_norm
-    px = rest * px + lm_scale * px_lm + am_scale * px_am
-    py = rest * py + lm_scale * py_lm + am_scale * py_am
+    rest = 1.0 - lm_scale - am_scale
+    px = rest * px + lm_scale * (lm_symbol - lm_norm[:, :-1])
+    py = rest * py + lm_scale * (lm_blank - lm_norm)
+    if am_scale != 0.0:
+        unigram = (lm_exp / lm_exp.sum(dim=2, keepdim=True)).mean(dim=(0, 1)) + _TINY  # (V,)
+        am_norm = _products(unigram.expand(len(am), 1, -1), am_exp).log() + am_max.transpose(1, 2)  # (B, 1, T)
+        log_unigram = unigram.log()
+        px = px + am_scale * (am_symbol + log_unigram[symbols][..., None] - am_norm)
+        py = py + am_scale * (am_blank + log_unigram[blank] - am_norm)
     return _finish_px(px, py, rnnt_type), py
+
+
+def _products(x: Tensor, y: Tensor) -> Tensor:
+    """x (B, M, V), y (B, N, V) -> the product of each row of x and each of y, (B, M, N)."""
+    products: Tensor = apply_function(_Products, x, y)
+    return products
+
+
+class _Products(torch.autograd.Function):
+    """x @ y^T whose gradient too is computed without autocast, wherever `backward` is called."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        return torch.matmul(x, y.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = ctx.saved_tensors
+        with without_autocast(grad):
+            return torch.matmul(grad, y), torch.matmul(grad.transpose(1, 2), x)
 
 
 def _finish_px(px: Tensor, py: Tensor, rnnt_type: str) -> Tensor:
@@ -269,35 +298,43 @@ def _suffix_minimum(x: Tensor) -> Tensor:
 
 
 class _LogProbs(torch.autograd.Function):
-    """Log-probs of chosen symbols and of blank, in pieces: no tensor of the logits' size except their gradient."""
+    """Log-probs of chosen symbols and of blank, at least in float32.
+
+    Works in pieces: there is no tensor of the logits' size except their gradient.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, chosen: Tensor, blank: int) -> tuple[Tensor, Tensor]:
         rows, index = logits.detach().reshape(-1, logits.shape[-1]), chosen.reshape(-1, 1)
-        px, py = rows.new_empty(len(rows), 1), rows.new_empty(len(rows))
+        dtype = torch.promote_types(rows.dtype, torch.float32)
+        px, py = (rows.new_empty(len(rows), 1, dtype=dtype) for _ in range(2))
         for piece in _pieces(rows):
-            log_probs = rows[piece].log_softmax(dim=1)
+            log_probs = rows[piece].log_softmax(dim=1, dtype=dtype)
             torch.gather(log_probs, 1, index[piece], out=px[piece])
-            py[piece] = log_probs[:, blank]
+            py[piece] = log_probs[:, blank, None]
         ctx.blank = blank
-        ctx.save_for_backward(logits, chosen, rows[:, blank] - py)
+        ctx.save_for_backward(logits, chosen, rows[:, blank, None] - py)
         return px.view(chosen.shape), py.view(chosen.shape)
 
     @staticmethod
     def backward(ctx: Any, px_grad: Tensor, py_grad: Tensor) -> tuple[Tensor, None, None]:
         logits, chosen, normalisers = ctx.saved_tensors
         rows, index = logits.reshape(-1, logits.shape[-1]), chosen.reshape(-1, 1)
-        px_grad, py_grad = px_grad.reshape(-1, 1), py_grad.reshape(-1)
-        minus_both = -(px_grad.squeeze(1) + py_grad)[:, None]
+        px_grad, py_grad = px_grad.reshape(-1, 1), py_grad.reshape(-1, 1)
+        minus_both = -(px_grad + py_grad)
         grad = torch.empty_like(rows)
+        in_place = grad.dtype == normalisers.dtype
         for piece in _pieces(rows):
-            piece_grad = torch.sub(rows[piece], normalisers[piece, None], out=grad[piece])
+            piece_grad = torch.sub(rows[piece], normalisers[piece], out=grad[piece] if in_place else None)
             piece_grad.exp_().mul_(minus_both[piece]).scatter_add_(1, index[piece], px_grad[piece])
-            piece_grad[:, ctx.blank] += py_grad[piece]
+            piece_grad[:, ctx.blank, None] += py_grad[piece]
+            if not in_place:
+                grad[piece] = piece_grad
         return grad.view(logits.shape), None, None
 
 
 def _pieces(rows: Tensor) -> list[slice]:
     """Slices of rows (M, V) to process one after another."""
-    size = max(1, _NUMBERS_AT_ONCE[rows.device.type] // rows.shape[1])
+    numbers = _NUMBERS_AT_ONCE if rows.device.type == "cpu" else _NUMBERS_AT_ONCE_GPU
+    size = max(1, numbers // rows.shape[1])
     return [slice(i, i + size) for i in range(0, len(rows), size)]

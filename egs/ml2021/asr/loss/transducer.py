@@ -1,4 +1,4 @@
-"""The losses of a batch: simple and pruned transducer loss, and CTC.
+"""The losses of a batch: simple and pruned transducer loss, and CTC; from the encoder on, all is float32.
 
 Legend: N batch, T input frames, T' encoder frames, F mel bins, D encoder dimension, S tokens.
 """
@@ -8,20 +8,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ml2021.asr.loss.ctc import ctc_losses
 from ml2021.asr.loss.rnnt_loss import rnnt_functions
+from ml2021.asr.model.layers.precision import at_least_float32, without_autocast
 from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
 
 
 @dataclass(frozen=True)
 class TransducerLosses:
-    """Losses summed over the utterances that have a path through every lattice; the others are only counted."""
+    """Losses summed over the utterances that have a path through every lattice; the others are only counted.
+
+    All are scalars on the device of the model, which nothing waits for.
+    """
 
     simple: Tensor
     pruned: Tensor
     ctc: Tensor
-    num_left_out: int  # utterances without such a path
+    num_left_out: Tensor  # utterances without such a path
 
 
 def transducer_losses(
@@ -34,24 +39,35 @@ def transducer_losses(
 def losses_of_encoder_out(
     model: AsrModel, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]]
 ) -> TransducerLosses:
-    """The losses of a batch, from encoder_out (N, T', D), lengths (N,) and the token ids of each utterance."""
-    token_lens = torch.tensor([len(t) for t in tokens], device=lens.device)
-    padded = [torch.tensor(t or [BLANK_ID], dtype=torch.int64) for t in tokens]  # at least one column
-    symbols = nn.utils.rnn.pad_sequence(padded, batch_first=True).to(lens.device)
-    ctc = nn.functional.ctc_loss(
-        model.ctc_output(encoder_out).float().transpose(0, 1),
-        symbols,
-        lens,
-        token_lens,
-        reduction="none",
-        zero_infinity=True,  # otherwise the gradient of the whole batch would be NaN
-    )
+    """The losses of a batch, from encoder_out (N, T', D), lengths (N,) and the token ids of each utterance.
+
+    Computed in float32 also under autocast: after bf16, logits of 50 are off by 0.2.
+    """
+    with without_autocast(encoder_out):
+        return _losses_of_encoder_out(model, at_least_float32(encoder_out), lens, tokens)
+
+
+def _losses_of_encoder_out(
+    model: AsrModel, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]]
+) -> TransducerLosses:
+    symbols, token_lens = _padded(tokens, lens.device)
+    ctc = ctc_losses(model.ctc_output(encoder_out), symbols, lens, token_lens)
     zeros = torch.zeros_like(lens)
     boundary = torch.stack([zeros, zeros, token_lens, lens], dim=1)
     simple, pruned = _transducer_losses(model, encoder_out, symbols, boundary)
     good = ~torch.isinf(simple) & ~torch.isinf(pruned) & _has_ctc_path(symbols, token_lens, lens)  # NaN is kept
     simple, pruned, ctc = (torch.where(good, x, torch.zeros_like(x)).sum() for x in (simple, pruned, ctc))
-    return TransducerLosses(simple, pruned, ctc, num_left_out=int((~good).sum()))
+    return TransducerLosses(simple, pruned, ctc, num_left_out=(~good).sum())
+
+
+def _padded(tokens: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids (N, S), S at least 1, and their numbers (N,), in one copy that no GPU is waited for."""
+    width = max(1, *(len(ids) for ids in tokens))
+    rows = torch.tensor([[*ids, *[BLANK_ID] * (width - len(ids)), len(ids)] for ids in tokens])
+    if device.type == "cuda" and torch.cuda.is_available():
+        rows = rows.pin_memory()
+    rows = rows.to(device, non_blocking=True)
+    return rows[:, :-1].contiguous(), rows[:, -1].contiguous()
 
 
 def _transducer_losses(
@@ -63,8 +79,8 @@ def _transducer_losses(
     start = torch.full_like(symbols[:, :1], BLANK_ID)
     decoder_out = model.decoder(torch.cat([start, symbols], dim=1))  # (N, S + 1, decoder_dim)
     simple, (px_grad, py_grad) = rnnt.smoothed(
-        model.simple_lm_proj(decoder_out).float(),
-        model.simple_am_proj(encoder_out).float(),
+        model.simple_lm_proj(decoder_out),
+        model.simple_am_proj(encoder_out),
         symbols,
         BLANK_ID,
         boundary,
@@ -74,7 +90,7 @@ def _transducer_losses(
     )
     ranges = rnnt.prune_ranges(px_grad, py_grad, boundary, c.prune_range)
     am, lm = rnnt.prune(model.joiner.encoder_proj(encoder_out), model.joiner.decoder_proj(decoder_out), ranges)
-    pruned = rnnt.pruned(model.joiner(am, lm).float(), symbols, ranges, BLANK_ID, boundary, c.rnnt_type)
+    pruned = rnnt.pruned(model.joiner(am, lm), symbols, ranges, BLANK_ID, boundary, c.rnnt_type)
     return simple, pruned
 
 

@@ -14,9 +14,10 @@ from ml2021.asr.model.joiner import Joiner
 from ml2021.asr.model.layers.activations import scaled_linear
 from ml2021.asr.model.layers.cpu_batches import batches_by_length, only_decodes
 from ml2021.asr.model.layers.encoder_frames import frame_mask
+from ml2021.asr.model.layers.precision import at_least_float32, without_autocast
 from ml2021.asr.model.layers.schedule import Schedule
 from ml2021.asr.model.zipformer.config import ZipformerConfig
-from ml2021.asr.model.zipformer.embedding import Conv2dSubsampling
+from ml2021.asr.model.zipformer.embedding import Conv2dSubsampling, embedded_lens
 from ml2021.asr.model.zipformer.encoder import Zipformer
 
 NUM_FEATURES = 80
@@ -34,6 +35,11 @@ CTC_DROPOUT = 0.1
 EMBED_DROPOUT = Schedule(((0.0, 0.3), (20000.0, 0.1)))
 
 
+def encoder_out_lens(feature_lens: Tensor) -> Tensor:
+    """The lengths that forward_encoder returns for feature_lens (N,), on their own device."""
+    return (embedded_lens(feature_lens.clamp(min=MIN_FRAMES)) + 1) // 2
+
+
 class EncoderModel(nn.Module):
     """Embedding, Zipformer and CTC head; the parameters have icefall's names."""
 
@@ -47,12 +53,20 @@ class EncoderModel(nn.Module):
         )
 
     def forward_encoder(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """features (N, T, F), lengths (N,) -> encoder_out (N, T', D), encoder_out_lens (N,), each at least 1."""
+        """
+        Args:
+          features: (N, T, F).
+          feature_lens: (N,); on the CPU, or else the process waits for the device of the features.
+        Returns:
+          encoder_out (N, T', D) and its lengths (N,), each at least 1, on the device of the features.
+        """
+        longest = feature_lens.max().clamp(min=MIN_FRAMES)
+        feature_lens = feature_lens.to(features.device, non_blocking=True)
         if self.encoder_config.mask_padding:
             features = features.masked_fill(~frame_mask(feature_lens, features.shape[1])[..., None], SILENCE)
         features = nn.functional.pad(features, (0, 0, 0, MIN_FRAMES - 1), value=SILENCE)
         num_frames = feature_lens.clamp(min=MIN_FRAMES)
-        features = features[:, : num_frames.max()]
+        features = features[:, :longest]
         if not self.training and only_decodes(features):
             return self._encode_in_batches(features, num_frames)
         return self._encode(features, num_frames)
@@ -78,7 +92,8 @@ class EncoderModel(nn.Module):
     def ctc_log_probs(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
         """features (N, T, F), lengths (N,) -> log-probs of the CTC head (N, T', V) in float32, lengths (N,)."""
         encoder_out, lens = self.forward_encoder(features, feature_lens)
-        return self.ctc_output(encoder_out).float(), lens
+        with without_autocast(encoder_out):
+            return self.ctc_output(at_least_float32(encoder_out)), lens
 
 
 class CtcModel(EncoderModel):

@@ -368,14 +368,16 @@ def test_unknown_and_missing_backends_are_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_loss_imports_on_the_python_that_k2_supports(project: Path) -> None:
-    """CPython 3.9 with torch 1.13.1: uses only its syntax, and no packages except torch, numpy, numba and k2."""
+    """CPython 3.9 with torch 1.13.1: uses only its syntax, and no packages but torch, numpy, numba, Triton and k2."""
     asr = "egs/ml2021/asr"
-    modules = [f"{asr}/loss/rnnt_loss.py", f"{asr}/loss/rnnt_lattice.py", f"{asr}/model/layers/autograd.py"]
+    modules = [f"{asr}/loss/{name}.py" for name in ("rnnt_loss", "rnnt_lattice", "rnnt_lattice_triton")]
+    modules += [f"{asr}/model/layers/{name}.py" for name in ("autograd", "precision")]
     modules.append("lhotse_prep/workflow/errors.py")
     packages = ("egs/ml2021", asr, f"{asr}/loss", f"{asr}/model", f"{asr}/model/layers", "lhotse_prep")
     packages += ("lhotse_prep/workflow",)
     allowed = {"torch", "torch.autograd", "numpy", "numpy.typing", "numba", "k2", "lhotse_prep.workflow.errors"}
-    allowed |= {"ml2021.asr.loss.rnnt_lattice", "ml2021.asr.model.layers.autograd"}
+    allowed |= {"ml2021.asr.loss.rnnt_lattice", "ml2021.asr.loss.rnnt_lattice_triton", "triton", "triton.language"}
+    allowed |= {"ml2021.asr.model.layers.autograd", "ml2021.asr.model.layers.precision", "contextlib"}
     allowed |= {"__future__", "collections.abc", "typing", "functools", "importlib.util"}
     for name in [*modules, *(f"{package}/__init__.py" for package in packages)]:
         tree = ast.parse((project / name).read_text(encoding="utf-8"), feature_version=(3, 9))

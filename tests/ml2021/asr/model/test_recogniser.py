@@ -15,7 +15,7 @@ from ml2021.asr.model.layers.schedule import set_batch_count
 from ml2021.asr.model.recogniser import AsrModel, CtcModel
 from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search.greedy import greedy_search
-from ml2021.training.scaled_adam import ScaledAdam
+from ml2021.training.optimizers import ScaledAdam
 
 ENCODER = ZipformerConfig(
     num_encoder_layers=(1, 1),
