@@ -9,7 +9,8 @@ last_stage=12
 stages="0 corpus, 1 manifests, 2 lang, 3 align, 4 windows, 5 asr-train, 6 asr-decode, 7 bitext, 8 mt-train"
 stages+=", 9 mt-decode, 10 st, 11 export, 12 report"
 stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' trainer=''
-rerun_options='' executor=() redo=()
+rerun_options='' executor=() redo=() processes=() nodes=1 node_rank=0 server=''
+training_stages=' 3 5 6 8 '
 
 usage() {
   cat <<END
@@ -25,9 +26,16 @@ Usage: ./run.sh [OPTION VALUE]...
   --aligner-model M  what stage 3 aligns with instead of training an aligner: the folder of a CTC
                      model (ours or Hugging Face's), or a recogniser's words with times (.ctm,
                      .jsonl); none: train one [M of the last run with this data folder, else none]
-  --num-jobs N       run stages 0, 1 and 4 in N processes [1]
+  --num-jobs N       run stages 0, 1, 3 and 4 in N processes [1]
   --executor E       serial, processes or dask; the results are the same [processes if N > 1]
   --dask-scheduler A address of a Dask scheduler (tcp://HOST:PORT), or local [local]
+  --num-gpus N       train on N GPUs of each machine (stages 3, 5 and 8, and 6's language model) [1]
+  --num-processes N  train in N processes on the CPU instead [1]
+  --nodes N          machines that train together. They share the disk. Start the same command on
+                     each, with its number: machine 0 does everything, others only train with it [1]
+  --node-rank N      number of this machine, from 0 [0]
+  --master-addr HOST[:PORT]
+                     address of machine 0 for the others [port 29500]
   --trainer ml2021|icefall
                      code that trains (stage 5) and decodes (stage 6) the recogniser; icefall is
                      the checkout in ICEFALL_ROOT [ml2021]
@@ -58,6 +66,10 @@ from_start_dir() {
   if [[ $1 == /* || $start_dir == "$root" ]]; then echo "$1"; else echo "$start_dir/$1"; fi
 }
 
+check_count() { # option, value, least
+  [[ $2 =~ ^[0-9]{1,6}$ ]] && ((10#$2 >= $3)) || usage_error "--$1 must be a whole number from $3 on, got '$2'"
+}
+
 check_stage() { # option, value
   [[ $2 =~ ^[0-9]{1,3}$ ]] && ((10#$2 <= last_stage)) ||
     usage_error "--$1 must be a stage from 0 to $last_stage, got '$2'. Stages: $stages"
@@ -76,10 +88,11 @@ parse_options() {
     name=${name//_/-}
     case $name in
       stage | stop-stage | corpus | conf | data | exp | aligner-model | trainer) ;;
-      num-jobs | executor | dask-scheduler) ;;
+      num-jobs | executor | dask-scheduler | num-gpus | num-processes | nodes | node-rank | master-addr) ;;
       redo) usage_error "option --redo takes no value" ;;
       *) usage_error "unknown option --$name; options: --stage --stop-stage --corpus --conf --data --exp" \
-        "--aligner-model --trainer --num-jobs --executor --dask-scheduler --redo --help" ;;
+        "--aligner-model --trainer --num-jobs --executor --dask-scheduler --num-gpus --num-processes --nodes" \
+        "--node-rank --master-addr --redo --help" ;;
     esac
     if [[ $argument == *=* ]]; then
       value=${argument#*=}
@@ -101,6 +114,10 @@ parse_options() {
         ;;
       aligner-model) [[ $value == none ]] && aligner_model=none || aligner_model=$(from_start_dir "${value%/}") ;;
       num-jobs | executor | dask-scheduler) executor+=("--$name" "$value") ;;
+      num-gpus | num-processes) check_count "$name" "$value" 1 && processes+=("--$name" "$value") ;;
+      nodes) check_count nodes "$value" 1 && nodes=$((10#$value)) processes+=(--nodes "$value") ;;
+      node-rank) check_count node-rank "$value" 0 && node_rank=$((10#$value)) processes+=(--node-rank "$value") ;;
+      master-addr) processes+=(--master-addr "$value") ;;
     esac
     [[ $name == *stage ]] || rerun_options+=" --$name $(printf %q "$value")"
   done
@@ -121,6 +138,7 @@ run_stage() { # number, name, executable, further options
   local number=$1 name=$2 code=0
   shift 2
   ((stage <= number && number <= stop_stage)) || return 0
+  [[ ${RANK:-0} == 0 || $training_stages == *" $number "* ]] || return 0
   log "Stage $number: $name"
   "$ml2021_python" "$@" --conf "$conf" --data "$data" --exp "$exp" "${redo[@]}" || code=$?
   ((code)) || return 0
@@ -132,25 +150,42 @@ run_stage() { # number, name, executable, further options
   exit "$code"
 }
 
+# Other machines than machine 0 only take part in its trainings; machine 0 tells them which, until it has finished.
+join_machines() {
+  ((${#processes[@]} == 0)) || "$ml2021_python" -m ml2021.training.launch check "${processes[@]}" || exit
+  if ((node_rank)); then
+    log "Machine $node_rank takes part in the trainings of stages 3, 5, 6 and 8; machine 0 does everything else"
+    "$ml2021_python" -m ml2021.training.launch follow "${processes[@]}" || exit
+    exit 0
+  elif ((nodes > 1)); then
+    "$ml2021_python" -m ml2021.training.launch serve "${processes[@]}" &
+    server=$!
+    trap 'kill "$server" 2>/dev/null || true' EXIT
+    export ML2021_SERVED=1
+  fi
+}
+
 parse_options "$@"
 set_defaults
 export ML2021_CONF=$conf
 . ./path.sh || exit 1
 trap 'exit 130' INT
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000} # idle OpenMP threads soon free their core, which others may need
+join_machines
 
 run_stage 0 corpus local/make_corpus.py --corpus "$corpus" "${executor[@]}"
 run_stage 1 manifests local/make_manifests.py "${executor[@]}"
 run_stage 2 lang local/make_lang.py
-run_stage 3 align local/align.py ${aligner_model:+--aligner-model "$aligner_model"}
+run_stage 3 align local/align.py ${aligner_model:+--aligner-model "$aligner_model"} "${executor[@]}" "${processes[@]}"
 run_stage 4 windows local/make_windows.py "${executor[@]}"
-run_stage 5 asr-train local/asr_train.py ${trainer:+--trainer "$trainer"}
-run_stage 6 asr-decode local/asr_decode.py ${trainer:+--trainer "$trainer"}
+run_stage 5 asr-train local/asr_train.py ${trainer:+--trainer "$trainer"} "${processes[@]}"
+run_stage 6 asr-decode local/asr_decode.py ${trainer:+--trainer "$trainer"} "${processes[@]}"
 run_stage 7 bitext local/make_bitext.py
-run_stage 8 mt-train local/mt_train.py
+run_stage 8 mt-train local/mt_train.py "${processes[@]}"
 run_stage 9 mt-decode local/mt_decode.py
 run_stage 10 st local/st.py
 run_stage 11 export local/export.py
 run_stage 12 report local/make_report.py
 
+[[ -z $server ]] || { kill -USR1 "$server" && wait "$server"; } || true
 log "Done: stages $stage to $stop_stage in $SECONDS s; data in $data, results in $exp"

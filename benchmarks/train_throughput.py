@@ -23,7 +23,7 @@ from ml2021.asr.loss.transducer import losses_of_encoder_out
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.layers.schedule import set_batch_count
 from ml2021.asr.model.recogniser import NUM_FEATURES, AsrModel, num_parameters
-from ml2021.training.scaled_adam import ScaledAdam
+from ml2021.training.optimizers import ScaledAdam
 
 LAYOUTS = Path(__file__).parents[1] / "conf" / "zipformer"
 NUM_BATCHES = 4

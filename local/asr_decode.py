@@ -20,6 +20,7 @@ from ml2021.asr.fusion.config import LmConfig
 from ml2021.asr.fusion.stage import CUTS as LM_CUTS
 from ml2021.asr.fusion.stage import TEXTS as LM_TEXTS
 from ml2021.asr.fusion.stage import lm_stage
+from ml2021.training.launch import Processes, add_process_options, follow, processes_of, run_processes
 
 if TYPE_CHECKING:
     from ml2021.scoring.counts import ErrorRate
@@ -32,7 +33,12 @@ def main(argv: list[str]) -> None:
     parser = stage_parser(__doc__ or "")
     parser.add_argument("--trainer", choices=("ml2021", "icefall"), default="ml2021", help="[%(default)s]")
     parser.add_argument("--script", help="OpenCC conversion of what is recognised, such as s2twp [as in decode.yaml]")
+    add_process_options(parser)
     args = parser.parse_args(argv)
+    processes = processes_of(args)
+    if processes.follows:  # the training of the language model
+        follow(processes)
+        return
     config = load_config(args.conf / "decode.yaml", "decode", DecodeConfig)
     if args.script is not None:
         config = replace(config, script=args.script)
@@ -45,7 +51,7 @@ def main(argv: list[str]) -> None:
     if config.lm_dir is not None:
         is_trained_here = Path(config.lm_dir) == args.exp / "lm"
         if is_trained_here:
-            _train_lm(args, lm)
+            _train_lm(args, lm, processes)
         inputs.append(Input(Path(config.lm_dir), 6 if is_trained_here else None, LM_FILES))
     if config.hotwords_file is not None:
         inputs.append(Input(Path(config.hotwords_file)))
@@ -133,7 +139,7 @@ def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
         write_json(out / "scores.json", _scores(rates, args.data / "manifests"))
 
 
-def _train_lm(args: Namespace, config: LmConfig) -> None:
+def _train_lm(args: Namespace, config: LmConfig, processes: Processes) -> None:
     """Train exp/lm unless it is up to date."""
     if config.kind == "none":
         raise ConfigError("decode.lm_scale is not 0, but lm.kind is none: choose ngram or rnn, or set decode.lm_dir")
@@ -147,8 +153,14 @@ def _train_lm(args: Namespace, config: LmConfig) -> None:
         return
     from ml2021.asr.fusion.train import train_lm
 
+    cuts, texts, lang = args.data / "cuts", args.data / "manifests" / "texts.jsonl", args.data / "lang"
     with stage.work() as out:
-        train_lm(args.data / "cuts", args.data / "manifests" / "texts.jsonl", args.data / "lang", out, config)
+        if processes.size > 1 and config.kind == "rnn":
+            from ml2021.asr.fusion.worker import arguments_of
+
+            run_processes("ml2021.asr.fusion.worker", arguments_of(cuts, texts, lang, out, config), processes)
+        else:
+            train_lm(cuts, texts, lang, out, config)
 
 
 if __name__ == "__main__":

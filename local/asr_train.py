@@ -12,12 +12,18 @@ from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.stage import CUTS, training_stage
+from ml2021.training.launch import add_process_options, follow, processes_of, run_processes
 
 
 def main(argv: list[str]) -> None:
     parser = stage_parser(__doc__ or "")
     parser.add_argument("--trainer", choices=("ml2021", "icefall"), default="ml2021", help="[%(default)s]")
+    add_process_options(parser)
     args = parser.parse_args(argv)
+    processes = processes_of(args)
+    if processes.follows:
+        follow(processes)
+        return
     config = load_config(args.conf / "asr.yaml", "asr", AsrConfig)
     aligner, initial = None, None
     if config.init_encoder_from_aligner:
@@ -67,12 +73,20 @@ def main(argv: list[str]) -> None:
         from ml2021.asr.icefall.options import NEEDED
         from ml2021.asr.icefall.train import train_with_icefall
 
+        if processes.size > 1 and (processes.nodes > 1 or not processes.on_gpus):
+            raise ConfigError("--trainer icefall trains in one process, or with --num-gpus on the GPUs of one machine")
         checkout = find_checkout(NEEDED, load_config(args.conf / "asr.yaml", "icefall", IcefallConfig))
         with stage.work() as out:
-            train_with_icefall(checkout, args.data / "cuts", args.data / "lang", out, config, options)
+            train_with_icefall(checkout, args.data / "cuts", args.data / "lang", out, config, options, processes.size)
         return
+    cuts, lang = args.data / "cuts", args.data / "lang"
     with stage.work() as out:
-        train_recogniser(args.data / "cuts", args.data / "lang", out, config, options)
+        if processes.size > 1:
+            from ml2021.asr.train.worker import Job
+
+            run_processes("ml2021.asr.train.worker", Job(cuts, lang, out, config, options).arguments(), processes)
+        else:
+            train_recogniser(cuts, lang, out, config, options)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from lhotse_prep.workflow.stage import Input, Stage
 from lhotse_prep.workflow.strict_config import from_mapping, load_config, to_mapping
 from ml2021.mt.config import MtConfig, TranslateConfig, require_same_context
 from ml2021.training.config import CONTINUED
+from ml2021.training.launch import add_process_options, follow, processes_of, run_processes
 
 
 def main(argv: list[str]) -> None:
@@ -21,7 +22,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--init-from", help="start from this Marian, M2M100 or NLLB model: a folder, or a name on the hub"
     )
+    add_process_options(parser)
     args = parser.parse_args(argv)
+    processes = processes_of(args)
+    if processes.follows:
+        follow(processes)
+        return
     config = load_config(args.conf / "mt.yaml", "mt", MtConfig)
     translate = load_config(args.conf / "mt.yaml", "translate", TranslateConfig)
     require_same_context(config, translate, args.conf / "mt.yaml")
@@ -45,10 +51,13 @@ def main(argv: list[str]) -> None:
     )
     if stage.is_done():
         return
-    from ml2021.mt.train import train_translator
+    from ml2021.mt.train import arguments_of, train_translator
 
     with stage.work() as out:
-        train_translator(args.data / "bitext", out, config)
+        if processes.size > 1:
+            run_processes("ml2021.mt.train", arguments_of(args.data / "bitext", out, config), processes)
+        else:
+            train_translator(args.data / "bitext", out, config)
 
 
 def _options(config: MtConfig) -> dict[str, Any]:

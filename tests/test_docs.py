@@ -123,7 +123,8 @@ def commands_of(page: Path) -> list[Command]:
 def python_arguments(words: tuple[str, ...]) -> list[str] | None:
     """What follows `python`, for python and torchrun; None for a module that is not ours, such as venv."""
     if words[0] == "torchrun":
-        words = words[words.index("-m") :] if "-m" in words else words[-1:]
+        programs = [i for i, word in enumerate(words) if word == "-m" or word.endswith(".py")]
+        words = words[programs[0] if programs else -1 :]
     elif words[0].startswith("python"):
         words = words[1:]
     else:

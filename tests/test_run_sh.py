@@ -137,12 +137,64 @@ def test_executor_goes_to_the_stages_that_can_use_it(house: House) -> None:
     expected = {"--num-jobs": "2", "--executor": "dask", "--dask-scheduler": "tcp://a:1"}
     for name, options in house.calls():
         used = {k: v for k, v in options.items() if k in expected}
-        assert used == (expected if name in ("make_corpus", "make_manifests", "make_windows") else {})
+        assert used == (expected if name in ("make_corpus", "make_manifests", "align", "make_windows") else {})
+
+
+TRAINING = ("align", "asr_train", "asr_decode", "mt_train")
+
+
+def test_numbers_of_processes_go_to_the_stages_that_train(house: House) -> None:
+    assert house.run("--num-processes", "2").returncode == 0
+    calls = house.calls()
+    assert calls.pop(0) == ("-m", {"ml2021.training.launch": "check", "--num-processes": "2"})
+    used = {name: options.get("--num-processes") for name, options in calls}
+    assert used == {name: "2" if name in TRAINING else None for name in STAGES}
+    result = house.run("--num_gpus=8", "--stage", "4", FAIL="asr_train")
+    assert "Continue with: ./run.sh --num-gpus 8 --stage 5" in result.stderr
+
+
+def test_impossible_processes_end_the_run_before_anything_else(house: House) -> None:
+    result = house.run("--num-gpus", "2", FAIL="-m", CODE="1")
+    assert result.returncode == 1 and len(house.calls()) == 1 and "Stage 0" not in result.stderr
+
+
+def test_machine_0_does_everything_and_serves_the_others(house: House) -> None:
+    machines = ["--nodes", "2", "--num-gpus", "4", "--master-addr", "a:1"]
+    result = house.run(*machines)
+    assert result.returncode == 0, result.stderr
+    options = dict(zip(machines[::2], machines[1::2]))
+    calls = house.calls()
+    assert ("-m", {"ml2021.training.launch": "serve", **options}) in calls
+    stages = [(name, given) for name, given in calls if name != "-m"]
+    assert [name for name, _ in stages] == STAGES
+    assert all((options.items() <= given.items()) == (name in TRAINING) for name, given in stages)
+
+
+def test_other_machines_only_follow_and_say_so(house: House) -> None:
+    machines = ["--nodes", "2", "--node-rank", "1", "--master-addr", "a:1"]
+    result = house.run(*machines)
+    options = dict(zip(machines[::2], machines[1::2]))
+    commands = [{"ml2021.training.launch": what, **options} for what in ("check", "follow")]
+    assert result.returncode == 0 and house.calls() == [("-m", command) for command in commands]
+    assert (
+        "Machine 1 takes part in the trainings of stages 3, 5, 6 and 8; machine 0 does everything else" in result.stderr
+    )
+
+
+def test_other_ranks_of_torchrun_only_run_the_stages_that_train(house: House) -> None:
+    assert house.run(RANK="0").returncode == 0
+    assert [name for name, _ in house.calls()] == STAGES
+    assert house.run(RANK="1").returncode == 0
+    assert [name for name, _ in house.calls()] == list(TRAINING)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--num-gpus", "0"], "--num-gpus must be a whole number from 1 on, got '0'"),
+        (["--num-processes=-2"], "--num-processes must be a whole number from 1 on, got '-2'"),
+        (["--nodes", "two"], "--nodes must be a whole number from 1 on, got 'two'"),
+        (["--node-rank", "1.5"], "--node-rank must be a whole number from 0 on, got '1.5'"),
         (["--nonsense", "1"], "unknown option --nonsense; options: --stage --stop-stage"),
         (["--no_sense=1"], "unknown option --no-sense"),
         (["--stage", "13"], "--stage must be a stage from 0 to 12, got '13'. Stages: 0 corpus"),

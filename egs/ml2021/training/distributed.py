@@ -1,24 +1,28 @@
-"""Training in several processes started by torchrun: ranks, sums and averages. With one process, all of it is a no-op.
+"""Training in several processes: ranks, sums and averages. With one process, all of it is a no-op.
 
-This module sums the gradients, not a wrapper around the model such as DistributedDataParallel. Thus layers that a step
-skips, temporarily frozen layers and accumulated batches need no special case, and all processes get the same bits.
+DistributedDataParallel averages the gradients while backward still computes others. It wraps the loss of a task rather
+than the model, since a task may call several parts of a model.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar, cast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import Store
+from torch.nn.parallel import DistributedDataParallel
 
 from lhotse_prep.workflow.errors import DataError
+from ml2021.training.task import StepLoss, Task
 
 T = TypeVar("T")
-BUCKET_NUMBERS = 8_000_000  # gradient values summed in one message
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,11 @@ class World:
         dist.all_reduce(total)
         return dict(zip(names, total.tolist()))
 
-    @torch.no_grad()
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace the gradients by their mean over all processes; a process without a gradient counts as 0."""
-        if self.size == 1:
-            return
-        parameters = [p for p in parameters if p.requires_grad]
-        has = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=_message_device())
-        dist.all_reduce(has)
-        used = [p for p, n in zip(parameters, has.tolist()) if n > 0]
-        for p in used:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-        _average([p.grad for p in used if p.grad is not None], self.size)
+    def sum_tensor(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, without waiting for it on a GPU."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
 
     @torch.no_grad()
     def average_buffers(self, model: nn.Module) -> None:
@@ -90,16 +86,65 @@ class World:
             dist.barrier()
 
 
-def join_world() -> tuple[World, torch.device]:
+class LossModule(nn.Module):
+    """A model with the loss of a task as its forward pass."""
+
+    def __init__(self, model: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.model, self.task = model, task
+        self.result: StepLoss | None = None  # of the last call
+
+    def forward(self, batch: Any, step: int) -> Tensor:
+        """The scalar loss of a batch."""
+        self.result = self.task.compute_loss(self.model, batch, step)
+        return self.result.loss
+
+
+class SharedLoss:
+    """The loss of a task, whose gradients are averaged over all processes in the last backward pass of a step.
+
+    Each process must call it equally often, and call backward each time. A parameter that no process has used in a step
+    keeps no gradient; where some have, it counts as 0 in the others.
+    """
+
+    def __init__(self, model: nn.Module, task: Task, world: World) -> None:
+        """
+        Args:
+          model: rank 0's weights and buffers are copied to the other processes.
+        """
+        self.module = LossModule(model, task)
+        self.parallel: DistributedDataParallel | None = None
+        if world.size > 1 and any(p.requires_grad for p in model.parameters()):
+            self.parallel = DistributedDataParallel(
+                self.module, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
+            )
+
+    def __call__(self, batch: Any, step: int) -> StepLoss:
+        loss = (self.parallel or self.module)(batch, step)
+        result, self.module.result = self.module.result, None
+        assert result is not None
+        return replace(result, loss=loss)
+
+    def without_exchange(self) -> contextlib.AbstractContextManager[Any]:
+        """A context for the forward and backward passes of a step's batches before the last: they only accumulate."""
+        return contextlib.nullcontext() if self.parallel is None else self.parallel.no_sync()
+
+
+def join_world(store: Store | None = None) -> tuple[World, torch.device]:
     """Join the processes that torchrun started (nccl or gloo); without torchrun: one process, on the first GPU if any.
 
+    Args:
+      store: where the processes meet; None: at the address that torchrun sets.
     Raises:
-      DataError: this node has fewer GPUs than processes.
+      DataError: this node has fewer GPUs than processes, or a variable of torchrun is missing.
     """
     has_gpu = torch.cuda.is_available()
     if "RANK" not in os.environ:
         return World(), torch.device("cuda" if has_gpu else "cpu")
-    local_rank = int(os.environ["LOCAL_RANK"])
+    missing = [name for name in ("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise DataError(f"the environment has RANK, but no {' and no '.join(missing)}: set them as torchrun does")
+    local_rank = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", os.environ["RANK"])))
     if has_gpu and local_rank >= torch.cuda.device_count():
         raise DataError(
             f"process {local_rank} of this node has no GPU: there are {torch.cuda.device_count()}; "
@@ -108,8 +153,14 @@ def join_world() -> tuple[World, torch.device]:
     device = torch.device("cuda", local_rank) if has_gpu else torch.device("cpu")
     if has_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if has_gpu else "gloo")
-    return World(dist.get_rank(), dist.get_world_size()), device
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if not dist.is_initialized():
+        backend = "nccl" if has_gpu else "gloo"
+        if store is None:
+            dist.init_process_group(backend)
+        else:
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    return World(rank, size), device
 
 
 def leave_world() -> None:
@@ -118,24 +169,28 @@ def leave_world() -> None:
         dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def in_world() -> Iterator[tuple[World, torch.device]]:
+    """Join the processes that torchrun started, and leave them at the end; only the main process logs."""
+    world, device = join_world()
+    if not world.is_main:
+        logging.getLogger().setLevel(logging.ERROR)
+    try:
+        yield world, device
+    finally:
+        leave_world()
+
+
 def _message_device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
 def _average(tensors: list[Tensor], size: int) -> None:
-    """Average tensors over processes in place, sending several tensors per message."""
-    buckets: dict[torch.dtype, list[list[Tensor]]] = {}
-    for t in tensors:
-        same = buckets.setdefault(t.dtype, [[]])
-        if same[-1] and sum(x.numel() for x in same[-1]) + t.numel() > BUCKET_NUMBERS:
-            same.append([])
-        same[-1].append(t)
-    messages = []
-    for bucket in (b for same in buckets.values() for b in same if b):
-        flat = torch.cat([t.flatten() for t in bucket])
-        messages.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
-    for bucket, flat, work in messages:
-        work.wait()
+    """Average tensors over processes in place, those of one type in one message."""
+    for dtype in {t.dtype: None for t in tensors}:
+        same = [t for t in tensors if t.dtype == dtype]
+        flat = torch.cat([t.flatten() for t in same])
+        dist.all_reduce(flat)
         flat /= size
-        for t, mean in zip(bucket, flat.split([t.numel() for t in bucket])):
+        for t, mean in zip(same, flat.split([t.numel() for t in same])):
             t.copy_(mean.view_as(t))

@@ -1,4 +1,4 @@
-"""Reporting of a training: TensorBoard, a progress bar on a terminal (log lines elsewhere), and a log file."""
+"""Reporting of a training: TensorBoard, a progress bar on a terminal (log lines elsewhere), a log file, bad batches."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from lhotse_prep.workflow.files import write_json
 from ml2021.training.distributed import World
 from ml2021.training.task import Example
 
@@ -102,6 +103,23 @@ class Progress:
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(prefix + name, value, step)
+
+
+def dump_batch(exp_dir: Path, ids: Sequence[str], epoch: int, batch: int, step: int, loss: float) -> Path:
+    """Record a batch with a non-finite loss or gradient in exp_dir/bad-batches/epoch-E-batch-B.json, for inspection.
+
+    Args:
+      ids: ids of the items in the batch, such as cuts.
+      epoch: epoch number, from 1.
+      batch: number of the batch in the epoch, counted over all processes.
+      step: optimiser steps done before this batch.
+      loss: its loss, which may be finite if only the gradient is not.
+    Returns:
+      The path of the file.
+    """
+    path = exp_dir / "bad-batches" / f"epoch-{epoch}-batch-{batch}.json"
+    write_json(path, {"epoch": epoch, "batch": batch, "step": step, "loss": str(loss), "ids": list(ids)})
+    return path
 
 
 @contextlib.contextmanager

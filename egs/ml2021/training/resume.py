@@ -68,12 +68,18 @@ def require_same_training(
         )
     old_batching = content.get("batching", batching)
     if old_batching != batching:
-        if content["sampler"]["batches_done"] > 0:
+        # the number of processes may change anywhere: it only decides how many of the same batches make a step
+        if content["sampler"]["batches_done"] > 0 and _of_batches(old_batching) != _of_batches(batching):
             raise DataError(
                 f"{path} was saved inside an epoch whose batches were made with {old_batching}, now {batching}; "
                 "use the same values, or start from a whole epoch (--start-epoch)"
             )
-        logger.warning("from this epoch on, batches are made with %s; before with %s", batching, old_batching)
+        logger.warning("from here on, batches are made with %s; before with %s", batching, old_batching)
+
+
+def _of_batches(batching: str) -> str:
+    """Without ", N batches a step"."""
+    return batching.rpartition(", ")[0]
 
 
 def warn_of_other_length(content: Mapping[str, Any], config: TrainConfig) -> None:

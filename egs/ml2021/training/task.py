@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,15 @@ from torch import Tensor, nn
 class StepLoss:
     """The loss of a batch, and sums to report, which are divided by `weight` for display.
 
-    All batches of a task have the same names in `sums`.
+    All batches of a task have the same names in `sums`. Sums that are computed on a GPU should stay tensors (scalars,
+    detached): the training loop reads all of a step at once, and to read a number is to wait for the GPU.
     """
 
     loss: Tensor  # scalar to minimise
-    sums: dict[str, float]
+    sums: Mapping[str, float | Tensor]
     weight: float
     seconds: float = 0.0  # of audio in the batch, for the throughput
-    num_left_out: int = 0  # utterances left out of the loss, with more tokens than frames
+    num_left_out: int | Tensor = 0  # utterances left out of the loss, with more tokens than frames
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Task(ABC):
     """A kind of model and its data. Planning batches is cheap; load_train and load_valid read the data."""
 
     batch_limit = "the batch size"  # the option to lower when memory runs out
+    batches_per_step = 1  # over all processes; the training loop sets it
 
     @abstractmethod
     def train_batches(self, epoch: int) -> Iterator[Any]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from lhotse_prep.workflow.errors import DataError
-from ml2021.training.bad_batches import dump_batch
 from ml2021.training.checkpoint import (
     epoch_numbers,
     load_averaged,
@@ -31,11 +32,11 @@ from ml2021.training.checkpoint import (
 )
 from ml2021.training.config import TrainConfig
 from ml2021.training.diagnostics import Diagnostics
-from ml2021.training.distributed import World
+from ml2021.training.distributed import SharedLoss, World
 from ml2021.training.learning_rate import learning_rate
 from ml2021.training.memory import memory_errors, try_worst_batches
 from ml2021.training.optimizers import max_grad_norm
-from ml2021.training.progress import Progress, log_file
+from ml2021.training.progress import Progress, dump_batch, log_file
 from ml2021.training.resume import find_start, require_epochs, require_same_training, warn_of_other_length
 from ml2021.training.seeds import seed_everything
 from ml2021.training.state import TrainState
@@ -63,7 +64,8 @@ class Trainer:
         self.world = world or World()
         self.state = TrainState(model, config, device)
         self.model, self.optimizer = self.state.model, self.state.optimizer
-        self.group_size = config.accum_grad * self.world.size  # batches per step
+        self.group_size = task.batches_per_step = config.accum_grad * self.world.size
+        self.loss = SharedLoss(model, task, World())  # with the other processes' from fit() on
         self.fingerprint = task.fingerprint()
         self.batching = f"{task.batching()}, {self.group_size} batches a step"
 
@@ -90,6 +92,8 @@ class Trainer:
             weights = self.model.state_dict()
             require_same_training(path, content, weights, self.fingerprint, self.batching)
             self.state.load(content, path)
+            if content.get("batching", self.batching) != self.batching:
+                self.state.steps_per_epoch = 0  # to be counted anew
             warn_of_other_length(content, self.config)
             logger.info("resuming from %s: epoch %d, step %d", path, self.state.epoch, self.state.step)
         self.world.broadcast(self.model)
@@ -106,6 +110,7 @@ class Trainer:
                 self._count_steps()
                 if self.config.scan_worst_batches:
                     self._try_worst_batches()
+                self.loss = SharedLoss(self.model, self.task, self.world)
             elif self.world.is_main:
                 require_epochs(self.exp_dir, state.epoch - 1, self.config)
             progress = Progress(self.exp_dir, state.step, self.config.log_interval, self.world)
@@ -139,7 +144,7 @@ class Trainer:
 
         The last step is filled up with the first batches of the epoch.
         """
-        planned = _filled_up(self.task.train_batches(epoch), self.group_size)
+        planned = _filled_up(self.task.train_batches(epoch), self.group_size, skip)
         numbered = islice(enumerate(planned), skip + self.world.rank, None, self.world.size)
         numbers = deque[int]()  # of the batches being loaded: workers run ahead, but in order
 
@@ -159,12 +164,14 @@ class Trainer:
         """The losses of the batches of a step; `use` is called with each before the next is computed."""
         results = []
         for number, batch in group:
+            is_last = number == group[-1][0]
             seed_everything(self.config.seed, self.state.epoch, number, 1)
-            with memory_errors(self.task, batch), self.autocast():
-                result = self.task.compute_loss(self.model, batch, self.state.step)
-            with memory_errors(self.task, batch):
-                use(result)
-            results.append(result)
+            with contextlib.nullcontext() if is_last else self.loss.without_exchange():
+                with memory_errors(self.task, batch), self.autocast():
+                    result = self.loss(batch, self.state.step)
+                with memory_errors(self.task, batch):
+                    use(result)
+            results.append(replace(result, loss=result.loss.detach()))
         return results
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -174,8 +181,7 @@ class Trainer:
 
     def backward(self, result: StepLoss) -> None:
         """Add the gradients of one batch of a step."""
-        if bool(torch.isfinite(result.loss)):
-            self.state.scaler.scale(result.loss / self.config.accum_grad).backward()
+        self.state.scaler.scale(result.loss / self.config.accum_grad).backward()
 
     def _count_steps(self) -> None:
         state = self.state
@@ -223,29 +229,43 @@ class Trainer:
         buffers = [(b, b.clone()) for b in self.model.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
         results = self.compute_losses(group, self.backward)
-        bad = [not bool(torch.isfinite(r.loss)) for r in results]
-        sums = self.world.sum(_sums(results) | {"num_bad": float(sum(bad))})
-        num_bad = sums.pop("num_bad")  # over all processes, so they all branch the same way from here
         scaler = self.state.scaler
-        norm = torch.tensor(float("nan"))
-        if num_bad == 0:
-            self.world.average_gradients(self.model.parameters())
+        scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_grad_norm(self.config))
+        sums, grad_norm = self._read(results, norm)
+        num_bad = sums.pop("num_bad")  # like the norm, the same in all processes, so they all branch the same way
+        if num_bad == 0 and math.isfinite(grad_norm):
             self.world.average_buffers(self.model)
-            scaler.unscale_(self.optimizer)
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_grad_norm(self.config))
-            if bool(torch.isfinite(norm)) or scaler.is_enabled():
-                scaler.step(self.optimizer)  # if gradients overflow, the scaler skips the step and lowers the scale
-                scaler.update()
-        if bool(torch.isfinite(norm)):
+            self.optimizer.step()
+            scaler.update()
             self.state.bad_steps = 0
-            return sums, float(norm)
+            return sums, grad_norm
         for buffer, before in buffers:
             buffer.copy_(before)
+        if scaler.is_enabled():  # if only the gradients overflow, the scale falls
+            scaler.update(scaler.get_scale() if num_bad else None)
         if num_bad == 0 and scaler.is_enabled() and scaler.get_scale() >= MIN_LOSS_SCALE:
             logger.info("step %d skipped: fp16 overflow, loss scale now %g", self.state.step, scaler.get_scale())
         else:
-            self._report_bad_step([(*x, r) for x, r, is_bad in zip(group, results, bad) if is_bad or num_bad == 0])
+            bad = [num_bad == 0 or not bool(torch.isfinite(r.loss)) for r in results]
+            self._report_bad_step([(*x, r) for x, r, is_bad in zip(group, results, bad) if is_bad])
         return None
+
+    def _read(self, results: Sequence[StepLoss], norm: Tensor) -> tuple[dict[str, float], float]:
+        """The sums of a step's batches over all processes, with `num_bad` losses not finite, and the gradient norm.
+
+        The computing device is waited for once.
+        """
+        total = _sums(results)
+        total["num_bad"] = torch.stack([~torch.isfinite(r.loss) for r in results]).sum().double()
+        tensors = {name: value for name, value in total.items() if isinstance(value, Tensor)}
+        numbers = {name: value for name, value in total.items() if not isinstance(value, Tensor)}
+        values = torch.stack(list(tensors.values()))
+        if self.world.size > 1:
+            others = torch.tensor(list(numbers.values()), dtype=torch.float64).to(self.device, non_blocking=True)
+            values = self.world.sum_tensor(torch.cat([values, others]))
+        *read, grad_norm = torch.cat([values, norm.double().reshape(1)]).tolist()
+        return numbers | dict(zip((*tensors, *numbers), read, strict=False)), grad_norm
 
     def _report_bad_step(self, batches: Sequence[tuple[int, Any, StepLoss]]) -> None:
         """Count a step without a finite loss or gradient and record its batches; stop after too many in a row."""
@@ -264,14 +284,13 @@ class Trainer:
     @torch.no_grad()
     def _validate(self, progress: Progress) -> None:
         self.model.eval()
-        total: dict[str, float] = {"weight": 0.0}
+        results = []
         mine = islice(self.task.valid_batches(), self.world.rank, None, self.world.size)
         for batch in self.task.load_valid(mine):
             with self.autocast():
-                result = self.task.compute_loss(self.model, batch, self.state.step)
-            for name, value in _sums([result]).items():
-                total[name] = total.get(name, 0.0) + value
-        names = sorted({n for part in self.world.gather(sorted(total)) for n in part})
+                results.append(self.task.compute_loss(self.model, batch, self.state.step))
+        total = {name: float(value) for name, value in _sums(results).items()}
+        names = sorted({"weight"} | {n for part in self.world.gather(sorted(total)) for n in part})
         sums = self.world.sum({n: total.get(n, 0.0) for n in names})
         example = self.task.example(self.model) if self.world.is_main else None
         progress.add_valid(self.state.step, self.state.epoch, sums, example)
@@ -297,8 +316,8 @@ class Trainer:
         save_checkpoint(self.exp_dir / "pretrained.pt", {"model": weights, "fingerprint": self.fingerprint})
 
 
-def _filled_up(batches: Iterator[Any], size: int) -> Iterator[Any]:
-    """The batches, then the first ones again until their number is a multiple of size."""
+def _filled_up(batches: Iterator[Any], size: int, skip: int) -> Iterator[Any]:
+    """The batches, then the first ones again until their number after the first `skip` is a multiple of size."""
     first: list[Any] = []
     count = 0
     for batch in batches:
@@ -306,14 +325,14 @@ def _filled_up(batches: Iterator[Any], size: int) -> Iterator[Any]:
         if len(first) < size:
             first.append(batch)
         yield batch
-    yield from islice(cycle(first), -count % size)
+    yield from islice(cycle(first), (skip - count) % size)
 
 
-def _sums(results: Sequence[StepLoss]) -> dict[str, float]:
-    """The sums that several batches report, added up."""
-    total: dict[str, float] = {}
+def _sums(results: Sequence[StepLoss]) -> dict[str, float | Tensor]:
+    """The sums that several batches report, added up in double precision."""
+    total: dict[str, float | Tensor] = {}
     for r in results:
-        bookkeeping = {"weight": r.weight, "seconds": r.seconds, "num_left_out": float(r.num_left_out)}
-        for name, value in (r.sums | bookkeeping).items():
-            total[name] = total.get(name, 0.0) + value
+        bookkeeping = {"weight": r.weight, "seconds": r.seconds, "num_left_out": r.num_left_out}
+        for name, value in {**r.sums, **bookkeeping}.items():
+            total[name] = total.get(name, 0.0) + (value.detach().double() if isinstance(value, Tensor) else value)
     return total

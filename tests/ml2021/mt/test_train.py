@@ -218,7 +218,7 @@ def test_padding_does_not_change_the_loss(small):
     together = task.compute_loss(model, collate(encoded), 0)
     alone = [task.compute_loss(model, collate([pair]), 0) for pair in encoded]
     assert together.weight == sum(r.weight for r in alone)
-    assert together.sums["nll"] == pytest.approx(sum(r.sums["nll"] for r in alone), rel=1e-5)
+    assert float(together.sums["nll"]) == pytest.approx(float(sum(r.sums["nll"] for r in alone)), rel=1e-5)
     padded = collate(encoded)
     wider = MtBatch(
         F.pad(padded.source, (0, 7)), F.pad(padded.source_mask, (0, 7)), F.pad(padded.labels, (0, 5), value=IGNORED)

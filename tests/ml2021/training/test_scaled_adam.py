@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from ml2021.training.config import TrainConfig
 from ml2021.training.learning_rate import eden, learning_rate
-from ml2021.training.optimizers import make_optimizer, max_grad_norm
-from ml2021.training.scaled_adam import ScaledAdam
+from ml2021.training.optimizers import ScaledAdam, make_optimizer, max_grad_norm
 
 GOLDEN = Path(__file__).parents[2] / "goldens" / "scaled_adam.npz"
 

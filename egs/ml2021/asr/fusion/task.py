@@ -77,13 +77,14 @@ class LmTask(Task):
     def compute_loss(self, model: nn.Module, batch: Tensor, step: int) -> StepLoss:
         """The mean loss per token."""
         assert isinstance(model, RnnLm)
-        tokens = batch.to(model.bias.device)
-        logits, _ = model(tokens[:, :-1])
-        targets = tokens[:, 1:]
-        is_token = targets != BLANK_ID  # blanks are padding
-        nll = nn.functional.cross_entropy(logits[is_token].float(), targets[is_token])
-        count = float(is_token.sum())
-        return StepLoss(nll, {"nll": float(nll.detach()) * count}, count)
+        device = model.bias.device
+        targets = batch[:, 1:].flatten()
+        places = torch.nonzero(targets != BLANK_ID).flatten()  # blanks are padding; a GPU would have to be waited for
+        logits, _ = model(batch[:, :-1].to(device, non_blocking=True))
+        logits = logits.flatten(0, 1)[places.to(device, non_blocking=True)]
+        nll = nn.functional.cross_entropy(logits.float(), targets[places].to(device, non_blocking=True))
+        count = float(len(places))
+        return StepLoss(nll, {"nll": nll.detach().double() * count}, count)
 
 
 def _pieces(items: Sequence[T], size: int) -> list[Sequence[T]]:

@@ -7,6 +7,7 @@ python -m ml2021.asr.fusion.train --kind ngram --lang-dir data/mini/lang --manif
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import math
 from collections.abc import Callable
@@ -30,13 +31,22 @@ from ml2021.asr.fusion.ngram import perplexity, train_ngram
 from ml2021.asr.fusion.rnn import RnnLm
 from ml2021.asr.fusion.stage import lm_by_hand
 from ml2021.asr.fusion.task import LmTask
+from ml2021.training.config import TrainConfig
+from ml2021.training.distributed import World, in_world
 from ml2021.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 
 def train_lm(
-    cuts: Path, texts: Path | None, lang: Path, lm_dir: Path, config: LmConfig, begin: Callable[[], None] = lambda: None
+    cuts: Path,
+    texts: Path | None,
+    lang: Path,
+    lm_dir: Path,
+    config: LmConfig,
+    begin: Callable[[], None] = lambda: None,
+    world: World | None = None,
+    device: torch.device | None = None,
 ) -> None:
     """Train a language model and write it to lm_dir: config.json, tokens.txt, and lm.arpa or pretrained.pt.
 
@@ -48,6 +58,8 @@ def train_lm(
       lm_dir: where the model goes.
       config: kind and sizes.
       begin: called when the training is about to begin.
+      world: this process among all processes; None: it is the only one. An n-gram model is counted by the main process.
+      device: where to compute; None: a GPU if there is one.
     Raises:
       ConfigError: the kind is none.
       DataError: there are no texts to train on, or files are missing.
@@ -63,13 +75,20 @@ def train_lm(
     if not train:
         raise DataError(f"no texts to train a language model on: {cuts} has no train windows with text")
     valid = _window_texts(cuts, "dev", tokens)
-    begin()
-    write_json(lm_dir / "config.json", to_mapping(config))
-    write_text(lm_dir / "tokens.txt", tokens_txt(tokens.symbols))
+    world = world or World()
+    if world.is_main:
+        begin()
+        write_json(lm_dir / "config.json", to_mapping(config))
+        write_text(lm_dir / "tokens.txt", tokens_txt(tokens.symbols))
+    if config.kind == "rnn":
+        torch.manual_seed(config.train.seed)
+        task = LmTask(train, valid, config.rnn, config.train.seed, lang_hash(lang), tokens.special.bos)
+        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        perplexity_dev = _train_rnn(RnnLm(config.rnn, len(tokens)), task, lm_dir, config.train, device, world)
+    if not world.is_main:
+        return
     if config.kind == "ngram":
         perplexity_dev = _train_ngram(train, valid, tokens, lm_dir, config)
-    else:
-        perplexity_dev = _train_rnn(train, valid, tokens, lang_hash(lang), lm_dir, config)
     num_tokens = sum(map(len, train))
     logger.info("%s: %d texts, %d tokens, perplexity of dev %.1f", config.kind, len(train), num_tokens, perplexity_dev)
     write_json(lm_dir / "scores.json", {"lm_perplexity_dev": round(perplexity_dev, 2), "lm_num_tokens": num_tokens})
@@ -87,19 +106,14 @@ def _train_ngram(
 
 
 def _train_rnn(
-    train: list[list[int]], valid: list[list[int]], tokens: TokenTable, vocabulary: str, lm_dir: Path, config: LmConfig
+    model: RnnLm, task: LmTask, lm_dir: Path, config: TrainConfig, device: torch.device, world: World
 ) -> float:
     """Train to pretrained.pt; return the perplexity of dev."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(config.train.seed)
-    model = RnnLm(config.rnn, len(tokens))
-    task = LmTask(train, valid, config.rnn, config.train.seed, vocabulary, tokens.special.bos)
-    trainer = Trainer(model, task, config.train, lm_dir, device)
-    trainer.run()
+    Trainer(model, task, config, lm_dir, device, world).run()
     model.eval()
     with torch.no_grad():
         results = [task.compute_loss(model, batch, 0) for batch in task.valid_batches()]
-    return math.exp(sum(r.sums["nll"] for r in results) / max(1.0, sum(r.weight for r in results)))
+    return math.exp(float(sum(r.sums["nll"] for r in results)) / max(1.0, sum(r.weight for r in results)))
 
 
 def _texts(path: Path) -> list[str]:
@@ -132,9 +146,9 @@ def main(argv: list[str]) -> None:
         parser.error("--kind must be given without --conf: ngram or rnn")
     config = LmConfig() if args.conf is None else load_config(args.conf / "decode.yaml", "lm", LmConfig)
     config = replace(config, kind=args.kind or config.kind, order=args.order or config.order)
-    with folder_lock(args.lm_dir):
-        stage = lm_by_hand(args.manifest_dir, args.texts, args.lang_dir, args.lm_dir, config)
-        train_lm(args.manifest_dir, args.texts, args.lang_dir, args.lm_dir, config, stage.begin)
+    stage = lm_by_hand(args.manifest_dir, args.texts, args.lang_dir, args.lm_dir, config)
+    with in_world() as (world, device), folder_lock(args.lm_dir) if world.is_main else contextlib.nullcontext():
+        train_lm(args.manifest_dir, args.texts, args.lang_dir, args.lm_dir, config, stage.begin, world, device)
 
 
 if __name__ == "__main__":

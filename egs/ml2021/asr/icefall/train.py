@@ -27,7 +27,13 @@ START = "checkpoint-1.pt"  # passes the initial weights to icefall, as a checkpo
 
 
 def train_with_icefall(
-    checkout: Checkout, cuts: Path, lang: Path, exp_dir: Path, config: AsrConfig, options: TrainOptions
+    checkout: Checkout,
+    cuts: Path,
+    lang: Path,
+    exp_dir: Path,
+    config: AsrConfig,
+    options: TrainOptions,
+    num_gpus: int = 1,
 ) -> None:
     """Train all epochs, resuming after the last complete epoch in exp_dir, and write the files that our trainer writes.
 
@@ -38,6 +44,7 @@ def train_with_icefall(
       exp_dir: gets icefall's epoch-N.pt, log/ and tensorboard/, and our pretrained.pt, config.json, lang/, scores.json.
       config: values that icefall has no option for are replaced by icefall's; the log lists them.
       options: only init_from, init_modules and decode are used.
+      num_gpus: icefall's --world-size.
     Raises:
       DataError: the tokens or texts cannot be used with icefall, or its script failed.
     """
@@ -54,7 +61,8 @@ def train_with_icefall(
     num_parameters_asr = _write_start(exp_dir / START, resolved, tokens, options)
     if not epochs or epochs[-1] < num_epochs:
         start = {"start-epoch": epochs[-1] + 1} if epochs else {"start-batch": 1}
-        checkout.run("train", train_options(cuts.resolve(), exp_dir.resolve(), resolved) | start)
+        processes = {"world-size": num_gpus} if num_gpus > 1 else {}
+        checkout.run("train", train_options(cuts.resolve(), exp_dir.resolve(), resolved) | start | processes)
     (exp_dir / START).unlink()
     weights = load_averaged(exp_dir, num_epochs, min(resolved.train.average_epochs, num_epochs), True)
     save_checkpoint(exp_dir / "pretrained.pt", {"model": {k: v.float() for k, v in weights.items()}})

@@ -18,7 +18,8 @@ from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.config import SearchConfig
 from ml2021.asr.search.methods import search
 from ml2021.asr.train.config import AsrConfig
-from ml2021.asr.train.data import AsrDataModule, Batch
+from ml2021.asr.train.data import AsrDataModule
+from ml2021.asr.train.loading import Batch
 from ml2021.training.task import Example, StepLoss, Task
 
 VALID_MAX_DURATION = 200.0  # seconds of audio per batch of dev, which needs no gradients
@@ -80,21 +81,21 @@ class TransducerTask(Task):
 
     def batching(self) -> str:
         """The values that decide the grouping of cuts into batches."""
-        d = self.data
-        return f"max_duration {d.config.max_duration:g}, num_buckets {d.config.num_buckets}, seed {d.seed}"
+        return self.data.batching()
 
     def compute_loss(self, model: nn.Module, batch: Batch, step: int) -> StepLoss:
         """The weighted loss per encoder frame (weigh_batches: per frame of a full batch), and the sums to report."""
         assert isinstance(model, AsrModel)
         for encoder in (model.encoder_embed, model.encoder):
             encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
-        set_batch_count(model, self.config.data.batch_count(step))
+        set_batch_count(model, self.config.data.batch_count(step * self.batches_per_step))
         device = next(model.parameters()).device
         supervisions = batch["supervisions"]
         order = torch.argsort(supervisions["sequence_idx"])
         lens = supervisions["num_frames"][order]
-        tokens = [self.tokens.encode(supervisions["text"][int(i)]) for i in order]
-        losses = transducer_losses(model, batch["inputs"].to(device), lens.to(device), tokens)
+        tokens = [self.tokens.encode(supervisions["text"][i]) for i in order.tolist()]
+        features = batch["inputs"].to(device, non_blocking=True)
+        losses = transducer_losses(model, features, lens, tokens)  # lens on the CPU: no GPU is waited for
         num_frames = float(lens.sum()) / SUBSAMPLING_FACTOR
         simple_scale, pruned_scale = _scales(self.config, step)
         loss = simple_scale * losses.simple + pruned_scale * losses.pruned
@@ -102,9 +103,9 @@ class TransducerTask(Task):
         loss = loss + self.config.model.ctc_loss_scale * losses.ctc
         loss = loss / (full if self.config.weigh_batches else num_frames)
         sums = {
-            "simple_loss": float(losses.simple.detach()),
-            "pruned_loss": float(losses.pruned.detach()),
-            "ctc_loss": float(losses.ctc.detach()),
+            "simple_loss": losses.simple.detach(),
+            "pruned_loss": losses.pruned.detach(),
+            "ctc_loss": losses.ctc.detach(),
         }
         return StepLoss(loss, sums, num_frames, float(lens.sum()) / FRAMES_PER_SECOND, losses.num_left_out)
 
