@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
-from lhotse import CutSet
+from lhotse.cut import Cut
+from lhotse.shar import SharWriter
 
 logger = logging.getLogger(__name__)
-FIELDS = {"recording": "flac", "features": "lilcom"}
+# Features as they are: lilcom rounds at each compression, so those in Shar would differ from those of the manifest.
+FIELDS = {"recording": "flac", "features": "numpy"}
 
 
-def write_shar(cuts: CutSet, out_dir: Path, shard_size: int) -> None:
-    """Write cuts.NNNNNN.jsonl.gz, recording.NNNNNN.tar and features.NNNNNN.tar to out_dir.
+def write_shar(cuts: Iterable[Cut], out_dir: Path, shard_size: int) -> None:
+    """Write cuts.NNNNNN.jsonl.gz, recording.NNNNNN.tar and features.NNNNNN.tar to out_dir; nothing for no cuts.
 
-    `CutSet.from_shar(in_dir=out_dir)` reads them. Each window is stored with its own audio, not the lecture's.
+    `data.shar_dir` of asr.yaml and `CutSet.from_shar(in_dir=out_dir)` read them. Each window is stored with its own
+    audio, not the lecture's.
 
     Args:
-      cuts: windows with features.
+      cuts: windows with features, which are taken one after the other.
       out_dir: where to write.
       shard_size: windows per shard.
     """
-    if not len(cuts):
+    windows = iter(cuts)
+    first = next(windows, None)
+    if first is None:
         return
     out_dir.mkdir(parents=True, exist_ok=True)
-    cuts.to_shar(out_dir, fields=FIELDS, shard_size=shard_size)
-    logger.info("%s: %d windows in shards of %d", out_dir, len(cuts), shard_size)
+    count = 0
+    with SharWriter(out_dir, FIELDS, shard_size) as writer:
+        for cut in chain([first], windows):
+            writer.write(cut)
+            count += 1
+    logger.info("%s: %d windows in shards of %d", out_dir, count, shard_size)

@@ -33,6 +33,7 @@ class Input:
     made_by: int | None = None  # number of the stage that writes it; None: the project or the user
     files: tuple[str, ...] = ("*",)  # patterns of the paths of those files of a folder that the stage reads
     is_new: bool = False  # whether version 0.2 did not regard it
+    by_size: tuple[str, ...] = ()  # patterns of a user's files that count by their size, since reading them takes long
 
 
 @dataclass(frozen=True)
@@ -160,13 +161,16 @@ def _record_of_users(item: Input, before: InputRecord | None) -> InputRecord:
     if item.path.is_dir():
         files = {str(p.relative_to(item.path)): p for p in files_of(item.path, item.files)}
     digests, stats = {}, {}
-    size = sum(path.stat().st_size for path in files.values())
+    size = sum(path.stat().st_size for name, path in files.items() if not _matches(name, item.by_size))
     if size > _LARGE and before is None:
         logger.info("%s: reading its %.1f GB, so that later runs see whether it has changed", item.path, size / 1e9)
     for name, path in files.items():
         if _matches(name, NO_RESULTS):
             continue
         stat = path.stat()
+        if _matches(name, item.by_size):
+            digests[name] = f"{stat.st_size} bytes"
+            continue
         if time.time_ns() - stat.st_mtime_ns > _SETTLED:
             stats[name] = [stat.st_size, stat.st_mtime_ns]
         is_same = before is not None and name in stats and before.stats.get(name) == stats[name]

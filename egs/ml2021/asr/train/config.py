@@ -54,6 +54,13 @@ class AsrDataConfig:
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)  # time warp and masks over features
     on_the_fly_feats: bool = False  # true: compute features from the audio instead of reading those of stage 4
     speed_factors: tuple[float, ...] = ()  # train also on copies at these speeds, as [0.9, 1.1]; needs on_the_fly_feats
+    # folders with Lhotse Shar to train from, instead of the train part of stage 4's manifests
+    shar_dir: tuple[str, ...] = field(default=(), metadata=FILE)
+    # how often a window is taken from each folder of shar_dir while all have some left, as weights of CutSet.mux; an
+    # epoch has every window once, whatever the weights; []: the numbers of windows, so that all last for the epoch
+    shar_weights: tuple[float, ...] = ()
+    # folders with Lhotse Shar for the loss on dev, instead of the dev part of stage 4's manifests
+    shar_dev_dir: tuple[str, ...] = field(default=(), metadata=FILE)
     # CutSet file of noises to mix in, with features like those of the windows
     noise_cuts: str | None = field(default=None, metadata=FILE)
     noise_probability: float = 0.5  # probability that noise is mixed into a window
@@ -72,13 +79,23 @@ class AsrDataConfig:
         require(not bad, f"speed_factors must be in 0.5..2 and not 1, got {bad}")
         twice = len(set(self.speed_factors)) < len(self.speed_factors)
         require(not twice, f"speed_factors must differ from each other, got {list(self.speed_factors)}")
+        for name in ("shar_dir", "shar_dev_dir"):
+            folders = getattr(self, name)
+            require(all(folders), f"{name} must name folders, got an empty name")
+            require(len(set(folders)) == len(folders), f"{name} names a folder twice: {list(folders)}")
+        require(
+            len(self.shar_weights) in (0, len(self.shar_dir)),
+            f"shar_weights must have a weight for each of the {len(self.shar_dir)} folders of shar_dir, "
+            f"got {list(self.shar_weights)}",
+        )
+        require(all(w > 0 for w in self.shar_weights), f"shar_weights must be > 0, got {list(self.shar_weights)}")
         require(0 <= self.noise_probability <= 1, f"noise_probability must be in 0..1, got {self.noise_probability}")
         ascending = len(self.noise_snr) == 2 and self.noise_snr[0] <= self.noise_snr[1]
         require(ascending, f"noise_snr must be two numbers, ascending (dB), got {list(self.noise_snr)}")
 
-    def batch_count(self, step: int) -> float:
-        """The progress of training after `step` steps, in batches of ref_duration."""
-        return step * self.max_duration / self.ref_duration
+    def batch_count(self, num_batches: int) -> float:
+        """The progress of training after num_batches batches in all processes, in batches of ref_duration."""
+        return num_batches * self.max_duration / self.ref_duration
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,8 @@ class AsrConfig:
     init_encoder_from_aligner: bool = field(default=False, metadata=FILE)
     weigh_batches: bool = False  # true: weigh batches by their audio, as icefall does; false: all batches equally
     frozen_encoder_steps: int = 0  # steps at the start in which an initialised encoder stays unchanged
+    # true: fuse functions of the encoder's layers with torch.compile (equal to rounding); needs a C++ compiler
+    compile: bool = field(default=False, metadata=HOW_IT_RUNS)
 
     def __post_init__(self) -> None:
         require_all(self, ("frozen_encoder_steps",), 0)

@@ -1,65 +1,99 @@
 """Batches of cuts for the recogniser, from Lhotse's samplers and dataset.
 
-The batches of an epoch are first planned, as lists of cuts, which is cheap, and then loaded, optionally by worker
+The batches of an epoch are first planned, as lists of cuts without their data, and then loaded, optionally by worker
 processes. The grouping into batches depends only on seed and epoch; speed, noise and masks of a batch depend only on
-seed, epoch and the number of the batch.
+seed, epoch and the number of the batch. So each process can plan the whole epoch and load its part of it, and a resumed
+training plans the epoch again and goes on where it stopped. A plan holds BUFFER_SIZE cuts at a time.
 """
 
 from __future__ import annotations
 
-import random
+import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lhotse import CutSet
-from lhotse.dataset import CutMix, DynamicBucketingSampler, K2SpeechRecognitionDataset, SimpleCutSampler
-from lhotse.dataset.input_strategies import BatchIO, OnTheFlyFeatures, PrecomputedFeatures
-from torch.utils.data import DataLoader, Dataset
+from lhotse.cut import Cut
+from lhotse.cut.data import DataCut
+from lhotse.dataset import DynamicBucketingSampler, SimpleCutSampler
 
-from lhotse_prep.audio.fbank import fbank_extractor
 from lhotse_prep.manifests.files import AUDIO, FEATS, load_safely
 from lhotse_prep.windows.read import read_windows
-from lhotse_prep.workflow.digests import digest_parts
+from lhotse_prep.windows.read_shar import Shar
+from lhotse_prep.workflow.digests import digest_bytes
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from ml2021.asr.train.augment import spec_augment
 from ml2021.asr.train.config import AsrDataConfig
-from ml2021.training.seeds import derived_seed, seed_everything
+from ml2021.asr.train.loading import Batch, BatchLoader
+from ml2021.training.seeds import derived_seed
 
-Batch = dict[str, Any]  # that of K2SpeechRecognitionDataset, plus `ids`: the cut ids by row of `inputs`
 BUFFER_SIZE = 20_000  # cuts among which the sampler draws
 STORED_SPEED = "ml2021_cuts_train_sp"  # beginning of the names of stage 4's files of other speeds
-LOADING = 0  # last component of the seeds for loading; the trainer uses 1
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What is trained on or validated with."""
+
+    sets: tuple[int, ...]  # cuts of each set
+    seconds: float
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{sum(self.sets)} cuts, {self.seconds / 3600:.2f} h, sha256 {self.digest[:16]}"
 
 
 class AsrDataModule:
-    """Train, dev and test cuts in a folder of stage 4."""
+    """Train, dev and test cuts in a folder of stage 4; train and dev may be in folders with Lhotse Shar instead."""
 
-    def __init__(self, cuts_dir: Path, config: AsrDataConfig, seed: int) -> None:
+    def __init__(self, cuts_dir: Path | None, config: AsrDataConfig, seed: int) -> None:
+        """
+        Args:
+          cuts_dir: stage 4's folder; None: no part is read from it.
+          config: batches, features, augmentation, and the folders with Shar.
+          seed: of the order of the cuts, and of augmentation.
+        Raises:
+          DataError: a folder with Shar has none, or a file of a shard is missing.
+        """
         self.cuts_dir, self.config, self.seed = cuts_dir, config, seed
-        self._set_sizes: list[int] = []  # cuts of each of train_sets, once counted
+        self.needs = AUDIO if config.on_the_fly_feats else FEATS
+        self._train_shar = [Shar(Path(folder), self.needs) for folder in config.shar_dir]
+        self._dev_shar = [Shar(Path(folder), self.needs) for folder in config.shar_dev_dir]
+        self._train_size: _Size | None = None
+        self._train_loader: BatchLoader | None = None
 
     def cuts(self, part: str) -> CutSet:
         """The windows of a part; the supervisions of each window are joined into one."""
-        return read_windows(self.cuts_dir, part, AUDIO if self.config.on_the_fly_feats else FEATS)
+        if part == "dev" and self._dev_shar:
+            return _joined([shar.windows() for shar in self._dev_shar])
+        if self.cuts_dir is None:
+            raise ConfigError(f"no folder of stage 4 to read the {part} part from: give --manifest-dir")
+        return read_windows(self.cuts_dir, part, self.needs)
 
-    def train_sets(self) -> list[CutSet]:
+    def train_sets(self, epoch: int | None = None) -> list[CutSet]:
         """The windows of the train part, and their copies at each other speed, stored by stage 4 or made on the fly.
 
+        Args:
+          epoch: if given, shards are in an order that the seed and the epoch decide.
         Raises:
           ConfigError: a speed is there twice.
         """
-        stored = sorted(self.cuts_dir.glob(f"{STORED_SPEED}*.jsonl.gz"))
-        speeds = [path.name.removeprefix(STORED_SPEED).removesuffix(".jsonl.gz") for path in stored]
+        if self._train_shar:
+            speeds = (1.0, *self.config.speed_factors)
+            pairs = [(shar, speed) for shar in self._train_shar for speed in speeds]
+            seeds = [None if epoch is None else derived_seed(self.seed, epoch, i) for i in range(len(pairs))]
+            return [shar.windows(speed, seed) for (shar, speed), seed in zip(pairs, seeds)]
+        stored = sorted(self.cuts_dir.glob(f"{STORED_SPEED}*.jsonl.gz")) if self.cuts_dir is not None else []
+        speeds_stored = [path.name.removeprefix(STORED_SPEED).removesuffix(".jsonl.gz") for path in stored]
         for factor in self.config.speed_factors:
-            if f"{factor:g}" in speeds:
+            if f"{factor:g}" in speeds_stored:
                 raise ConfigError(
                     f"{self.cuts_dir} has windows at speed {factor:g} already (windows.speed_factors of prep.yaml): "
                     "take it out of data.speed_factors"
                 )
         return [
             self.cuts("train"),
-            *(self.cuts(f"train_sp{speed}") for speed in speeds),
+            *(self.cuts(f"train_sp{speed}") for speed in speeds_stored),
             *(self.cuts("train").drop_features().perturb_speed(factor) for factor in self.config.speed_factors),
         ]
 
@@ -69,14 +103,16 @@ class AsrDataModule:
 
     def train_plan(self, epoch: int) -> Iterator[CutSet]:
         """The cuts of each batch of an epoch; grouping and order follow from seed and epoch."""
-        sets = self.train_sets()
-        if not self._set_sizes:
-            self._set_sizes = [sum(1 for _ in cuts) for cuts in sets]
-        num_cuts = sum(self._set_sizes)
-        if len(sets) == 1 or num_cuts <= BUFFER_SIZE:  # the sampler has all sets in its buffer, which it shuffles
+        sizes = self._size_of_train().sets
+        num_cuts = sum(sizes)
+        has_all_in_buffer = num_cuts <= BUFFER_SIZE  # which the sampler shuffles
+        sets = self.train_sets(None if has_all_in_buffer else epoch)
+        if len(sets) == 1 or (has_all_in_buffer and not self.config.shar_weights):
             cuts = _joined(sets)
         else:
-            cuts = CutSet.mux(*sets, weights=[max(1, size) for size in self._set_sizes], seed=self.seed + epoch)
+            per_folder = len(sets) // max(1, len(self._train_shar))
+            weights = [w for w in self.config.shar_weights for _ in range(per_folder)] or [max(1, n) for n in sizes]
+            cuts = CutSet.mux(*sets, weights=weights, seed=self.seed + epoch)
         num_buckets = max(2, min(self.config.num_buckets, num_cuts // 4))
         yield from DynamicBucketingSampler(
             cuts,
@@ -91,17 +127,19 @@ class AsrDataModule:
 
     def load_train(self, numbered: Iterator[tuple[int, CutSet]], epoch: int) -> Iterator[Batch]:
         """Features and texts of planned (number, cuts), augmented; the seed, epoch and number decide how."""
-        return self._load(numbered, _Loading(self.config, self.seed, epoch, True, self._noise()))
+        if self._train_loader is None:
+            self._train_loader = BatchLoader(self.config, self.seed, training=True, noise=self._noise())
+        return self._train_loader.load(numbered, epoch)
 
     def eval_plan(self, part: str, max_duration: float) -> Iterator[CutSet]:
-        """The cuts of each batch of a part, the shortest first."""
+        """The cuts of each batch of a part, the shortest first; all cuts of the part are in memory."""
         ordered = CutSet.from_cuts(sorted(self.cuts(part), key=lambda c: (c.duration, c.id)))
         if len(ordered):
             yield from SimpleCutSampler(ordered, max_duration=max_duration, shuffle=False, rank=0, world_size=1)
 
     def load_eval(self, batches: Iterator[CutSet]) -> Iterator[Batch]:
         """Features and texts of planned batches, not augmented, with the cuts in `supervisions.cut`."""
-        return self._load(enumerate(batches), _Loading(self.config, self.seed, 0, False, None))
+        return BatchLoader(self.config, self.seed, training=False).load(enumerate(batches), 0)
 
     def eval_batches(self, part: str, max_duration: float) -> Iterator[Batch]:
         """Load all batches of a part."""
@@ -109,10 +147,25 @@ class AsrDataModule:
 
     def describe(self) -> dict[str, str]:
         """Size of train and dev, with a hash of their ids, times and texts."""
-        return {"train cuts": _digest(self.train_cuts()), "dev cuts": _digest(self.cuts("dev"))}
+        dev = _size_of_shar(self._dev_shar) if self._dev_shar else _size_of([self.cuts("dev")])
+        return {"train cuts": str(self._size_of_train()), "dev cuts": str(dev)}
 
-    def _load(self, numbered: Iterator[tuple[int, CutSet]], loading: _Loading) -> Iterator[Batch]:
-        yield from DataLoader(loading, batch_size=None, sampler=numbered, num_workers=self.config.num_workers)
+    def batching(self) -> str:
+        """The values that decide the grouping of cuts into batches."""
+        c = self.config
+        text = f"max_duration {c.max_duration:g}, num_buckets {c.num_buckets}, seed {self.seed}"
+        if self._train_shar:
+            text += f", shards {'+'.join(str(len(shar.shards)) for shar in self._train_shar)}"
+        return f"{text}, weights {':'.join(f'{w:g}' for w in c.shar_weights)}" if c.shar_weights else text
+
+    def _size_of_train(self) -> _Size:
+        """From all cuts of train, which are read once for it."""
+        if self._train_size is None:
+            if self._train_shar:
+                self._train_size = _size_of_shar(self._train_shar, 1 + len(self.config.speed_factors))
+            else:
+                self._train_size = _size_of(self.train_sets())
+        return self._train_size
 
     def _noise(self) -> CutSet | None:
         if self.config.noise_cuts is None:
@@ -120,55 +173,10 @@ class AsrDataModule:
         path = Path(self.config.noise_cuts)
         if not path.is_file():
             raise DataError(f"no noise {path}; noise_cuts must name a CutSet file of Lhotse (.jsonl.gz)")
-        noise = load_safely(path, CutSet, AUDIO if self.config.on_the_fly_feats else FEATS)
+        noise = load_safely(path, CutSet, self.needs)
         if not len(noise):
             raise DataError(f"{path} has no cuts; noise_cuts must name a CutSet file with noises, or be null")
         return noise
-
-
-class _Loading(Dataset[Batch]):
-    """(number, cuts) -> batch; runs in the training process or in a worker."""
-
-    def __init__(self, config: AsrDataConfig, seed: int, epoch: int, training: bool, noise: CutSet | None) -> None:
-        self.config, self.seed, self.epoch, self.training, self.noise = config, seed, epoch, training, noise
-        augment = spec_augment(config.spec_augment) if training else None
-        self.input_transforms = [] if augment is None else [augment]
-
-    def __getitem__(self, item: tuple[int, CutSet]) -> Batch:
-        number, cuts = item
-        if self.training:  # SpecAugment uses all random generators; their state must not depend on what ran before
-            seed_everything(self.seed, self.epoch, number, LOADING)
-        dataset = K2SpeechRecognitionDataset(
-            return_cuts=True,
-            cut_transforms=self._cut_transforms(number),
-            input_transforms=self.input_transforms,
-            input_strategy=self._input_strategy(),
-        )
-        batch: Batch = dataset[cuts]
-        supervisions = batch["supervisions"]
-        rows = supervisions["sequence_idx"].tolist()
-        batch["ids"] = [c.id for _, c in sorted(zip(rows, supervisions["cut"]), key=lambda pair: pair[0])]
-        if self.training:
-            del supervisions["cut"]
-        return batch
-
-    def _cut_transforms(self, number: int) -> list[CutMix]:
-        if self.noise is None:
-            return []
-        rng = random.Random(derived_seed(self.seed, self.epoch, number, LOADING))
-        return [
-            CutMix(
-                self.noise,
-                snr=self.config.noise_snr,
-                p=self.config.noise_probability,
-                pad_to_longest=False,
-                preserve_id=True,
-                seed=rng,
-            )
-        ]
-
-    def _input_strategy(self) -> BatchIO:
-        return OnTheFlyFeatures(fbank_extractor()) if self.config.on_the_fly_feats else PrecomputedFeatures()
 
 
 def _joined(sets: Sequence[CutSet]) -> CutSet:
@@ -176,15 +184,25 @@ def _joined(sets: Sequence[CutSet]) -> CutSet:
     return sum(sets[1:], start=sets[0])
 
 
-def _digest(cuts: CutSet) -> str:
-    """Number of cuts, hours, and a hash of the ids, recordings, times and texts."""
-    durations: list[float] = []
-
-    def lines() -> Iterator[bytes]:
+def _size_of(sets: Sequence[CutSet]) -> _Size:
+    """Counts and hours, and a hash of the ids, recordings, times and texts."""
+    digest, seconds, counts = hashlib.sha256(), 0.0, [0] * len(sets)
+    for i, cuts in enumerate(sets):
         for c in cuts:
-            durations.append(c.duration)
+            counts[i] += 1
+            seconds += c.duration
             texts = " ".join(s.text for s in c.supervisions)
-            yield f"{c.id}\t{c.recording_id}\t{c.start}\t{c.duration}\t{texts}\n".encode()
+            digest.update(f"{c.id}\t{_recording_id(c)}\t{c.start}\t{c.duration}\t{texts}\n".encode())
+    return _Size(tuple(counts), seconds, digest.hexdigest())
 
-    digest = digest_parts(lines())[:16]
-    return f"{len(durations)} cuts, {sum(durations) / 3600:.2f} h, sha256 {digest}"
+
+def _recording_id(cut: Cut) -> str:
+    of_data = isinstance(cut, DataCut) and (cut.has_recording or cut.has_features)
+    return str(cut.recording_id if of_data else cut.supervisions[0].recording_id)
+
+
+def _size_of_shar(folders: Sequence[Shar], num_speeds: int = 1) -> _Size:
+    """The same of Shar; hours are those at the original speed."""
+    sizes = [shar.size for shar in folders]
+    counts = tuple(size.num_windows for size in sizes for _ in range(num_speeds))
+    return _Size(counts, sum(size.seconds for size in sizes), digest_bytes(" ".join(s.digest for s in sizes).encode()))

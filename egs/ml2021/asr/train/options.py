@@ -29,11 +29,15 @@ VALUES = {
     "average-period": ("train.average_period", "steps between updates of model_avg"),
     "accum-grad": ("train.accum_grad", "batches per process and step"),
     "log-interval": ("train.log_interval", "steps between log lines"),
+    "compile": ("compile", "fuse functions of the encoder's layers with torch.compile"),
     "scan-for-oom-batches": ("train.scan_worst_batches", "try the largest batches first"),
     "max-duration": ("data.max_duration", "seconds of audio per batch"),
     "num-buckets": ("data.num_buckets", "buckets of the sampler"),
     "num-workers": ("data.num_workers", "processes that load features"),
     "on-the-fly-feats": ("data.on_the_fly_feats", "compute features from the audio instead of reading stored ones"),
+    "shar-dir": ("data.shar_dir", "folders with Lhotse Shar to train from, such as a/shar/train,b/shar/train"),
+    "shar-weights": ("data.shar_weights", "how often a window is taken from each of them, such as 3,1"),
+    "shar-dev-dir": ("data.shar_dev_dir", "folders with Lhotse Shar for the loss on dev"),
     "noise-cuts": ("data.noise_cuts", "CutSet file of noises to mix in"),
     "spec-aug-time-warp-factor": ("data.spec_augment.time_warp_factor", "time warp in frames; 0: none"),
     "causal": ("model.encoder.causal", "encoder for streaming; --init-from may name one that is not causal"),
@@ -71,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--exp-dir", type=Path, required=True, help="folder of checkpoints; training resumes from them")
     p.add_argument(
-        "--manifest-dir", "--cuts", type=Path, required=True, help="stage 4's folder, such as data/mini/cuts"
+        "--manifest-dir", "--cuts", type=Path, help="stage 4's folder, such as data/mini/cuts; not needed for Shar"
     )
     p.add_argument("--lang-dir", type=Path, required=True, help="stage 2's folder, such as data/mini/lang")
     p.add_argument("--conf", type=Path, help="folder with asr.yaml, such as conf/ml2021; must be given")
@@ -145,6 +149,12 @@ def config_of(args: argparse.Namespace) -> AsrConfig:
         raise ConfigError("give --use-fp16 or --use-bf16, not both")
     if args.use_fp16 or args.use_bf16:
         values["train"]["precision"] = "fp16" if args.use_fp16 else "bf16"
+    data = values["data"]
+    if args.manifest_dir is None and not (data["shar_dir"] and data["shar_dev_dir"]):
+        raise ConfigError(
+            "--manifest-dir is missing: name stage 4's folder, such as data/mini/cuts, or folders with Lhotse Shar for "
+            "both train and dev (--shar-dir, --shar-dev-dir)"
+        )
     if args.init_from is None:
         values["frozen_encoder_steps"] = 0  # there are no trained weights to protect
     return from_mapping(values, AsrConfig, "command line")

@@ -17,6 +17,7 @@ import torch
 from lhotse_prep.tokens.lang import lang_hash, load_lang
 from lhotse_prep.workflow.files import write_json, write_text
 from lhotse_prep.workflow.locks import folder_lock
+from ml2021.asr.model.layers.fused import use_compiled
 from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.data import AsrDataModule
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def train_recogniser(
-    cuts: Path,
+    cuts: Path | None,
     lang: Path,
     exp_dir: Path,
     config: AsrConfig,
@@ -44,7 +45,7 @@ def train_recogniser(
     """Train to the end, resuming from the newest checkpoint in exp_dir.
 
     Args:
-      cuts: stage 4's folder.
+      cuts: stage 4's folder; None: none, as the configuration names Shar for train and dev.
       lang: stage 2's folder; it is copied to exp_dir/lang.
       exp_dir: receives epoch-N.pt, pretrained.pt, tensorboard/, config.json, lang/, scores.json.
       config: model, data and training.
@@ -54,9 +55,11 @@ def train_recogniser(
     Raises:
       DataError: the checkpoints in exp_dir are of another training, the tokens cannot write
         the texts, or files are missing or damaged.
+      ConfigError: config.compile is true, but torch.compile does not work here.
     """
     options, world = options or TrainOptions(), world or World()
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    use_compiled(config.compile, device)
     tokens = load_lang(lang)
     torch.manual_seed(config.train.seed)
     model = AsrModel(config.model, len(tokens))

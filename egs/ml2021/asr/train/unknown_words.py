@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from lhotse_prep.tokens.token_table import TokenTable
@@ -20,14 +20,15 @@ def require_writable(data: AsrDataModule, tokens: TokenTable, lang: Path) -> Non
     """Count the Chinese characters and words of training windows that the tokens cannot write, and say how many.
 
     Args:
-      data: its first NUM_CHECKED training windows are read.
+      data: the first windows of each of its training sets are read, NUM_CHECKED of all.
       tokens: those to train with.
       lang: their folder, for the message.
     Raises:
       DataError: they are more than MOST_UNKNOWN.
     """
     unknown, total = Counter[str](), 0
-    for cut in islice(data.train_cuts(), NUM_CHECKED):
+    sets = data.train_sets()
+    for cut in chain.from_iterable(islice(cuts, -(-NUM_CHECKED // len(sets))) for cuts in sets):
         words = cut.supervisions[0].text.split()
         total += len(words)
         encoded = zip(words, tokens.encode_words(" ".join(words)), strict=True)

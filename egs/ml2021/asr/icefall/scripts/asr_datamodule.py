@@ -22,7 +22,8 @@ import torch
 from lhotse import CutSet
 
 from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
-from ml2021.asr.train.data import AsrDataModule, Batch
+from ml2021.asr.train.data import AsrDataModule
+from ml2021.asr.train.loading import Batch
 
 
 def _icefall_module() -> Any:
@@ -105,8 +106,8 @@ class _TrainData(AsrDataModule):
 
     kept: CutSet | None = None
 
-    def train_sets(self) -> list[CutSet]:
-        sets = super().train_sets()
+    def train_sets(self, epoch: int | None = None) -> list[CutSet]:
+        sets = super().train_sets(epoch)
         if self.kept is None:
             return sets
         kept = {c.id: c for c in self.kept}
