@@ -132,7 +132,7 @@ def _add_later_commands(commands: Commands) -> None:
     validate.add_argument("manifests", type=Path, metavar="MANIFESTS")
     validate.add_argument("--out", type=Path, help="with --skip-bad: output folder")
     _add_check_options(validate)
-    for command in (windows, validate):
+    for command in (align, windows, validate):
         add_executor_options(command, ExecutorConfig())
 
 
@@ -196,9 +196,10 @@ def _manifests(args: argparse.Namespace) -> None:
 def _align(args: argparse.Namespace) -> None:
     from lhotse_prep.alignment.corpus import PATTERNS, align_corpus
     from lhotse_prep.alignment.matching import times_of_words
+    from lhotse_prep.workflow.executor import open_executor
 
-    with _new_folder(args.out, PATTERNS, args.manifests) as work:
-        align_corpus(args.manifests, work, times_of_words(args.words), StretchConfig())
+    with _new_folder(args.out, PATTERNS, args.manifests) as work, open_executor(executor_config(args)) as executor:
+        align_corpus(args.manifests, work, times_of_words(args.words, executor), StretchConfig())
 
 
 def _windows(args: argparse.Namespace) -> None:

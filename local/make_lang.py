@@ -26,10 +26,10 @@ def main(argv: list[str]) -> None:
         return
     from lhotse import SupervisionSet
 
-    from lhotse_prep.manifests.files import load_part, text_only_transcripts
+    from lhotse_prep.manifests.files import open_part, text_only_transcripts
     from lhotse_prep.tokens.lang import make_lang
 
-    texts = [s.text or "" for s in load_part(manifests, "supervisions", "train", SupervisionSet)]
+    texts = (s.text or "" for s in open_part(manifests, "supervisions", "train", SupervisionSet))
     with stage.work() as out:
         make_lang(texts, text_only_transcripts(manifests), out, config)
 

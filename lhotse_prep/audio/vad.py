@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.errors import DataError
 
 STEP = 512  # samples per step of the network
+_loaded = threading.local()
 
 
 def speech_stretches(blocks: Iterable[NDArray[np.float32]], min_pause: float = 0.15) -> NDArray[np.int64]:
@@ -24,14 +27,10 @@ def speech_stretches(blocks: Iterable[NDArray[np.float32]], min_pause: float = 0
     """
     import torch
 
-    threads = torch.get_num_threads()
-    from silero_vad import load_silero_vad
+    model = _model()
     from silero_vad.utils_vad import get_speech_timestamps_from_probs
 
-    try:
-        model = load_silero_vad(onnx=True)
-    finally:
-        torch.set_num_threads(threads)  # silero-vad sets one thread for the whole process
+    model.reset_states()
     num_samples = 0
     probabilities = []
     for samples in _steps(blocks):
@@ -55,6 +54,21 @@ def speech_regions(samples: NDArray[np.float32], lecture: str) -> NDArray[np.int
     if not len(regions):
         raise DataError(f"lecture {lecture}: no speech was detected; is it the right recording, and not silent?")
     return regions
+
+
+def _model() -> Any:
+    """silero-vad, which is loaded once by each thread, since it keeps the state of a recording."""
+    if not hasattr(_loaded, "model"):
+        import torch
+
+        threads = torch.get_num_threads()
+        try:
+            from silero_vad import load_silero_vad
+
+            _loaded.model = load_silero_vad(onnx=True)
+        finally:
+            torch.set_num_threads(threads)  # silero-vad sets one thread for the whole process
+    return _loaded.model
 
 
 def _steps(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:

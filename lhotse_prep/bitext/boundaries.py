@@ -7,8 +7,9 @@ T tokens or words of a text, N possible boundaries of all texts.
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -144,14 +145,17 @@ class BoundaryModel:
     """Logistic regression: log-odds of a boundary are a sum of feature weights, fitted by Adagrad with an L2 penalty.
 
     Args:
-      rows: for each of N places the names of its features, the same number for every place.
+      rows: for each of N places the names of its features, the same number for every place; they are not kept.
     """
 
-    def __init__(self, rows: Sequence[Sequence[str]]) -> None:
+    def __init__(self, rows: Iterable[Sequence[str]]) -> None:
         names: dict[str, int] = {}
-        width = len(rows[0]) if rows else 0
-        flat = [names.setdefault(f, len(names)) for row in rows for f in row]
-        self.features = np.array(flat, dtype=np.int64).reshape(len(rows), width)
+        flat, num_rows = array("q"), 0
+        for row in rows:
+            flat.extend(names.setdefault(f, len(names)) for f in row)
+            num_rows += 1
+        width = len(flat) // num_rows if num_rows else 0
+        self.features = np.array(flat, dtype=np.int64).reshape(num_rows, width)
         self.num_features = len(names)
 
     def fit(self, labels: np.ndarray, l2: float = 5.0, num_steps: int = 80) -> np.ndarray:

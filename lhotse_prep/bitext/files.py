@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from lhotse_prep.corpora.source.splits import PARTS
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl, write_jsonl
+from lhotse_prep.workflow.files import iterate_jsonl, write_jsonl
 from lhotse_prep.workflow.findings import REJECTED
 
 PATTERNS = (*(f"{part}.jsonl" for part in PARTS), REJECTED, "scores.json")  # all files of a folder of pairs
 _TYPES = {"id": str, "lecture": str, "source": str, "target": str, "first_token": int, "num_tokens": int}
 
 
-def write_pairs(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write sentence pairs; no file for no pairs."""
-    if rows:
-        write_jsonl(path, rows)
-    else:
+def write_pairs(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write sentence pairs, each as it comes; no file for no pairs."""
+    left = iter(rows)
+    first = next(left, None)
+    if first is None:
         path.unlink(missing_ok=True)
+    else:
+        write_jsonl(path, chain([first], left))
 
 
 def read_pairs(path: Path, needs: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Read PART.jsonl; no pairs if there is no such file beside the rejected ones, which stage 7 always writes.
+    """All that iterate_pairs yields."""
+    return list(iterate_pairs(path, needs))
+
+
+def iterate_pairs(path: Path, needs: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Read PART.jsonl row by row; no pairs if there is no such file beside the rejected ones, which are always there.
 
     Args:
       needs: keys that each row must have.
@@ -33,14 +41,13 @@ def read_pairs(path: Path, needs: Sequence[str] = ()) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         if (path.parent / REJECTED).is_file():
-            return []
+            return
         raise DataError(f"no bitext {path}: stage 7 makes it")
-    rows = read_jsonl(path)
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(iterate_jsonl(path), 1):
         if missing := [name for name in needs if name not in row]:
             raise DataError(f'{path}, line {number}: no "{missing[0]}"; make the file again with stage 7')
         for name, kind in _TYPES.items():
             if name in row and (not isinstance(row[name], kind) or isinstance(row[name], bool)):
                 expected = "a text" if kind is str else "a whole number"
                 raise DataError(f'{path}, line {number}: "{name}" must be {expected}; make the file again with stage 7')
-    return rows
+        yield row

@@ -99,13 +99,11 @@ def make_pairs(lectures: Sequence[LectureText], config: BitextConfig) -> dict[st
     total_tokens = sum(len(x.tokens) for x in lectures)
     prior = LengthPrior(total_tokens / sum(len(x.words) for x in lectures), 3.0)
     token_model = BoundaryModel(
-        [
-            row
-            for x, c in zip(lectures, cohesions)
-            for row in transcript_features(x.tokens, table.words(x.tokens), x.pauses, c)
-        ]
+        row
+        for x, c in zip(lectures, cohesions)
+        for row in transcript_features(x.tokens, table.words(x.tokens), x.pauses, c)
     )
-    word_model = BoundaryModel([r for s in states for r in translation_features(s.text.words, s.starts[:-1].tolist())])
+    word_model = BoundaryModel(r for s in states for r in translation_features(s.text.words, s.starts[:-1].tolist()))
     table.train(_proportional_pairs(states), 3, config.discount)
     for number in range(config.num_rounds):
         for state in states:

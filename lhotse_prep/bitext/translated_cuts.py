@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from lhotse import CutSet, MonoCut, SupervisionSegment
 from lhotse.utils import fastcopy
 
-from lhotse_prep.bitext.files import read_pairs
+from lhotse_prep.bitext.files import iterate_pairs
 from lhotse_prep.corpora.source.splits import PARTS
 from lhotse_prep.manifests.exact_times import first_token
-from lhotse_prep.manifests.files import load_part, part_file, write_manifest
+from lhotse_prep.manifests.files import open_part, part_file, write_manifest
+from lhotse_prep.manifests.grouped import Grouped, key_digest
 
 logger = logging.getLogger(__name__)
 _NEEDED = ("lecture", "target", "first_token", "num_tokens")  # of a sentence pair
 
 
 def write_translated_cuts(cuts_dir: Path, bitext_dir: Path, out_dir: Path) -> None:
-    """Write out_dir/ml2021_cuts_{part}.jsonl.gz: stage 4's windows with the translations of bitext_dir/{part}.jsonl."""
+    """Write out_dir/ml2021_cuts_{part}.jsonl.gz: stage 4's windows with the translations of bitext_dir/{part}.jsonl.
+
+    The windows and the pairs of one lecture at a time are in memory.
+    """
     for part in PARTS:
-        cuts = load_part(cuts_dir, "cuts", part, CutSet)
-        translated, num_left_out = with_translations(cuts, read_pairs(bitext_dir / f"{part}.jsonl", _NEEDED))
-        write_manifest(part_file(out_dir, "cuts", part), translated)
-        logger.info("%s: %d windows; %d sentence pairs in no window as a whole", part, len(translated), num_left_out)
+        cuts = open_part(cuts_dir, "cuts", part, CutSet)
+        counts = _Counts()
+        pairs = _by_lecture(partial(iterate_pairs, bitext_dir / f"{part}.jsonl", _NEEDED), out_dir)
+        write_manifest(part_file(out_dir, "cuts", part), _with_translations(cuts, pairs, counts))
+        logger.info("%s: %d windows; %d sentence pairs in no window as a whole", part, counts.cuts, counts.left_out)
 
 
 def with_translations(cuts: CutSet, pairs: Sequence[Mapping[str, Any]]) -> tuple[CutSet, int]:
@@ -38,21 +46,51 @@ def with_translations(cuts: CutSet, pairs: Sequence[Mapping[str, Any]]) -> tuple
       The cuts, with custom["translated_text"]["eng"] on each supervision in which a sentence begins; and the number of
       pairs of these lectures that were left out because no window holds all tokens of the sentence.
     """
-    pairs_of: dict[str, list[Mapping[str, Any]]] = {cut.recording_id: [] for cut in cuts}
-    for pair in sorted(pairs, key=lambda p: int(p["first_token"])):
-        if pair["num_tokens"] and pair["target"] and pair["lecture"] in pairs_of:
-            pairs_of[pair["lecture"]].append(pair)
-    translated, num_placed = [], 0
-    for cut in cuts:
-        tokens = {t for s in cut.supervisions for t in _tokens(s)}
-        whole = [
-            p
-            for p in pairs_of[cut.recording_id]
-            if int(p["first_token"]) in tokens and int(p["first_token"]) + int(p["num_tokens"]) - 1 in tokens
-        ]
-        num_placed += len(whole)
-        translated.append(_translated(cut, whole))
-    return CutSet.from_cuts(translated), sum(len(p) for p in pairs_of.values()) - num_placed
+    counts = _Counts()
+    translated = list(_with_translations(cuts, _by_lecture(lambda: pairs, None), counts))
+    return CutSet.from_cuts(translated), counts.left_out
+
+
+@dataclass
+class _Counts:
+    """Of cuts, of the sentence pairs of their lectures, and of those that are in a cut as a whole."""
+
+    cuts: int = 0
+    pairs: int = 0
+    placed: int = 0
+
+    @property
+    def left_out(self) -> int:
+        """Pairs of which no cut holds all tokens; one that two cuts hold counts twice as placed."""
+        return self.pairs - self.placed
+
+
+def _by_lecture(read: Callable[[], Iterable[Mapping[str, Any]]], work: Path | None) -> Grouped[Mapping[str, Any]]:
+    return Grouped(read, lambda pair: str(pair["lecture"]), work, None)
+
+
+def _with_translations(
+    cuts: Iterable[MonoCut], pairs: Grouped[Mapping[str, Any]], counts: _Counts
+) -> Iterator[MonoCut]:
+    """with_translations, one lecture after the other; the windows of a lecture may stand apart."""
+    lookup = pairs.lookup(keeps=True)
+    counted: set[bytes] = set()  # lectures
+    for lecture, cuts_of_lecture in groupby(cuts, lambda cut: str(cut.recording_id)):
+        pairs_of_lecture = [p for p in lookup.rows_of(lecture) if p["num_tokens"] and p["target"]]
+        pairs_of_lecture.sort(key=lambda p: int(p["first_token"]))
+        if (digest := key_digest(lecture)) not in counted:
+            counts.pairs += len(pairs_of_lecture)
+            counted.add(digest)
+        for cut in cuts_of_lecture:
+            tokens = {t for s in cut.supervisions for t in _tokens(s)}
+            whole = [
+                p
+                for p in pairs_of_lecture
+                if int(p["first_token"]) in tokens and int(p["first_token"]) + int(p["num_tokens"]) - 1 in tokens
+            ]
+            counts.cuts += 1
+            counts.placed += len(whole)
+            yield _translated(cut, whole)
 
 
 def _translated(cut: MonoCut, pairs: Sequence[Mapping[str, Any]]) -> MonoCut:

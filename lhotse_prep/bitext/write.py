@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from lhotse import SupervisionSet
+from lhotse import SupervisionSegment, SupervisionSet
 
 from lhotse_prep.bitext.config import BitextConfig
 from lhotse_prep.bitext.files import write_pairs
 from lhotse_prep.bitext.pairs import LectureText, Pair, make_pairs
 from lhotse_prep.corpora.source.splits import PARTS
-from lhotse_prep.manifests.exact_times import first_token, read_exact_times
-from lhotse_prep.manifests.files import TEXTS, load_part, load_safely, part_file, read_texts
+from lhotse_prep.manifests.exact_times import first_token, open_exact_times
+from lhotse_prep.manifests.files import TEXTS, iterate_texts, open_part, part_file
+from lhotse_prep.manifests.grouped import Grouped, Lookup, Spill, key_digest
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import write_json, write_jsonl
+from lhotse_prep.workflow.files import json_line, whole_file, write_json
 from lhotse_prep.workflow.findings import REJECTED
 
 logger = logging.getLogger(__name__)
 EXACT_TIMES_SCORE = 10.0  # nats per source unit over chance, for pairs with exact times: above any score of the search
 
 EXACT_TIMES_MARGIN = 100.0  # nats, likewise
+MAX_TOKENS = 300_000  # of the transcripts that are paired together, 20 hours; the memory of the search grows with them
 
 
 def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
     """Pair all lectures of data_dir; write {train,dev,test,rejected}.jsonl and scores.json to out_dir.
 
-    Text-only lectures go to train. All lectures are paired together, because they share the learned word translations;
-    the only reference used is the translation of the whole lecture. Utterances with exact times and a translation
-    (from stage 1) become pairs without a search; lectures without a translation are left out.
+    Text-only lectures go to train. Lectures are paired together, because they share the learned word translations, but
+    for a large corpus, which is divided into parts of MAX_TOKENS; the only reference used is the translation of the
+    whole lecture. Utterances with exact times and a translation (from stage 1) become pairs without a search; lectures
+    without a translation are left out.
 
     Args:
       data_dir: the corpus' data folder: reads manifests/, aligned/ if it exists, and truth/ for scores.json.
@@ -40,33 +44,143 @@ def make_bitext(data_dir: Path, out_dir: Path, config: BitextConfig) -> None:
     Raises:
       DataError: no lecture has a translation.
     """
-    exact_rows = {part: _exact_rows(data_dir / "manifests", part) for part in PARTS}
-    lectures: dict[str, list[LectureText]] = {
-        part: read_lectures(data_dir, part, exact={row["lecture"] for row in exact_rows[part]}) for part in PARTS
-    }
-    lectures["train"] = lectures["train"] + read_text_lectures(data_dir / "manifests" / TEXTS)
-    all_lectures = [x for part in PARTS for x in lectures[part]]
-    if not all_lectures and not any(exact_rows.values()):
+    exact = {part: _ExactPairs(data_dir / "manifests", part, out_dir) for part in PARTS}
+    lectures = _read_lectures(data_dir, exact, out_dir)
+    if not len(lectures) and not any(len(pairs) for pairs in exact.values()):
         raise DataError(
             f"{data_dir / 'manifests'} has no lecture with a translation; add NAME.en.txt files, or stop after stage 6"
         )
-    pairs = make_pairs(all_lectures, config) if all_lectures else {}
-    rejected: list[dict[str, Any]] = []
+    scores = _Scores(data_dir / "truth")
+    paired = groupby(_search(lectures, config), lambda x: x[0])
+    part_of_paired, paired_of_part = next(paired, ("", iter(())))
+    with whole_file(out_dir / REJECTED) as rejected:
+        for part in PARTS:
+            judge = _Judge(part, config, rejected)
+            searched = scores.counted(paired_of_part) if part == part_of_paired else ()
+            write_pairs(out_dir / f"{part}.jsonl", judge.kept(chain(searched, exact[part])))
+            judge.log(sum(name == part for name, _ in lectures))
+            if part == part_of_paired:
+                part_of_paired, paired_of_part = next(paired, ("", iter(())))
+    write_json(out_dir / "scores.json", scores.percents())
+
+
+def _read_lectures(data_dir: Path, exact: Mapping[str, _ExactPairs], work: Path) -> Spill[tuple[str, LectureText]]:
+    """(part, lecture) of all lectures to search, in a temporary file, part by part."""
+    lectures: Spill[tuple[str, LectureText]] = Spill(work)
     for part in PARTS:
-        rows = [row for lecture in lectures[part] for row in _rows(lecture, pairs[lecture.id])]
-        rows += exact_rows[part]
-        reasons = [_reason_to_reject(row, config) for row in rows]
-        kept = [row for row, reason in zip(rows, reasons) if reason is None]
-        rejected += [row | {"reason": reason} for row, reason in zip(rows, reasons) if reason is not None]
-        write_pairs(out_dir / f"{part}.jsonl", kept)
-        num_rejected = len(rows) - len(kept)
-        logger.info("%s: %d lectures, %d pairs, %d rejected", part, len(lectures[part]), len(kept), num_rejected)
-        _log_doubtful(part, rows, reasons)
-    write_jsonl(out_dir / REJECTED, rejected)
-    write_json(out_dir / "scores.json", _scores(all_lectures, pairs, data_dir / "truth"))
+        for lecture in iterate_lectures(data_dir, part, exact[part], work):
+            lectures.add((part, lecture))
+        if part == "train":
+            for lecture in read_text_lectures(data_dir / "manifests" / TEXTS):
+                lectures.add((part, lecture))
+    return lectures
 
 
-def read_lectures(data_dir: Path, part: str, exact: Collection[str] = ()) -> list[LectureText]:
+def _search(
+    lectures: Spill[tuple[str, LectureText]], config: BitextConfig
+) -> Iterator[tuple[str, LectureText, list[Pair]]]:
+    """(part, lecture, its pairs) in order; lectures of about MAX_TOKENS at most are searched together."""
+    sizes = [len(lecture.tokens) for _, lecture in lectures]
+    groups = equal_groups(sizes, MAX_TOKENS)
+    if len(groups) > 1:
+        logger.info("%d tokens of transcripts are paired in %d parts, one after the other", sum(sizes), len(groups))
+    left = iter(lectures)
+    for number in groups:
+        together = list(islice(left, number))
+        pairs = make_pairs([lecture for _, lecture in together], config)
+        for part, lecture in together:
+            yield part, lecture, pairs[lecture.id]
+
+
+def equal_groups(sizes: Sequence[int], limit: int) -> list[int]:
+    """How many neighbours go into each group so that the sums of groups are about equal, and about `limit` at most."""
+    total = sum(sizes)
+    num_groups = -(-total // limit)
+    groups = [0] * num_groups
+    before = 0
+    for size in sizes:
+        groups[min(num_groups - 1, (before + size // 2) * num_groups // total)] += 1
+        before += size
+    return [number for number in groups if number]
+
+
+class _ExactPairs:
+    """The pairs of a part's utterances that have exact times and a translation, read again in each iteration."""
+
+    def __init__(self, manifests: Path, part: str, work: Path) -> None:
+        segments = open_exact_times(manifests, part)
+        self._lectures: set[bytes] = set()
+        self._segments = Grouped(lambda: segments, _recording_id, work, self._keys(segments))
+
+    def __len__(self) -> int:
+        """The number of lectures that have such pairs."""
+        return len(self._lectures)
+
+    def __contains__(self, lecture: object) -> bool:
+        return key_digest(str(lecture)) in self._lectures
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        """The rows of one lecture after the other."""
+        return (_exact_rows(lecture, segments) for lecture, segments in self._segments.groups())
+
+    def _keys(self, segments: Iterable[SupervisionSegment]) -> Iterator[str]:
+        for s in segments:
+            if _translation(s).split() and (s.text or "").split():
+                self._lectures.add(key_digest(s.recording_id))
+            yield s.recording_id
+
+
+class _Judge:
+    """Tells the pairs of a part that are kept from those that are rejected, and counts both."""
+
+    def __init__(self, part: str, config: BitextConfig, rejected: IO[str]) -> None:
+        self._part, self._config, self._rejected = part, config, rejected
+        self._num_kept = self._num_rejected = 0
+        self._doubtful: list[tuple[str, int, int]] = []  # lectures, with their tokens and those of rejected pairs
+
+    def kept(self, lectures: Iterable[Sequence[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+        """The rows to keep; the others are written to the file of rejected ones, with the reason.
+
+        Args:
+          lectures: the rows of one lecture after the other.
+        """
+        for rows in lectures:
+            reasons = [_reason_to_reject(row, self._config) for row in rows]
+            for row, reason in zip(rows, reasons):
+                if reason is None:
+                    self._num_kept += 1
+                    yield row
+                else:
+                    self._num_rejected += 1
+                    self._rejected.write(json_line(row | {"reason": reason}))
+            total = sum(row["num_tokens"] for row in rows)
+            num_rejected = sum(row["num_tokens"] for row, reason in zip(rows, reasons) if reason is not None)
+            if 2 * num_rejected > total:
+                self._doubtful.append((rows[0]["lecture"], total, num_rejected))
+
+    def log(self, num_lectures: int) -> None:
+        """Log the counts, and a warning for each lecture most of whose tokens are in rejected pairs."""
+        counts = (num_lectures, self._num_kept, self._num_rejected)
+        logger.info("%s: %d lectures, %d pairs, %d rejected", self._part, *counts)
+        for lecture, total, num_rejected in self._doubtful:
+            logger.warning(
+                "%s: the pairs of lecture %s that are left out hold %d of its %d tokens; look at rejected.jsonl, and "
+                "check that its translation is of this transcript",
+                self._part,
+                lecture,
+                num_rejected,
+                total,
+            )
+
+
+def read_lectures(data_dir: Path, part: str) -> list[LectureText]:
+    """All that iterate_lectures yields, also those with exact times."""
+    return list(iterate_lectures(data_dir, part))
+
+
+def iterate_lectures(
+    data_dir: Path, part: str, exact: Container[str] = (), work: Path | None = None
+) -> Iterator[LectureText]:
     """The recorded lectures of a part that have a translation, with pauses from the alignment if there is one.
 
     Lectures without a translation are left out with a warning.
@@ -75,40 +189,57 @@ def read_lectures(data_dir: Path, part: str, exact: Collection[str] = ()) -> lis
       data_dir: the corpus' data folder.
       part: train, dev or test.
       exact: ids of lectures whose pairs are known already; they are left out.
+      work: folder for a temporary file; None: the system's.
     """
-    aligned = part_file(data_dir / "aligned", "supervisions", part)
-    stretches: dict[str, list[Any]] = {}
-    for stretch in load_safely(aligned, SupervisionSet) if aligned.is_file() else []:
-        stretches.setdefault(stretch.recording_id, []).append(stretch)
-    lectures, untranslated = [], []
-    for lecture in load_part(data_dir / "manifests", "supervisions", part, SupervisionSet):
+    untranslated = []
+    pauses = _Pauses(data_dir / "aligned", part, work)
+    for lecture in open_part(data_dir / "manifests", "supervisions", part, SupervisionSet):
         if lecture.id in exact:
             continue
-        translation = ((lecture.custom or {}).get("translated_text") or {}).get("eng", "")
+        translation = _translation(lecture)
         if not translation.split():
             untranslated.append(lecture.id)
             continue
         tokens = (lecture.text or "").split()
-        pauses = token_pauses(len(tokens), stretches.get(lecture.recording_id, []))
-        lectures.append(LectureText(lecture.id, tokens, translation.split(), pauses))
+        yield LectureText(lecture.id, tokens, translation.split(), pauses.of(lecture, len(tokens)))
     if untranslated:
         logger.warning("%s: %d lectures have no translation: %s", part, len(untranslated), ", ".join(untranslated[:10]))
-    return lectures
 
 
-def _exact_rows(manifests: Path, part: str) -> list[dict[str, Any]]:
-    """One row for each utterance of a part that has exact times and a translation."""
+class _Pauses:
+    """The pauses of lectures from the aligned supervisions of a part, which are opened when the first is asked for."""
+
+    def __init__(self, aligned: Path, part: str, work: Path | None) -> None:
+        self._aligned, self._part, self._work = aligned, part, work
+        self._lookup: Lookup[SupervisionSegment] | None = None
+
+    def of(self, lecture: SupervisionSegment, num_tokens: int) -> list[float | None] | None:
+        """token_pauses of a lecture."""
+        if self._lookup is None and part_file(self._aligned, "supervisions", self._part).is_file():
+            stretches = open_part(self._aligned, "supervisions", self._part, SupervisionSet)
+            self._lookup = Grouped(lambda: stretches, _recording_id, self._work, None).lookup(keeps=True)
+        return token_pauses(num_tokens, self._lookup.rows_of(lecture.recording_id) if self._lookup else [])
+
+
+def _exact_rows(lecture: str, segments: Iterable[SupervisionSegment]) -> list[dict[str, Any]]:
+    """One row for each utterance of a lecture that has a translation."""
     rows: list[dict[str, Any]] = []
-    for lecture, segments in read_exact_times(manifests, part).items():
-        for number, s in enumerate(segments):
-            translation = ((s.custom or {}).get("translated_text") or {}).get("eng", "")
-            source = (s.text or "").split()
-            if source and translation.split():
-                place = {"first_token": first_token(s), "num_tokens": len(source)}
-                row = {"id": f"{lecture}-{number:04d}", "lecture": lecture, "source": " ".join(source)}
-                sure = {"score": EXACT_TIMES_SCORE, "margin": EXACT_TIMES_MARGIN}
-                rows.append(row | {"target": translation} | sure | place)
+    for number, s in enumerate(segments):
+        source, translation = (s.text or "").split(), _translation(s)
+        if source and translation.split():
+            place = {"first_token": first_token(s), "num_tokens": len(source)}
+            row = {"id": f"{lecture}-{number:04d}", "lecture": lecture, "source": " ".join(source)}
+            sure = {"score": EXACT_TIMES_SCORE, "margin": EXACT_TIMES_MARGIN}
+            rows.append(row | {"target": translation} | sure | place)
     return rows
+
+
+def _translation(s: SupervisionSegment) -> str:
+    return str(((s.custom or {}).get("translated_text") or {}).get("eng", ""))
+
+
+def _recording_id(s: SupervisionSegment) -> str:
+    return str(s.recording_id)
 
 
 def token_pauses(num_tokens: int, stretches: Sequence[Any]) -> list[float | None] | None:
@@ -136,11 +267,10 @@ def token_pauses(num_tokens: int, stretches: Sequence[Any]) -> list[float | None
     return [starts[i] - ends[i - 1] if i in starts and i - 1 in ends else None for i in range(num_tokens)]
 
 
-def read_text_lectures(path: Path) -> list[LectureText]:
+def read_text_lectures(path: Path) -> Iterator[LectureText]:
     """Text-only lectures from texts.jsonl; none if there is no such file."""
-    if not path.is_file():
-        return []
-    return [LectureText(row["id"], row["text"].split(), row["translation"].split()) for row in read_texts(path)]
+    for row in iterate_texts(path) if path.is_file() else ():
+        yield LectureText(row["id"], row["text"].split(), row["translation"].split())
 
 
 def _positions(tokens: Sequence[str], items: Sequence[Any], first: int) -> list[tuple[int, Any]]:
@@ -188,38 +318,29 @@ def _reason_to_reject(row: dict[str, Any], config: BitextConfig) -> str | None:
     return None
 
 
-def _log_doubtful(part: str, rows: Sequence[dict[str, Any]], reasons: Sequence[str | None]) -> None:
-    """Warn about lectures most of whose tokens are in rejected pairs."""
-    tokens: dict[str, list[int]] = {}
-    for row, reason in zip(rows, reasons):
-        counts = tokens.setdefault(row["lecture"], [0, 0])
-        counts[0] += row["num_tokens"]
-        counts[1] += row["num_tokens"] if reason is not None else 0
-    for lecture, (total, num_rejected) in tokens.items():
-        if 2 * num_rejected > total:
-            logger.warning(
-                "%s: the pairs of lecture %s that are left out hold %d of its %d tokens; look at rejected.jsonl, and "
-                "check that its translation is of this transcript",
-                part,
-                lecture,
-                num_rejected,
-                total,
-            )
+class _Scores:
+    """Which true pairs are there exactly, of recorded and of text-only lectures; nothing is known without a truth."""
 
+    def __init__(self, truth_dir: Path) -> None:
+        self._truth_dir = truth_dir
+        self._hits: dict[str, list[int]] = {"bitext_exact_percent": [], "bitext_exact_percent_text_only": []}
 
-def _scores(lectures: Sequence[LectureText], pairs: dict[str, list[Pair]], truth_dir: Path) -> dict[str, float]:
-    """Percentage of true pairs that were found exactly, for recorded and for text-only lectures; {} without a truth."""
-    hits: dict[str, list[int]] = {"bitext_exact_percent": [], "bitext_exact_percent_text_only": []}
-    for lecture in lectures:
-        truth = truth_dir / f"{lecture.id}.tsv"
-        if truth.is_file():
-            recorded = lecture.pauses is not None or (truth_dir / f"{lecture.id}.json").is_file()
-            key = "bitext_exact_percent" if recorded else "bitext_exact_percent_text_only"
-            hits[key] += exact_pairs(lecture, pairs[lecture.id], truth)
-    scores = {key: round(100 * sum(values) / len(values), 2) for key, values in hits.items() if values}
-    if scores:
-        logger.info("exact sentence pairs in percent: %s", json.dumps(scores))
-    return scores
+    def counted(self, lectures: Iterable[tuple[str, LectureText, list[Pair]]]) -> Iterator[list[dict[str, Any]]]:
+        """The rows of each lecture, whose pairs are held against the truth."""
+        for _, lecture, pairs in lectures:
+            truth = self._truth_dir / f"{lecture.id}.tsv"
+            if truth.is_file():
+                recorded = lecture.pauses is not None or (self._truth_dir / f"{lecture.id}.json").is_file()
+                key = "bitext_exact_percent" if recorded else "bitext_exact_percent_text_only"
+                self._hits[key] += exact_pairs(lecture, pairs, truth)
+            yield _rows(lecture, pairs)
+
+    def percents(self) -> dict[str, float]:
+        """Percentages of both; {} without a truth."""
+        scores = {key: round(100 * sum(hits) / len(hits), 2) for key, hits in self._hits.items() if hits}
+        if scores:
+            logger.info("exact sentence pairs in percent: %s", json.dumps(scores))
+        return scores
 
 
 def exact_pairs(lecture: LectureText, pairs: Sequence[Pair], truth: Path) -> list[int]:

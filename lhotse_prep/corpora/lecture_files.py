@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice, takewhile
 from pathlib import Path
 
 from lhotse_prep.audio.convert import SUFFIXES
@@ -100,10 +102,20 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def other_texts_of(lecture: str, others: Iterable[Path]) -> list[str]:
-    """The names of files that may hold the transcript of a lecture in another form, such as subtitles."""
-    names = (path.name for path in others if _OTHER_TEXT.fullmatch(path.suffix))
-    return [name for name in names if nfc(name).casefold().startswith(f"{lecture.casefold()}.")]
+class OtherTexts:
+    """Files of a folder that may hold the transcript of a lecture in another form, such as subtitles."""
+
+    def __init__(self, others: Iterable[Path]) -> None:
+        self._names: dict[str, list[str]] = {}  # {what may name the lecture, folded: file names}
+        for path in others:
+            if _OTHER_TEXT.fullmatch(path.suffix):
+                folded = nfc(path.name).casefold()
+                for end in (i for i, c in enumerate(folded) if c == "."):
+                    self._names.setdefault(folded[:end], []).append(path.name)
+
+    def of(self, lecture: str) -> list[str]:
+        """The names of those that begin with the lecture's name and a dot."""
+        return self._names.get(lecture.casefold(), [])
 
 
 def may_be_text_of(text: str, lectures: Mapping[str, LectureFiles]) -> str | None:
@@ -123,17 +135,26 @@ def may_be_text_of(text: str, lectures: Mapping[str, LectureFiles]) -> str | Non
     return None
 
 
-def may_be_parts_of(text: str, lectures: Mapping[str, LectureFiles]) -> list[str]:
-    """The recordings without a transcript whose names begin with that of a text, or the other way round.
+class Untranscribed:
+    """The recordings without a transcript in a folder."""
 
-    The names must part where a word ends: lec_part1 and lec_part2 may be recordings of lec.txt, lecture not.
-    """
+    def __init__(self, lectures: Mapping[str, LectureFiles]) -> None:
+        names = [name for name, files in lectures.items() if files.recording and not files.transcript]
+        self._place = {name: i for i, name in enumerate(names)}
+        self._sorted = sorted(names)
 
-    def begins(long: str, short: str) -> bool:
-        return long.startswith(short) and not long[len(short) : len(short) + 1].isalnum()
+    def may_be_parts_of(self, text: str) -> list[str]:
+        """Those whose names begin with that of a text, or the other way round.
 
-    untranscribed = (name for name, files in lectures.items() if files.recording and not files.transcript)
-    return [name for name in untranscribed if begins(name, text) or begins(text, name)]
+        The names must part where a word ends: lec_part1 and lec_part2 may be recordings of lec.txt, lecture not.
+        """
+        longer = takewhile(
+            lambda name: name.startswith(text), islice(self._sorted, bisect_left(self._sorted, text), None)
+        )
+        names = [name for name in longer if not name[len(text) : len(text) + 1].isalnum()]
+        ends = (i for i in range(1, len(text)) if not text[i].isalnum())
+        names += [text[:end] for end in ends if text[:end] in self._place]
+        return sorted(names, key=self._place.__getitem__)
 
 
 def _lecture_and_kind(name: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from lhotse_prep.audio.convert import READ_AS_IS, SUFFIXES
@@ -19,10 +19,10 @@ from lhotse_prep.corpora.lecture_files import (
     TRANSLATION,
     FolderContent,
     LectureFiles,
+    OtherTexts,
+    Untranscribed,
     is_document,
-    may_be_parts_of,
     may_be_text_of,
-    other_texts_of,
     read_folder,
 )
 from lhotse_prep.corpora.source.splits import DECODE, SPLITS, TEXT_ONLY, check_lecture_name, default_splits, read_splits
@@ -48,13 +48,13 @@ def plan_folder(folder: Path) -> tuple[dict[str, LectureFiles], Splits]:
             raise DataError(f"{files.translation.name} has no transcript; put {name}.txt beside it in {folder}")
     splits = _read_splits(folder, lectures) if (folder / SPLITS).is_file() else _default_splits(lectures)
     listed = [name for names in splits.values() for name in names]
-    _log_texts_in_doubt(content, listed if (folder / SPLITS).is_file() else [])
+    _log_texts_in_doubt(content, set(listed) if (folder / SPLITS).is_file() else ())
     if not listed:
         raise DataError(_no_lectures(folder, content))
     _check_names(listed)
     if left_out := sorted({name for name, files in lectures.items() if files.recording} - set(listed)):
         logger.warning("%d lectures are not in %s and are left out: %s", len(left_out), SPLITS, list_names(left_out))
-    _log_left_out(content, listed)
+    _log_left_out(content, set(listed))
     if splits[DECODE]:
         logger.info("lectures that are only decoded, without a transcript: %s", list_names(splits[DECODE]))
     if splits[TEXT_ONLY]:
@@ -114,13 +114,13 @@ def _nearest(name: str, lectures: Mapping[str, LectureFiles]) -> str | None:
     return folded[near[0]] if near else None
 
 
-def _log_texts_in_doubt(content: FolderContent, listed: list[str]) -> None:
+def _log_texts_in_doubt(content: FolderContent, listed: Container[str]) -> None:
     """Log texts that may belong to a recording with nearly the same name; `listed` are the lectures of splits.yaml.
 
     Raises:
       DataError: NAME.SOMETHING.txt, where the lecture NAME lacks a text.
     """
-    lectures = content.lectures
+    lectures, untranscribed, other_texts = content.lectures, Untranscribed(content.lectures), OtherTexts(content.others)
     for name, files in lectures.items():
         if files.recording or files.transcript is None:
             continue
@@ -129,14 +129,14 @@ def _log_texts_in_doubt(content: FolderContent, listed: list[str]) -> None:
                 f"{files.transcript} is called neither {lecture}{TRANSCRIPT} nor {lecture}{TRANSLATION}, and one of "
                 f"these is missing; rename it if it is a text of {lecture}, or move it away"
             )
-        if parts := may_be_parts_of(name, lectures):
+        if parts := untranscribed.may_be_parts_of(name):
             logger.warning(
                 "%s has no recording of its name, and %s no transcript: each recording needs its own",
                 files.transcript.name,
                 list_names(parts),
             )
     for name, files in lectures.items():
-        if files.recording and not files.transcript and (texts := other_texts_of(name, content.others)):
+        if files.recording and not files.transcript and (texts := other_texts.of(name)):
             logger.warning(
                 "%s is not read: give the transcript of %s as plain text in %s.txt; without it, %s is only decoded",
                 texts[0],
@@ -158,7 +158,7 @@ def _check_names(names: Sequence[str]) -> None:
         raise DataError(f"{errors[first]}{more}")
 
 
-def _log_left_out(content: FolderContent, listed: list[str]) -> None:
+def _log_left_out(content: FolderContent, listed: Container[str]) -> None:
     names = [path.name + "/" * path.is_dir() for path in content.others]
     texts = [
         path.name

@@ -11,7 +11,7 @@ from lhotse import SupervisionSegment, SupervisionSet
 from lhotse.utils import fastcopy
 
 from lhotse_prep.audio.inspect import SAMPLE_RATE
-from lhotse_prep.manifests.files import load_safely, part_file
+from lhotse_prep.manifests.files import open_part, part_file
 from lhotse_prep.text.characters import is_han
 from lhotse_prep.text.normalize import normalize_transcript, normalize_translation
 from lhotse_prep.workflow.errors import DataError
@@ -71,11 +71,17 @@ def as_segment(utterance: SupervisionSegment) -> SupervisionSegment:
 
 def read_exact_times(manifests: Path, part: str) -> dict[str, list[SupervisionSegment]]:
     """{recording: its supervisions with exact times} of one part, from stage 1's folder; may be empty."""
-    path = part_file(manifests, "segments", part)
     segments: dict[str, list[SupervisionSegment]] = {}
-    for s in load_safely(path, SupervisionSet) if path.is_file() else []:
+    for s in open_exact_times(manifests, part):
         segments.setdefault(s.recording_id, []).append(s)
     return segments
+
+
+def open_exact_times(manifests: Path, part: str) -> SupervisionSet:
+    """All that read_exact_times reads, in the order of the file, lazily."""
+    if part_file(manifests, "segments", part).is_file():
+        return open_part(manifests, "segments", part, SupervisionSet)
+    return SupervisionSet.from_segments([])
 
 
 def first_token(supervision: SupervisionSegment) -> int:

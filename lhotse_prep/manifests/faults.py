@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from lhotse import Features, MonoCut, Recording, SupervisionSegment
 from lhotse.array import TemporalArray
@@ -20,6 +20,19 @@ from lhotse_prep.workflow.findings import Finding
 TOLERANCE = 0.025  # seconds by which a recording's duration may differ from its samples, or a word leave its sentence
 _EDGE = 1e-3  # seconds by which a supervision may leave its recording, as for Lhotse
 _AGAIN = "make the manifests again from the current audio"
+
+
+class RecordingSpan(NamedTuple):
+    """What supervisions and features are held against; of millions of recordings, this is kept."""
+
+    id: str
+    duration: float  # seconds
+    sampling_rate: int
+    channel_ids: Any
+
+    @classmethod
+    def of(cls, r: Recording) -> RecordingSpan:
+        return cls(r.id, r.duration, r.sampling_rate, r.channel_ids)
 
 
 def recording_faults(part: str, r: Recording) -> list[Finding]:
@@ -41,7 +54,7 @@ def recording_faults(part: str, r: Recording) -> list[Finding]:
     return findings.items
 
 
-def supervision_faults(part: str, s: SupervisionSegment, recording: Recording | None) -> list[Finding]:
+def supervision_faults(part: str, s: SupervisionSegment, recording: Recording | RecordingSpan | None) -> list[Finding]:
     """Faults of a supervision: its span, channel and words, and the arrays in its custom fields.
 
     Args:
@@ -63,7 +76,7 @@ def supervision_faults(part: str, s: SupervisionSegment, recording: Recording | 
     return findings.items
 
 
-def features_faults(part: str, f: Features, recording: Recording | None = None) -> list[Finding]:
+def features_faults(part: str, f: Features, recording: Recording | RecordingSpan | None = None) -> list[Finding]:
     """Faults of features: their sizes, which must agree, and their span in the recording."""
     findings = _Findings("features", str(f.recording_id), part)
     _add_features_faults(findings, f)
@@ -99,17 +112,20 @@ def cut_faults(part: str, cut: Cut) -> list[Finding]:
     return findings.items
 
 
-def features_set_faults(part: str, features: Sequence[Features]) -> list[Finding]:
+def features_set_faults(part: str, features: Iterable[Features]) -> list[Finding]:
     """A finding if features that are together have different types, sizes or rates."""
-    kinds = Counter((f.type, f.num_features, f.sampling_rate) for f in features)
+    kinds: Counter[tuple[str, int, int]] = Counter()
+    first: dict[tuple[str, int, int], str] = {}  # {kind: recording of the first features of it}, in order
+    for f in features:
+        kind = f.type, f.num_features, f.sampling_rate
+        kinds[kind] += 1
+        first.setdefault(kind, str(f.recording_id))
     if len(kinds) < 2:
         return []
     (usual, _), *_ = kinds.most_common()
-    odd = next(f for f in features if (f.type, f.num_features, f.sampling_rate) != usual)
-    message = (
-        f"{odd.type} of {odd.num_features} at {odd.sampling_rate} Hz, others {usual[0]} of {usual[1]} at {usual[2]}"
-    )
-    return [Finding("features", "features", str(odd.recording_id), part, message, "compute all of them alike")]
+    odd = next(kind for kind in first if kind != usual)
+    message = f"{odd[0]} of {odd[1]} at {odd[2]} Hz, others {usual[0]} of {usual[1]} at {usual[2]}"
+    return [Finding("features", "features", first[odd], part, message, "compute all of them alike")]
 
 
 def check_unique(kind: str, part: str, ids: Iterable[str]) -> list[Finding]:
@@ -181,7 +197,9 @@ def _add_features_faults(findings: _Findings, f: Features, where: str = "") -> N
         findings.add("features", message, "compute them again")
 
 
-def _add_faults_of_features_and_recording(findings: _Findings, f: Features, r: Recording, where: str = "") -> None:
+def _add_faults_of_features_and_recording(
+    findings: _Findings, f: Features, r: Recording | RecordingSpan, where: str = ""
+) -> None:
     if f.recording_id is not None and f.recording_id != r.id:
         findings.add("features", f"{where}its features are of recording {f.recording_id}, not {r.id}", _AGAIN)
     if f.end > r.duration + TOLERANCE:

@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from lhotse_prep.manifests.fields import CUT, FEATURES, RECORDING, SUPERVISION, 
 from lhotse_prep.manifests.paths import PathFinder
 from lhotse_prep.manifests.safety import check_nested
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import lone_surrogate, read_jsonl, whole_file
+from lhotse_prep.workflow.files import iterate_jsonl, lone_surrogate, whole_file
 
 _Manifest = TypeVar("_Manifest", RecordingSet, SupervisionSet, FeatureSet, CutSet)
 TEXTS = "texts.jsonl"  # of stage 1: lectures without recordings, with translations; it is always there
@@ -36,20 +37,25 @@ _READERS = {
 _UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-def write_manifest(path: Path, items: Iterable[Any]) -> None:
+def write_manifest(path: Path, items: Iterable[Any]) -> int:
     """Write Lhotse objects, one JSON object per line, gzipped; the same objects always give the same bytes.
 
     No file is written for no items, and one that is there is removed: Lhotse cannot read an empty manifest.
+
+    Returns:
+      The number of items, which are written as they come.
     """
     rows = (json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items)
     first = next(rows, None)
     if first is None:
         path.unlink(missing_ok=True)
-        return
+        return 0
+    num_items = 0
     with whole_file(path, "wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as f:
-        f.write(first.encode())
-        for row in rows:
+        for row in chain([first], rows):
             f.write(row.encode())
+            num_items += 1
+    return num_items
 
 
 def load_safely(path: Path, cls: type[_Manifest], needs: str | None = None) -> _Manifest:
@@ -75,6 +81,19 @@ def load_part(folder: Path, name: str, part: str, cls: type[_Manifest], needs: s
     path = part_file(folder, name, part)
     if path.is_file() or not is_empty_part(folder, name):
         return load_safely(path, cls, needs)
+    return cls.from_items([])
+
+
+def open_part(folder: Path, name: str, part: str, cls: type[_Manifest], needs: str | None = None) -> _Manifest:
+    """Open what load_part loads, lazily: the file is read again in each iteration, one row at a time.
+
+    Raises:
+      DataError: all of load_part's errors are raised in iteration, but that of a folder without such files.
+    """
+    path = part_file(folder, name, part)
+    if path.is_file() or not is_empty_part(folder, name):
+        _require_manifest(path)
+        return cls(_LazyItems(path, _KINDS[cls], needs))
     return cls.from_items([])
 
 
@@ -153,25 +172,29 @@ def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
         yield where, row
 
 
-def text_only_transcripts(manifests: Path) -> list[str]:
+def text_only_transcripts(manifests: Path) -> Iterator[str]:
     """Transcripts of the lectures without recordings in stage 1's folder, translated and untranslated."""
     paths = [manifests / TEXTS, *(p for p in [manifests / UNTRANSLATED] if p.is_file())]
-    return [row["text"] for path in paths for row in read_texts(path)]
+    return (row["text"] for path in paths for row in iterate_texts(path))
 
 
 def read_texts(path: Path) -> list[dict[str, str]]:
-    """The rows of TEXTS or UNTRANSLATED: "id", "text" and maybe "translation".
+    """All that iterate_texts yields."""
+    return list(iterate_texts(path))
+
+
+def iterate_texts(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of TEXTS or UNTRANSLATED one by one: "id", "text" and maybe "translation".
 
     Raises:
       DataError: there is no such file, or a row has something else in it.
     """
-    rows = read_jsonl(path)
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(iterate_jsonl(path), 1):
         if not all(
             isinstance(row.get(x, x if x == "translation" else None), str) for x in ("id", "text", "translation")
         ):
             raise DataError(f'{path}, line {number}: expected "id", "text" and "translation", each a text')
-    return rows
+        yield row
 
 
 class _LazyItems:

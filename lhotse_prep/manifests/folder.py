@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,17 +40,19 @@ class ManifestFile:
 
 @dataclass(frozen=True)
 class Content:
-    """A manifest and its objects, in order."""
+    """A manifest; iteration reads its objects in order, one at a time, checked as load_safely does."""
 
     file: ManifestFile
-    items: list[Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        return read_items(self.file.path, self.file.kind)
 
 
-def read_folder(path: Path) -> list[Content]:
-    """All manifests of a folder, or one file, each checked as load_safely does; other files are named in the log.
+def open_folder(path: Path) -> list[Content]:
+    """All manifests of a folder, or one file; other files are named in the log.
 
     Raises:
-      DataError: there is none, or one is damaged or unsafe.
+      DataError: there is none; in iteration, one is damaged or unsafe.
     """
     if not path.exists():
         raise DataError(f"no folder or manifest {path}")
@@ -72,7 +75,7 @@ def read_folder(path: Path) -> list[Content]:
         corpus, part = _name_parts(file.name)
         part = part or corpus if len(corpora) == 1 else "_".join(filter(None, (corpus, part)))
         part = part or "all"
-        contents.append(Content(ManifestFile(file, kind, part), list(read_items(file, kind))))
+        contents.append(Content(ManifestFile(file, kind, part)))
     return contents
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from array import array
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import tee
 from pathlib import Path
+from typing import Any
 
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from lhotse_prep.audio.inspect import SAMPLE_RATE, AudioReport
 from lhotse_prep.corpora.detect import Source, open_source
 from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
-from lhotse_prep.corpora.source.folder import SourceLecture, read_segments, read_source
+from lhotse_prep.corpora.source.folder import SourceLecture, iterate_segments, iterate_source
 from lhotse_prep.corpora.source.splits import DECODE, PARTS, TEXT_ONLY
 from lhotse_prep.manifests.checks import AudioJob, check_clipping, check_overlap, check_same_audio, check_text, inspect
 from lhotse_prep.manifests.exact_times import as_segment, make_segments
 from lhotse_prep.manifests.faults import check_unique
-from lhotse_prep.manifests.files import TEXTS, UNTRANSLATED, part_file, write_manifest
+from lhotse_prep.manifests.files import TEXTS, UNTRANSLATED, load_part, open_part, part_file, write_manifest
+from lhotse_prep.manifests.grouped import Grouped, Lookup, Spill
 from lhotse_prep.manifests.paths import lasting_path
 from lhotse_prep.manifests.texts import Text, check_languages, check_pair, check_same_texts, check_shared_texts
 from lhotse_prep.text.chinese_script import convert_script
@@ -28,12 +33,14 @@ from lhotse_prep.text.odd_characters import encoding_errors, odd_characters
 from lhotse_prep.workflow.config import ExecutorConfig
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.executor import Executor, open_executor
-from lhotse_prep.workflow.files import whole_folder, write_jsonl
+from lhotse_prep.workflow.files import json_line, whole_file, whole_folder, write_jsonl
 from lhotse_prep.workflow.findings import Finding, settle
 
 logger = logging.getLogger(__name__)
 _Key = tuple[str, str]  # (part, id)
 Manifests = dict[str, dict[str, RecordingSet | SupervisionSet]]
+_SETS = {"recordings": RecordingSet, "supervisions": SupervisionSet}
+_DIGITS = 32  # of a recording's digest that tell it from millions of others
 
 
 def prepare_ml2021(corpus_dir: Path | str, output_dir: Path | str, num_jobs: int = 1) -> Manifests:
@@ -51,7 +58,8 @@ def prepare_ml2021(corpus_dir: Path | str, output_dir: Path | str, num_jobs: int
     """
     corpus_dir, output_dir = Path(corpus_dir), Path(output_dir)
     with open_executor(ExecutorConfig(num_jobs=num_jobs)) as executor, new_manifests(corpus_dir, output_dir) as work:
-        return make_manifests(corpus_dir, work, CorpusConfig(), TextConfig(), CheckConfig(), executor, output_dir)
+        make_manifests(corpus_dir, work, CorpusConfig(), TextConfig(), CheckConfig(), executor, output_dir)
+    return {part: {name: load_part(output_dir, name, part, cls) for name, cls in _SETS.items()} for part in PARTS}
 
 
 @contextlib.contextmanager
@@ -85,7 +93,7 @@ def make_manifests(
     It also writes ml2021_segments_{part}.jsonl.gz if utterances have exact times, ml2021_recordings_decode.jsonl.gz if
     there are recordings without text, texts.jsonl and untranslated.jsonl (lectures without recordings, with and without
     a translation), characters.jsonl (odd characters) and, with limits.skip_bad, rejected.jsonl. A part without data has
-    no files, since Lhotse cannot read empty ones.
+    no files, since Lhotse cannot read empty ones. The manifests that it returns are lazy: they read these files.
     """
     with open_source(corpus_dir, output_dir, corpus, limits, executor) as source:
         return write_manifests(source, output_dir, text, limits, executor, final_dir)
@@ -99,131 +107,212 @@ def write_manifests(
     executor: Executor,
     final_dir: Path | None = None,
 ) -> Manifests:
-    """make_manifests of a source folder; the manifests name its recordings where they will be when it is complete."""
+    """make_manifests of a source folder; the manifests name its recordings where they will be when it is complete.
+
+    Texts lie in a temporary file of output_dir meanwhile; in memory are the ids and digests of all recordings.
+    """
     output_dir.mkdir(parents=True, exist_ok=True)
-    lectures = read_source(source.folder)
-    recorded = [x for x in lectures if x.part != TEXT_ONLY]
-    texts = {(x.part, x.id): convert_script(normalize_transcript(x.transcript), text.script) for x in lectures}
-    reports, findings = _inspect(recorded, limits, executor)
-    findings += _text_findings(lectures, reports, texts, limits)
+    lectures = Spill(output_dir, (_Lecture.of(x, text.script) for x in iterate_source(source.folder)))
+    audio, findings = _inspect(lectures, limits, executor)
+    findings += _text_findings(lectures, audio, limits)
     bad = settle(findings, len(lectures), limits.policy(), output_dir)
-    good = [x for x in lectures if (x.part, x.id) not in bad]
-    places = {(x.part, x.id): _place(source.final(x.audio), output_dir, final_dir) for x in good if x.audio is not None}
-    manifests = _write_parts(good, reports, texts, places, output_dir)
-    _write_segments(source.folder, manifests, output_dir)
-    decode = [_recording(x, reports[x.part, x.id], places[x.part, x.id]) for x in good if x.part == DECODE]
-    write_manifest(part_file(output_dir, "recordings", DECODE), decode)
-    if decode:
-        logger.info("%d recordings without text, for decoding only", len(decode))
-    _write_texts([x for x in good if x.part == TEXT_ONLY], texts, output_dir)
-    _write_characters(good, texts, output_dir)
-    return manifests
+    del findings
+    corpus = _Corpus(lectures, audio, bad, lambda audio: _place(source.final(audio), output_dir, final_dir))
+    _write_parts(corpus, output_dir)
+    _write_segments(source.folder, corpus, output_dir)
+    num_decode = write_manifest(part_file(output_dir, "recordings", DECODE), corpus.recordings(DECODE))
+    if num_decode:
+        logger.info("%d recordings without text, for decoding only", num_decode)
+    _write_texts(corpus.good(TEXT_ONLY), output_dir)
+    _write_characters(corpus, output_dir)
+    return {part: {name: open_part(output_dir, name, part, cls) for name, cls in _SETS.items()} for part in PARTS}
 
 
-def _inspect(
-    lectures: Sequence[SourceLecture], limits: CheckConfig, executor: Executor
-) -> tuple[dict[_Key, AudioReport], list[Finding]]:
-    """Read every recording to its end: a report of each good one, and findings on single ones and on all together."""
-    jobs = [AudioJob(x.id, x.part, x.audio, limits) for x in lectures if x.audio is not None]
-    reports: dict[_Key, AudioReport] = {}
-    findings: list[Finding] = []
-    for job, report in zip(jobs, executor.map(inspect, jobs, "reading")):
-        if isinstance(report, Finding):
+@dataclass(frozen=True)
+class _Lecture:
+    """A lecture or utterance of a source folder, with its texts as the manifests have them."""
+
+    source: SourceLecture
+    text: str
+    translation: str
+
+    @classmethod
+    def of(cls, x: SourceLecture, script: str) -> _Lecture:
+        text = convert_script(normalize_transcript(x.transcript), script)
+        return cls(x, text, normalize_translation(x.translation))
+
+    @property
+    def key(self) -> _Key:
+        return self.source.part, self.source.id
+
+    @property
+    def has_audio(self) -> bool:
+        return self.source.part != TEXT_ONLY and self.source.audio is not None
+
+
+class _Audio:
+    """Samples and rate of the recordings of a source folder, by their number in it; 0 samples: it cannot be used."""
+
+    def __init__(self) -> None:
+        self.num_samples, self.sampling_rates = array("q"), array("q")
+
+    def add(self, report: AudioReport | None) -> None:
+        """Append those of the next lecture; None: it has none, or they cannot be used."""
+        self.num_samples.append(report.num_samples if report is not None else 0)
+        self.sampling_rates.append(report.sampling_rate if report is not None else 0)
+
+
+@dataclass(frozen=True)
+class _Corpus:
+    """The lectures that are written to manifests; each method reads them again."""
+
+    lectures: Iterable[_Lecture]
+    audio: _Audio
+    bad: Container[_Key]
+    place: Callable[[Path], Path]
+
+    def good(self, part: str | None = None) -> Iterator[_Lecture]:
+        """The lectures that are not left out; of one part if it is given."""
+        return (x for x in self.lectures if part in (None, x.source.part) and x.key not in self.bad)
+
+    def recordings(self, part: str) -> Iterator[Recording]:
+        """The recordings of a part."""
+        for number, x in enumerate(self.lectures):
+            if x.source.part == part and x.key not in self.bad:
+                assert x.source.audio is not None
+                num_samples, rate = self.audio.num_samples[number], self.audio.sampling_rates[number]
+                source = AudioSource(type="file", channels=[0], source=str(self.place(x.source.audio)))
+                yield Recording(x.source.id, [source], rate, num_samples, num_samples / rate)
+
+    def supervisions(self, part: str) -> Iterator[SupervisionSegment]:
+        """The supervisions of a part, in the order of its recordings."""
+        for number, x in enumerate(self.lectures):
+            if x.source.part == part and x.key not in self.bad:
+                yield _supervision(x, self.audio.num_samples[number] / SAMPLE_RATE)
+
+
+def _inspect(lectures: Iterable[_Lecture], limits: CheckConfig, executor: Executor) -> tuple[_Audio, list[Finding]]:
+    """Read every recording to its end; returns findings on single ones and on all together."""
+    audio, findings = _Audio(), list[Finding]()
+    ids: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
+    digests: dict[str, dict[str, str]] = {part: {} for part in PARTS}
+    read, ahead = tee(lectures)  # `ahead` is as far before `read` as the executor submits jobs
+    jobs = (
+        AudioJob(x.source.id, x.source.part, x.source.audio, limits)
+        for x in ahead
+        if x.has_audio and x.source.audio is not None
+    )
+    reports = executor.map(inspect, jobs, "reading", sum(x.has_audio for x in lectures))
+    for x in read:
+        part, name = x.key
+        report = next(reports) if x.has_audio else None
+        if part in ids:
+            ids[part][name] += 1
+        audio.add(report if isinstance(report, AudioReport) else None)
+        if isinstance(report, AudioReport):
+            findings += check_clipping(name, part, report, limits)
+            if part in digests:
+                digests[part][name] = report.digest[:_DIGITS]
+        elif report is not None:
             findings.append(report)
-        else:
-            reports[job.part, job.id] = report
-            findings += check_clipping(job.id, job.part, report, limits)
     for part in PARTS:
-        findings += check_unique("recording", part, (x.id for x in lectures if x.part == part))
-    digests = {part: {i: r.digest for (p, i), r in reports.items() if p == part} for part in PARTS}
+        findings += check_unique("recording", part, ids[part].elements())
     for part in PARTS:
         findings += check_same_audio(part, digests[part])
-    return reports, findings + check_overlap(digests)
+    return audio, findings + check_overlap(digests)
 
 
-def _text_findings(
-    lectures: Sequence[SourceLecture], reports: dict[_Key, AudioReport], texts: dict[_Key, str], limits: CheckConfig
-) -> list[Finding]:
+def _text_findings(lectures: Iterable[_Lecture], audio: _Audio, limits: CheckConfig) -> list[Finding]:
     """Findings on the transcripts and translations of single lectures, and of all together."""
     findings: list[Finding] = []
-    pairs: list[Text] = []
-    for x in lectures:
-        report = reports.get((x.part, x.id))
-        if x.part == DECODE or (report is None and x.part != TEXT_ONLY):
-            continue
-        pairs.append(Text(x.id, x.part, texts[x.part, x.id], normalize_translation(x.translation)))
-        if report is None:
-            findings += check_pair(x.id, x.part, pairs[-1].transcript, pairs[-1].translation)
-        else:
-            seconds = report.num_samples / SAMPLE_RATE
-            findings += check_text(x.id, x.part, pairs[-1].transcript, pairs[-1].translation, seconds, limits)
-    findings += check_unique("lecture", TEXT_ONLY, (x.id for x in lectures if x.part == TEXT_ONLY))
+    for x, num_samples in zip(lectures, audio.num_samples):
+        part, name = x.key
+        if part == TEXT_ONLY:
+            findings += check_pair(name, part, x.text, x.translation)
+        elif part != DECODE and num_samples:
+            findings += check_text(name, part, x.text, x.translation, num_samples / SAMPLE_RATE, limits)
+    findings += check_unique("lecture", TEXT_ONLY, (x.source.id for x in lectures if x.source.part == TEXT_ONLY))
+    texts = _Texts(lectures, audio)
     return (
-        findings + check_languages(pairs) + check_same_texts(pairs) + check_shared_texts(pairs, limits.max_shared_text)
+        findings + check_languages(texts) + check_same_texts(texts) + check_shared_texts(texts, limits.max_shared_text)
     )
 
 
-def _write_parts(
-    lectures: Sequence[SourceLecture],
-    reports: dict[_Key, AudioReport],
-    texts: dict[_Key, str],
-    places: dict[_Key, Path],
-    output_dir: Path,
-) -> Manifests:
-    manifests: Manifests = {}
+@dataclass(frozen=True)
+class _Texts:
+    """The texts that are compared with each other: those of lectures without a recording or with a good one."""
+
+    lectures: Iterable[_Lecture]
+    audio: _Audio
+
+    def __iter__(self) -> Iterator[Text]:
+        for x, num_samples in zip(self.lectures, self.audio.num_samples):
+            if x.source.part == TEXT_ONLY or (x.source.part != DECODE and num_samples):
+                yield Text(x.source.id, x.source.part, x.text, x.translation)
+
+
+def _write_parts(corpus: _Corpus, output_dir: Path) -> None:
+    empty = []
     for part in PARTS:
-        in_part = [x for x in lectures if x.part == part]
-        recordings = RecordingSet.from_recordings(
-            _recording(x, reports[part, x.id], places[part, x.id]) for x in in_part
-        )
-        supervisions = SupervisionSet.from_segments(
-            _supervision(x, texts[part, x.id], reports[part, x.id].num_samples / SAMPLE_RATE) for x in in_part
-        )
-        write_manifest(part_file(output_dir, "recordings", part), recordings)
-        write_manifest(part_file(output_dir, "supervisions", part), supervisions)
-        manifests[part] = {"recordings": recordings, "supervisions": supervisions}
-        kinds = (
-            f"{sum(not x.is_utterance for x in in_part)} lectures, {sum(x.is_utterance for x in in_part)} utterances"
-        )
-        if in_part:
-            logger.info("%s: %s, %.2f h", part, kinds, sum(r.duration for r in recordings) / 3600)
-    if empty := [part for part, sets in manifests.items() if not len(sets["recordings"])]:
+        num_recordings = write_manifest(part_file(output_dir, "recordings", part), corpus.recordings(part))
+        write_manifest(part_file(output_dir, "supervisions", part), corpus.supervisions(part))
+        if not num_recordings:
+            empty.append(part)
+            continue
+        num_utterances = sum(x.source.is_utterance for x in corpus.good(part))
+        hours = sum(r.duration for r in corpus.recordings(part)) / 3600
+        kinds = f"{num_recordings - num_utterances} lectures, {num_utterances} utterances"
+        logger.info("%s: %s, %.2f h", part, kinds, hours)
+    if empty:
         logger.info("no recordings in %s, so there are no manifests of it", " and ".join(empty))
-    return manifests
 
 
-def _write_segments(source_dir: Path, manifests: Manifests, output_dir: Path) -> None:
+def _write_segments(source_dir: Path, corpus: _Corpus, output_dir: Path) -> None:
     """Write the supervisions with exact times: those of single utterances, and of lectures joined from utterances."""
-    segments_of = read_segments(source_dir)
-    utterances = {(x.part, x.id) for x in read_source(source_dir) if x.is_utterance}
-    for part, manifest in manifests.items():
-        segments: list[SupervisionSegment] = []
-        for s in manifest["supervisions"]:
-            if (part, s.id) in utterances:
-                segments.append(as_segment(s))
-            elif s.recording_id in segments_of:
-                segments += make_segments(s, segments_of[s.recording_id])
-        write_manifest(part_file(output_dir, "segments", part), segments)
-        if segments:
-            logger.info("%s: %d supervisions have exact times and are not aligned", part, len(segments))
+    rows: Grouped[dict[str, Any]] = Grouped(
+        lambda: iterate_segments(source_dir), lambda row: str(row["lecture"]), output_dir, None
+    )
+    for part in PARTS:
+        segments = _segments(corpus, part, rows.lookup())
+        num_segments = write_manifest(part_file(output_dir, "segments", part), segments)
+        if num_segments:
+            logger.info("%s: %d supervisions have exact times and are not aligned", part, num_segments)
 
 
-def _write_texts(lectures: Sequence[SourceLecture], texts: dict[_Key, str], output_dir: Path) -> None:
-    rows = [
-        {"id": x.id, "text": texts[x.part, x.id], "translation": normalize_translation(x.translation)} for x in lectures
-    ]
-    translated = [r for r in rows if r["translation"]]
-    untranslated = [{"id": r["id"], "text": r["text"]} for r in rows if not r["translation"]]
-    write_jsonl(output_dir / TEXTS, translated)
-    if untranslated:
-        write_jsonl(output_dir / UNTRANSLATED, untranslated)
-    logger.info("text only: %d lectures, %d more without translation", len(translated), len(untranslated))
+def _segments(corpus: _Corpus, part: str, rows: Lookup[dict[str, Any]]) -> Iterator[SupervisionSegment]:
+    for x, supervision in zip(corpus.good(part), corpus.supervisions(part)):
+        if x.source.is_utterance:
+            yield as_segment(supervision)
+        elif rows_of_lecture := rows.rows_of(x.source.id):
+            yield from make_segments(supervision, rows_of_lecture)
 
 
-def _write_characters(lectures: Sequence[SourceLecture], texts: dict[_Key, str], output_dir: Path) -> None:
-    transcripts = ((x.id, texts[x.part, x.id]) for x in lectures)
-    translations = ((f"{x.id}.en", normalize_translation(x.translation)) for x in lectures)
-    broken = encoding_errors(raw for x in lectures for raw in ((x.id, x.transcript), (f"{x.id}.en", x.translation)))
+def _write_texts(lectures: Iterable[_Lecture], output_dir: Path) -> None:
+    num_translated = num_untranslated = 0
+    path = output_dir / UNTRANSLATED
+    with whole_file(output_dir / TEXTS) as translated, whole_file(path) as untranslated:
+        for x in lectures:
+            row = {"id": x.source.id, "text": x.text}
+            if x.translation:
+                translated.write(json_line(row | {"translation": x.translation}))
+                num_translated += 1
+            else:
+                untranslated.write(json_line(row))
+                num_untranslated += 1
+    if not num_untranslated:
+        path.unlink()
+    logger.info("text only: %d lectures, %d more without translation", num_translated, num_untranslated)
+
+
+def _write_characters(corpus: _Corpus, output_dir: Path) -> None:
+    transcripts = ((x.source.id, x.text) for x in corpus.good())
+    translations = ((f"{x.source.id}.en", x.translation) for x in corpus.good())
+    raw_texts = (
+        text
+        for x in corpus.good()
+        for text in ((x.source.id, x.source.transcript), (f"{x.source.id}.en", x.source.translation))
+    )
+    broken = encoding_errors(raw_texts)
     odd = [*odd_characters(transcripts), *odd_characters(translations)]
     write_jsonl(output_dir / "characters.jsonl", [asdict(o) for o in (*broken, *odd)])
     if broken:
@@ -247,28 +336,17 @@ def _place(audio: Path, output_dir: Path, final_dir: Path | None) -> Path:
     return Path(lasting_path(audio, final_dir))
 
 
-def _recording(x: SourceLecture, report: AudioReport, audio: Path) -> Recording:
-    return Recording(
-        id=x.id,
-        sources=[AudioSource(type="file", channels=[0], source=str(audio))],
-        sampling_rate=report.sampling_rate,
-        num_samples=report.num_samples,
-        duration=report.num_samples / report.sampling_rate,
-    )
-
-
-def _supervision(x: SourceLecture, text: str, duration: float) -> SupervisionSegment:
-    translation = normalize_translation(x.translation)
-    custom: dict[str, object] = {"translated_text": {"eng": translation}} if translation else {}
-    if x.lecture is not None:
-        custom |= {"lecture": x.lecture, "number": x.number}
+def _supervision(x: _Lecture, duration: float) -> SupervisionSegment:
+    custom: dict[str, object] = {"translated_text": {"eng": x.translation}} if x.translation else {}
+    if x.source.lecture is not None:
+        custom |= {"lecture": x.source.lecture, "number": x.source.number}
     return SupervisionSegment(
-        id=x.id,
-        recording_id=x.id,
+        id=x.source.id,
+        recording_id=x.source.id,
         start=0.0,
         duration=duration,
         channel=0,
         language="zh-en",
-        text=text,
+        text=x.text,
         custom=custom or None,
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lhotse_prep.workflow.errors import DataError
 
+_MAX_PATHS = 10_000  # that are remembered of one manifest
+
 
 class PathFinder:
     """Resolves the paths of one manifest.
@@ -20,14 +22,16 @@ class PathFinder:
         self._manifest, self._here = manifest, Path.cwd()
         above = [*Path(os.path.abspath(manifest)).parents]
         self._bases = [self._here, *above] if self._here in above else [*above, self._here]
-        self._found: dict[str, str] = {}
+        self._places: dict[str, str] = {}
         self._present: set[str] = set()
 
     def find(self, path: str) -> str:
         """The path as it opens from the current folder; an absolute one, or one that is nowhere, stays as it is."""
-        if path not in self._found:
-            self._found[path] = path if os.path.isabs(path) else self._search(path)
-        return self._found[path]
+        if path not in self._places:
+            if len(self._places) == _MAX_PATHS:  # the rows of a recording stand together: old paths do not come again
+                self._places.clear()
+            self._places[path] = path if os.path.isabs(path) else self._search(path)
+        return self._places[path]
 
     def require(self, path: str, where: str) -> None:
         """Raise DataError unless a path that `find` returned exists; `where` begins the message."""
@@ -39,6 +43,8 @@ class PathFinder:
                 f"{where}: no file {path}{places}; run it in the folder where the manifest was made, or make the "
                 "manifest again"
             )
+        if len(self._present) == _MAX_PATHS:
+            self._present.clear()
         self._present.add(path)
 
     def _search(self, path: str) -> str:

@@ -6,8 +6,10 @@ python -m lhotse_prep validate data/mini/manifests
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from lhotse_prep.corpora.source.config import CheckConfig
 from lhotse_prep.corpora.source.splits import PARTS, TEXT_ONLY
 from lhotse_prep.manifests.checks import AudioJob, check_clipping, check_overlap, check_same_audio, check_text, inspect
 from lhotse_prep.manifests.faults import (
+    RecordingSpan,
     check_unique,
     cut_faults,
     features_faults,
@@ -28,8 +31,9 @@ from lhotse_prep.manifests.faults import (
     supervision_faults,
 )
 from lhotse_prep.manifests.fields import CUT, FEATURES, RECORDING
-from lhotse_prep.manifests.files import TEXTS, UNTRANSLATED, read_texts, write_manifest
-from lhotse_prep.manifests.folder import Content, read_folder
+from lhotse_prep.manifests.files import TEXTS, UNTRANSLATED, iterate_texts, write_manifest
+from lhotse_prep.manifests.folder import Content, ManifestFile, open_folder
+from lhotse_prep.manifests.grouped import Spill, key_digest
 from lhotse_prep.manifests.safety import check_cut, check_source, what_is_not_plain
 from lhotse_prep.manifests.texts import Text, check_languages, check_pair, check_same_texts, check_shared_texts
 from lhotse_prep.text.normalize import normalize_transcript
@@ -45,13 +49,15 @@ _UNREADABLE = (ArithmeticError, AssertionError, ImportError, LookupError, OSErro
 
 @dataclass
 class _Part:
-    """The manifests of a part; recordings is None if there is no manifest of recordings to hold the others against."""
+    """The manifests of a part; each is read row by row, and can be read again."""
 
-    recordings: Sequence[Recording] | None = None
-    supervisions: Sequence[SupervisionSegment] = ()
-    segments: Sequence[SupervisionSegment] = ()  # of utterances; their texts are checked as the lectures'
-    features: Sequence[Features] = ()
-    cuts: list[Cut] = field(default_factory=list)
+    name: str
+    has_recordings: bool = True  # False: there is no manifest of recordings to hold the others against
+    recordings: list[Iterable[Recording]] = field(default_factory=list)
+    supervisions: Iterable[SupervisionSegment] = ()
+    segments: Iterable[SupervisionSegment] = ()  # of utterances; their texts are checked as the lectures'
+    features: Iterable[Features] = ()
+    cuts: list[Iterable[Cut]] = field(default_factory=list)
 
 
 def validate_recordings_and_supervisions(recordings: RecordingSet, supervisions: SupervisionSet) -> None:
@@ -71,7 +77,7 @@ def find_faults(manifests: Manifests, limits: CheckConfig, executor: Executor) -
     Raises:
       DataError: the source of a recording is not a plain file.
     """
-    parts = {part: _Part(list(r), list(s)) for part, (r, s) in manifests.items()}
+    parts = [_Part(part, True, [r], s) for part, (r, s) in manifests.items()]
     return _faults(parts, limits, executor)
 
 
@@ -96,133 +102,211 @@ def validate_folder(
         raise DataError("--skip-bad needs --out, the folder for the manifests of the good data and rejected.jsonl")
     if out_dir is not None and path.resolve().is_relative_to(out_dir.resolve()):
         raise DataError(f"{out_dir} would be made anew, and {path} is in it; name another --out")
-    contents = read_folder(path)
-    parts = _parts(contents)
+    counted = [_Counted(content) for content in open_folder(path)]
     text_only = _text_only(path)
-    findings = _faults(parts, limits, executor, text_only)
-    num_rows = sum(len(c.items) for c in contents if c.file.kind == RECORDING) or sum(len(c.items) for c in contents)
+    findings = _faults(_parts(counted), limits, executor, text_only, out_dir.parent if out_dir else None)
+    num_rows = sum(c.count for c in counted if c.file.kind == RECORDING) or sum(c.count for c in counted)
     if out_dir is None:
         settle(findings, num_rows, limits.policy(), path)
-        return _counts(contents)
+        return _counts((c.file, c.count) for c in counted)
     with whole_folder(out_dir) as work:
         bad = settle(findings, num_rows, limits.policy(), work)
-        good = _without(contents, bad)
-        for content in good:
-            write_manifest(work / f"{_stem(content.file.path)}.jsonl.gz", content.items)
-        for name, texts in text_only.items():
-            write_jsonl(work / name, [row for row in texts if (TEXT_ONLY, row["id"]) not in bad])
-    for content, before in zip(good, contents):
-        kind = _plural(content)
-        logger.info("%s: %d of %d %s are good", content.file.part, len(content.items), len(before.items), kind)
-    return _counts(good)
+        good = [write_manifest(work / f"{_stem(c.file.path)}.jsonl.gz", _without(c, bad)) for c in counted]
+        for file in text_only:
+            rows = (row for row in iterate_texts(file) if (TEXT_ONLY, row["id"]) not in bad)
+            write_jsonl(work / file.name, rows)
+    for c, num_good in zip(counted, good):
+        logger.info("%s: %d of %d %s are good", c.file.part, num_good, c.count, _plural(c.file))
+    return _counts((c.file, num_good) for c, num_good in zip(counted, good))
 
 
-def _parts(contents: Sequence[Content]) -> dict[str, _Part]:
+class _Counted:
+    """The objects of a manifest, which are counted each time that they are read."""
+
+    def __init__(self, content: Content) -> None:
+        self.file, self._content, self.count = content.file, content, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.count = 0
+        for item in self._content:
+            self.count += 1
+            yield item
+
+
+def _parts(contents: Sequence[_Counted]) -> list[_Part]:
     """The manifests by part; those of a part without recordings are held against none, if there are none at all."""
     have_recordings = any(c.file.kind == RECORDING for c in contents)
     parts: dict[str, _Part] = {}
+    have_supervisions = False
     for content in contents:
-        part = parts.setdefault(content.file.part, _Part([] if have_recordings else None))
+        name = content.file.part
+        part = parts.setdefault(name, _Part(name, have_recordings))
         if content.file.kind == RECORDING:
-            part.recordings = [*(part.recordings or ()), *content.items]
+            part.recordings.append(content)
         elif content.file.kind == CUT:
-            part.cuts += content.items
+            part.cuts.append(content)
         elif content.file.kind == FEATURES:
-            part.features = content.items
-        elif content.file.are_segments:
-            part.segments = content.items
+            part.features = content
         else:
-            part.supervisions = content.items
-    if not have_recordings and any(p.supervisions or p.segments for p in parts.values()):
+            have_supervisions = True
+            if content.file.are_segments:
+                part.segments = content
+            else:
+                part.supervisions = content
+    if not have_recordings and have_supervisions:
         logger.info("there are no recordings, so the supervisions are held against none")
-    return parts
+    return list(parts.values())
 
 
 def _faults(
-    parts: Mapping[str, _Part],
+    parts: Sequence[_Part],
     limits: CheckConfig,
     executor: Executor,
-    text_only: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+    text_only: Sequence[Path] = (),
+    work: Path | None = None,
 ) -> list[Finding]:
+    """All faults; the manifests of all parts are read before any audio or features.
+
+    Args:
+      text_only: files of lectures without recordings.
+      work: on a disk with room for temporary files; None: the system's folder for them.
+    """
     findings: list[Finding] = []
-    digests: dict[str, dict[str, str]] = {}
-    texts = [
-        Text(row["id"], TEXT_ONLY, row["text"], row.get("translation", ""))
-        for rows in (text_only or {}).values()
-        for row in rows
-    ]
+    texts: Spill[Text] = Spill(work)
+    for file in text_only:
+        for row in iterate_texts(file):
+            texts.add(Text(row["id"], TEXT_ONLY, row["text"], row.get("translation", "")))
     for t in texts:
         findings += check_pair(t.id, t.part, t.transcript, t.translation)
-    for part, manifests in parts.items():
-        findings += _faults_of_manifests(part, manifests, limits)
-        read, digests[part] = _read_audio(part, manifests, limits, executor)
-        findings += read + check_same_audio(part, digests[part])
-        features = [*manifests.features, *(f for c in manifests.cuts for f in _features_of(c))]
-        jobs = list({(f.storage_path, f.storage_key): (part, f) for f in features}.values())
-        findings += [f for f in executor.map(_read_features, jobs, f"features {part}") if f is not None]
-        if manifests.recordings is not None:
-            texts += [
-                Text(s.id, part, normalize_transcript(s.text or ""), _translation(s)) for s in manifests.supervisions
-            ]
+    read = [_ReadPart(part, limits, texts, work) for part in parts]
+    digests: dict[str, dict[str, str]] = {}
+    for part in read:
+        name = part.name
+        of_audio, digests[name] = _read_audio(name, part.audio, limits, executor)
+        findings += part.findings() + of_audio + check_same_audio(name, digests[name])
+        of_features = executor.map(_read_features, part.features, f"features {name}", len(part.features))
+        findings += [f for f in of_features if f is not None]
     findings += check_languages(texts) + check_same_texts(texts) + check_shared_texts(texts, limits.max_shared_text)
     return findings + check_overlap({part: digests[part] for part in PARTS if part in digests})
 
 
-def _faults_of_manifests(part: str, manifests: _Part, limits: CheckConfig) -> list[Finding]:
-    """Faults that show without reading audio or features."""
-    recordings = manifests.recordings
-    findings = check_unique("recording", part, (r.id for r in recordings or ()))
-    findings += check_unique("supervision", part, (s.id for s in manifests.supervisions))
-    findings += check_unique("segment", part, (s.id for s in manifests.segments))
-    findings += check_unique("cut", part, (c.id for c in manifests.cuts))
-    by_id = {r.id: r for r in recordings or ()}
-    for r in recordings or ():
+class _ReadPart:
+    """Faults of a part that show without reading audio or features; the files to read then."""
+
+    def __init__(self, part: _Part, limits: CheckConfig, texts: Spill[Text], work: Path | None) -> None:
+        """
+        Args:
+          texts: those of the part are added to it.
+        """
+        self.name, self._limits, self._has_recordings = part.name, limits, part.has_recordings
+        self.audio: Spill[AudioJob] = Spill(work)
+        self.features: Spill[tuple[str, Features]] = Spill(work)
+        self._jobs: set[bytes] = set()  # digests of those in `audio` and `features`
+        self._ids: dict[str, Counter[str]] = {
+            kind: Counter() for kind in ("recording", "supervision", "segment", "cut")
+        }
+        self._spans: dict[str, RecordingSpan] = {}
+        self._faults: dict[str, list[Finding]] = {}  # of each kind, in the order of findings()
+        for kind in (*self._ids, "text of a supervision", "text of a segment", "features", "features together", "cuts"):
+            self._faults[kind] = []
+        for r in chain.from_iterable(part.recordings):
+            self._add_recording(r)
+        for s in part.supervisions:
+            self._add_supervision(s, texts)
+        for s in part.segments:
+            self._add_segment(s)
+        self._faults["features together"] = features_set_faults(self.name, map(self._add_features, part.features))
+        for cut in chain.from_iterable(part.cuts):
+            self._add_cut(cut)
+
+    def findings(self) -> list[Finding]:
+        """Repeated ids, then the faults of each kind."""
+        repeated = [f for kind, ids in self._ids.items() for f in check_unique(kind, self.name, ids.elements())]
+        return repeated + [f for faults in self._faults.values() for f in faults]
+
+    def _add_recording(self, r: Recording) -> None:
         check_sources(r)
-        findings += recording_faults(part, r)
+        self._ids["recording"][r.id] += 1
+        self._spans[r.id] = RecordingSpan.of(r)
+        self._faults["recording"] += recording_faults(self.name, r)
         if (what := what_is_not_plain(r)) is not None:
             remedy = "to align or decode it, save its audio to one file with one channel"
-            findings.append(Finding("not-plain", "recording", r.id, part, f"it has {what}", remedy, is_error=False))
-    for s in (*manifests.supervisions, *manifests.segments):
-        if recordings is not None and s.recording_id not in by_id:
-            message = f"there is no recording {s.recording_id}"
-            findings.append(Finding("no-recording", "supervision", s.id, part, message, "make the manifests again"))
-            continue
-        findings += supervision_faults(part, s, by_id.get(s.recording_id))
-    for s in manifests.supervisions if recordings is not None else ():
+            warning = Finding("not-plain", "recording", r.id, self.name, f"it has {what}", remedy, is_error=False)
+            self._faults["recording"].append(warning)
+        self._add_audio(r)
+
+    def _add_supervision(self, s: SupervisionSegment, texts: Spill[Text]) -> None:
+        self._ids["supervision"][s.id] += 1
+        self._faults["supervision"] += self._faults_of_supervision(s)
+        if not self._has_recordings:
+            return
+        text, translation = s.text or "", _translation(s)
+        texts.add(Text(s.id, self.name, normalize_transcript(text), translation))
         if s.duration > 0:
-            findings += check_text(s.id, part, s.text or "", _translation(s), s.duration, limits)
-    for s in manifests.segments:  # their texts are those of the lectures; only the rates of short ones may be extreme
-        findings += [f for f in check_pair(s.id, part, s.text or "", "") if f.check == "empty-text"]
-    for f in manifests.features:
-        findings += features_faults(part, f, by_id.get(f.recording_id))
-        if recordings is not None and f.recording_id not in by_id:
-            message = f"there is no recording {f.recording_id}"
-            findings.append(
-                Finding("no-recording", "features", str(f.recording_id), part, message, "compute them again")
+            self._faults["text of a supervision"] += check_text(
+                s.id, self.name, text, translation, s.duration, self._limits
             )
-    findings += features_set_faults(part, manifests.features)
-    for cut in manifests.cuts:
+
+    def _add_segment(self, s: SupervisionSegment) -> None:
+        """Its text is that of a lecture, whose rate is checked; that of a short segment may be extreme."""
+        self._ids["segment"][s.id] += 1
+        self._faults["segment"] += self._faults_of_supervision(s)
+        faults = check_pair(s.id, self.name, s.text or "", "")
+        self._faults["text of a segment"] += [f for f in faults if f.check == "empty-text"]
+
+    def _faults_of_supervision(self, s: SupervisionSegment) -> list[Finding]:
+        span = self._spans.get(s.recording_id)
+        if self._has_recordings and span is None:
+            message = f"there is no recording {s.recording_id}"
+            return [Finding("no-recording", "supervision", s.id, self.name, message, "make the manifests again")]
+        return supervision_faults(self.name, s, span)
+
+    def _add_features(self, f: Features) -> Features:
+        span = self._spans.get(f.recording_id)
+        self._faults["features"] += features_faults(self.name, f, span)
+        if self._has_recordings and span is None:
+            message, name = f"there is no recording {f.recording_id}", str(f.recording_id)
+            finding = Finding("no-recording", "features", name, self.name, message, "compute them again")
+            self._faults["features"].append(finding)
+        self._add_stored(f)
+        return f
+
+    def _add_cut(self, cut: Cut) -> None:
         check_cut(cut)
-        findings += cut_faults(part, cut)
-    return findings
+        self._ids["cut"][cut.id] += 1
+        self._faults["cuts"] += cut_faults(self.name, cut)
+        for r in _recordings_of(cut):
+            self._add_audio(r)
+        for f in _features_of(cut):
+            self._add_stored(f)
+
+    def _add_audio(self, r: Recording) -> None:
+        for job in _jobs(r, self.name, self._limits):
+            if self._is_new(job.id, str(job.path)):
+                self.audio.add(job)
+
+    def _add_stored(self, f: Features) -> None:
+        if self._is_new(str(f.storage_path), str(f.storage_key), str((f.num_frames, f.num_features))):
+            self.features.add((self.name, f))
+
+    def _is_new(self, *key: str) -> bool:
+        digest = key_digest(*key)
+        is_new = digest not in self._jobs
+        self._jobs.add(digest)
+        return is_new
 
 
 def _read_audio(
-    part: str, manifests: _Part, limits: CheckConfig, executor: Executor
+    part: str, jobs: Spill[AudioJob], limits: CheckConfig, executor: Executor
 ) -> tuple[list[Finding], dict[str, str]]:
-    """Read all files of the recordings, also of those in cuts, to their ends.
+    """Read the files of the recordings, also of those in cuts, to their ends.
 
     Returns:
       Findings, and {recording: digest of its samples}.
     """
-    jobs = {(job.id, job.path): job for r in manifests.recordings or () for job in _jobs(r, part, limits)}
-    for cut in manifests.cuts:
-        for recording in _recordings_of(cut):
-            for job in _jobs(recording, part, limits):
-                jobs.setdefault((job.id, job.path), job)
     findings: list[Finding] = []
     digests: dict[str, str] = {}
-    for job, report in zip(jobs.values(), executor.map(inspect, list(jobs.values()), f"reading {part}")):
+    for job, report in zip(jobs, executor.map(inspect, jobs, f"reading {part}", len(jobs))):
         if isinstance(report, AudioReport):
             findings += check_clipping(job.id, part, report, limits)
             digests[job.id] = report.digest
@@ -274,20 +358,16 @@ def check_sources(recording: Recording) -> None:
         check_source(source.type, source.source, f"recording {recording.id}")
 
 
-def _text_only(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """{file: rows} of the lectures without recordings in stage 1's folder."""
+def _text_only(path: Path) -> list[Path]:
+    """The files of the lectures without recordings in stage 1's folder."""
     files = [path / name for name in (TEXTS, UNTRANSLATED)] if path.is_dir() else []
-    return {file.name: read_texts(file) for file in files if file.is_file()}
+    return [file for file in files if file.is_file()]
 
 
-def _without(contents: Sequence[Content], bad: set[tuple[str, str]]) -> list[Content]:
-    """The manifests without the bad entries, and without what is of a recording that is left out."""
-    good = []
-    for content in contents:
-        part = content.file.part
-        kept = [x for x in content.items if (part, _id_of(x)) not in bad and (part, _recording_of(x)) not in bad]
-        good.append(Content(content.file, kept))
-    return good
+def _without(content: _Counted, bad: Container[tuple[str, str]]) -> Iterator[Any]:
+    """The objects of a manifest without the bad ones, and without what is of a recording that is left out."""
+    part = content.file.part
+    return (x for x in content if (part, _id_of(x)) not in bad and (part, _recording_of(x)) not in bad)
 
 
 def _id_of(item: Any) -> str:
@@ -302,17 +382,17 @@ def _translation(s: SupervisionSegment) -> str:
     return str(((s.custom or {}).get("translated_text") or {}).get("eng", ""))
 
 
-def _counts(contents: Iterable[Content]) -> dict[str, dict[str, int]]:
+def _counts(files: Iterable[tuple[ManifestFile, int]]) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
-    for content in contents:
-        counts.setdefault(content.file.part, {})[_plural(content)] = len(content.items)
+    for file, number in files:
+        counts.setdefault(file.part, {})[_plural(file)] = number
     return counts
 
 
-def _plural(content: Content) -> str:
-    if content.file.are_segments:
+def _plural(file: ManifestFile) -> str:
+    if file.are_segments:
         return "segments"
-    return content.file.kind if content.file.kind == FEATURES else f"{content.file.kind}s"
+    return file.kind if file.kind == FEATURES else f"{file.kind}s"
 
 
 def _stem(path: Path) -> str:

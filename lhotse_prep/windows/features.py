@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 
-from lhotse import CutSet, LilcomChunkyWriter, MonoCut
+from lhotse import LilcomChunkyWriter, MonoCut
 from lhotse.utils import fastcopy
 
 from lhotse_prep.audio.fbank import fbank_extractor
@@ -23,38 +24,34 @@ class _Job:
     path: Path
 
 
-def store_features(cuts: CutSet, folder: Path, executor: Executor) -> CutSet:
+def store_features(cuts: Iterable[MonoCut], folder: Path, executor: Executor) -> Iterator[MonoCut]:
     """Compute the features of cuts and store them in files of a folder.
 
     Args:
-      cuts: windows whose recordings are on disk.
+      cuts: windows whose recordings are on disk; they are read a few jobs ahead of the results.
       folder: where the files go.
       executor: where features are computed.
-    Returns:
+    Yields:
       The cuts with their features.
     """
-    if not len(cuts):
-        return cuts
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = _jobs(list(cuts), folder)
-    return CutSet.from_cuts([cut for stored in executor.map(_store, jobs, folder.name) for cut in stored])
+    for stored in executor.map(_store, _jobs(cuts, folder), folder.name):
+        yield from stored
 
 
-def with_storage_in(cuts: CutSet, folder: Path) -> CutSet:
-    """The cuts with `folder` as the place of their feature files, to which the files will be moved."""
-    return CutSet.from_cuts(
-        [
-            fastcopy(
-                cut, features=fastcopy(cut.features, storage_path=str(folder / Path(cut.features.storage_path).name))
-            )
-            for cut in cuts
-        ]
-    )
+def with_storage_in(cut: MonoCut, folder: Path) -> MonoCut:
+    """The cut with `folder` as the place of its feature file, to which the file will be moved."""
+    path = str(folder / Path(cut.features.storage_path).name)
+    return fastcopy(cut, features=fastcopy(cut.features, storage_path=path))
 
 
-def _jobs(cuts: Sequence[MonoCut], folder: Path) -> Iterator[_Job]:
-    for number, begin in enumerate(range(0, len(cuts), CUTS_PER_FILE)):
-        yield _Job(list(cuts[begin : begin + CUTS_PER_FILE]), folder / f"feats-{number:05d}.lca")
+def _jobs(cuts: Iterable[MonoCut], folder: Path) -> Iterator[_Job]:
+    left = iter(cuts)
+    for number in count():
+        in_file = list(islice(left, CUTS_PER_FILE))
+        if not in_file:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        yield _Job(in_file, folder / f"feats-{number:05d}.lca")
 
 
 def _store(job: _Job) -> list[MonoCut]:

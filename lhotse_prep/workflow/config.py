@@ -11,7 +11,7 @@ EXECUTORS = ("auto", "serial", "processes", "dask")
 
 @dataclass(frozen=True)
 class ExecutorConfig:
-    """Where the work of stages 0, 1 and 4 runs; the results do not depend on it."""
+    """Where the work of stages 0, 1, 3 and 4 runs; the results do not depend on it."""
 
     kind: str = "auto"  # serial, processes or dask; auto: processes if num_jobs > 1, else serial
     num_jobs: int = 1  # processes on this machine, or workers of a local Dask cluster

@@ -7,9 +7,12 @@ pieces per worker are submitted at a time, so a long list is never in memory as 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import multiprocessing
+import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -27,19 +30,21 @@ P = TypeVar("P")
 R = TypeVar("R")
 WORKER_TIMEOUT = 120.0  # seconds to wait for the first worker of a Dask scheduler
 START_METHOD = "spawn"  # of processes: the fork of a process in which torch has threads can hang
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _PIECES_PER_WORKER = 4  # submitted at a time
 
 
 class Executor(Protocol):
     """Applies a function to pieces of work."""
 
-    def map(self, function: Callable[[P], R], pieces: Iterable[P], title: str) -> Iterator[R]:
+    def map(self, function: Callable[[P], R], pieces: Iterable[P], title: str, total: int | None = None) -> Iterator[R]:
         """Yield function(piece) for each piece, in order; an exception of a piece is raised here.
 
         Args:
           function: a function at the top level of a module.
-          pieces: its arguments, picklable.
+          pieces: its arguments, picklable; they are taken from an iterator as workers become free.
           title: of the progress bar, which is shown on a terminal only.
+          total: the number of pieces, for the bar; None: what len() says, if `pieces` has it.
         """
         ...
 
@@ -47,9 +52,9 @@ class Executor(Protocol):
 class SerialExecutor:
     """Runs everything in this process."""
 
-    def map(self, function: Callable[[P], R], pieces: Iterable[P], title: str) -> Iterator[R]:
+    def map(self, function: Callable[[P], R], pieces: Iterable[P], title: str, total: int | None = None) -> Iterator[R]:
         """See Executor."""
-        for piece in tqdm(pieces, desc=title, disable=None, leave=False):
+        for piece in tqdm(pieces, desc=title, total=total, disable=None, leave=False):
             yield function(piece)
 
 
@@ -59,12 +64,12 @@ class _PoolExecutor:
     def __init__(self, submit: Callable[..., Any], num_workers: Callable[[], int]) -> None:
         self._submit, self._num_workers = submit, num_workers
 
-    def map(self, function: Callable[[P], R], pieces: Iterable[P], title: str) -> Iterator[R]:
+    def map(self, function: Callable[[P], R], pieces: Iterable[P], title: str, total: int | None = None) -> Iterator[R]:
         """See Executor."""
         futures: deque[Future[R]] = deque()
         max_futures = _PIECES_PER_WORKER * max(1, self._num_workers())
-        num_pieces = len(pieces) if isinstance(pieces, Sized) else None
-        with tqdm(total=num_pieces, desc=title, disable=None, leave=False) as bar:
+        total = len(pieces) if total is None and isinstance(pieces, Sized) else total
+        with tqdm(total=total, desc=title, disable=None, leave=False) as bar:
             try:
                 for piece in pieces:
                     futures.append(self._submit(function, piece))
@@ -113,7 +118,7 @@ def fresh_processes(num_jobs: int) -> Iterator[Executor]:
     pools: set[ProcessPoolExecutor] = set()
 
     def run(function: Callable[[P], R], piece: P) -> R:
-        with _process_pool(1) as pool:
+        with _process_pool(1, num_threads=share_of_cores(num_jobs)) as pool:
             pools.add(pool)
             try:
                 return pool.submit(function, piece).result()
@@ -148,9 +153,15 @@ def prepared_processes(num_jobs: int, prepare: Callable[[], object]) -> Iterator
 
 
 @contextlib.contextmanager
-def _process_pool(num_jobs: int, prepare: Callable[[], object] | None = None) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose processes end with the block, at once if it ends with Ctrl-C: files are written whole or not."""
-    with ProcessPoolExecutor(num_jobs, multiprocessing.get_context(START_METHOD), _begin, (prepare,)) as pool:
+def _process_pool(
+    num_jobs: int, prepare: Callable[[], object] | None = None, num_threads: int | None = None
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes end with the block, at once if it ends with Ctrl-C: files are written whole or not.
+
+    Each has its share of the cores, unless OMP_NUM_THREADS says how many threads it has.
+    """
+    context, arguments = multiprocessing.get_context(START_METHOD), (num_threads or share_of_cores(num_jobs), prepare)
+    with ProcessPoolExecutor(num_jobs, context, _begin, arguments) as pool:
         try:
             yield pool
         except KeyboardInterrupt:
@@ -158,9 +169,18 @@ def _process_pool(num_jobs: int, prepare: Callable[[], object] | None = None) ->
             raise
 
 
-def _begin(prepare: Callable[[], object] | None) -> None:
-    """Leave Ctrl-C, which reaches all processes of a terminal, to the one that ends the others."""
+def share_of_cores(num_processes: int) -> int:
+    """Threads for each of some processes on this machine."""
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, num_cores // num_processes)
+
+
+def _begin(num_threads: int, prepare: Callable[[], object] | None) -> None:
+    """Leave Ctrl-C, which reaches all processes of a terminal, to the one that ends the others; end if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(num_threads))  # before torch or numpy is imported
     if prepare is not None:
         prepare()
 
@@ -203,7 +223,12 @@ def _dask_client(config: ExecutorConfig) -> Iterator[Any]:
         return
     with (
         start_cluster(
-            n_workers=config.num_jobs, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None
+            n_workers=config.num_jobs,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=None,
+            env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share_of_cores(config.num_jobs)))},
         ) as cluster,
         connect(cluster) as client,
     ):

@@ -7,7 +7,7 @@ import ctypes
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any
@@ -138,24 +138,33 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write one JSON object per line by whole_file."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line by whole_file, each as it comes."""
+    with whole_file(path) as f:
+        f.writelines(json_line(row) for row in rows)
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """An object as a line of a file of JSON lines."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read one JSON object per line.
+    """All that iterate_jsonl yields."""
+    return list(iterate_jsonl(path))
+
+
+def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Read one JSON object per line, one at a time.
 
     Raises:
       DataError: no such file, or, with its number, a line that is not a JSON object in UTF-8 or has a lone surrogate.
     """
     if not path.is_file():
         raise DataError(f"no file {path}")
-    rows: list[dict[str, Any]] = []
     with open(path, "rb") as f:  # as bytes, since decoding ahead would give the error the number of another line
         for number, line in enumerate(f, 1):
-            rows.append(_parse_object(line, f"{path}, line {number}"))
-    return rows
+            yield _parse_object(line, f"{path}, line {number}")
 
 
 def lone_surrogate(text: str) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lhotse_prep.workflow.config import RejectPolicy
+from lhotse_prep.workflow.digests import digest_json
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
 
@@ -85,5 +86,6 @@ def summary(findings: Iterable[Finding]) -> str:
 def write_rejected(path: Path, errors: Iterable[Finding]) -> None:
     """Append one JSON object per finding to the file; findings that are already in it are not repeated."""
     rows: list[dict[str, Any]] = read_jsonl(path) if path.is_file() else []
+    written = {digest_json(row) for row in rows}
     new = [{k: v for k, v in asdict(e).items() if k != "is_error"} for e in errors]
-    write_jsonl(path, rows + [row for row in new if row not in rows])
+    write_jsonl(path, rows + [row for row in new if digest_json(row) not in written])

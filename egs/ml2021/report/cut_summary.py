@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +30,8 @@ class CutSummary:
     num_zh: int = 0  # Chinese characters
     num_en: int = 0  # English words
     num_switches: int = 0  # changes of language between adjacent tokens of a cut
-    confidences: list[float] = field(default_factory=list)  # one entry per word with a score
+    # one entry per word with a score, eight bytes each
+    confidences: MutableSequence[float] = field(default_factory=lambda: array("d"))
     num_words: int = 0
     num_timed: int = 0  # words with times
 
@@ -45,7 +47,7 @@ class CutSummary:
         self.num_en += len(han) - sum(han)
         self.num_switches += sum(a != b for a, b in zip(han, han[1:]))
         items = [w for s in cut.supervisions for w in (s.alignment or {}).get("word", [])]
-        self.confidences += [w.score for w in items if w.score is not None]
+        self.confidences.extend(w.score for w in items if w.score is not None)
         self.num_words += sum(len((s.text or "").split()) for s in cut.supervisions)
         self.num_timed += len(items)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from lhotse_prep.corpora.source.config import CheckConfig
 from lhotse_prep.corpora.source.splits import ALL_PARTS, SPLITS, TEXT_ONLY, check_lecture_name, check_name, read_splits
 from lhotse_prep.corpora.source.texts import read_plain_text
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl, write_text
+from lhotse_prep.workflow.files import iterate_jsonl, write_text
 
 logger = logging.getLogger(__name__)
 
 UTTERANCES = "utterances.jsonl"
 SEGMENTS = "segments.jsonl"
+_SEGMENT = ("lecture", "id", "begin", "end")  # keys that every row has
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,12 @@ def is_source(folder: Path) -> bool:
 
 
 def read_source(source_dir: Path) -> list[SourceLecture]:
-    """All lectures of a source folder, in the order of splits.yaml, then its utterances.
+    """All that iterate_source yields."""
+    return list(iterate_source(source_dir))
+
+
+def iterate_source(source_dir: Path) -> Iterator[SourceLecture]:
+    """The lectures of a source folder one by one, in the order of splits.yaml, then its utterances.
 
     A missing transcript is returned as an empty one; the checks of stage 1 judge it.
 
@@ -124,7 +130,9 @@ def read_source(source_dir: Path) -> list[SourceLecture]:
         text-only lecture has no transcript.
     """
     splits = source_dir / SPLITS
-    lectures = []
+    if not splits.is_file() and not (source_dir / UTTERANCES).is_file():
+        raise DataError(f"{source_dir} has neither {SPLITS} nor {UTTERANCES}; run stage 0, which makes them")
+    is_empty = True
     for part, names in (read_splits(splits) if splits.is_file() else {}).items():
         for name in names:
             audio = None if part == TEXT_ONLY else find_audio(source_dir, name)
@@ -134,22 +142,34 @@ def read_source(source_dir: Path) -> list[SourceLecture]:
             if part == TEXT_ONLY and not transcript.split():
                 raise DataError(f"lecture {name} ({part}): its transcript {name}.txt is missing or empty; add it")
             translation = _read_text(source_dir / f"{name}.en.txt")
-            lectures.append(SourceLecture(name, part, audio, transcript, translation))
-    if not splits.is_file() and not (source_dir / UTTERANCES).is_file():
-        raise DataError(f"{source_dir} has neither {SPLITS} nor {UTTERANCES}; run stage 0, which makes them")
-    lectures += _read_utterances(source_dir)
-    if not lectures:
+            is_empty = False
+            yield SourceLecture(name, part, audio, transcript, translation)
+    for utterance in _iterate_utterances(source_dir):
+        is_empty = False
+        yield utterance
+    if is_empty:
         raise DataError(f"{source_dir} lists no lecture and no utterance in {SPLITS} or {UTTERANCES}")
-    return lectures
 
 
 def read_segments(source_dir: Path) -> dict[str, list[dict[str, Any]]]:
-    """{lecture: rows of its utterances in order, "begin" and "end" in samples}; {} without segments.jsonl."""
+    """{lecture: its rows of iterate_segments}."""
     segments: dict[str, list[dict[str, Any]]] = {}
-    if (source_dir / SEGMENTS).is_file():
-        for row in read_jsonl(source_dir / SEGMENTS):
-            segments.setdefault(row["lecture"], []).append(row)
+    for row in iterate_segments(source_dir):
+        segments.setdefault(row["lecture"], []).append(row)
     return segments
+
+
+def iterate_segments(source_dir: Path) -> Iterator[dict[str, Any]]:
+    """The rows of segments.jsonl, "begin" and "end" in samples, those of a lecture in order; none without the file.
+
+    Raises:
+      DataError: a row is not as stage 0 writes it.
+    """
+    path = source_dir / SEGMENTS
+    for number, row in enumerate(iterate_jsonl(path) if path.is_file() else [], 1):
+        if missing := [name for name in _SEGMENT if name not in row]:
+            raise DataError(f'{path}, line {number}: no "{missing[0]}"; stage 0 writes it, run it again')
+        yield row
 
 
 def find_audio(folder: Path, name: str, suffixes: Sequence[str] = READ_AS_IS) -> Path | None:
@@ -164,26 +184,23 @@ def _read_text(path: Path) -> str:
     return read_plain_text(path) if path.exists() else ""
 
 
-def _read_utterances(source_dir: Path) -> list[SourceLecture]:
+def _iterate_utterances(source_dir: Path) -> Iterator[SourceLecture]:
     path = source_dir / UTTERANCES
-    utterances = []
-    for number, row in enumerate(read_jsonl(path) if path.is_file() else [], 1):
+    for number, row in enumerate(iterate_jsonl(path) if path.is_file() else [], 1):
         try:
             check_name(row["id"])
             if row["part"] not in ALL_PARTS:
                 raise DataError(f"{path}, line {number}: part {row['part']!r} is none of {', '.join(ALL_PARTS)}")
-            utterances.append(
-                SourceLecture(
-                    row["id"],
-                    row["part"],
-                    source_dir / row["audio"],
-                    row["text"],
-                    row["translation"],
-                    row["lecture"],
-                    row["number"],
-                    is_utterance=True,
-                )
+            utterance = SourceLecture(
+                row["id"],
+                row["part"],
+                source_dir / row["audio"],
+                row["text"],
+                row["translation"],
+                row["lecture"],
+                row["number"],
+                is_utterance=True,
             )
         except (KeyError, TypeError) as e:
             raise DataError(f"{path}, line {number}: not an utterance as stage 0 writes it ({e!r})") from e
-    return utterances
+        yield utterance

@@ -26,7 +26,7 @@ from lhotse_prep.corpora.tables.store_rows import StoredRow, store_rows
 from lhotse_prep.corpora.tables.utterances import import_utterances
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.executor import Executor, SerialExecutor
-from lhotse_prep.workflow.files import read_jsonl, write_jsonl
+from lhotse_prep.workflow.files import iterate_jsonl, write_jsonl
 from lhotse_prep.workflow.findings import Finding
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def import_joined(
     lectures = [name for names in read_splits(source_dir / SPLITS).values() for name in names]
     if others:
         import_utterances(others[0].path.parent, source_dir, limits, executor, tables=others)
-        in_dev = {r["digest"] for r in read_jsonl(source_dir / UTTERANCES) if r["part"] == "dev"}
+        in_dev = {r["digest"] for r in iterate_jsonl(source_dir / UTTERANCES) if r["part"] == "dev"}
         write_splits(source_dir, {"test": lectures})
         logger.info("train and dev are utterances; all %d lectures are for test", len(lectures))
     rows, pieces = _fingerprints(searched, source_dir / "audio", limits, executor)

@@ -19,7 +19,7 @@ from lhotse_prep.corpora.tables.row_ids import ids_across_parts, repeated_ids, u
 from lhotse_prep.corpora.tables.rows import require_rows, row_places
 from lhotse_prep.corpora.tables.store_rows import StoredRow, store_rows
 from lhotse_prep.workflow.executor import Executor, SerialExecutor
-from lhotse_prep.workflow.files import write_json, write_jsonl
+from lhotse_prep.workflow.files import json_line, whole_file, write_json
 from lhotse_prep.workflow.findings import Finding, settle
 
 logger = logging.getLogger(__name__)
@@ -59,34 +59,34 @@ def import_utterances(
     findings: list[Finding] = list(repeated.values())
     settle(findings, len(places), limits.policy(), source_dir)
     names = dict(zip(ids, unique_ids(places, across_parts=False)))
-    rows: list[dict[str, Any]] = []
     digests: dict[str, set[str]] = {part: set() for part in PARTS}
     counts = {f"rows_{part}": sum(p.part == part for p in places) for part in PARTS} | {"test_in_dev": 0}
-    for part in PARTS:
-        indices = [i for i, p in enumerate(places) if p.part == part]
-        stored = store_rows(
-            [places[i] for i in indices],
-            [None if i in repeated else ids[i] for i in indices],
-            source_dir / "audio" / part,
-            "utterance",
-            limits,
-            executor or SerialExecutor(),
-            with_digest=True,
-        )
-        for row in stored:
-            if isinstance(row, Finding):
-                findings.append(row)
-            elif part == "test" and row.digest in digests["dev"] and not keep_dev_in_test:
-                counts["test_in_dev"] += 1
-                assert row.audio is not None
-                row.audio.unlink()
-            else:
-                digests[part].add(row.digest)
-                rows.append(_content(row, names[row.id], source_dir))
-    settle(findings, len(places), limits.policy(), source_dir)
-    counts |= {f"utterances_{part}": sum(r["part"] == part for r in rows) for part in PARTS}
+    counts |= {f"utterances_{part}": 0 for part in PARTS}
+    with whole_file(source_dir / UTTERANCES) as f:
+        for part in PARTS:
+            indices = [i for i, p in enumerate(places) if p.part == part]
+            stored = store_rows(
+                [places[i] for i in indices],
+                [None if i in repeated else ids[i] for i in indices],
+                source_dir / "audio" / part,
+                "utterance",
+                limits,
+                executor or SerialExecutor(),
+                with_digest=True,
+            )
+            for row in stored:
+                if isinstance(row, Finding):
+                    findings.append(row)
+                elif part == "test" and row.digest in digests["dev"] and not keep_dev_in_test:
+                    counts["test_in_dev"] += 1
+                    assert row.audio is not None
+                    row.audio.unlink()
+                else:
+                    digests[part].add(row.digest)
+                    counts[f"utterances_{part}"] += 1
+                    f.write(json_line(_content(row, names[row.id], source_dir)))
+        settle(findings, len(places), limits.policy(), source_dir)
     counts["left_out"] = len(findings)
-    write_jsonl(source_dir / UTTERANCES, rows)
     write_json(source_dir / COUNTS, counts)
     logger.info("%s: %s", path, ", ".join(f"{part} {counts[f'utterances_{part}']} utterances" for part in PARTS))
     if counts["test_in_dev"]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import torch
 from silero_vad import get_speech_timestamps, load_silero_vad
 from torch import from_numpy
 
@@ -48,3 +51,20 @@ def test_the_size_of_the_blocks_does_not_matter(speech: np.ndarray) -> None:
 def test_silence_has_no_stretch() -> None:
     assert speech_stretches([np.zeros(SAMPLE_RATE, dtype=np.float32)]).shape == (0, 2)
     assert speech_stretches([]).shape == (0, 2)
+
+
+def test_the_model_is_loaded_once_and_remembers_no_recording(
+    speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, threads = speech_stretches([speech]).tolist(), torch.get_num_threads()
+    monkeypatch.setattr("silero_vad.load_silero_vad", lambda **_: pytest.fail("it is loaded again"))
+    speech_stretches([speech[: 3 * SAMPLE_RATE + 100]])  # ends in the middle of a sentence
+    assert speech_stretches([speech]).tolist() == first
+    assert torch.get_num_threads() == threads
+
+
+def test_each_thread_has_its_own_model(speech: np.ndarray) -> None:
+    whole = speech_stretches([speech]).tolist()
+    with ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(lambda _: speech_stretches([speech]).tolist(), range(4)))
+    assert results == [whole] * 4

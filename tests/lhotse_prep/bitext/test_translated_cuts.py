@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.utils import fastcopy
 
+from lhotse_prep.bitext import translated_cuts
 from lhotse_prep.bitext.translated_cuts import with_translations, write_translated_cuts
 from lhotse_prep.manifests.files import write_manifest
 from lhotse_prep.workflow.errors import DataError
@@ -70,6 +73,67 @@ def test_every_pair_is_in_one_window_or_left_out(seed: int) -> None:
     translated, num_left_out = with_translations(cuts, pairs)
     placed = [t for c in translations(translated) for text in c if text for t in text.split()]
     assert placed == [p["target"] for p in pairs if p["target"] in placed] and len(placed) + num_left_out == len(pairs)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_windows_and_pairs_of_lectures_in_any_order(seed: int) -> None:
+    rng = random.Random(seed)
+    cuts, pairs = [], []
+    for name in "abcd":
+        for cut in windows(*[[rng.randint(1, 9) for _ in range(rng.randint(1, 3))] for _ in range(rng.randint(0, 5))]):
+            cut = fastcopy(cut, id=f"{name}{cut.id}", recording=fastcopy(cut.recording, id=name))
+            cuts.append(cut)
+        pairs += [pair(at, rng.randint(0, 8), rng.choice(["", f"{name}{at}"]), name) for at in range(0, 30, 5)]
+    rng.shuffle(cuts)
+    rng.shuffle(pairs)
+    translated, num_left_out = with_translations(CutSet.from_cuts(cuts), pairs)
+    by_lecture = {cut.recording_id: [p for p in pairs if p["lecture"] == cut.recording_id] for cut in cuts}
+    expected, num_placed = [], 0
+    for cut in cuts:
+        tokens = {s.custom["first_token"] + i for s in cut.supervisions for i in range(len(s.text.split()))}
+        whole = [
+            p
+            for p in sorted(by_lecture[cut.recording_id], key=lambda p: p["first_token"])
+            if p["target"] and p["num_tokens"] and {p["first_token"], p["first_token"] + p["num_tokens"] - 1} <= tokens
+        ]
+        num_placed += len(whole)
+        expected.append((cut.id, [p["target"] for p in whole]))
+    texts = [
+        (c.id, [t for text in row if text for t in text.split()])
+        for c, row in zip(translated, translations(translated))
+    ]
+    assert texts == expected
+    usable = [p for rows in by_lecture.values() for p in rows if p["target"] and p["num_tokens"]]
+    assert num_left_out == len(usable) - num_placed
+
+
+def test_pairs_and_windows_are_read_lecture_by_lecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lectures = [f"l{i:03d}" for i in range(50)]
+    cuts = [fastcopy(c, id=f"{n}{c.id}", recording=fastcopy(c.recording, id=n)) for n in lectures for c in windows([2])]
+    write_manifest(tmp_path / "cuts" / "ml2021_cuts_train.jsonl.gz", cuts)
+    rows = [pair(0, 2, name, name) for name in lectures]
+    for part in ("train", "dev", "test"):
+        write_jsonl(tmp_path / "bitext" / f"{part}.jsonl", rows if part == "train" else [])
+    num_pairs = 0
+
+    def counting(path: Path, needs: object) -> Iterator[dict[str, Any]]:
+        nonlocal num_pairs
+        num_pairs = 0
+        for row in rows if "train" in path.name else []:
+            num_pairs += 1
+            yield row
+
+    written: list[str] = []
+
+    def writing(path: Path, items: Iterable[MonoCut]) -> None:
+        for cut in items:
+            written.append(cut.id)
+            assert num_pairs <= len(written) + 1  # of the second reading; the first one is for the ids
+
+    monkeypatch.setattr(translated_cuts, "iterate_pairs", counting)
+    monkeypatch.setattr(translated_cuts, "write_manifest", writing)
+    write_translated_cuts(tmp_path / "cuts", tmp_path / "bitext", tmp_path / "out")
+    assert written == [c.id for c in cuts]
 
 
 def test_files_have_the_windows_of_each_part_with_translations(

@@ -10,8 +10,10 @@ import pytest
 from lhotse import SupervisionSegment, SupervisionSet
 from lhotse.supervision import AlignmentItem
 
+from lhotse_prep.bitext import write
 from lhotse_prep.bitext.config import BitextConfig
-from lhotse_prep.bitext.write import make_bitext, read_lectures, token_pauses
+from lhotse_prep.bitext.pairs import Pair
+from lhotse_prep.bitext.write import equal_groups, make_bitext, read_lectures, token_pauses
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
 
@@ -151,3 +153,41 @@ def test_utterances_with_exact_times_become_pairs_unchanged(tmp_path):
         ("甲 乙", "Never said before.", 0, 2),
         ("丁 bert", "Nor this", 3, 2),
     ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_of_about_equal_sums_in_order(seed):
+    rng = random.Random(seed)
+    sizes = [rng.randint(1, 50) for _ in range(rng.randint(1, 100))]
+    limit = rng.choice([1, 20, 100, 1000, 10_000])
+    groups = equal_groups(sizes, limit)
+    assert sum(groups) == len(sizes) and min(groups) > 0 and equal_groups([], limit) == []
+    sums = [sum(sizes[sum(groups[:i]) : sum(groups[: i + 1])]) for i in range(len(groups))]
+    assert max(sums) <= limit + 50 and (sum(sizes) > limit or len(groups) == 1)
+    assert max(sums) - min(sums) <= 100 or limit < 50
+
+
+def test_a_large_corpus_is_paired_in_groups_of_neighbours(tmp_path, monkeypatch, caplog):
+    make_corpus(tmp_path)
+    source, target = (" ".join(side) for side in zip(*sentences("text")))
+    write_jsonl(tmp_path / "manifests" / "texts.jsonl", [{"id": "text1", "text": source, "translation": target}])
+    searched = []
+
+    def searching(lectures, config):
+        searched.append([x.id for x in lectures])
+        return {x.id: [Pair(0, len(x.tokens), 0, len(x.words), 1.0, 9.0)] for x in lectures}
+
+    monkeypatch.setattr(write, "make_pairs", searching)
+    caplog.set_level(logging.INFO)
+    for limit, groups in (
+        (10**6, [["train1", "text1", "dev1", "test1"]]),
+        (2000, [["train1", "text1"], ["dev1", "test1"]]),
+    ):
+        searched.clear()
+        monkeypatch.setattr(write, "MAX_TOKENS", limit)
+        make_bitext(tmp_path, tmp_path / "bitext", BitextConfig())
+        assert searched == groups
+        rows = {part: read_jsonl(tmp_path / "bitext" / f"{part}.jsonl") for part in ("train", "dev", "test")}
+        lectures = {part: [row["lecture"] for row in of_part] for part, of_part in rows.items()}
+        assert lectures == {"train": ["train1", "text1"], "dev": ["dev1"], "test": ["test1"]}
+    assert "tokens of transcripts are paired in 2 parts, one after the other" in caplog.text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lhotse_prep.corpora.lecture_files import read_folder
+from lhotse_prep.corpora.lecture_files import LectureFiles, OtherTexts, Untranscribed, read_folder
 from lhotse_prep.corpora.plan import plan_folder
 from lhotse_prep.workflow.errors import DataError
 
@@ -164,3 +164,28 @@ def test_splits_that_do_not_fit_the_folder(tmp_path: Path, splits: str, message:
     (tmp_path / "splits.yaml").write_text(splits)
     with pytest.raises(DataError, match=message):
         plan_folder(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_names_that_begin_with_another_one_are_those_of_a_comparison_of_all(seed: int) -> None:
+    rng = random.Random(seed)
+    names = list({"".join(rng.choices("aB1_-. ", k=rng.randint(1, 5))).strip() or "x" for _ in range(60)})
+    recordings = {name: LectureFiles(recording=Path(name)) for name in names[:40]}
+    recordings[names[0]] = LectureFiles(Path(names[0]), Path(names[0]))  # this one has a transcript
+
+    def begins(long: str, short: str) -> bool:
+        return long.startswith(short) and not long[len(short) : len(short) + 1].isalnum()
+
+    untranscribed = Untranscribed(recordings)
+    for text in names[40:]:
+        parts = [n for n in names[1:40] if begins(n, text) or begins(text, n)]
+        assert untranscribed.may_be_parts_of(text) == parts
+    others = [Path(f"{rng.choice(names)}{rng.choice(['.srt', '.de.JSON', '.exe', '.Srt'])}") for _ in range(30)]
+    other_texts = OtherTexts(others)
+    for name in names:
+        texts = [
+            path.name
+            for path in others
+            if path.suffix.lower() in (".srt", ".json") and path.name.casefold().startswith(f"{name.casefold()}.")
+        ]
+        assert other_texts.of(name) == texts

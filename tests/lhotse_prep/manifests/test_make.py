@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,15 @@ from lhotse.qa import validate_recordings_and_supervisions as lhotse_validate
 from lhotse.serialization import load_manifest_lazy
 
 from lhotse_prep.cli import main
+from lhotse_prep.corpora.source.config import CheckConfig, CorpusConfig
 from lhotse_prep.corpora.source.splits import write_splits
 from lhotse_prep.manifests.files import load_part
-from lhotse_prep.manifests.make import prepare_ml2021
+from lhotse_prep.manifests.make import make_manifests, prepare_ml2021
 from lhotse_prep.manifests.validate import validate_recordings_and_supervisions
+from lhotse_prep.text.config import TextConfig
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl
+from lhotse_prep.workflow.executor import SerialExecutor
+from lhotse_prep.workflow.files import read_jsonl, write_jsonl
 
 RATE = 16_000
 
@@ -210,3 +214,46 @@ def test_an_empty_manifest_of_an_earlier_version_is_an_empty_part(tmp_path: Path
     assert len(load_part(tmp_path / "out", "recordings", "dev", RecordingSet)) == 0
     with pytest.raises(DataError, match=r"no .*ml2021_recordings_dev.jsonl.gz: stage 1 or 3 makes it"):
         load_part(tmp_path / "in", "recordings", "dev", RecordingSet)
+
+
+def segments_of(name: str, texts: list[str]) -> list[dict[str, object]]:
+    step = RATE // len(texts)
+    return [
+        {"lecture": name, "id": f"{name}_{i}", "begin": i * step, "end": (i + 1) * step}
+        | {"text": text, "translation": f"It is {i}.", "in_dev": False}
+        for i, text in enumerate(texts)
+    ]
+
+
+@pytest.mark.parametrize("order", ["same", "other", "mixed"])
+def test_exact_times_are_those_of_each_lecture_in_any_order(tmp_path: Path, order: str) -> None:
+    rng = random.Random(0)
+    texts = {name: [rng.choice("我們講的") for _ in range(3)] for name in "abcde"}
+    source = tmp_path / "in"
+    source.mkdir()
+    for i, (name, parts) in enumerate(texts.items()):
+        sf.write(source / f"{name}.wav", np.random.default_rng(i).uniform(-0.1, 0.1, RATE), RATE)
+        (source / f"{name}.txt").write_text("".join(parts))
+    write_splits(source, {"train": ["a", "c", "e"], "test": ["d", "b"]})
+    rows = [row for name, parts in texts.items() for row in segments_of(name, parts) if name != "c"]
+    if order == "other":
+        rows = [row for name in "ebda" for row in rows if row["lecture"] == name]
+    elif order == "mixed":
+        rows.sort(key=lambda row: str(row["id"])[::-1])
+    write_jsonl(source / "segments.jsonl", rows)
+    prepare_ml2021(source, tmp_path / "out")
+    for part, names in (("train", "ae"), ("test", "db")):
+        segments = load_manifest(tmp_path / "out" / f"ml2021_segments_{part}.jsonl.gz")
+        assert [(s.recording_id, s.text) for s in segments] == [(name, text) for name in names for text in texts[name]]
+
+
+def test_recordings_are_given_to_the_executor_one_by_one(tmp_path: Path) -> None:
+    class Watching(SerialExecutor):
+        def map(self, function, pieces, title, total=None):  # type: ignore[no-untyped-def]
+            assert iter(pieces) is pieces and total == 3  # with a list, they would all be in memory
+            return super().map(function, pieces, title)
+
+    source = make_source(tmp_path / "in", **{name: np.roll(noise(), i) for i, name in enumerate("abc")})
+    manifests = make_manifests(source, tmp_path / "out", CorpusConfig(), TextConfig(), CheckConfig(), Watching())
+    assert [r.id for r in manifests["train"]["recordings"]] == ["a", "b", "c"]
+    assert len(manifests["train"]["supervisions"]) == 3 and manifests["train"]["supervisions"].is_lazy

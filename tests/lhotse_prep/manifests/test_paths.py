@@ -11,8 +11,9 @@ import soundfile as sf
 from lhotse import CutSet, LilcomChunkyWriter, MonoCut, Recording, RecordingSet
 
 from lhotse_prep.audio.fbank import fbank_extractor
+from lhotse_prep.manifests import paths
 from lhotse_prep.manifests.files import AUDIO, FEATS, load_safely, open_cuts, write_manifest
-from lhotse_prep.manifests.paths import lasting_path
+from lhotse_prep.manifests.paths import PathFinder, lasting_path
 from lhotse_prep.workflow.errors import DataError
 
 RATE = 16_000
@@ -86,3 +87,16 @@ def test_manifests_outside_the_current_folder_get_absolute_paths(
     assert lasting_path(Path("x.wav"), Path("data/manifests")) == "x.wav"
     assert lasting_path(Path("x.wav"), tmp_path / "elsewhere") == str(tmp_path / "a/x.wav")
     assert lasting_path(Path("/x.wav"), Path("data/manifests")) == "/x.wav"
+
+
+def test_few_paths_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "_MAX_PATHS", 10)
+    (tmp_path / "0.wav").touch()
+    finder = PathFinder(tmp_path / "m" / "x.jsonl")
+    for i in range(100):
+        assert finder.find(f"{i}.wav") == f"{i}.wav" and finder.find(str(tmp_path / f"{i}.wav")).startswith("/")
+        finder.require("0.wav", "x")
+        (tmp_path / f"{i + 1}.wav").touch()
+        finder.require(f"{i + 1}.wav", "x")
+    assert len(finder._places) <= 10 and len(finder._present) <= 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,73 @@ def test_text_only_lectures_are_checked_as_the_recorded_ones(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"2 errors \(shared-text 1, swapped 1\)"):
         prepare_ml2021(source, tmp_path / "out")
     assert read_jsonl(tmp_path / "out" / "texts.jsonl") == before
+
+
+def shares_by_dictionaries(texts: list[Text], parts: tuple[str, ...], others: tuple[str, ...]) -> dict[str, tuple]:
+    """{id: (largest share of runs of eight, id of the text that has it)} of the transcripts of some parts."""
+
+    runs = {}
+    for t in texts:
+        tokens = t.transcript.split()
+        runs[t.id] = {tuple(tokens[i : i + 8]) for i in range(max(1, len(tokens) - 7))}
+    best = {t.id: (0.0, "", "") for t in texts if t.part in parts}
+    for name in best:
+        for o in texts:
+            if o.part in others and (num_shared := len(runs[name] & runs[o.id])):
+                share = num_shared / min(len(runs[name]), len(runs[o.id]))
+                best[name] = max(best[name], (share, o.part, o.id))
+    return best
+
+
+class ReadAgain:
+    """Texts that can only be iterated over, as those of a large corpus; counts how often they are."""
+
+    def __init__(self, texts: list[Text]) -> None:
+        self._texts, self.num_readings = texts, 0
+
+    def __iter__(self) -> Iterator[Text]:
+        self.num_readings += 1
+        return iter(self._texts)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shared_texts_are_those_of_dictionaries_of_runs(seed: int) -> None:
+    rng = random.Random(seed)
+    pieces = [[rng.choice("我們講的是") for _ in range(20)] for _ in range(12)]
+    texts = []
+    for i in range(40):
+        tokens = [t for piece in rng.choices(pieces, k=rng.randint(1, 6)) for t in piece]
+        texts.append(Text(f"l{i}", rng.choice(["train", "text", "dev", "test"]), " ".join(tokens)))
+    long_texts = [t for t in texts if len(t.transcript.split()) >= 40]
+    expected = shares_by_dictionaries(long_texts, ("train", "text"), ("dev", "test"))
+    expected |= shares_by_dictionaries(long_texts, ("dev",), ("test",))
+    findings = check_shared_texts(ReadAgain(texts), 0.2)  # type: ignore[arg-type]
+    assert {f.id for f in findings} == {name for name, (share, *_) in expected.items() if share >= 0.1} != set()
+    for f in findings:
+        share, part, other = expected[f.id]
+        assert f.message == f"{share:.0%} of its text is that of {other} in {part}" and f.is_error == (share > 0.2)
+    assert [f.id for f in findings if f.part == "dev"] == [f.id for f in findings][
+        -sum(f.part == "dev" for f in findings) :
+    ]
+
+
+def test_texts_are_read_one_by_one_and_those_of_train_are_not_kept() -> None:
+    import tracemalloc
+
+    def texts() -> Iterator[Text]:
+        rng = np.random.default_rng(0)
+        for i in range(400):
+            part = "test" if i % 20 == 0 else "train"
+            yield Text(f"l{i}", part, " ".join(map(chr, rng.integers(0x4E00, 0x5E00, 1000))))
+
+    class Texts:
+        def __iter__(self) -> Iterator[Text]:
+            return texts()
+
+    for check in (check_same_texts, check_languages, lambda t: check_shared_texts(t, 0.2)):
+        check([])
+        tracemalloc.start()
+        assert check(Texts()) == []  # type: ignore[operator, arg-type]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1_500_000, check  # the texts are 1.6 MB; in lists of tokens, 26 MB

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lhotse import (
     RecordingSet,
     SupervisionSegment,
     SupervisionSet,
+    load_manifest,
 )
 from lhotse.array import Array, TemporalArray
 from lhotse.cut import PaddingCut
@@ -31,12 +33,14 @@ from lhotse.cut.set import deserialize_cut
 from lhotse.qa import validate_recordings_and_supervisions as lhotse_validate_pair
 from lhotse.supervision import AlignmentItem
 from lhotse.testing.dummies import dummy_alignment, dummy_features, dummy_multi_cut
+from lhotse.utils import fastcopy
 
 from lhotse_prep.audio.fbank import fbank_extractor
 from lhotse_prep.cli import main
 from lhotse_prep.corpora.source.config import CheckConfig
 from lhotse_prep.manifests.faults import cut_faults, features_faults, recording_faults, supervision_faults
 from lhotse_prep.manifests.fields import CUT, FEATURES, RECORDING, SUPERVISION, check_row
+from lhotse_prep.manifests.files import read_items, write_manifest
 from lhotse_prep.manifests.validate import find_faults, validate_folder
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.executor import SerialExecutor
@@ -314,3 +318,42 @@ def test_cuts_and_features_are_checked_with_their_data(tmp_path: Path, capsys: p
     )
     with pytest.raises(DataError, match="fbank of 40 at 16000 Hz, others"):
         main(["validate", str(tmp_path / "features_train.jsonl.gz")])
+
+
+def test_a_folder_is_read_row_by_row_and_the_good_part_of_it_is_written(tmp_path: Path) -> None:
+    """Rows are made when they are asked for, and nothing holds them: of each kind, one at a time is alive."""
+    recording, supervision = write_good(tmp_path / "in")
+    rows = [
+        (fastcopy(recording, id=f"r{i}"), fastcopy(supervision, id=f"s{i}", recording_id=f"r{i}")) for i in range(30)
+    ]
+    rows[7] = (rows[7][0], fastcopy(rows[7][1], text=""))
+    write_manifest(tmp_path / "in" / "recordings_train.jsonl.gz", [r for r, _ in rows])
+    write_manifest(tmp_path / "in" / "supervisions_train.jsonl.gz", [s for _, s in rows])
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    def reading(path: Path, kind: str) -> Iterator[Any]:
+        nonlocal most
+        for item in read_items(path, kind):
+            alive.append(weakref.ref(item))
+            most = max(most, sum(ref() is not None for ref in alive))
+            yield item
+            del item
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lhotse_prep.manifests.folder.read_items", reading)
+        limits = CheckConfig(skip_bad=True)
+        counts = validate_folder(tmp_path / "in", limits, SerialExecutor(), tmp_path / "out")
+    assert most <= 3 and len(alive) == 120  # every row was read twice
+    assert counts == {"train": {"recordings": 30, "supervisions": 29}}
+    written = load_manifest(tmp_path / "out" / "supervisions_train.jsonl.gz")
+    assert [s.id for s in written] == [s.id for _, s in rows if s.id != "s7"]
+
+
+def test_the_manifests_of_all_parts_are_read_before_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording, supervision = write_good(tmp_path)
+    validate(tmp_path, recording, supervision)
+    (tmp_path / "recordings_zzz.jsonl").write_text("not JSON")
+    monkeypatch.setattr("lhotse_prep.manifests.validate.inspect", lambda job: pytest.fail("it reads audio"))
+    with pytest.raises(DataError, match=r"recordings_zzz\.jsonl is damaged or not JSON lines"):
+        validate_folder(tmp_path, CheckConfig(), SerialExecutor())

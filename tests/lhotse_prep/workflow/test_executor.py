@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import operator
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,13 @@ from lhotse_prep.windows.write import write_windows
 from lhotse_prep.workflow.config import ExecutorConfig
 from lhotse_prep.workflow.digests import digest_bytes
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from lhotse_prep.workflow.executor import fresh_processes, open_executor, prepared_processes
+from lhotse_prep.workflow.executor import (
+    SerialExecutor,
+    _PoolExecutor,
+    fresh_processes,
+    open_executor,
+    prepared_processes,
+)
 
 RATE = 16_000
 PARTS = ("train", "dev", "test")
@@ -59,6 +67,25 @@ def test_results_in_order_and_errors(config: ExecutorConfig) -> None:
         assert list(executor.map(power, [], "nothing")) == []
         with pytest.raises(DataError, match="99 is bad"):
             list(executor.map(power, range(90, 100), "powers"))
+
+
+def test_pieces_are_taken_as_workers_become_free() -> None:
+    taken: list[int] = []
+
+    def pieces() -> Iterator[int]:
+        for piece in range(100):
+            taken.append(piece)
+            yield piece
+
+    def submit(function: Callable[[int], int], piece: int) -> SimpleNamespace:
+        return SimpleNamespace(result=lambda: function(piece), cancel=lambda: None)
+
+    for number, result in enumerate(_PoolExecutor(submit, lambda: 3).map(operator.neg, pieces(), "pieces")):
+        assert result == -number and len(taken) <= number + 12  # four of each worker
+    assert number == 99
+    taken.clear()
+    for number, _ in enumerate(SerialExecutor().map(operator.neg, pieces(), "pieces"), 1):
+        assert len(taken) == number
 
 
 def process_and_power(x: int) -> tuple[int, int]:
