@@ -17,10 +17,16 @@ def main(argv: list[str]) -> None:
         default=PageConfig.audio_megabytes,
         help="maximum size of all audio clips in the page, in megabytes; 0 for no audio [%(default)s]",
     )
+    parser.add_argument(
+        "--lecture-hours",
+        type=number,
+        default=PageConfig.lecture_hours,
+        help="hours of lectures that the page draws, at about 1 MB each; lectures.tsv has all figures [%(default)s]",
+    )
     parser.add_argument("--partial", action="store_true", help="make the page even if stages are missing")
     args = parser.parse_args(argv)
     data, exp = args.data, args.exp
-    config = PageConfig(args.audio_megabytes)
+    config = PageConfig(args.audio_megabytes, args.lecture_hours)
     has_bars = args.conf.name == "mini" and (data / "truth").is_dir()  # the bars are for this corpus only
     results = collect_results(data, exp)
     inputs = [

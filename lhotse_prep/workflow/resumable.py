@@ -15,7 +15,7 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,7 @@ from lhotse_prep.workflow.locks import folder_lock
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+_MOST_LISTED = 20  # failures in a message; each is also logged
 
 
 @dataclass(frozen=True)
@@ -137,14 +138,20 @@ class ResultFolder:
                 )
         return True
 
-    def done(self) -> list[str]:
+    def done(self, is_known_good: Collection[str] = frozenset()) -> list[str]:
         """The names of all recordings that are done with these options, in this run or an earlier one, sorted.
 
         A recording whose files were removed is not among them, nor is one whose files were changed, which is logged.
+
+        Args:
+          is_known_good: recordings whose files were made or checked in this run, a set; they are not read again.
         """
         names = []
         for path in self.state_dir.glob("*.done"):
             name = path.name.removesuffix(".done")
+            if name in is_known_good:
+                names.append(name)
+                continue
             mark = self._read_mark(name)
             if mark is None or mark.options != self.options:
                 continue
@@ -210,6 +217,12 @@ def attempt(work: Callable[[], T], recording: Path, work_dir: Path) -> T | Failu
     except BaseException as e:  # a panic in a library written in Rust is not an Exception
         logger.debug("%s", recording, exc_info=True)
         return Failure(failure_line(e, recording, work_dir))
+
+
+def list_failures(lines: Sequence[str]) -> str:
+    """The first of many lines of failures in one, and how many more there are."""
+    more = f"; and {len(lines) - _MOST_LISTED} more, each named above" if len(lines) > _MOST_LISTED else ""
+    return "; ".join(lines[:_MOST_LISTED]) + more
 
 
 @contextlib.contextmanager

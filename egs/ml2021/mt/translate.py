@@ -12,13 +12,13 @@ from lhotse_prep.workflow.errors import ConfigError, DataError
 from ml2021.mt.config import MAX_POSITIONS, TranslateConfig
 from ml2021.mt.data import collate, with_context
 from ml2021.mt.load import load_model, load_vocabulary, read_ctranslate2, wrong_vocabulary
-from ml2021.mt.terms.translation import Sentences, Translation, Translator, previous_sentences
+from ml2021.mt.terms.translation import Sentences, Translation, Translator, previous_sentences, translate_lectures
 from ml2021.mt.vocabulary import EOS, Vocabulary
 
 logger = logging.getLogger(__name__)
 # Translations that end early are short and often wrong: search until 2 * beam_size hypotheses have ended.
 PATIENCE = 2.0
-__all__ = ["Sentences", "Translation", "Translator", "previous_sentences"]  # also taken from here
+__all__ = ["Sentences", "Translation", "Translator", "previous_sentences", "translate_lectures"]  # also taken from here
 
 
 def load_translator(folder: Path, config: TranslateConfig) -> Translator:

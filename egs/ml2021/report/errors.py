@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lhotse_prep.text.characters import is_han
 from lhotse_prep.workflow.stage import stage_files
-from ml2021.scoring.counts import Alignment, Counts, ErrorRate, at_switches, by_utterance, score
+from ml2021.scoring.align import Alignment
+from ml2021.scoring.counts import Counts, ErrorRate, at_switches, by_utterance, score
 from ml2021.scoring.significance import Interval, interval
 from ml2021.scoring.texts import read_texts
 
@@ -58,9 +59,5 @@ def confusions(alignments: Mapping[str, Alignment]) -> Confusions:
 
 def bootstrap_intervals(rate: ErrorRate) -> dict[str, Interval | None]:
     """95% intervals of the error rate and its parts, {"mer", "zh", "en"}; None if there is too little data."""
-    utterances = by_utterance(rate)
-    return {
-        "mer": interval([u.total for u in utterances]),
-        "zh": interval([u.zh for u in utterances]),
-        "en": interval([u.en for u in utterances]),
-    }
+    totals, zh, en = zip(*((u.total, u.zh, u.en) for u in by_utterance(rate)), strict=True)
+    return {"mer": interval(totals), "zh": interval(zh), "en": interval(en)}

@@ -6,60 +6,72 @@ If a run lacks a file, the data from it is left out, and `Lectures.missing` expl
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lhotse import MonoCut, SupervisionSegment, SupervisionSet
+from lhotse import MonoCut
 
-from lhotse_prep.manifests.files import load_safely, open_cuts
-from lhotse_prep.workflow.files import read_jsonl
+from lhotse_prep.manifests.files import part_file
+from lhotse_prep.workflow.files import iterate_jsonl, read_jsonl
 from ml2021.report.clips import ENVELOPE_RATE, Span, audio_file, envelope, make_clips
-from ml2021.scoring.counts import Alignment, ErrorRate
+from ml2021.report.config import PageConfig
+from ml2021.report.overview import (
+    PARTS,
+    Overview,
+    confidence_of,
+    num_tokens_of,
+    stretches_of,
+    take_overview,
+    windows_of,
+    words_of,
+)
+from ml2021.scoring.align import Alignment
+from ml2021.scoring.counts import ErrorRate
 
-PARTS = ("test", "dev", "train")  # the most interesting first
+_MOST_NAMED = 5  # lectures in a sentence
 
 
 @dataclass
 class Lectures:
-    """All lectures of a run, as the page shows them."""
+    """The lectures of a run, as the page shows them."""
 
-    lectures: list[dict[str, Any]] = field(default_factory=list)  # in the format that page.js reads
+    overview: Overview
+    lectures: list[dict[str, Any]] = field(default_factory=list)  # that are drawn, in the format that page.js reads
     clips: dict[str, str] = field(default_factory=dict)  # {window id: MP3 as base64}
     missing: list[str] = field(default_factory=list)  # sentences on what is not shown
 
-    @property
-    def windows(self) -> list[dict[str, Any]]:
-        """All windows of all lectures."""
-        return [window for lecture in self.lectures for window in lecture["windows"]]
 
-
-def collect_lectures(data: Path, exp: Path, rate: ErrorRate | None, max_audio_bytes: int) -> Lectures:
-    """Collect the lectures of a run.
+def collect_lectures(data: Path, exp: Path, rate: ErrorRate | None, config: PageConfig) -> Lectures:
+    """Collect the figures of all lectures of a run, and what is drawn of some.
 
     Args:
       data, exp: the folders of the run.
       rate: scores of the windows; None if no window was decoded.
-      max_audio_bytes: limit on the total size of the clips.
+      config: how many lectures are drawn, and the total size of the clips.
     """
-    result = Lectures()
-    translations = _Translations(data / "bitext", exp / "mt" / "decode", result.missing)
+    result = Lectures(take_overview(data, rate))
+    shown = {(x.part, x.id) for x in result.overview.shown(config.lecture_hours)}
+    translations = _Translations(data / "bitext", exp / "mt" / "decode", {name for _, name in shown}, result.missing)
     spans: list[tuple[tuple[int, int, float], Span]] = []
+    silent: list[str] = []
     for order, part in enumerate(PARTS):
-        path = data / "cuts" / f"ml2021_cuts_{part}.jsonl.gz"
+        path = part_file(data / "cuts", "cuts", part)
         if not path.is_file():
             result.missing.append(f"Lectures of {part}: there is no {path}.")
             continue
-        stretches = _stretches(data / "aligned" / f"ml2021_supervisions_{part}.jsonl.gz")
+        names = {name for other, name in shown if other == part}
+        stretches = _stretches(data, part, names)
         cuts: dict[str, list[MonoCut]] = defaultdict(list)
-        for cut in open_cuts(path):
-            cuts[cut.recording_id].append(cut)
+        for cut in windows_of(data, part) if names else ():
+            if cut.recording_id in names:
+                cuts[cut.recording_id].append(cut)
         for lecture_id, lecture_cuts in cuts.items():
             lecture_cuts.sort(key=lambda cut: cut.start)
             audio = audio_file(lecture_cuts[0].recording)
             if audio is None:
-                result.missing.append(f"Waveform and audio of {lecture_id}: its audio file is missing.")
+                silent.append(lecture_id)
             cascade = _cascade(exp / "st" / f"{lecture_id}.jsonl")
             windows = [_window(cut, translations, rate, cascade) for cut in lecture_cuts]
             lecture = _lecture(lecture_id, part, lecture_cuts, audio, stretches.get(lecture_id, []), windows)
@@ -70,7 +82,12 @@ def collect_lectures(data: Path, exp: Path, rate: ErrorRate | None, max_audio_by
                     ((order, -_num_errors(w), w["confidence"] or 0.0), Span(w["id"], audio, w["start"], w["duration"]))
                     for w in windows
                 ]
-    result.clips = make_clips([span for _, span in sorted(spans, key=lambda s: (s[0], s[1].id))], max_audio_bytes)
+    if silent:
+        more = f" and {len(silent) - _MOST_NAMED} more" if len(silent) > _MOST_NAMED else ""
+        whose = "its audio file is" if len(silent) == 1 else "their audio files are"
+        result.missing.append(f"Waveform and audio of {', '.join(silent[:_MOST_NAMED])}{more}: {whose} missing.")
+    ordered = [span for _, span in sorted(spans, key=lambda s: (s[0], s[1].id))]
+    result.clips = make_clips(ordered, round(config.audio_megabytes * 1e6))
     return result
 
 
@@ -93,21 +110,16 @@ def _lecture(
 def _window(
     cut: MonoCut, translations: _Translations, rate: ErrorRate | None, cascade: list[list[Any]]
 ) -> dict[str, Any]:
-    words = [
-        [w.symbol, round(w.start - cut.start, 3), round(w.start + w.duration - cut.start, 3), w.score]
-        for s in cut.supervisions
-        for w in (s.alignment or {}).get("word", [])  # Lhotse stores their times relative to the recording
-    ]
     alignment = rate.alignments.get(cut.id) if rate is not None else None
     end = cut.start + cut.duration
     return {
         "id": cut.id,
         "start": round(cut.start, 3),
         "duration": round(cut.duration, 3),
-        "confidence": _confidence(cut.supervisions),
-        "num_tokens": sum(len((s.text or "").split()) for s in cut.supervisions),
+        "confidence": confidence_of(cut.supervisions),
+        "num_tokens": num_tokens_of(cut.supervisions),
         "text": " ".join(s.text or "" for s in cut.supervisions),
-        "words": words,
+        "words": words_of(cut),
         "alignment": None if alignment is None else _compact(alignment),
         "pairs": translations.of(cut),
         "cascade": [row for row in cascade if row[0] < end and row[1] > cut.start],
@@ -123,23 +135,12 @@ def _num_errors(window: dict[str, Any]) -> int:
     return sum(isinstance(item, list) for item in window["alignment"] or [])
 
 
-def _confidence(supervisions: Sequence[SupervisionSegment]) -> float | None:
-    """Mean confidence of the supervisions, weighted by their tokens; None if none has a confidence."""
-    weighted = [
-        ((s.custom or {})["confidence"], len((s.text or "").split()))
-        for s in supervisions
-        if "confidence" in (s.custom or {})
-    ]
-    total = sum(n for _, n in weighted)
-    return round(sum(c * n for c, n in weighted) / total, 4) if total else None
-
-
-def _stretches(path: Path) -> dict[str, list[list[float]]]:
-    """[start, end, confidence] of each aligned stretch, by lecture."""
+def _stretches(data: Path, part: str, lectures: Collection[str]) -> dict[str, list[list[float]]]:
+    """[start, end, confidence] of each aligned stretch of some lectures, by lecture."""
     stretches: dict[str, list[list[float]]] = defaultdict(list)
-    for s in load_safely(path, SupervisionSet) if path.is_file() else []:
-        if "confidence" in (s.custom or {}):
-            stretches[s.recording_id].append([round(s.start, 3), round(s.end, 3), s.custom["confidence"]])
+    for lecture, start, end, confidence in stretches_of(data, part) if lectures else ():
+        if lecture in lectures:
+            stretches[lecture].append([start, end, confidence])
     return stretches
 
 
@@ -154,21 +155,26 @@ def _cascade(path: Path) -> list[list[Any]]:
 
 
 class _Translations:
-    """The sentence pairs of stage 7 with the translations of stage 9, looked up by position in the transcript."""
+    """Some lectures' sentence pairs of stage 7 with the translations of stage 9, by position in the transcript."""
 
-    def __init__(self, bitext: Path, decoded: Path, missing: list[str]) -> None:
+    def __init__(self, bitext: Path, decoded: Path, lectures: Collection[str], missing: list[str]) -> None:
         self.pairs: dict[str, list[dict[str, Any]]] = defaultdict(list)
         paths = [bitext / f"{name}.jsonl" for name in (*PARTS, "rejected")]
         for path in (p for p in paths if p.is_file()):
-            for row in read_jsonl(path):
-                self.pairs[row["lecture"]].append(row)
+            for row in iterate_jsonl(path):
+                if row["lecture"] in lectures:
+                    self.pairs[row["lecture"]].append(row)
         if not any(p.is_file() for p in paths[:-1]):
             missing.append(f"Translations: there are no sentence pairs in {bitext}.")
         hypotheses = decoded / "hyps.jsonl"
-        self.hypotheses = (
-            {r["id"]: r.get("hypothesis", "") for r in read_jsonl(hypotheses)} if hypotheses.is_file() else {}
-        )
-        if not self.hypotheses:
+        names = {row["id"] for rows in self.pairs.values() for row in rows}
+        self.hypotheses: dict[str, str] = {}
+        has_hypotheses = False
+        for row in iterate_jsonl(hypotheses) if hypotheses.is_file() else ():
+            has_hypotheses = True
+            if row["id"] in names:
+                self.hypotheses[row["id"]] = row.get("hypothesis", "")
+        if not has_hypotheses:
             missing.append(f"Translations of the reference transcript by the translator: there is no {hypotheses}.")
 
     def doubtful(self, cuts: Sequence[MonoCut]) -> list[list[float]]:

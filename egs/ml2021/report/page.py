@@ -7,34 +7,39 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from lhotse_prep.workflow.files import read_jsonl, write_text
+from lhotse_prep.workflow.files import iterate_jsonl, write_text
 from ml2021.report.charts import histogram
 from ml2021.report.config import PageConfig
 from ml2021.report.errors import bootstrap_intervals, confusions, count_at_switches, read_recogs
 from ml2021.report.intervals import bleu_interval
 from ml2021.report.lectures import Lectures, collect_lectures
 from ml2021.report.markup import data_script, escape, note, number, table
+from ml2021.report.overview import Overview, write_table
 from ml2021.report.provenance import commit, provenance_section
 from ml2021.report.results import decode_folders, table_rows
 from ml2021.report.training import training_section
-from ml2021.scoring.counts import EPSILON, Counts, ErrorRate
+from ml2021.scoring.align import EPSILON
+from ml2021.scoring.counts import Counts, ErrorRate
 
 NUM_CONFUSIONS = 15  # rows of the table of most frequent errors
 NUM_LINKS = 4  # windows that a row of it links to
+MOST_ALIGNED = 200  # rows of the table of lectures' alignments
+TABLE = "lectures.tsv"
 KINDS = {"zh": "Chinese characters", "en": "English words"}
 
 
 def write_page(
     path: Path, data: Path, exp: Path, conf: Path, results: Mapping[str, Any], has_bars: bool, config: PageConfig
 ) -> None:
-    """Write the page of a run.
+    """Write the page of a run, and beside it TABLE with the figures of all lectures.
 
     Args:
       path: the HTML file to write.
@@ -45,18 +50,19 @@ def write_page(
     """
     decoding = decode_folders(exp)[0]
     rate = read_recogs(decoding)
-    lectures = collect_lectures(data, exp, rate, round(config.audio_megabytes * 1e6))
+    lectures = collect_lectures(data, exp, rate, config)
     intervals = _intervals(rate, exp)
     sections = [
         ("results", "Results", _tiles(results, intervals) + _results(results, has_bars, intervals)),
         ("lectures", "Lectures", _lectures(lectures, config)),
-        ("errors", "Errors", _errors(rate, decoding)),
-        ("alignment", "Alignment and windows", _histograms(lectures) + _confidence_table(data / "aligned")),
+        ("errors", "Errors", _errors(rate, decoding, {w["id"] for x in lectures.lectures for w in x["windows"]})),
+        ("alignment", "Alignment and windows", _histograms(lectures.overview) + _confidence_table(data / "aligned")),
         ("recogniser", "Training of the recogniser", training_section(exp / "asr")),
         ("translator", "Training of the translator", training_section(exp / "mt")),
         ("made", "How this run was made", provenance_section(data, exp, conf, results, has_bars)),
     ]
-    write_text(path, _fill(data.name, _summary(lectures), sections, lectures))
+    write_table(path.parent / TABLE, lectures.overview.lectures)
+    write_text(path, _fill(data.name, _summary(lectures.overview), sections, lectures))
 
 
 def _fill(name: str, summary: str, sections: Sequence[tuple[str, str, str]], lectures: Lectures) -> str:
@@ -81,10 +87,10 @@ def _fill(name: str, summary: str, sections: Sequence[tuple[str, str, str]], lec
     )
 
 
-def _summary(lectures: Lectures) -> str:
-    hours = sum(lecture["duration"] for lecture in lectures.lectures) / 3600
+def _summary(overview: Overview) -> str:
+    hours = sum(lecture.duration for lecture in overview.lectures) / 3600
     return (
-        f"{len(lectures.lectures)} lectures, {hours:.2f} h, {len(lectures.windows)} windows · "
+        f"{len(overview.lectures)} lectures, {hours:.2f} h, {overview.num_windows} windows · "
         f"commit {commit(Path(__file__).parent)}"
     )
 
@@ -153,13 +159,20 @@ def _lectures(lectures: Lectures, config: PageConfig) -> str:
         return missing or note("Not shown: there are no windows.")
     size = sum(map(len, lectures.clips.values())) / 1e6
     audio = (
-        f"Audio of {len(lectures.clips)} of {len(lectures.windows)} windows is in this page ({size:.1f} MB, limit "
-        f"{config.audio_megabytes:g} MB). Windows were chosen from test, then dev, then train; within each part, those "
-        "with the most errors first, then those with the lowest alignment confidence. For every other window, the page "
-        "shows a command that plays it."
+        f"Audio of {len(lectures.clips)} of {lectures.overview.num_windows} windows is in this page ({size:.1f} MB, "
+        f"limit {config.audio_megabytes:g} MB). Windows were chosen from test, then dev, then train; within each part, "
+        "those with the most errors first, then those with the lowest alignment confidence. For every other window, "
+        "the page shows a command that plays it."
+    )
+    num_shown, num_lectures = len(lectures.lectures), len(lectures.overview.lectures)
+    selection = (
+        f"{num_shown} of {num_lectures} lectures are drawn (lecture_hours: {config.lecture_hours:g}): those of test, "
+        "then dev, then train; within each part, those with the most errors first, then those with the lowest "
+        f"alignment confidence. {TABLE} beside this page has the figures of all lectures."
     )
     return (
-        note(audio)
+        (note(selection) if num_shown < num_lectures else "")
+        + note(audio)
         + missing
         + '<noscript><p class="note">Turn on JavaScript to see the lectures: a script in this page draws them.</p>'
         "</noscript>\n"
@@ -167,7 +180,7 @@ def _lectures(lectures: Lectures, config: PageConfig) -> str:
     )
 
 
-def _errors(rate: ErrorRate | None, decoding: Path) -> str:
+def _errors(rate: ErrorRate | None, decoding: Path, drawn: Collection[str]) -> str:
     if rate is None:
         return note(f"Not shown: there are no recogs-test-*.txt in {decoding}.")
     intervals = bootstrap_intervals(rate)
@@ -185,7 +198,7 @@ def _errors(rate: ErrorRate | None, decoding: Path) -> str:
         )
         + table(head, rows, "errors by language")
         + "<h3>Most frequent</h3>\n"
-        + _confusions(rate)
+        + _confusions(rate, drawn)
     )
 
 
@@ -202,7 +215,8 @@ def _count_row(name: str, counts: Counts, interval: tuple[float, float] | None, 
     ]
 
 
-def _confusions(rate: ErrorRate) -> str:
+def _confusions(rate: ErrorRate, drawn: Collection[str]) -> str:
+    """A table of the most frequent errors; its links lead to windows that are drawn."""
     rows = []
     for ref, hyp, count, utterance_ids in confusions(rate.alignments).most_frequent(NUM_CONFUSIONS):
         if EPSILON in (ref, hyp):
@@ -210,7 +224,10 @@ def _confusions(rate: ErrorRate) -> str:
             change = f'<{style} class="zh">{escape(ref or hyp)}</{style}> {kind}'
         else:
             change = f'<span class="zh">{escape(ref)} → <b class="sub">{escape(hyp)}</b></span>'
-        links = ", ".join(f'<a href="#w:{escape(quote(i))}">{escape(i)}</a>' for i in utterance_ids[:NUM_LINKS])
+        linked = sorted(utterance_ids, key=lambda i: i not in drawn)[:NUM_LINKS]
+        links = ", ".join(
+            f'<a href="#w:{escape(quote(i))}">{escape(i)}</a>' if i in drawn else escape(i) for i in linked
+        )
         more = f" and {len(utterance_ids) - NUM_LINKS} more" if len(utterance_ids) > NUM_LINKS else ""
         rows.append((change, number(str(count)), links + more))
     return (
@@ -218,12 +235,9 @@ def _confusions(rate: ErrorRate) -> str:
     )
 
 
-def _histograms(lectures: Lectures) -> str:
-    windows = lectures.windows
-    scores = [word[3] for w in windows for word in w["words"] if word[3] is not None]
-    stretches = [stretch[2] for lecture in lectures.lectures for stretch in lecture["stretches"]]
-    durations = [w["duration"] for w in windows]
-    rates = [w["num_tokens"] / w["duration"] for w in windows if w["duration"] > 0]
+def _histograms(overview: Overview) -> str:
+    scores, stretches = overview.word_confidences, overview.stretch_confidences
+    durations, rates = overview.durations, overview.rates
     charts = [
         (
             "confidence of words",
@@ -268,8 +282,12 @@ def _confidence_table(aligned: Path) -> str:
     path = aligned / "confidence.jsonl"
     if not path.is_file():
         return note(f"Alignment of each lecture is not shown: there is no {path}.")
+    num_lectures = sum(1 for _ in iterate_jsonl(path))
+    lectures: Iterable[dict[str, Any]] = iterate_jsonl(path)
+    if num_lectures > MOST_ALIGNED:
+        lectures = heapq.nsmallest(MOST_ALIGNED, lectures, key=lambda r: (r["timed_part"], r["score_mean"]))
     rows = []
-    for r in read_jsonl(path):
+    for r in lectures:
         runs = r.get("untimed_runs", [])
         longest = max(runs, key=lambda run: run["num_tokens"])["text"] if runs else ""
         rows.append(
@@ -292,4 +310,5 @@ def _confidence_table(aligned: Path) -> str:
         "runs without times",
         "longest run",
     ]
-    return table(head, rows, "alignment of each lecture")
+    text = f"The {len(rows)} of {num_lectures} lectures with the most words without times; {path} has all of them."
+    return (note(text) if num_lectures > len(rows) else "") + table(head, rows, "alignment of each lecture")

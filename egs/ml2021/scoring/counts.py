@@ -9,22 +9,20 @@ tokens of different languages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import operator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
-
-import kaldialign
 
 from lhotse_prep.text.characters import is_han
 from lhotse_prep.workflow.errors import DataError
+from ml2021.scoring.align import EPSILON, Alignment, align
 from ml2021.scoring.lecture_ids import lecture_of, natural_order
 
-EPSILON = ""  # the empty side of an insertion or deletion in an alignment
 
-Alignment = list[tuple[str, str]]  # (reference token, hypothesis token); one of them may be EPSILON
-
-
-@dataclass
+@dataclass(slots=True)
 class Counts:
     """Numbers of reference tokens and of errors by kind."""
 
@@ -43,12 +41,16 @@ class Counts:
         """Errors as a percentage of reference tokens; None without reference tokens."""
         return round(100 * self.errors / self.num_ref, 3) if self.num_ref else None
 
-    def add(self, ref: str, hyp: str) -> None:
-        """Count one pair of an alignment."""
-        self.num_ref += ref != EPSILON
-        self.insertions += ref == EPSILON
-        self.deletions += hyp == EPSILON
-        self.substitutions += EPSILON not in (ref, hyp) and ref != hyp
+    def add(self, ref: str, hyp: str, times: int = 1) -> None:
+        """Count a pair of an alignment that occurs some times."""
+        if ref != EPSILON:
+            self.num_ref += times
+        if ref == EPSILON:
+            self.insertions += times
+        elif hyp == EPSILON:
+            self.deletions += times
+        elif ref != hyp:
+            self.substitutions += times
 
     def __str__(self) -> str:
         rate = "no reference tokens" if self.percent is None else f"{self.percent:.2f}%"
@@ -92,27 +94,40 @@ def score(pairs: Iterable[tuple[str, str, str]]) -> ErrorRate:
       DataError: an id occurs twice.
     """
     alignments: dict[str, Alignment] = {}
+    known: dict[tuple[str, str], tuple[str, str]] = {}  # each pair of tokens is kept once, however often it occurs
     for utterance_id, ref, hyp in pairs:
         if utterance_id in alignments:
             raise DataError(f"utterance {utterance_id} occurs twice; ids must be unique")
-        alignments[utterance_id] = kaldialign.align(mer_tokens(ref), mer_tokens(hyp), EPSILON)
+        alignment = align(mer_tokens(ref), mer_tokens(hyp))
+        alignments[utterance_id] = [known.setdefault(pair, pair) for pair in alignment]
     return count_errors(alignments)
+
+
+def require_unique(utterance_ids: Iterable[str]) -> None:
+    """Raise DataError if an id occurs twice."""
+    seen: set[str] = set()
+    for utterance_id in utterance_ids:
+        if utterance_id in seen:
+            raise DataError(f"utterance {utterance_id} occurs twice; ids must be unique")
+        seen.add(utterance_id)
 
 
 def count_errors(alignments: Mapping[str, Alignment]) -> ErrorRate:
     """Count the errors of aligned utterances."""
     result = ErrorRate(alignments=dict(alignments))
+    pairs: Counter[tuple[tuple[str, str], bool]] = Counter()
     for alignment in alignments.values():
-        for pair, at_switch in zip(alignment, at_switches(alignment)):
-            counts = [result.total, result.zh if is_han((pair[0] or pair[1])[0]) else result.en]
-            for c in [*counts, result.switches] if at_switch else counts:
-                c.add(*pair)
+        pairs.update(zip(alignment, at_switches(alignment)))
+    for (pair, at_switch), times in pairs.items():
+        counts = [result.total, result.zh if _is_chinese(pair[0] or pair[1]) else result.en]
+        for c in [*counts, result.switches] if at_switch else counts:
+            c.add(*pair, times)
     return result
 
 
-def by_utterance(result: ErrorRate) -> list[ErrorRate]:
-    """The counts of each utterance."""
-    return [count_errors({i: alignment}) for i, alignment in result.alignments.items()]
+def by_utterance(result: ErrorRate) -> Iterator[ErrorRate]:
+    """The counts of each utterance, one after the other."""
+    return (count_errors({i: alignment}) for i, alignment in result.alignments.items())
 
 
 def by_lecture(result: ErrorRate, lectures: Mapping[str, str] | None = None) -> dict[str, ErrorRate]:
@@ -132,10 +147,18 @@ def by_lecture(result: ErrorRate, lectures: Mapping[str, str] | None = None) -> 
 
 def at_switches(alignment: Alignment) -> list[bool]:
     """For each pair, whether it is at a change of language in the reference."""
-    languages = [is_han(ref[0]) for ref, _ in alignment if ref]
+    languages = [_is_chinese(ref) for ref, _ in alignment if ref]
+    changes = [False, *map(operator.ne, languages, languages[1:]), False]  # before each reference token, and at the end
     flags, i = [], 0  # i: number of reference tokens before the pair
     for ref, _ in alignment:
-        here = languages[max(0, i - 1) : i + (2 if ref else 1)]
-        flags.append(len(set(here)) == 2)
-        i += ref != EPSILON
+        if ref:
+            flags.append(changes[i] or changes[i + 1])
+            i += 1
+        else:
+            flags.append(changes[i])
     return flags
+
+
+@lru_cache(maxsize=1 << 17)
+def _is_chinese(token: str) -> bool:
+    return is_han(token[0])

@@ -36,7 +36,7 @@ def report(refs: Texts, systems: Mapping[str, Texts]) -> str:
     for normalizer in normalizers():
         lines.append(f"{normalizer.signature}|bootstrap:{REPLICATIONS}|seed:{SEED}")
         normalized_refs = {i: normalizer.reference(text) for i, text in refs.items()}
-        results: dict[str, ErrorRate] = {}
+        results: dict[str, ErrorRate] = {}  # without those of the normalizer before
         for name, hyps in systems.items():
             texts, lectures = _hypotheses(normalized_refs, hyps, normalizer, name)
             results[name] = score((i, ref, texts[i]) for i, ref in normalized_refs.items())
@@ -100,7 +100,7 @@ def _system_lines(name: str, result: ErrorRate, cut_from: Mapping[str, str] | No
 def _paired_lines(results: Mapping[str, ErrorRate]) -> list[str]:
     """Each of the other systems against the first."""
     (first, base), *others = results.items()
-    counts = [u.total for u in by_utterance(base)]
+    counts = [u.total for u in by_utterance(base)] if others else []
     lines = []
     for name, result in others:
         chance = chance_of_improvement(counts, [u.total for u in by_utterance(result)])

@@ -8,7 +8,8 @@ from itertools import groupby
 from pathlib import Path
 
 from lhotse_prep.workflow.files import write_text
-from ml2021.scoring.counts import EPSILON, Alignment, ErrorRate, score
+from ml2021.scoring.align import EPSILON, Alignment
+from ml2021.scoring.counts import ErrorRate, require_unique, score
 from ml2021.scoring.error_rate import report
 
 
@@ -74,9 +75,10 @@ def write_icefall_files(
     """
 
     rows = list(pairs)
-    result = score(rows)
+    require_unique(i for i, _, _ in rows)
     systems = {setting: {i: hyp for i, _, hyp in rows}}
     write_text(out_dir / f"mer-{set_name}-{suffix}.txt", report({i: ref for i, ref, _ in rows}, systems))
+    result = score(rows)  # after the report, whose alignments need not be kept beside these
     write_recogs(out_dir / f"recogs-{set_name}-{suffix}.txt", result)
     write_errs(out_dir / f"errs-{set_name}-{suffix}.txt", result)
     write_wer_summary(out_dir / f"wer-summary-{set_name}-{suffix}.txt", {setting: result})

@@ -7,12 +7,12 @@ cost of recognition.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.bitext.files import read_pairs
-from ml2021.mt.translate import Translator, previous_sentences
+from lhotse_prep.bitext.files import iterate_pairs
+from ml2021.mt.translate import Translator, translate_lectures
 from ml2021.scoring.bleu import compare_systems, document_bleu, score_translations
 from ml2021.scoring.resegment import OURS, cut_like
 
@@ -34,17 +34,13 @@ def translation_scores(
     Returns:
       *_cascade, *_oracle and *_document_* scores with their signatures; empty if no lecture has references.
     """
-    rows = [r | {"kept": True} for r in read_pairs(bitext / "test.jsonl", _NEEDED)]
-    rows += [r | {"kept": False} for r in read_pairs(bitext / "rejected.jsonl", _NEEDED)]
+    rows = _pairs_by_lecture(bitext, translations)
     cascade, oracle, references = [], [], []
     documents: dict[str, dict[str, str]] = {"cascade": {}, "oracle": {}, "reference": {}}
-    for lecture, translation in translations.items():
-        pairs = sorted((r for r in rows if r["lecture"] == lecture and r["target"]), key=lambda r: r["id"])
-        if not pairs:
-            continue
+    sources = ((lecture, [tuple(r["source"].split()) for r in pairs]) for lecture, pairs in rows.items())
+    for lecture, translated in translate_lectures(translator, sources, context):
+        translation, pairs, true = translations[lecture], rows[lecture], [t.text for t in translated]
         segments = cut_like(translation, [r["target"] for r in pairs], resegmenter)
-        sources = [tuple(r["source"].split()) for r in pairs]
-        true = [t.text for t in translator.translate(sources, previous_sentences(sources, context))]
         for segment, text, row in zip(segments, true, pairs, strict=True):
             if row["kept"]:
                 cascade.append(segment)
@@ -77,3 +73,13 @@ def translation_scores(
     bleu = compare_systems(oracle, cascade, references)[0]
     result["bleu_cascade_against_oracle_p"] = round(bleu.p_value, 4)
     return result
+
+
+def _pairs_by_lecture(bitext: Path, lectures: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """{lecture: its pairs with a target, sorted, with a key "kept"}, of the lectures that have any."""
+    pairs: dict[str, list[dict[str, Any]]] = {lecture: [] for lecture in lectures}
+    for name, is_kept in (("test.jsonl", True), ("rejected.jsonl", False)):
+        for row in iterate_pairs(bitext / name, _NEEDED):
+            if row["target"] and row["lecture"] in pairs:
+                pairs[row["lecture"]].append({key: row[key] for key in _NEEDED} | {"kept": is_kept})
+    return {lecture: sorted(rows, key=lambda r: r["id"]) for lecture, rows in pairs.items() if rows}

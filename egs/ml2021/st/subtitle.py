@@ -29,7 +29,7 @@ from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.result_options import result_options
-from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt, check_recordings
+from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt, check_recordings, list_failures
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.decode.config import PROJECT
@@ -171,7 +171,7 @@ def subtitle(items: Sequence[Item], options: SubtitleOptions) -> None:
         else:
             logger.info("%s", result)
     if failures:
-        raise DataError(f"{len(failures)} of {len(items)} lectures have no subtitles: {'; '.join(failures)}")
+        raise DataError(f"{len(failures)} of {len(items)} lectures have no subtitles: {list_failures(failures)}")
 
 
 def faults_of(name: str, text: Written, timed: TimedText) -> dict[str, Any]:

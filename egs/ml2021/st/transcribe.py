@@ -30,7 +30,7 @@ from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.executor import fresh_processes, prepared_processes
 from lhotse_prep.workflow.files import read_jsonl, write_jsonl
 from lhotse_prep.workflow.result_options import result_options
-from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt
+from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt, list_failures
 from ml2021.asr.decode.config import file_digests
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.mt.config import TranslateConfig
@@ -131,7 +131,7 @@ def transcribe(lectures: Sequence[Path], options: TranscribeOptions, num_jobs: i
     todo = _not_done(lectures, _result_folder(options, digests))
     failures = _transcribe_all(todo, options, digests, min(num_jobs, len(todo))) if todo else []
     if failures:
-        raise DataError(f"{len(failures)} of {len(lectures)} lectures have no subtitles: {'; '.join(failures)}")
+        raise DataError(f"{len(failures)} of {len(lectures)} lectures have no subtitles: {list_failures(failures)}")
 
 
 def _check_names(lectures: Sequence[Path], out: Path) -> None:

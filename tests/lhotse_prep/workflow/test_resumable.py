@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from lhotse_prep.workflow import resumable
 from lhotse_prep.workflow.digests import digest_file
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.locks import folder_lock
-from lhotse_prep.workflow.resumable import ResultFolder, check_recordings
+from lhotse_prep.workflow.resumable import ResultFolder, check_recordings, list_failures
 
 
 @pytest.fixture
@@ -53,6 +54,60 @@ def test_all_that_is_done_in_a_folder(results: ResultFolder, caplog: pytest.LogC
     assert results.done() == ["a b"] and "c is left out" in caplog.text
     (results.state_dir / "a b.done").write_text("{")
     assert results.done() == [] and replace(results, may_be_edited=True).done() == ["c"]
+
+
+def test_files_that_are_known_to_be_good_are_not_read_again(
+    results: ResultFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def recording_digest(path: Path) -> str:
+        read.append(path.name)
+        return digest_file(path)
+
+    for name in ("a", "b", "c"):
+        make(results, name, "1")
+    monkeypatch.setattr(resumable, "digest_file", recording_digest)
+    assert results.done({"a", "c", "never made"}) == ["a", "b", "c"]
+    assert read == ["b.txt", "b.en.txt"]
+
+
+def test_thousands_of_recordings_are_checked_one_by_one(
+    results: ResultFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read grows with the number of recordings, not with its square."""
+    recordings = [(f"r{i:05d}", tmp_path / f"r{i:05d}") for i in range(300)]
+    for name, path in recordings:
+        path.write_text(name)
+    for name, path in recordings[:200]:
+        make(results, name, digest_file(path))
+    num_marks, num_digests = 0, 0
+    read_mark = ResultFolder._read_mark
+
+    def counting_mark(folder: ResultFolder, name: str) -> object:
+        nonlocal num_marks
+        num_marks += 1
+        return read_mark(folder, name)
+
+    def counting_digest(path: Path) -> str:
+        nonlocal num_digests
+        num_digests += 1
+        return digest_file(path)
+
+    monkeypatch.setattr(ResultFolder, "_read_mark", counting_mark)
+    monkeypatch.setattr(resumable, "digest_file", counting_digest)
+    results.check(recordings[100:])
+    missing = results.missing(recordings[100:])
+    assert set(missing) == {name for name, _ in recordings[200:]}
+    assert results.done({name for name, _ in recordings[100:]} - missing.keys()) == [n for n, _ in recordings[:200]]
+    assert num_marks == 100 + 200 + 2 * 100  # of others; of these; of others, to see whether they are done
+    assert num_digests == 200 + 2 * 100 + 2 * 100  # recordings; their files; the files of others
+
+
+def test_failures_of_thousands_of_recordings_are_one_message_of_some() -> None:
+    assert list_failures(["a: bad", "b: worse"]) == "a: bad; b: worse"
+    text = list_failures([f"r{i}: bad" for i in range(1000)])
+    assert text.startswith("r0: bad; r1: bad; ") and text.endswith("r19: bad; and 980 more, each named above")
 
 
 def test_failed_work_leaves_the_old_files(results: ResultFolder) -> None:

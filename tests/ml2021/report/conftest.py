@@ -33,11 +33,11 @@ class Run:
     data: Path
     exp: Path
 
-    def page(self, has_bars: bool = True, audio_megabytes: float = 1.0) -> str:
+    def page(self, has_bars: bool = True, audio_megabytes: float = 1.0, lecture_hours: float = 30.0) -> str:
         """Write the page and return its text."""
         results = collect_results(self.data, self.exp)
         path = self.exp / "index.html"
-        write_page(path, self.data, self.exp, self.conf, results, has_bars, PageConfig(audio_megabytes))
+        write_page(path, self.data, self.exp, self.conf, results, has_bars, PageConfig(audio_megabytes, lecture_hours))
         return path.read_text(encoding="utf-8")
 
 

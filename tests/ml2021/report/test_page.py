@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 import soundfile
 
 from lhotse_prep.workflow.errors import ConfigError
+from lhotse_prep.workflow.files import write_jsonl
 from ml2021.report.config import PageConfig
 from ml2021.report.provenance import commit
 from tests.ml2021.report.conftest import NASTY, NUM_WINDOWS, WINDOW, Run
@@ -134,6 +136,69 @@ def test_clips_keep_to_the_limit_and_the_page_says_how_many_there_are(finished_r
 def test_config_refuses_nonsense() -> None:
     with pytest.raises(ConfigError, match="audio_megabytes"):
         PageConfig(-1.0)
+    with pytest.raises(ConfigError, match="lecture_hours must be in 0..500, got -1"):
+        PageConfig(lecture_hours=-1.0)
+
+
+def add_train_lectures(run: Run, num_lectures: int) -> None:
+    """Copies of the train lecture; the later ones are less sure."""
+    for path in (run.data / "cuts", run.data / "aligned"):
+        (file,) = path.glob("ml2021_*_train.jsonl.gz")
+        with gzip.open(file, "rt", encoding="utf-8") as f:
+            rows = list(f)
+        with gzip.open(file, "wt", encoding="utf-8") as f:
+            for i in range(num_lectures):
+                confidence = f'"confidence": {0.9 - i / 1000:.3f}'
+                for row in rows:
+                    f.write(re.sub('"confidence": [0-9.]+', confidence, row.replace("lecture01", f"copy{i:04d}")))
+
+
+def test_page_of_a_thousand_lectures_draws_the_most_interesting_and_lists_all(run: Run) -> None:
+    add_train_lectures(run, 150)
+    ids = [f"copy{i:04d}" for i in range(150)]
+    rows = [
+        {"id": i, "words": 72, "timed_part": 1 - k / 1000, "score_mean": 0.9, "untimed_runs": []}
+        for k, i in enumerate(ids)
+    ]
+    write_jsonl(run.data / "aligned" / "confidence.jsonl", rows * 2)
+    write_jsonl(run.data / "bitext" / "train.jsonl", [pair_of(i) for i in ids])
+    seconds = WINDOW * NUM_WINDOWS
+    text = run.page(audio_megabytes=0, lecture_hours=4 * seconds / 3600)
+    page = Page(text)
+    drawn = page.data["lecture-data"]
+    assert [x["id"] for x in drawn] == ["lecture08", *ids[-3:]]  # test, then those with the lowest confidence
+    assert all(len(x["windows"]) == NUM_WINDOWS and len(x["stretches"]) == NUM_WINDOWS for x in drawn)
+    assert drawn[1]["windows"][0]["pairs"][0][1] == "target of copy0147"
+    shown = "".join(page.visible)
+    assert "151 lectures, 2.01 h, 1812 windows" in shown and "4 of 151 lectures are drawn" in shown
+    assert "The 200 of 300 lectures with the most words without times" in shown
+    assert "copy0100" in shown and "copy0040" not in shown
+    assert "confidence of 10872 words" in text  # of all lectures, not of those that are drawn
+    table = (run.exp / "lectures.tsv").read_text(encoding="utf-8").splitlines()
+    assert len(table) == 152 and table[0].split("\t")[:3] == ["lecture", "part", "seconds"]
+    assert table[1].split("\t") == ["lecture08", "test", "48.000", "12", "72", "0.927", "72", "2", "2.778"]
+    assert table[2].split("\t") == ["copy0000", "train", "48.000", "12", "72", "0.900", "0", "0", ""]
+    assert len(text) < 300_000
+
+
+def pair_of(lecture: str) -> dict[str, Any]:
+    place = {"first_token": 0, "num_tokens": 6}
+    return {"id": f"{lecture}-0", "lecture": lecture, "source": "x", "target": f"target of {lecture}", **place}
+
+
+def test_errors_link_to_windows_that_are_drawn_only(run: Run) -> None:
+    (run.data / "cuts" / "ml2021_cuts_test.jsonl.gz").unlink()
+    page = Page(run.page())
+    assert not any(link.startswith("#w:") for link in page.links)
+    assert "lecture08-0003" in "".join(page.visible)  # in the table of errors, as text
+
+
+def test_many_missing_recordings_are_one_sentence(run: Run) -> None:
+    add_train_lectures(run, 9)
+    for path in (run.data / "source").glob("*.wav"):
+        path.unlink()
+    text = "".join(Page(run.page()).visible)
+    assert "of lecture08, copy0000, copy0001, copy0002, copy0003 and 5 more: their audio files are missing" in text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lhotse_prep.workflow.errors import DataError
-from ml2021.scoring.counts import ErrorRate, by_lecture, mer_tokens, score
+from ml2021.scoring.counts import Counts, ErrorRate, at_switches, by_lecture, count_errors, mer_tokens, score
 from ml2021.scoring.icefall_files import write_icefall_files, write_wer_summary
 from ml2021.scoring.texts import read_texts
 
@@ -80,6 +80,26 @@ def test_errors_at_switches(ref: str, hyp: str, counts: tuple[int, ...]) -> None
     assert (switches.num_ref, switches.insertions, switches.deletions, switches.substitutions) == counts
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_switch_is_where_neighbours_are_in_two_languages(seed: int) -> None:
+    rng = random.Random(seed)
+    alignment = [rng.choice([("我", "我"), ("net", "x"), ("", "我"), ("好", "")]) for _ in range(rng.randint(0, 9))]
+    languages = [ref == "net" for ref, _ in alignment if ref]
+    expected, i = [], 0
+    for ref, _ in alignment:
+        neighbours = languages[max(0, i - 1) : i + (2 if ref else 1)]
+        expected.append(len(set(neighbours)) == 2)
+        i += ref != ""
+    assert at_switches(alignment) == expected
+    counts = count_errors({"a": alignment})
+    one_by_one = Counts()
+    for pair in alignment:
+        one_by_one.add(*pair)
+    assert counts.total == one_by_one and counts.switches.num_ref == sum(
+        flag for flag, (ref, _) in zip(expected, alignment) if ref
+    )
+
+
 def test_lectures_are_scored_separately() -> None:
     result = score(
         [("w1_1-0001", "我 們", "我"), ("w1_1-0002", "好", "好"), ("w2-0001a", "net", "nets"), ("w3", "", "")]
@@ -108,9 +128,18 @@ def test_percents(ref: str, hyp: str, percents: dict[str, float | None]) -> None
     assert score([("a", ref, hyp)]).percents() == percents
 
 
-def test_repeated_id_is_refused() -> None:
+def test_repeated_id_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="utterance a occurs twice"):
         score([("a", "我", "我"), ("a", "我", "我")])
+    with pytest.raises(DataError, match="utterance a occurs twice"):
+        write_icefall_files(tmp_path, "test", "x", "greedy", [("a", "我", "我"), ("a", "我", "我")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pair_of_tokens_is_kept_once_however_often_it_occurs() -> None:
+    """A thousand hours have ten million tokens, of which some ten thousand differ."""
+    result = score((f"u{i}", "我 們 deep net", "我 很 deep nets") for i in range(50))
+    assert len({id(pair) for alignment in result.alignments.values() for pair in alignment}) == 4
 
 
 PAIRS = [

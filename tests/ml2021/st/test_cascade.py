@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
@@ -14,11 +15,14 @@ from lhotse_prep.workflow.files import read_jsonl, write_jsonl
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import TimedWord
 from ml2021.mt.config import TranslateConfig
+from ml2021.mt.terms import translation
 from ml2021.mt.translate import Sentences, Translation
 from ml2021.scoring.resegment import cut_like
 from ml2021.st import cascade as module
+from ml2021.st import scores as scores_module
 from ml2021.st.cascade import Cascade, SentenceTranslator, run_test_lectures
 from ml2021.st.config import SentenceConfig, SubtitleConfig
+from ml2021.st.scores import translation_scores
 from ml2021.st.sentences import written
 from tests.ml2021.st.stub_models import StubRecogniser
 
@@ -84,6 +88,89 @@ def test_lecture_comes_out_as_subtitles_and_scores(cascade: Cascade, tmp_path: P
     assert scores["bleu_cascade"] == pytest.approx(100.0) and scores["bleu_document_cascade"] < 70  # two words missing
     assert scores["bleu_oracle"] < 90 and scores["chrf_oracle"] < scores["chrf_cascade"]
     assert 0 < scores["bleu_cascade_against_oracle_p"] <= 1
+
+
+class Counting(Dictionary):
+    """Counts the sentences of each call, and gives what was before a sentence along with its translation."""
+
+    context = 1
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def translate(self, sentences: Sentences, contexts: Sequence[Sentences] | None = None) -> list[Translation]:
+        self.calls.append(len(sentences))
+        before = contexts if contexts is not None else [()] * len(sentences)
+        rows = zip(sentences, before, strict=True)
+        return [Translation(f"{' '.join(s)} after {[' '.join(b) for b in c]}", -0.5) for s, c in rows]
+
+
+def scores_without_lectures(*_: object) -> dict[str, float]:
+    return {}
+
+
+@pytest.mark.parametrize(("at_once", "num_calls"), [(1, 7), (5, 3), (2000, 1)])
+def test_lectures_are_translated_together_with_the_files_of_one_after_the_other(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, num_calls: int
+) -> None:
+    """Seven lectures of two sentences; the sentences before each are those of its own lecture."""
+    monkeypatch.setattr(translation, "_AT_ONCE", at_once)
+    monkeypatch.setattr(Cascade, "scores", scores_without_lectures)
+    translator = cascade.translator.translator = Counting()
+    lectures = [f"l{i}" for i in range(7)]
+    make_files(tmp_path, lectures)
+    run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig(), "greedy_search")
+    assert len(translator.calls) == num_calls and sum(translator.calls) == 14
+    for lecture in lectures:
+        rows = read_jsonl(tmp_path / "out" / f"{lecture}.jsonl")
+        assert [r["target"] for r in rows] == ["我 們 after []", "bert 好 after ['我 們']"]
+
+
+def test_files_of_a_lecture_are_written_before_much_later_ones_are_recognised(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translation, "_AT_ONCE", 4)
+    monkeypatch.setattr(Cascade, "scores", scores_without_lectures)
+    make_files(tmp_path, [f"l{i}" for i in range(6)])
+    num_written = []
+
+    def words_of(audio: Path) -> list[TimedWord]:
+        num_written.append(len(list((tmp_path / "out").glob("*.srt"))) // 3)
+        return WORDS
+
+    monkeypatch.setattr(StubRecogniser, "words_of", staticmethod(words_of))
+    run_test_lectures(cascade, tmp_path, tmp_path, tmp_path / "out", SubtitleConfig(), "greedy_search")
+    assert num_written == [0, 0, 2, 2, 4, 4]
+
+
+def test_pairs_of_many_lectures_are_read_once_and_translated_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_files(tmp_path)
+    lectures = [f"l{i}" for i in range(20)]
+    rows = [
+        {"id": f"{lecture}-{k:04d}", "lecture": lecture, "source": f"s{k} 我", "target": f"s{k} 我 after ['x']"}
+        for k in (1, 0)
+        for lecture in lectures
+    ]
+    write_jsonl(tmp_path / "test.jsonl", rows)
+    num_read = 0
+    iterate = scores_module.iterate_pairs
+
+    def counting(*arguments: Any) -> Iterator[dict[str, Any]]:
+        nonlocal num_read
+        for row in iterate(*arguments):
+            num_read += 1
+            yield row
+
+    monkeypatch.setattr(scores_module, "iterate_pairs", counting)
+    translator = Counting()
+    translations = dict.fromkeys(lectures, "s0 我 after s1 我")
+    together = translation_scores(translations, tmp_path, translator, 1)
+    assert translator.calls == [40] and num_read == 41
+    monkeypatch.setattr(translation, "_AT_ONCE", 1)
+    assert translation_scores(translations, tmp_path, translator, 1) == together
+    assert translator.calls[1:] == [2] * 20 and together["bleu_oracle"] > 30
 
 
 def test_lecture_without_speech_has_an_empty_hypothesis_and_stops_no_other(

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml2021.asr.decode import lectures as decoding
 from ml2021.asr.decode.open_recogniser import open_recogniser
 from ml2021.asr.decode.options import OF_OTHERS, require_options_of_others
+from ml2021.asr.words.interfaces import Recogniser
 from ml2021.asr.words.options import RecogniserOptions
+from ml2021.scoring.counts import ErrorRate
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,10 +34,25 @@ def run(args: argparse.Namespace) -> None:
     options = options_of(args)
     lectures = decoding.lectures_to_decode(args)
     recogniser = open_recogniser(args.recogniser, options)
+    decode_with(recogniser, lectures, args.out_dir, args.part, suffix_of(recogniser.name, options))
+
+
+def decode_with(
+    recogniser: Recogniser, lectures: Sequence[decoding.Lecture], out_dir: Path, part: str, suffix: str
+) -> ErrorRate | None:
+    """Decode lectures with any object that is a Recogniser, and score those whose transcript is known.
+
+    Args:
+      lectures: those that out_dir has already are left as they are.
+      part, suffix: of the names of icefall's files.
+    Returns:
+      The score; None without transcripts.
+    Raises:
+      DataError: see lectures.recognise_lectures.
+    """
     settings = {decoding.NAME: recogniser.name, "digests": dict(sorted(recogniser.digests().items()))}
-    rows = decoding.recognise_lectures(lambda: recogniser.recognise, lectures, args.out_dir, settings)
-    suffix = suffix_of(recogniser.name, options)
-    decoding.score_lectures(lectures, rows, args.out_dir, args.part, suffix, recogniser.name)
+    rows = decoding.recognise_lectures(lambda: recogniser.recognise, lectures, out_dir, settings)
+    return decoding.score_lectures(lectures, rows, out_dir, part, suffix, recogniser.name)
 
 
 def options_of(args: argparse.Namespace) -> RecogniserOptions:

@@ -16,7 +16,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,14 +30,14 @@ from lhotse_prep.alignment.ctm import CtmWord, write_ctm
 from lhotse_prep.audio.config import AudioLimits
 from lhotse_prep.audio.convert import as_16k_mono
 from lhotse_prep.audio.inspect import SAMPLE_RATE, AudioError
-from lhotse_prep.manifests.files import AUDIO, is_empty_part, load_part, part_file
+from lhotse_prep.manifests.files import AUDIO, is_empty_part, open_part, part_file
 from lhotse_prep.manifests.safety import plain_audio
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.digests import digest_file, digest_json, digest_parts
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl, write_json, write_jsonl
+from lhotse_prep.workflow.files import iterate_jsonl, read_jsonl, write_json, write_jsonl
 from lhotse_prep.workflow.result_options import result_options
-from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt
+from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt, list_failures
 from ml2021.asr.decode.config import DecodeConfig, file_digests
 from ml2021.asr.decode.long_form import recognise
 from ml2021.asr.decode.options import config_of, suffix_of, weights_of
@@ -77,20 +77,38 @@ def lectures_of(manifests: Path, part: str) -> list[Lecture]:
             f"no file {part_file(manifests, 'supervisions', part)}: --manifests names stage 1's folder, such as "
             "data/mini/manifests"
         )
-    recordings = {r.id: r for r in load_part(manifests, "recordings", part, RecordingSet, AUDIO)}
+    recordings = {r.id: plain_audio(r) for r in open_part(manifests, "recordings", part, RecordingSet, AUDIO)}
     lectures = []
-    for s in load_part(manifests, "supervisions", part, SupervisionSet):
+    for s in open_part(manifests, "supervisions", part, SupervisionSet):
         if s.recording_id not in recordings:
             raise DataError(f"supervision {s.id} ({part}): there is no recording {s.recording_id} in {manifests}")
-        lectures.append(Lecture(s.id, plain_audio(recordings[s.recording_id]), s.text or ""))
+        lectures.append(Lecture(s.id, recordings[s.recording_id], s.text or ""))
     if not lectures:
         raise DataError(f"the {part} part has no lecture in {manifests}")
     return lectures
 
 
+class DecodedLectures(Mapping[str, list[Row]]):
+    """{lecture: the rows of its NAME.jsonl}; a lecture's rows are read when they are asked for, and not kept."""
+
+    def __init__(self, folder: Path, lectures: Iterable[str]) -> None:
+        self._folder, self._lectures = folder, dict.fromkeys(lectures)
+
+    def __getitem__(self, lecture: str) -> list[Row]:
+        if lecture not in self._lectures:
+            raise KeyError(lecture)
+        return list(read_jsonl(self._folder / f"{lecture}.jsonl"))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lectures)
+
+    def __len__(self) -> int:
+        return len(self._lectures)
+
+
 def decode_lectures(
     model: AsrModel, tokens: TokenTable, lectures: Sequence[Lecture], out_dir: Path, config: DecodeConfig
-) -> dict[str, list[Row]]:
+) -> DecodedLectures:
     """Decode lectures with a model of this project; see recognise_lectures."""
 
     def opened() -> Callable[[Path], list[TimedWord]]:
@@ -106,7 +124,7 @@ def recognise_lectures(
     out_dir: Path,
     settings: Mapping[str, Any],
     symbols: Sequence[str] = (),
-) -> dict[str, list[Row]]:
+) -> DecodedLectures:
     """Decode the lectures that out_dir does not have yet; write NAME.jsonl of each.
 
     lectures.ctm is written anew, sorted, with the words of all NAME.jsonl in out_dir, also those of earlier runs: to
@@ -120,6 +138,7 @@ def recognise_lectures(
       symbols: of the tokens that words have.
     Returns:
       The rows of each lecture's file: word, start, end (seconds), confidence, tokens [[symbol, seconds, confidence]].
+      They are read from it when they are asked for: memory holds the words of one lecture at a time.
     Raises:
       DataError: before anything is decoded, files of two lectures would have the same name, a recording is missing, or
         out_dir has lectures decoded with another model or other settings, or damaged files; at the end, the lectures
@@ -131,33 +150,55 @@ def recognise_lectures(
     results.check(recordings)
     _check_settings(out_dir, settings)
     missing = results.missing(recordings)
-    recognise_copy = opened() if missing else None
-    rows: dict[str, list[Row]] = {}
+    failures = _decode_missing(opened, lectures, results, missing, settings, symbols) if missing else {}
+    is_known_good = {lecture.id for lecture in lectures} - failures.keys()
+    done = [name for name in results.done(is_known_good) if name not in failures]
+    words = (_ctm_word(name, row) for name in done for row in iterate_jsonl(out_dir / f"{name}.jsonl"))
+    write_ctm(out_dir / "lectures.ctm", words, digits=4)
+    if failures:
+        reasons = list_failures(list(failures.values()))
+        raise DataError(f"{len(failures)} of {len(lectures)} lectures are not decoded: {reasons}")
+    return DecodedLectures(out_dir, (lecture.id for lecture in lectures))
+
+
+def _decode_missing(
+    opened: Callable[[], Callable[[Path], list[TimedWord]]],
+    lectures: Sequence[Lecture],
+    results: ResultFolder,
+    missing: Mapping[str, str],
+    settings: Mapping[str, Any],
+    symbols: Sequence[str],
+) -> dict[str, str]:
+    """Decode the lectures that are missing; settings.json is written once, before the first mark that one is done.
+
+    Args:
+      missing: {lecture: digest of its recording, or empty}, see ResultFolder.missing; for the others see
+        recognise_lectures.
+    Returns:
+      {lecture: why it failed}.
+    """
+    recognise_copy = opened()
     failures: dict[str, str] = {}
+    is_recorded = False
 
-    def rows_of(lecture: Lecture) -> list[Row]:
-        if recognise_copy is not None and lecture.id in missing:
-            started = time.time()
-            with results.work(lecture.id, missing[lecture.id] or digest_file(lecture.audio)) as work_dir:
-                words = _words(lecture.audio, work_dir, recognise_copy)
-                write_jsonl(work_dir / f"{lecture.id}.jsonl", [_row(word, symbols) for word in words])
-                write_json(out_dir / SETTINGS, settings)
-            logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
-        return list(read_jsonl(out_dir / f"{lecture.id}.jsonl"))
+    def decode(lecture: Lecture) -> None:
+        nonlocal is_recorded
+        started = time.time()
+        with results.work(lecture.id, missing[lecture.id] or digest_file(lecture.audio)) as work_dir:
+            words = _words(lecture.audio, work_dir, recognise_copy)
+            write_jsonl(work_dir / f"{lecture.id}.jsonl", (_row(word, symbols) for word in words))
+            if not is_recorded:
+                write_json(results.folder / SETTINGS, settings)
+                is_recorded = True
+        logger.info("%s: %d words in %.1f s", lecture.id, len(words), time.time() - started)
 
-    for lecture in tqdm(lectures, desc="lectures", disable=not sys.stderr.isatty() or len(lectures) < 2):
-        result = attempt(partial(rows_of, lecture), lecture.audio, results.work_dir(lecture.id))
+    todo = [lecture for lecture in lectures if lecture.id in missing]
+    for lecture in tqdm(todo, desc="lectures", disable=not sys.stderr.isatty() or len(todo) < 2):
+        result = attempt(partial(decode, lecture), lecture.audio, results.work_dir(lecture.id))
         if isinstance(result, Failure):
             failures[lecture.id] = result.line
             logger.error("%s", result.line)
-        else:
-            rows[lecture.id] = result
-    done = [name for name in results.done() if name not in failures]
-    words = (_ctm_word(i, row) for i in done for row in rows.get(i) or read_jsonl(out_dir / f"{i}.jsonl"))
-    write_ctm(out_dir / "lectures.ctm", words, digits=4)
-    if failures:
-        raise DataError(f"{len(failures)} of {len(lectures)} lectures are not decoded: {'; '.join(failures.values())}")
-    return rows
+    return failures
 
 
 def _words(audio: Path, work_dir: Path, recognise_copy: Callable[[Path], list[TimedWord]]) -> list[TimedWord]:
@@ -177,8 +218,9 @@ def score_lectures(
     lectures: Sequence[Lecture], rows: Mapping[str, Sequence[Row]], out_dir: Path, part: str, suffix: str, method: str
 ) -> ErrorRate | None:
     """Write icefall's files of the lectures whose transcript is known; None if no transcript is. Logs a summary."""
-    pairs = [(x.id, x.text, " ".join(row["word"] for row in rows[x.id])) for x in lectures if x.text is not None]
-    rate = write_icefall_files(out_dir, part, suffix, method, pairs) if pairs else None
+    pairs = ((x.id, x.text, " ".join(row["word"] for row in rows[x.id])) for x in lectures if x.text is not None)
+    is_known = any(x.text is not None for x in lectures)
+    rate = write_icefall_files(out_dir, part, suffix, method, pairs) if is_known else None
     logger.info("%d lectures in %s%s", len(rows), out_dir, f", MER {rate.total}" if rate else "")
     return rate
 

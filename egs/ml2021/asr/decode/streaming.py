@@ -12,8 +12,9 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -103,18 +104,18 @@ def _one_of(name: str, trained: Sequence[int], value: int | None, where: Path) -
 
 
 def decode_streams(
-    model: AsrModel, tokens: TokenTable, cuts: Sequence[Cut], config: StreamingConfig
+    model: AsrModel, tokens: TokenTable, cuts: Iterable[Cut], config: StreamingConfig
 ) -> tuple[list[tuple[str, str, str]], Timing]:
     """Decode each cut as a stream, num_decode_streams at a time; when one ends, the next begins.
 
     Args:
       model: causal, in evaluation mode; its first chunk_size and left_context_frames are used.
-      cuts: with features.
+      cuts: with features; they are read one by one.
     Returns:
       (cut id, reference, hypothesis) of each cut, sorted by id, and the computing time.
     """
-    results, timing = [], Timing(audio=sum(c.duration for c in cuts))
-    with tqdm(total=len(cuts), desc="streaming", disable=not sys.stderr.isatty(), leave=False) as bar:
+    results, timing = [], Timing()
+    with tqdm(desc="streaming", disable=not sys.stderr.isatty(), leave=False) as bar:
         for cut, stream in _finished_streams(model, cuts, config, timing):
             text = cut.supervisions[0].text or ""
             results.append((cut.id, text, tokens.decode(stream.result.tokens)))
@@ -123,18 +124,20 @@ def decode_streams(
 
 
 def _finished_streams(
-    model: AsrModel, cuts: Sequence[Cut], config: StreamingConfig, timing: Timing
+    model: AsrModel, cuts: Iterable[Cut], config: StreamingConfig, timing: Timing
 ) -> Iterator[tuple[Cut, StreamingRecogniser]]:
     """Yield each cut with its stream when it has been decoded."""
-    waiting = list(cuts)[::-1]
+    waiting = iter(cuts)
     running: list[tuple[Cut, StreamingRecogniser]] = []
-    while waiting or running:
-        while waiting and len(running) < config.num_decode_streams:
-            cut = waiting.pop()
+    while True:
+        for cut in islice(waiting, config.num_decode_streams - len(running)):
             stream = StreamingRecogniser(model, config.blank_penalty, config.beam)
             stream.queue(torch.from_numpy(cut.load_features()))
             stream.queue_end()
             running.append((cut, stream))
+            timing.audio += cut.duration
+        if not running:
+            return
         started = time.perf_counter()
         decode_chunk([stream for _, stream in running])
         timing.steps.append(time.perf_counter() - started)
@@ -198,10 +201,10 @@ def main(argv: Sequence[str]) -> None:
     model = AsrModel(replace(trained.config, encoder=encoder), len(tokens)).eval()
     model.load_state_dict(trained.state_dict())
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    cuts = list(AsrDataModule(args.cuts, AsrDataConfig(), seed=0).cuts(args.part))
-    if not cuts:
-        raise DataError(f"the {args.part} part has no windows to decode in {args.cuts}")
+    cuts = AsrDataModule(args.cuts, AsrDataConfig(), seed=0).cuts(args.part)
     results, timing = decode_streams(model, tokens, cuts, config)
+    if not results:
+        raise DataError(f"the {args.part} part has no windows to decode in {args.cuts}")
     suffix = suffix_of(config, encoder, name, args.use_averaged_model)
     out_dir = args.out_dir or args.exp_dir / "streaming" / config.decoding_method
     rate = write_icefall_files(out_dir, args.part, suffix, config.decoding_method, results)
@@ -219,7 +222,7 @@ def main(argv: Sequence[str]) -> None:
         times["wait_seconds_most"],
         1000 * times["step_seconds_median"],
         1000 * times["step_seconds_95"],
-        min(len(cuts), config.num_decode_streams),
+        min(len(results), config.num_decode_streams),
     )
 
 

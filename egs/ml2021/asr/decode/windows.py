@@ -9,8 +9,9 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,23 +34,44 @@ from ml2021.scoring.counts import ErrorRate
 from ml2021.scoring.icefall_files import write_icefall_files
 
 logger = logging.getLogger(__name__)
+TextsOf = Callable[[dict[str, Any]], Sequence[str]]  # a batch -> what was recognised in each row of its features
 
 
 def decode_cuts(
     model: AsrModel, tokens: TokenTable, cuts_dir: Path, part: str, config: DecodeConfig, fusion: Scorer | None = None
 ) -> list[tuple[str, str, str]]:
     """(cut id, reference, hypothesis) of each window of a part, sorted by id; `fusion` is from load_fusion."""
+    return recognise_windows(cuts_dir, part, config.max_duration, texts_by_model(model, tokens, config, fusion))
+
+
+def texts_by_model(model: AsrModel, tokens: TokenTable, config: DecodeConfig, fusion: Scorer | None = None) -> TextsOf:
+    """What gives the texts of a batch with a model of this project."""
+
+    def texts_of(batch: dict[str, Any]) -> list[str]:
+        supervisions = batch["supervisions"]
+        lens = supervisions["num_frames"][torch.argsort(supervisions["sequence_idx"])]
+        hypotheses = search(model, batch["inputs"], lens, config, fusion)
+        return [convert_text(tokens.decode(h.tokens), config.script) for h in hypotheses]
+
+    return texts_of
+
+
+def recognise_windows(cuts_dir: Path, part: str, max_duration: float, texts_of: TextsOf) -> list[tuple[str, str, str]]:
+    """(cut id, reference, hypothesis) of each window of a part, sorted by id.
+
+    Batches are read one after the other; of each, only its texts are kept.
+
+    Args:
+      max_duration: seconds of audio in a batch.
+      texts_of: see TextsOf.
+    """
     results = []
-    data = AsrDataModule(cuts_dir, AsrDataConfig(), seed=0)
-    batches = data.eval_batches(part, config.max_duration)
+    batches = AsrDataModule(cuts_dir, AsrDataConfig(), seed=0).eval_batches(part, max_duration)
     for batch in tqdm(batches, desc=f"decoding {part}", disable=not sys.stderr.isatty(), leave=False):
         supervisions = batch["supervisions"]
         order = torch.argsort(supervisions["sequence_idx"]).tolist()
-        hypotheses = search(model, batch["inputs"], supervisions["num_frames"][order], config, fusion)
-        for index, hypothesis in zip(order, hypotheses):
-            cut = supervisions["cut"][index]
-            text = convert_text(tokens.decode(hypothesis.tokens), config.script)
-            results.append((cut.id, supervisions["text"][index], text))
+        for index, text in zip(order, texts_of(batch), strict=True):
+            results.append((supervisions["cut"][index].id, supervisions["text"][index], text))
     return sorted(results)
 
 
@@ -75,14 +97,35 @@ def decode_parts(
     model, tokens = load_model(exp_dir, weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    fusion = load_fusion(config, tokens, device)
+    texts_of = texts_by_model(model, tokens, config, load_fusion(config, tokens, device))
+    return score_parts(cuts_dir, parts, out_dir, config.max_duration, texts_of, suffix, config.decoding_method)
+
+
+def score_parts(
+    cuts_dir: Path,
+    parts: Sequence[str],
+    out_dir: Path,
+    max_duration: float,
+    texts_of: TextsOf,
+    suffix: str,
+    method: str,
+) -> dict[str, ErrorRate]:
+    """Recognise the windows of some parts with anything, and write recogs-, errs-, wer-summary- files of each.
+
+    Args:
+      cuts_dir, out_dir, suffix: see decode_parts.
+      max_duration, texts_of: see recognise_windows.
+      method: the name of the decoding in the summary.
+    Raises:
+      DataError: a part has no windows.
+    """
     rates = {}
     for part in parts:
         started = time.time()
-        results = decode_cuts(model, tokens, cuts_dir, part, config, fusion)
+        results = recognise_windows(cuts_dir, part, max_duration, texts_of)
         if not results:
             raise DataError(f"the {part} part has no windows to decode in {cuts_dir}")
-        rates[part] = write_icefall_files(out_dir, part, suffix, config.decoding_method, results)
+        rates[part] = write_icefall_files(out_dir, part, suffix, method, results)
         seconds = time.time() - started
         logger.info("%s: %d windows in %.1f s, MER %s", part, len(results), seconds, rates[part].total)
     return rates

@@ -5,6 +5,7 @@ Legend: N streams, T input frames, F mel bins, T' encoder frames, D encoder dime
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -30,6 +31,9 @@ class Search(Protocol):
 
     def best(self) -> list[Hypothesis]:
         """The result so far, as a list of one; frames count from the start of the stream."""
+
+    def num_settled(self) -> list[int]:
+        """How many tokens of the last result will not change any more, as a list of one."""
 
 
 class StreamingGreedy:
@@ -62,6 +66,10 @@ class StreamingGreedy:
         """See Search."""
         return [Hypothesis(tuple(self.tokens), tuple(self.frames), tuple(self.scores))]
 
+    def num_settled(self) -> list[int]:
+        """See Search."""
+        return [len(self.tokens)]
+
 
 class StreamingRecogniser:
     """One stream: pass features to `accept` as they arrive, read `result` at any time, call `finish` once.
@@ -90,7 +98,8 @@ class StreamingRecogniser:
             StreamingGreedy(model, blank_penalty) if beam is None else ModifiedBeam(model, 1, beam, blank_penalty)
         )
         self.states = model.initial_states()
-        self._waiting = torch.zeros(0, NUM_FEATURES, device=self.states[-1].device)
+        self._waiting: deque[Tensor] = deque()  # (T, F) each
+        self._num_waiting = 0  # frames
 
     @property
     def result(self) -> Hypothesis:
@@ -98,24 +107,38 @@ class StreamingRecogniser:
         return self.search.best()[0]
 
     @property
+    def num_settled(self) -> int:
+        """How many tokens of the last result will not change any more, whatever follows."""
+        return self.search.num_settled()[0]
+
+    @property
     def is_ready(self) -> bool:
         """Whether a whole chunk and its look-ahead are queued."""
-        return len(self._waiting) >= self.shift + LOOK_AHEAD
+        return self._num_waiting >= self.shift + LOOK_AHEAD
 
     def queue(self, features: Tensor) -> None:
         """Append features (T, F) of any number of frames, without decoding."""
-        self._waiting = torch.cat([self._waiting, features.to(self._waiting)])
+        if len(features):
+            self._waiting.append(features.to(self.states[-1].device, torch.float32))
+            self._num_waiting += len(features)
 
     def queue_end(self) -> None:
         """Append as much silence as is needed to decode the last frame."""
-        missing = -len(self._waiting) % self.shift + LOOK_AHEAD
+        missing = -self._num_waiting % self.shift + LOOK_AHEAD
         self.queue(torch.full((missing, NUM_FEATURES), SILENCE))
 
     def next_chunk(self) -> Tensor:
         """Remove the next chunk from the queue; return it with its look-ahead, (T, F)."""
-        chunk = self._waiting[: self.shift + LOOK_AHEAD]
-        self._waiting = self._waiting[self.shift :]
-        return chunk
+        num_frames = self.shift + LOOK_AHEAD
+        pieces, num_taken = [], 0
+        while num_taken < num_frames and self._waiting:
+            pieces.append(self._waiting.popleft())
+            num_taken += len(pieces[-1])
+        taken = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        if len(taken) > self.shift:
+            self._waiting.appendleft(taken[self.shift :])
+        self._num_waiting -= min(self.shift, len(taken))
+        return taken[:num_frames]
 
     def accept(self, features: Tensor) -> Hypothesis:
         """Append features (T, F) of any number of frames; decode all chunks that are complete with their look-ahead."""

@@ -13,8 +13,8 @@ from lhotse import SupervisionSegment
 from numpy.typing import NDArray
 
 from lhotse_prep.alignment.config import StretchConfig
-from lhotse_prep.alignment.corpus import Lecture
 from lhotse_prep.alignment.hypotheses import Hypothesis
+from lhotse_prep.alignment.lectures import Lecture
 from lhotse_prep.alignment.stretches import make_stretches
 from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.audio.inspect import SAMPLE_RATE
@@ -22,10 +22,11 @@ from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.manifests.exact_times import first_token
 from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.workflow.errors import DataError
-from ml2021.asr.aligner.align_corpus import times_of_trained_model
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.aligner.given_model import times_of_hypotheses, times_of_model
-from ml2021.asr.aligner.rounds import align_lectures, read_lecture
+from ml2021.asr.aligner.prepared import read_lecture
+from ml2021.asr.aligner.rounds import align_lectures
+from ml2021.asr.aligner.trained_times import times_of_trained_model
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.st.known_text.hints import moved_to_speech
 from ml2021.st.known_text.read import TextLine

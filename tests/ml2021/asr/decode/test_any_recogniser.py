@@ -15,6 +15,7 @@ from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import read_jsonl
 from ml2021.asr.decode import any_recogniser as module
 from ml2021.asr.decode.__main__ import main
+from ml2021.asr.decode.lectures import lectures_of
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import NoSpeechError, TimedWord
 
@@ -134,3 +135,13 @@ def test_folder_of_ours_is_decoded_as_with_exp_dir(
     main(["--exp-dir", str(trained), *arguments, "--out-dir", str(tmp_path / "b")])
     assert (tmp_path / "a" / "settings.json").read_bytes() == (tmp_path / "b" / "settings.json").read_bytes()
     assert (tmp_path / "a" / "w1.jsonl").read_bytes() == (tmp_path / "b" / "w1.jsonl").read_bytes()
+
+
+def test_any_object_of_the_interface_decodes_from_python(manifests: Path, tmp_path: Path) -> None:
+    other = Other(RecogniserOptions())
+    lectures = lectures_of(manifests, "test")
+    rate = module.decode_with(other, lectures, tmp_path / "out", "test", "stub")
+    assert rate is not None and (rate.total.num_ref, rate.total.deletions) == (6, 4)
+    assert other.recordings == ["w1", "quiet"] and (tmp_path / "out" / "recogs-test-stub.txt").is_file()
+    again = module.decode_with(other, lectures, tmp_path / "out", "test", "stub")
+    assert again is not None and again.total == rate.total and len(other.recordings) == 2

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import make_lang
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_jsonl
+from lhotse_prep.workflow.files import iterate_jsonl, read_jsonl, write_json
 from ml2021.asr.decode import lectures as lectures_module
 from ml2021.asr.decode import long_form
 from ml2021.asr.decode.__main__ import main
@@ -130,6 +131,43 @@ def test_recording_without_speech_has_no_words_and_stops_no_other(
     assert rate is not None and (rate.total.errors, rate.total.num_ref) == (1, 3)
 
 
+def test_words_are_read_when_asked_for_and_settings_are_written_once(
+    table: TokenTable,
+    decoded: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lecture: Callable[..., Lecture],
+) -> None:
+    """35,000 recordings of a thousand hours: no file is rewritten for each, and no list holds all words."""
+    written: list[str] = []
+    read: list[str] = []
+
+    def recording_write(path: Path, content: object) -> None:
+        written.append(path.name)
+        write_json(path, content)
+
+    def recording_read(path: Path) -> Iterator[dict[str, Any]]:
+        read.append(path.stem)
+        return iterate_jsonl(path)
+
+    monkeypatch.setattr(lectures_module, "write_json", recording_write)
+    monkeypatch.setattr(lectures_module, "iterate_jsonl", recording_read)
+    monkeypatch.setattr(lectures_module, "read_jsonl", lambda path: list(recording_read(path)))
+    lectures = [lecture(f"w{i}", "我 deep") for i in range(5)]
+    model = torch.nn.Linear(2, 2)
+    rows = decode_lectures(model, table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+    assert written == ["settings.json"]
+    assert read == [f"w{i}" for i in range(5)]  # for lectures.ctm
+    assert len(rows) == 5 and list(rows) == read and "w9" not in rows and len(read) == 5
+    assert [row["word"] for row in rows["w3"]] == ["我", "deep"] and read[5:] == ["w3"]
+    with pytest.raises(KeyError):
+        rows["w9"]
+    score_lectures(lectures, rows, tmp_path / "out", "test", "x", "greedy_search")
+    assert read[6:] == [f"w{i}" for i in range(5)]
+    decode_lectures(model, table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
+    assert written == ["settings.json"] and len(decoded) == 5
+
+
 def test_continues_where_it_was_stopped(
     table: TokenTable, decoded: list[str], tmp_path: Path, lecture: Callable[..., Lecture]
 ) -> None:
@@ -234,7 +272,7 @@ def test_damaged_files_are_named_and_what_to_do_helps(
 ) -> None:
     lectures = [lecture(n) for n in ("w1", "w2")]
     model, path = torch.nn.Linear(2, 2), tmp_path / name
-    rows = decode_lectures(model, table, lectures, tmp_path, DecodeConfig())  # type: ignore[arg-type]
+    rows = dict(decode_lectures(model, table, lectures, tmp_path, DecodeConfig()))  # type: ignore[arg-type]
     path.write_bytes(damaged(path.read_bytes(), how))
     lectures.append(lecture("w3"))
     with pytest.raises(DataError, match=rf"{name} is damaged.*remove it"):

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,6 +73,21 @@ def test_all_parts_are_decoded_by_a_model_that_is_loaded_once(
     )
     assert list(rates) == ["dev", "train"] and folders == [trained]
     assert {p.name for p in tmp_path.glob("recogs-*")} == {f"recogs-{p}-greedy_search.txt" for p in rates}
+
+
+def test_windows_are_scored_with_anything_that_gives_texts(tone_corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A stub that repeats the transcripts of a batch in the order of its features."""
+
+    def transcripts(batch: dict[str, Any]) -> list[str]:
+        supervisions = batch["supervisions"]
+        rows = dict(zip(supervisions["sequence_idx"].tolist(), supervisions["text"], strict=True))
+        return [rows[i] for i in range(len(batch["inputs"]))]
+
+    rates = windows.score_parts(tone_corpus.cuts, ["dev", "train"], tmp_path, 5.0, transcripts, "stub", "stub")
+    assert list(rates) == ["dev", "train"] and all(r.total.errors == 0 < r.total.num_ref for r in rates.values())
+    assert (tmp_path / "recogs-train-stub.txt").is_file()
+    with pytest.raises(DataError, match="the test part has no windows"):
+        windows.score_parts(tone_corpus.cuts, ["test"], tmp_path, 5.0, transcripts, "stub", "stub")
 
 
 def test_hypotheses_are_converted_to_the_script(

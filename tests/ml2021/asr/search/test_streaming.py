@@ -61,6 +61,42 @@ def test_stream_gives_the_tokens_of_its_offline_simulation(num_frames: int, num_
     assert num_frames < 300 or len(set(result.tokens)) > 2
 
 
+@pytest.mark.parametrize("beam", [None, 3])
+def test_features_in_any_pieces_give_the_same_result_and_settled_tokens_stay(beam: int | None) -> None:
+    model = random_model(1)
+    x = 4 * torch.randn(400, 80, generator=torch.Generator().manual_seed(0)) - 8
+    at_once = StreamingRecogniser(model, beam=beam)
+    at_once.accept(x)
+    piecewise, rng = StreamingRecogniser(model, beam=beam), torch.Generator().manual_seed(2)
+    begin, settled = 0, ()
+    while begin < len(x):
+        end = begin + int(torch.randint(0, 70, (1,), generator=rng))
+        tokens = piecewise.accept(x[begin:end]).tokens
+        assert tokens[: len(settled)] == settled and piecewise.num_settled >= len(settled)
+        begin, settled = end, tokens[: piecewise.num_settled]
+    assert piecewise.result == at_once.result
+    assert piecewise.finish() == at_once.finish()
+    assert settled
+
+
+def test_queued_features_are_not_copied_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = StreamingRecogniser(random_model(0))
+    num_copied, cat = 0, torch.cat
+
+    def counting_cat(tensors: list[torch.Tensor]) -> torch.Tensor:
+        nonlocal num_copied
+        num_copied += sum(map(len, tensors))
+        return cat(tensors)
+
+    monkeypatch.setattr(torch, "cat", counting_cat)
+    for _ in range(300):
+        stream.queue(torch.zeros(10, 80))
+    assert num_copied == 0
+    while stream.is_ready:
+        assert stream.next_chunk().shape == (stream.shift + LOOK_AHEAD, 80)
+    assert num_copied < 3 * 3000
+
+
 def test_blank_penalty() -> None:
     model = random_model(0)
     x = 4 * torch.randn(100, 80, generator=torch.Generator().manual_seed(0)) - 8
