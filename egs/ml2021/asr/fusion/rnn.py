@@ -55,6 +55,10 @@ class RnnScorer(Scorer):
 
     @torch.no_grad()
     def advance(self, states: States, tokens: Tensor) -> States:
+        if tokens.device.type != "cpu":  # to ask which are no blanks would make the process wait for the GPU
+            h, c = (x.transpose(0, 1).contiguous() for x in states[:2])
+            new, is_blank = self._states(*self.model(tokens[:, None], (h, c))), tokens == BLANK_ID
+            return tuple(torch.where(is_blank.view(-1, *[1] * (x.dim() - 1)), old, x) for old, x in zip(states, new))
         rows = (tokens != BLANK_ID).nonzero().squeeze(1)
         if not len(rows):
             return states

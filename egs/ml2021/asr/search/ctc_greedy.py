@@ -5,6 +5,7 @@ Legend: N utterances, T frames, V vocabulary.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,11 +35,10 @@ def ctc_greedy_search(log_probs: Tensor, lens: Tensor, blank_penalty: float = 0.
     begins = best != BLANK_ID
     begins[:, 1:] &= best[:, 1:] != best[:, :-1]
     begins &= torch.arange(best.shape[1], device=lens.device) < lens[:, None]
+    on_cpu = (x.cpu().numpy() for x in (begins, best, values.exp()))  # once a batch, as a GPU is waited for
     hypotheses = []
-    for n in range(len(best)):
-        frames = begins[n].nonzero().squeeze(1)
-        scores = values[n, frames].exp().tolist()
-        hypotheses.append(
-            Hypothesis(tuple(best[n, frames].tolist()), tuple(frames.tolist()), tuple(round(s, 4) for s in scores))
-        )
+    for is_begin, symbols, probs in zip(*on_cpu):
+        frames = np.flatnonzero(is_begin)
+        scores = tuple(round(score, 4) for score in probs[frames].tolist())
+        hypotheses.append(Hypothesis(tuple(symbols[frames].tolist()), tuple(frames.tolist()), scores))
     return hypotheses

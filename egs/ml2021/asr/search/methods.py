@@ -32,7 +32,7 @@ def search(
     """
     device = next(model.parameters()).device
     with torch.inference_mode():  # a tenth faster than no_grad
-        encoder_out, lens = model.forward_encoder(features.to(device), feature_lens.to(device))
+        encoder_out, lens = model.forward_encoder(features.to(device), feature_lens)
     return search_encoder_out(model, encoder_out, lens, config, fusion)
 
 

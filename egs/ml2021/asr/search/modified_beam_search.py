@@ -50,6 +50,10 @@ class ModifiedBeam:
         normalised = self.totals() / (self.num_tokens + self.model.decoder.context_size)
         return self.trellis.trace(normalised.argmax(dim=1))
 
+    def num_settled(self) -> list[int]:
+        """How many tokens of each utterance's last result will not change, as all its hypotheses have them."""
+        return self.trellis.num_settled()
+
     def _advance_frame(self, am: Tensor, active: Tensor) -> None:
         """am (N, J); active (N,) bool: whether the utterance has this frame."""
         num_utterances, beam = self.log_probs.shape
@@ -77,12 +81,15 @@ class ModifiedBeam:
         """Update contexts, decoder outputs and fusion states for the new hypotheses; parents, tokens (N, K)."""
         offsets = torch.arange(len(parents), device=parents.device)[:, None] * self.beam
         rows, tokens = (parents + offsets).view(-1), tokens.view(-1)
-        context, lm = self.context[rows], self.lm[rows]
-        new = (tokens != BLANK_ID).nonzero().squeeze(1)
-        if len(new):
-            context[new] = torch.cat([context[new, 1:], tokens[new, None]], dim=1)
-            lm[new] = project(self.model, context[new])
-        self.context, self.lm = context, lm
+        context = self.context[rows]
+        moved = torch.cat([context[:, 1:], tokens[:, None]], dim=1)
+        self.context = torch.where(tokens[:, None] == BLANK_ID, context, moved)
+        if rows.device.type == "cpu":  # most tokens are blanks, which leave the decoder's output as it is
+            self.lm, new = self.lm[rows], (tokens != BLANK_ID).nonzero().squeeze(1)
+            if len(new):
+                self.lm[new] = project(self.model, self.context[new])
+        else:  # to ask which are not would make the process wait for the GPU
+            self.lm = project(self.model, self.context)
         if self.fusion is not None:
             self.states = self.fusion.advance(select(self.states, rows), tokens)
 

@@ -12,6 +12,7 @@ import torch
 from lhotse_prep.tokens.lang import load_lang
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.fusion import ngram_scorer
 from ml2021.asr.fusion.arpa import BOS, EOS, ArpaModel, read_arpa, write_arpa
 from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.fusion.ngram import perplexity, train_ngram
@@ -137,6 +138,37 @@ def test_scorer_gives_the_probabilities_of_the_model(order: int) -> None:
         tokens = [rng.choice([0, 3, 4, 5, 6, 7]) for _ in range(2)]
         states = scorer.advance(select(states, torch.tensor(parents)), torch.tensor(tokens))
         histories = [histories[p] + ((SYMBOLS[t],) if t else ()) for p, t in zip(parents, tokens)]
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.parametrize("rows_kept", [3, 10_000])
+def test_batches_are_scored_as_by_the_model_also_if_it_was_pruned(
+    order: int, rows_kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the long n-grams are gone, with those that begin with them. _scores is the way of a GPU."""
+    monkeypatch.setattr(ngram_scorer, "ROWS_KEPT", rows_kept)
+    rng = random.Random(order)
+    whole = train_ngram(random_sentences(5), VOCABULARY, order)
+    tables = [dict(whole.tables[0])]
+    for table in whole.tables[1:]:
+        kept = {k: v for k, v in table.items() if len(k) == 1 or (k[:-1] in tables[-1] and rng.random() < 0.5)}
+        tables.append(kept)
+    model = ArpaModel(tuple(tables))
+    scorer = NgramScorer(model, SYMBOLS, 0.5, torch.device("cpu"))
+    histories: list[tuple[str, ...]] = [(BOS,)] * 20
+    states = scorer.start(20)
+    for _ in range(12):
+        scores = scorer.scores(states)
+        torch.testing.assert_close(scores, scorer._scores(states[0]), rtol=0, atol=1e-5)
+        for row, history in zip(scores, histories):
+            expected = [0.5 * math.log(10) * model.log10_prob(history, w) for w in VOCABULARY]
+            assert [0.0, *row[2:].tolist()] == pytest.approx([float(row[0]), *expected], abs=1e-4)
+        tokens = torch.tensor([rng.choice([0, 3, 4, 5, 6, 7]) for _ in range(20)])
+        following = torch.where(tokens == 0, states[0], scorer._following(states[0], tokens))
+        states = scorer.advance(states, tokens)
+        assert torch.equal(states[0], following)
+        histories = [h + ((SYMBOLS[t],) if t else ()) for h, t in zip(histories, tokens.tolist())]
+    assert len({h[-order:] for h in histories}) > 10
 
 
 @pytest.mark.parametrize("words", [["一", "model"], ["deep", "data"], ["一", "modelling"]])

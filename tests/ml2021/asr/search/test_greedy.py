@@ -57,3 +57,18 @@ def test_batch_equals_one_by_one(
         tokens, frames = one_by_one(model, encoder_out[i, : lens[i]], blank_penalty)
         assert (list(hypothesis.tokens), list(hypothesis.frames)) == (tokens, frames)
         assert all(0 < s <= 1 for s in hypothesis.scores)
+
+
+@pytest.mark.parametrize("context_size", [1, 2, 3])
+@torch.no_grad()
+def test_frame_by_frame_as_on_a_gpu_gives_the_same_as_looking_ahead(context_size: int) -> None:
+    torch.manual_seed(context_size)
+    config = TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16, context_size=context_size)
+    model = AsrModel(config, vocab_size=7).eval()
+    for p in model.joiner.parameters():
+        p.mul_(3)
+    am, lens = model.joiner.encoder_proj(torch.randn(4, 30, 32)), torch.tensor([30, 1, 17, 0])
+    tokens, probs = greedy.choose_frame_by_frame(model, am, lens, 0.5)
+    expected, expected_probs = greedy.choose_looking_ahead(model, am, lens, 0.5)
+    assert torch.equal(tokens, expected) and int((tokens != 0).sum()) > 10
+    torch.testing.assert_close(probs[tokens != 0], expected_probs[tokens != 0])

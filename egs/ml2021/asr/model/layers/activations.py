@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ml2021.asr.model.layers.autograd import apply_function
+from ml2021.asr.model.layers.fused import fused
 from ml2021.asr.model.layers.schedule import FloatLike, ScheduledModule, chance
 
 SWOOSH_L = (4.0, 0.035)  # offset and constant of log(1 + exp(x - offset)) - 0.08 x - constant
@@ -52,19 +53,32 @@ class _BiasNormFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor, log_scale: Tensor) -> Tensor:
         x = x.float()
-        rms: Tensor = torch.linalg.vector_norm(x - bias, dim=-1, keepdim=True) * x.shape[-1] ** -0.5
-        scale = log_scale.exp() / rms
+        y, rms, scale = _bias_norm(x, bias, log_scale)
         ctx.save_for_backward(x, bias, rms, scale)
-        return x * scale
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, bias, rms, scale = ctx.saved_tensors
-        grad = grad.float()
-        log_scale_grads = (grad * x).sum(dim=-1, keepdim=True) * scale  # (..., 1)
-        pull = (x - bias).mul_(log_scale_grads / (x.shape[-1] * rms * rms))
-        bias_grad = pull.flatten(0, -2).sum(dim=0)
-        return torch.addcmul(pull.neg_(), grad, scale), bias_grad, log_scale_grads.sum()
+        return _bias_norm_gradients(grad.float(), *ctx.saved_tensors)
+
+
+@fused
+def _bias_norm(x: Tensor, bias: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The result, and what the gradients need: rms and scale (..., 1)."""
+    rms: Tensor = torch.linalg.vector_norm(x - bias, dim=-1, keepdim=True) * x.shape[-1] ** -0.5
+    scale = log_scale.exp() / rms
+    return x * scale, rms, scale
+
+
+@fused
+def _bias_norm_gradients(
+    grad: Tensor, x: Tensor, bias: Tensor, rms: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Those of x, bias and log_scale."""
+    log_scale_grads = (grad * x).sum(dim=-1, keepdim=True) * scale  # (..., 1)
+    pull = (x - bias).mul_(log_scale_grads / (x.shape[-1] * rms * rms))
+    bias_grad = pull.flatten(0, -2).sum(dim=0)
+    return torch.addcmul(pull.neg_(), grad, scale), bias_grad, log_scale_grads.sum()
 
 
 def limit_parameter(x: Tensor, low: float, high: float, probability: float = 0.6) -> Tensor:
@@ -104,15 +118,22 @@ class _SwooshFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, offset: float, constant: float) -> Tensor:
-        shifted = x - offset
-        y = nn.functional.softplus(shifted).add_(shifted, alpha=-0.08).sub_(0.08 * offset + constant)
-        ctx.save_for_backward(shifted.sigmoid_().sub_(0.08))
+        y, derivative = _swoosh_and_derivative(x, offset, constant)
+        ctx.save_for_backward(derivative)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (derivative,) = ctx.saved_tensors
         return derivative.mul_(grad), None, None  # in place, so a second backward raises an error
+
+
+@fused
+def _swoosh_and_derivative(x: Tensor, offset: float, constant: float) -> tuple[Tensor, Tensor]:
+    """Both in the shape of x."""
+    shifted = x - offset
+    y = nn.functional.softplus(shifted).add_(shifted, alpha=-0.08).sub_(0.08 * offset + constant)
+    return y, shifted.sigmoid_().sub_(0.08)
 
 
 class Swoosh(nn.Module):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ml2021.asr.model.layers.autograd import apply_function
+from ml2021.asr.model.layers.fused import fused
 from ml2021.asr.model.layers.schedule import FloatLike, Schedule, ScheduledModule, chance
 
 BALANCER_PROBABILITY = Schedule(((0.0, 0.5), (8000.0, 0.125)), default=0.4)
@@ -75,19 +76,36 @@ class _BalancerFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         limits, grad_scale, channel_dim = ctx.arguments
-        x = x.movedim(channel_dim, -1)
+        x, moved = x.movedim(channel_dim, -1), grad.movedim(channel_dim, -1)
         slope, constant = _violation_gradient(_sample_rows(x), limits)
-        if not bool((slope != 0).logical_or_(constant != 0).any()):
+        if not in_blocks(x):  # to look at the values would make the process wait for the GPU
+            changed = _pushed(moved, x, slope * grad_scale, constant * grad_scale)
+        elif bool((slope != 0).logical_or_(constant != 0).any()):
+            changed = _pushed_in_blocks(moved, x, slope * grad_scale, constant * grad_scale)
+        else:
             return grad, None, None, None
-        rows, grad_rows = (t.reshape(-1, t.shape[-1]) for t in (x, grad.movedim(channel_dim, -1)))
-        out = torch.empty_like(grad_rows)
-        slope, constant = slope * grad_scale, constant * grad_scale
-        for begin in range(0, len(rows), _BLOCK_ROWS):  # in blocks, so that temporaries stay small
-            block = slice(begin, begin + _BLOCK_ROWS)
-            g = grad_rows[block].float()
-            push = torch.addcmul(constant, rows[block].float(), slope)
-            out[block] = push.mul_(g.abs()).add_(g)
-        return out.reshape(x.shape).movedim(-1, channel_dim), None, None, None
+        return changed.movedim(-1, channel_dim), None, None, None
+
+
+def in_blocks(x: Tensor) -> bool:
+    """Whether to change gradients in blocks that fit into the caches of a CPU; a GPU is faster with whole tensors."""
+    return x.device.type == "cpu"
+
+
+@fused
+def _pushed(grad: Tensor, x: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
+    """grad + |grad| * (slope * x + constant), in the type of grad; grad and x (..., C), slope and constant (C,)."""
+    return torch.addcmul(constant, x.float(), slope).mul_(grad.abs()).add_(grad).to(grad.dtype)
+
+
+def _pushed_in_blocks(grad: Tensor, x: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
+    """As _pushed, some rows at a time."""
+    rows, grad_rows = (t.reshape(-1, t.shape[-1]) for t in (x, grad))
+    out = torch.empty_like(grad_rows)
+    for begin in range(0, len(rows), _BLOCK_ROWS):
+        block = slice(begin, begin + _BLOCK_ROWS)
+        out[block] = _pushed(grad_rows[block], rows[block], slope, constant)
+    return out.reshape(x.shape)
 
 
 def _sample_rows(x: Tensor) -> Tensor:
@@ -167,10 +185,12 @@ class _WhitenFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         limit, grad_scale, num_groups = ctx.arguments
-        if float(whitening_metric(_sample_rows(x), num_groups)) < limit:  # the cheap and most frequent case
+        metric = whitening_metric(_sample_rows(x), num_groups)
+        if in_blocks(x) and float(metric) < limit:  # the cheap and most frequent case
             return grad, None, None, None
         push = _whitening_gradient(x.reshape(-1, x.shape[-1]).float(), num_groups).reshape(x.shape)
         scale = grad_scale * grad.float().norm() / (push.norm() + _TINY)
+        scale = torch.where(metric < limit, torch.zeros_like(scale), scale)
         return grad + (push * scale).to(grad.dtype), None, None, None
 
 
@@ -218,6 +238,6 @@ class _PenaltyFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         limit, penalty = ctx.arguments
-        if float(x.detach().abs().amax()) <= limit:
+        if in_blocks(x) and float(x.detach().abs().amax()) <= limit:
             return grad, None, None
         return grad + penalty * x.sign() * (x.abs() > limit), None, None

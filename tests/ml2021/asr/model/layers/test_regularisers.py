@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from ml2021.asr.model.layers import regularisers
 from ml2021.asr.model.layers.regularisers import Balancer, Whiten, _sample_rows, penalise_large, whitening_metric
 from ml2021.asr.model.layers.schedule import Schedule, set_batch_count
+from tests.ml2021.pretend_cuda import PretendCuda
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -156,3 +158,48 @@ def test_a_balancer_before_the_bands_are_joined_sees_the_same_as_from_all_rows(n
     incoming = noise(*x.shape, seed=1)
     (gradient,) = torch.autograd.grad(Balancer(0.3, 0.7, 0.2, 5.0, probability=1.0, channel_dim=1)(x), x, incoming)
     assert torch.equal(gradient, incoming)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "module",
+    [
+        Balancer(0.3, 0.7, 0.2, 5.0, probability=1.0),
+        Balancer(0.3, 0.7, 0.2, 5.0, probability=1.0, channel_dim=1),
+        Balancer(0.0, 1.0, 0.0, 100.0, probability=1.0),  # nothing to change
+        Whiten(2.0, 0.1, probability=1.0),
+        Whiten(2.0, 0.1, 2, probability=1.0),
+        Whiten(99.0, 0.1, probability=1.0),  # nothing to change
+    ],
+    ids=["balancer", "balancer-images", "balancer-idle", "whiten", "whiten-groups", "whiten-idle"],
+)
+def test_regularisers_in_whole_tensors_are_those_in_blocks(
+    module: torch.nn.Module, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5,000 rows of 8 channels, more than a block."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(10, 8, 500, generator=g) * torch.linspace(0.01, 9, 8)[:, None] + torch.arange(8.0)[:, None]
+    x = x if getattr(module, "channel_dim", -1) == 1 else x.transpose(1, 2)
+    x = x.to(dtype).requires_grad_()
+    incoming = torch.randn(x.shape, generator=g).to(dtype)
+    gradients = []
+    for in_blocks in (True, False):
+        monkeypatch.setattr(regularisers, "in_blocks", lambda _, answer=in_blocks: answer)
+        gradients.append(torch.autograd.grad(module(x), x, incoming)[0])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-6)
+    assert gradients[1].dtype == dtype
+
+
+def test_regularisers_never_wait_for_a_gpu() -> None:
+    with PretendCuda() as gpu:
+        modules = torch.nn.ModuleList([Balancer(0.4, 0.6, 0.2, 0.3), Whiten(1.0, 0.1)])
+        x = torch.randn(50, 6).to("cuda").requires_grad_()
+        gpu.clear()
+        for step in range(40):
+            set_batch_count(modules, 1000.0 * step)
+            y = penalise_large(x, 0.5, 0.1)
+            for module in modules:
+                y = module(y)
+            y.sum().backward()
+        assert x.grad is not None and x.grad.is_cuda
+    assert gpu.syncs == [] and gpu.uploads == []
