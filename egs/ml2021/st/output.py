@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lhotse_prep.alignment.annotations import Interval, tiers_of, write_eaf, write_textgrid
 from lhotse_prep.alignment.ctm import CtmWord, write_ctm
 from lhotse_prep.workflow.files import write_json, write_jsonl
 from ml2021.st.config import SubtitleConfig
@@ -23,6 +24,7 @@ REPORT = ".subtitles.json"
 SUFFIXES = (  # after the lecture's name
     ".srt", ".vtt", ".ass", ".zh.srt", ".zh.vtt", ".en.srt", ".en.vtt", ".ctm", ".jsonl", REPORT,
 )  # fmt: skip
+ANNOTATIONS = (".TextGrid", ".eaf")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,22 @@ def write_lecture(
     limits = report(tracks, config)
     write_json(folder / f"{lecture}{REPORT}", limits)
     _log_limits(lecture, limits["files"])
+
+
+def write_annotations(
+    lecture: str, segments: Sequence[Segment], folder: Path, duration: float, recording: Path
+) -> None:
+    """Write LECTURE.TextGrid and LECTURE.eaf: tiers of utterances, words and confidences, and of the translation."""
+    words = _ctm_words(lecture, segments)
+    tiers = tiers_of(
+        [Interval(s.sentence.start, s.sentence.end, s.sentence.text) for s in segments],
+        [Interval(w.start, w.start + w.duration, w.word) for w in words],
+        [w.confidence for w in words],
+    )
+    if any(s.target for s in segments):
+        tiers["translation"] = [Interval(s.sentence.start, s.sentence.end, s.target) for s in segments]
+    write_textgrid(folder / f"{lecture}.TextGrid", tiers, duration)
+    write_eaf(folder / f"{lecture}.eaf", tiers, duration, recording)
 
 
 def _ctm_words(lecture: str, segments: Sequence[Segment]) -> list[CtmWord]:

@@ -3,10 +3,10 @@
     python -m ml2021.st.subtitle LECTURE.mp4 --text LECTURE.txt [--translation LECTURE.en.txt | --mt MODEL] --out DIR
 
 The text is plain text, or a .srt or .vtt file whose times are coarse or wrong. DIR gets the files of
-ml2021.st.transcribe and NAME.alignment.json, which says what of the text is not said, and where there is speech without
-text. --aligner names a model that aligns; without one, the text's own times are made exact, and a text without times
-trains an aligner on the lecture, which takes minutes. Of several lectures, --text and --translation are folders with a
-file NAME.txt, .srt or .vtt of each.
+ml2021.st.transcribe, NAME.TextGrid for Praat, NAME.eaf for ELAN, and NAME.alignment.json, which says what of the text
+is not said, and where there is speech without text. --aligner names a model that aligns; without one, the text's own
+times are made exact, and a text without times trains an aligner on the lecture, which takes minutes. Of several
+lectures, --text and --translation are folders with a file NAME.txt, .srt or .vtt of each.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ml2021.mt.config import TranslateConfig
 from ml2021.st.config import SentenceConfig, SubtitleConfig
 from ml2021.st.model_files import file_digest, recogniser_digests, translator_digests
 from ml2021.st.options import add_options, configs_of, recognition_of, require_files
-from ml2021.st.output import SUFFIXES, Segment, write_lecture
+from ml2021.st.output import ANNOTATIONS, SUFFIXES, Segment, write_annotations, write_lecture
 
 if TYPE_CHECKING:
     from ml2021.st.known_segments import Written
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 STATE = ".subtitle"  # subfolder of --out: aligners in training, and the marks of lectures that are done
 FAULTS = ".alignment.json"
 REFINEMENTS = ("sound", "train", "none")
-_SUFFIXES = (*SUFFIXES, FAULTS)
+_SUFFIXES = (*SUFFIXES, *ANNOTATIONS, FAULTS)
 _LEAST_SPAN = 2.0  # seconds of speech without text that are worth a line
 _MOST_SPANS = 3  # in the log
 
@@ -116,6 +116,7 @@ class Subtitler:
             timed = time_text(name, audio, duration, text.words, known.lines, choice, training)
             segments = self._segments(name, text, timed, translation)
             write_lecture(name, segments, work_dir, o.subtitles, duration)
+            write_annotations(name, segments, work_dir, duration, item.media)
             faults = faults_of(name, text, timed)
             write_json(work_dir / f"{name}{FAULTS}", faults)
         shutil.rmtree(training, ignore_errors=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from pympi.Elan import Eaf
+from pympi.Praat import TextGrid
 
 from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.audio.synthesis import Speaker, Voice
@@ -20,6 +22,7 @@ from ml2021.st import cascade, subtitle
 from ml2021.st.known_text import times
 from ml2021.st.known_text.read import TextLine
 from ml2021.st.known_text.times import TimedText
+from ml2021.st.output import ANNOTATIONS
 from ml2021.st.subtitle import FAULTS, Item, SubtitleOptions, items_of
 from tests.ml2021.st.stub_models import Upper, every_file, names
 
@@ -84,7 +87,7 @@ def test_the_text_is_shown_as_it_is_written(aligned: list[str], media: Callable[
     out = tmp_path / "out"
     text = written(tmp_path, "a.txt", TEXT)
     subtitle.main([str(media("a.wav")), "--text", str(text), "--out", str(out)])
-    assert names(out) == every_file("a") | {f"a{FAULTS}"}
+    assert names(out) == every_file("a") | {f"a{suffix}" for suffix in (FAULTS, *ANNOTATIONS)}
     assert rows(out) == [("Today，我們來講 BERT。", ""), ("It's a model, 很好！", "")]
     words = [word for row in read_jsonl(out / "a.jsonl") for word in row["words"]]
     assert [w[0] for w in words] == normalize_transcript(TEXT).split()
@@ -176,7 +179,7 @@ def test_a_lecture_whose_text_is_another_ones_stops_no_other(
         DataError, match=r"2 of 3 lectures have no subtitles: .*1\.0% of the 1 words.*c\.txt has no words"
     ):
         subtitle.main(arguments)
-    assert names(out) == every_file("b") | {f"b{FAULTS}"}
+    assert names(out) == every_file("b") | {f"b{suffix}" for suffix in (FAULTS, *ANNOTATIONS)}
 
 
 def test_files_that_are_missing_or_not_clear_are_named(media: Callable[..., Path], tmp_path: Path) -> None:
@@ -237,3 +240,8 @@ def test_a_subtitle_file_with_coarse_times_gets_exact_ones(
     assert len(shown_at) == len(starts)
     errors = np.abs(np.array(shown_at) - starts)
     assert np.median(errors) < 0.08 and np.quantile(errors, 0.95) < 0.3
+    tiers = {tier.name: list(tier.get_intervals()) for tier in TextGrid(str(options.out / "a.TextGrid")).get_tiers()}
+    assert list(tiers) == ["utterances", "words", "confidence"]
+    assert [begin for begin, _, text in tiers["utterances"] if text] == pytest.approx(shown_at, abs=1e-3)
+    assert tiers["words"][-1][1] == pytest.approx(len(samples) / 16000, abs=1e-3)
+    assert Eaf(str(options.out / "a.eaf")).get_linked_files()[0]["MEDIA_URL"] == (tmp_path / "a.wav").as_uri()
