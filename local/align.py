@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from lhotse_prep.alignment.config import StretchConfig
-from lhotse_prep.workflow.entry import run_main, stage_parser
+from lhotse_prep.workflow.config import ExecutorConfig
+from lhotse_prep.workflow.entry import add_executor_options, executor_config, run_main, stage_parser
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.stage import Input, Stage, recorded_audio
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.train.config import SpecAugmentConfig
+from ml2021.training.launch import add_process_options, follow, processes_of
 
 GIVEN = "given.json"  # in data/C/aligned: the value of --aligner-model
 # what is read of a model's folder, which may also hold checkpoints and results of decoding
@@ -42,7 +44,14 @@ def main(argv: list[str]) -> None:
         "with times as .ctm or .jsonl; none: train one "
         "[the value of the last run that had one, else aligner.model of asr.yaml]",
     )
+    add_executor_options(parser, ExecutorConfig())
+    add_process_options(parser)
     args = parser.parse_args(argv)
+    processes = processes_of(args)
+    if processes.follows:  # the training of the aligner
+        follow(processes)
+        return
+    executor = executor_config(args)
     aligner = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig)
     model = args.aligner_model if args.aligner_model is not None else _remembered(args.data / "aligned" / GIVEN)
     if model is not None:
@@ -60,12 +69,13 @@ def main(argv: list[str]) -> None:
     stage = Stage("align", out_dir, inputs, options, resumable=True, redo=args.redo, old_options=old_options)
     if stage.is_done():
         return
+    from lhotse_prep.workflow.executor import open_executor
     from ml2021.asr.aligner.align_corpus import align_corpus
 
-    with stage.work() as out:
+    with stage.work() as out, open_executor(executor) as opened:
         if model is not None:
             write_json(out / GIVEN, {"aligner_model": model})
-        align_corpus(args.data / "manifests", args.data / "truth", out, aligner, stretches)
+        align_corpus(args.data / "manifests", args.data / "truth", out, aligner, stretches, opened, processes)
 
 
 def _is_hub_name(model: str) -> bool:
@@ -80,7 +90,8 @@ def _is_hub_name(model: str) -> bool:
 def _as_before(aligner: AlignerConfig) -> dict[str, Any]:
     """The options as version 0.2 had them: without masks there was no time warp either, whatever its factor."""
     options = to_mapping(aligner)
-    del options["refine"]  # there was none
+    del options["refine"], options["train_hours"]  # there were none, nor training from Shar
+    options["data"] = {name: value for name, value in options["data"].items() if value or not name.startswith("shar_")}
     augment = options["data"]["spec_augment"]
     if not augment["num_frame_masks"] and not augment["num_feature_masks"]:
         augment["time_warp_factor"] = SpecAugmentConfig.time_warp_factor

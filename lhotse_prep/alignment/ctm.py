@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from lhotse_prep.workflow.errors import DataError
-from lhotse_prep.workflow.files import read_text, write_text
+from lhotse_prep.workflow.files import read_text, whole_file
 
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 _FIELD = re.compile(r"[^ \t\r\f\v]+")
@@ -53,25 +53,39 @@ def is_ctm_line(line: str) -> bool:
 
 
 def read_ctm(path: Path) -> list[CtmWord]:
+    """All that iterate_ctm yields."""
+    return list(iterate_ctm(path))
+
+
+def iterate_ctm(path: Path) -> Iterator[CtmWord]:
     """The words of a CTM file, in its order; blank lines and comments are skipped.
 
     Raises:
       DataError: the file is not UTF-8, or a line has fewer than five fields, a time that is not a number of seconds
         >= 0, a confidence that is not a number or NA, alternatives, or a space in its recording's name.
     """
-    lines = enumerate((read_text(path) or "").split("\n"), 1)
-    return [
-        _parse_line(line, f"{path}, line {number}") for number, line in lines if line.strip() and not is_comment(line)
-    ]
+    if not path.is_file():
+        return
+    with open(path, encoding="utf-8-sig") as f:
+        try:
+            for number, line in enumerate(f, 1):
+                if line.strip() and not is_comment(line):
+                    yield _parse_line(line.removesuffix("\n"), f"{path}, line {number}")
+        except UnicodeDecodeError:
+            read_text(path)  # raises the error with its place in the file
+            raise
 
 
 def write_ctm(path: Path, words: Iterable[CtmWord], digits: int = 3) -> None:
     """Write words to a CTM file, all on channel 1; confidences have `digits` decimals, times three."""
-    lines = [
-        f"{escaped(w.recording)} 1 {w.start:.3f} {w.duration:.3f} {escaped(w.word)} {w.confidence:.{digits}f}\n"
-        for w in words
-    ]
-    write_text(path, "".join(lines))
+    with whole_file(path) as f:
+        f.writelines(ctm_line(w, digits) for w in words)
+
+
+def ctm_line(word: CtmWord, digits: int = 3) -> str:
+    """A word as write_ctm writes it."""
+    recording, text = escaped(word.recording), escaped(word.word)
+    return f"{recording} 1 {word.start:.3f} {word.duration:.3f} {text} {word.confidence:.{digits}f}\n"
 
 
 def escaped(field: str) -> str:

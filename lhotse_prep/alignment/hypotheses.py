@@ -6,19 +6,21 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lhotse_prep.alignment.ctm import as_seconds, read_ctm, unescaped
+from lhotse_prep.alignment.ctm import as_seconds, iterate_ctm, unescaped
+from lhotse_prep.manifests.grouped import Spill
 from lhotse_prep.text.characters import is_han
 from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.workflow.errors import DataError, list_names
-from lhotse_prep.workflow.files import read_jsonl
+from lhotse_prep.workflow.files import iterate_jsonl
 
 logger = logging.getLogger(__name__)
 _AUDIO = ("wav", "flac", "mp3", "m4a", "mp4", "mkv", "webm", "ogg", "opus", "aac")
@@ -38,7 +40,24 @@ class Hypothesis:
     end: NDArray[np.float64]  # (W,) seconds
 
 
-def read_hypotheses(path: Path) -> dict[str, Hypothesis]:
+class StoredHypotheses(Mapping[str, Hypothesis]):
+    """Hypotheses by recording, one of which is in memory at a time; the others are in a temporary file."""
+
+    def __init__(self, hypotheses: Iterable[tuple[str, Hypothesis]]) -> None:
+        self._spill: Spill[Hypothesis] = Spill()
+        self._places = {recording: self._spill.add(hypothesis) for recording, hypothesis in hypotheses}
+
+    def __getitem__(self, recording: str) -> Hypothesis:
+        return self._spill.at(self._places[recording])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def read_hypotheses(path: Path) -> StoredHypotheses:
     """Read a .ctm or .jsonl file, or all such files of a folder; the result is by recording.
 
     CTM lines are `recording channel start duration word [confidence]`. A JSON line has "id", that of the recording, and
@@ -51,20 +70,31 @@ def read_hypotheses(path: Path) -> dict[str, Hypothesis]:
     files = sorted(p for p in path.iterdir() if p.suffix.lower() in (".ctm", ".jsonl")) if path.is_dir() else [path]
     if not files or not all(p.is_file() for p in files):
         raise DataError(f"no .ctm or .jsonl file at {path}")
-    timed: dict[str, list[_TimedText]] = {}
+    timed: Spill[list[_TimedText]] = Spill()
+    places: dict[str, list[int]] = {}  # of each recording's words
     for file in files:
         for recording, words in _ctm_words(file) if file.suffix.lower() == ".ctm" else _json_lines(file):
-            timed.setdefault(recording, []).extend(words)
-    return {recording: _hypothesis(words, f"{path}: recording {recording}") for recording, words in timed.items()}
+            places.setdefault(recording, []).append(timed.add(words))
+    return StoredHypotheses(
+        (recording, _hypothesis([w for p in of_recording for w in timed.at(p)], f"{path}: recording {recording}"))
+        for recording, of_recording in places.items()
+    )
 
 
 def of_recordings(
     hypotheses: Mapping[str, Hypothesis], recordings: Sequence[str], no_words: Callable[[Sequence[str]], str]
 ) -> dict[str, Hypothesis]:
-    """The hypothesis of each recording, whose names may differ in Unicode's form, in a folder or in a suffix of audio.
+    """The hypothesis of each recording; see names_of_recordings."""
+    return {x: hypotheses[name] for x, name in names_of_recordings(hypotheses, recordings, no_words).items()}
+
+
+def names_of_recordings(
+    hypotheses: Iterable[str], recordings: Sequence[str], no_words: Callable[[Sequence[str]], str]
+) -> dict[str, str]:
+    """How a file names each recording: names may differ in Unicode's form, in a folder or in a suffix of audio.
 
     Args:
-      hypotheses: by recording, as a file names it; those of other recordings are named in the log.
+      hypotheses: recordings, as a file names them; those that are not asked for are named in the log.
       recordings: their names.
       no_words: the message of the error about recordings that have no hypothesis.
     Raises:
@@ -73,7 +103,8 @@ def of_recordings(
     plain: dict[str, list[str]] = {}
     for name in hypotheses:
         plain.setdefault(_plain(name), []).append(name)
-    chosen = {name: [name] if name in hypotheses else plain.get(_plain(name), []) for name in recordings}
+    exact = set(hypotheses)
+    chosen = {name: [name] if name in exact else plain.get(_plain(name), []) for name in recordings}
     if missing := [name for name, names in chosen.items() if not names]:
         raise DataError(no_words(missing))
     used: dict[str, str] = {}  # {name in the file: recording}
@@ -85,7 +116,7 @@ def of_recordings(
     if unused and used:
         shown = list_names(unused, most=5)
         logger.warning("words with times of %d recordings that are not among the lectures: %s", len(unused), shown)
-    return {name: hypotheses[names[0]] for name, names in chosen.items()}
+    return {name: names[0] for name, names in chosen.items()}
 
 
 def _plain(name: str) -> str:
@@ -124,12 +155,12 @@ def _check_order(timed: Sequence[_TimedText], where: str) -> None:
 
 
 def _ctm_words(path: Path) -> Iterable[tuple[str, list[_TimedText]]]:
-    for w in read_ctm(path):
-        yield w.recording, [(w.start, w.start + w.duration, w.word)]
+    for recording, words in groupby(iterate_ctm(path), key=lambda w: w.recording):
+        yield recording, [(w.start, w.start + w.duration, w.word) for w in words]
 
 
 def _json_lines(path: Path) -> Iterable[tuple[str, list[_TimedText]]]:
-    for number, row in enumerate(read_jsonl(path), 1):
+    for number, row in enumerate(iterate_jsonl(path), 1):
         where = f"{path}, line {number}"
         if "id" not in row or not ("words" in row or {"tokens", "timestamps"} <= row.keys()):
             raise DataError(f'{where}: expected "id" and "words", or "id", "tokens" and "timestamps"')

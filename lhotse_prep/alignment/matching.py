@@ -7,15 +7,18 @@ words are split. Then they are matched by edit distance, and each match takes th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
-from lhotse_prep.alignment.corpus import Lecture, Regions, Times, TimeWords
-from lhotse_prep.alignment.hypotheses import Hypothesis, of_recordings, read_hypotheses
+from lhotse_prep.alignment.corpus import Regions, TimedLecture, Times, TimeWords
+from lhotse_prep.alignment.hypotheses import Hypothesis, names_of_recordings, read_hypotheses
+from lhotse_prep.alignment.lecture_times import LectureTimes, time_each
+from lhotse_prep.alignment.lectures import Lecture
 from lhotse_prep.alignment.outside_times import NEAR_SPEECH, Recording, check_times, misplaced, share_in_speech
 from lhotse_prep.alignment.speech_fit import SpeechFit
 from lhotse_prep.alignment.word_times import WordTimes, complete
@@ -23,7 +26,9 @@ from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.text.characters import is_han
 from lhotse_prep.text.syllables import syllable
+from lhotse_prep.workflow.digests import digest_json
 from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.executor import Executor, SerialExecutor
 
 logger = logging.getLogger(__name__)
 UNITS_PER_WORD = 2  # assumed of each word, to time words between matched ones
@@ -36,26 +41,67 @@ _EDGE = 0.1  # seconds by which a word may stick out of its speech at full score
 _LONGEST_REPLACED = 20  # parts in a row that the recogniser replaced
 
 
-def times_of_words(words: Path | None) -> TimeWords:
+def times_of_words(words: Path | None, executor: Executor | None = None) -> TimeWords:
     """The function that times lectures by a recogniser's words, for align_corpus.
 
     Args:
       words: a .ctm or .jsonl file, or a folder of them; None if all lectures have exact times.
+      executor: runs the work on each lecture; None: this process.
     Raises:
       DataError: see read_hypotheses. The function raises it for a lecture without words with times, or if hardly any
         match.
     """
     hypotheses = read_hypotheses(words) if words is not None else {}
 
-    def time_words(lectures: Sequence[Lecture]) -> tuple[Times, Regions]:
-        matched, regions = match_lectures(lectures, hypotheses, _no_words)
-        times = {
-            name: complete(t, np.full(len(t.start), UNITS_PER_WORD), regions[name] / SAMPLE_RATE)
-            for name, t in matched.items()
-        }
-        return times, regions
+    def time_words(lectures: Iterable[Lecture]) -> Iterator[TimedLecture]:
+        with_words = LecturesWithWords(lectures, hypotheses, _no_words)
+        for x, timed in time_each(match_lecture, with_words, executor or SerialExecutor(), None, "matching"):
+            yield x.lecture, complete(timed.times, timed.num_units, timed.regions / SAMPLE_RATE), timed.regions
 
     return time_words
+
+
+@dataclass(frozen=True)
+class LectureWithWords:
+    """A lecture and the words with times that something else gives for it."""
+
+    lecture: Lecture
+    hypothesis: Hypothesis
+
+    @property
+    def id(self) -> str:
+        """The lecture's id."""
+        return self.lecture.id
+
+    def content(self) -> str:
+        """See lecture_times.Item."""
+        h = self.hypothesis
+        return digest_json([self.lecture.content(), h.words, h.start.tolist(), h.end.tolist()])
+
+
+class LecturesWithWords:
+    """Lectures with the words of a file, one after the other."""
+
+    def __init__(
+        self,
+        lectures: Iterable[Lecture],
+        hypotheses: Mapping[str, Hypothesis],
+        no_words: Callable[[Sequence[str]], str],
+    ) -> None:
+        """
+        Args:
+          lectures: to match.
+          hypotheses: by recording; those of other recordings are named in the log.
+          no_words: the message of the error about lectures that have no hypothesis.
+        Raises:
+          DataError: a lecture has no hypothesis.
+        """
+        self._lectures, self._hypotheses = lectures, hypotheses
+        self._names = names_of_recordings(hypotheses, [x.supervision.recording_id for x in lectures], no_words)
+
+    def __iter__(self) -> Iterator[LectureWithWords]:
+        for x in self._lectures:
+            yield LectureWithWords(x, self._hypotheses[self._names[x.supervision.recording_id]])
 
 
 def match_lectures(
@@ -63,25 +109,32 @@ def match_lectures(
 ) -> tuple[Times, Regions]:
     """Times of matched words, and stretches of speech, of each lecture; one recording is in memory at a time.
 
-    Args:
-      lectures: to match.
-      hypotheses: by recording; those of other recordings are named in the log.
-      no_words: the message of the error about lectures that have no hypothesis.
+    Args: see LecturesWithWords.
     Raises:
-      DataError: a lecture has no hypothesis, or hardly any words that match, or no transcript, or no speech; or see
-        check_times.
+      DataError: also as match_lecture.
     """
-    words_of = of_recordings(hypotheses, [x.supervision.recording_id for x in lectures], no_words)
-    times: Times = {}
-    regions: Regions = {}
-    for x in lectures:
-        words = x.words
-        samples = x.samples()
-        regions[x.id] = speech_regions(samples, x.id)
-        recording = Recording(x.id, len(samples) / SAMPLE_RATE, regions[x.id] / SAMPLE_RATE)
-        hypothesis, fit = check_times(words_of[x.supervision.recording_id], recording)
-        times[x.id] = _without_silence(match_times(words, hypothesis, x.id), fit, recording)
-    return times, regions
+    matched = {x.id: match_lecture(x) for x in LecturesWithWords(lectures, hypotheses, no_words)}
+    return {name: m.times for name, m in matched.items()}, {name: m.regions for name, m in matched.items()}
+
+
+def match_lecture(item: LectureWithWords) -> LectureTimes:
+    """Times of a lecture's matched words.
+
+    Raises:
+      DataError: hardly any words match, or it has no transcript, or no speech; or see check_times.
+    """
+    return match_samples(item, item.lecture.samples())
+
+
+def match_samples(item: LectureWithWords, samples: NDArray[np.float32]) -> LectureTimes:
+    """As match_lecture, with the samples of the recording."""
+    x = item.lecture
+    words = x.words
+    regions = speech_regions(samples, x.id)
+    recording = Recording(x.id, len(samples) / SAMPLE_RATE, regions / SAMPLE_RATE)
+    hypothesis, fit = check_times(item.hypothesis, recording)
+    times = _without_silence(match_times(words, hypothesis, x.id), fit, recording)
+    return LectureTimes(times, regions, np.full(len(words), UNITS_PER_WORD))
 
 
 def _without_silence(times: WordTimes, fit: SpeechFit, recording: Recording) -> WordTimes:

@@ -82,26 +82,46 @@ def finish_times(
       word_units: of each lecture; their number is a measure of a word's length.
       regions: of each lecture, (R, 2) stretches of speech in samples.
     """
-    lag = onset_lag(times, regions)
+    lag = median_lag([x for name, stretches in regions.items() for x in onset_lags(times[name], stretches)])
+    return {
+        name: finished(t, np.array([max(1, len(units)) for units in word_units[name]]), regions[name], lag)
+        for name, t in times.items()
+    }
+
+
+def finished(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np.int64], lag: float) -> WordTimes:
+    """The times of one lecture as finish_times gives them.
+
+    Args:
+      times: as the model emits them.
+      num_units: (W,) of each word, at least 1.
+      regions: (R, 2) stretches of speech in samples.
+      lag: of all lectures, see median_lag.
+    """
+    early = replace(times, start=np.maximum(times.start - lag, 0), end=times.end - lag)
+    return complete(early, num_units, regions / SAMPLE_RATE)
+
+
+def median_lag(lags: Sequence[float]) -> float:
+    """The lag of a model, from the onset_lags of all lectures; 0 if there are none."""
+    lag = float(np.median(lags)) if len(lags) else 0.0
     logger.info("first words of stretches are emitted %.0f ms after speech begins; subtracted", 1000 * lag)
-    finished = {}
-    for name, t in times.items():
-        early = replace(t, start=np.maximum(t.start - lag, 0), end=t.end - lag)
-        sizes = np.array([max(1, len(units)) for units in word_units[name]])
-        finished[name] = complete(early, sizes, regions[name] / SAMPLE_RATE)
-    return finished
+    return lag
 
 
-def onset_lag(times: Mapping[str, WordTimes], regions: Mapping[str, NDArray[np.int64]]) -> float:
-    """Median seconds from the beginning of a stretch of speech to the first word that is emitted in it."""
+def onset_lags(times: WordTimes, regions: NDArray[np.int64]) -> list[float]:
+    """Seconds from the beginning of stretches of speech to the first words that are emitted in them.
+
+    Args:
+      times: of the words of one lecture.
+      regions: (R, 2) its stretches of speech in samples.
+    """
+    starts = times.start[np.isfinite(times.start)]
+    onsets = regions[1:, 0] / SAMPLE_RATE
+    quiet = (regions[1:, 0] - regions[:-1, 1]) >= 0.3 * SAMPLE_RATE
     lags = []
-    for name, stretches in regions.items():
-        starts = times[name].start
-        starts = starts[np.isfinite(starts)]
-        onsets = stretches[1:, 0] / SAMPLE_RATE
-        quiet = (stretches[1:, 0] - stretches[:-1, 1]) >= 0.3 * SAMPLE_RATE
-        for onset in onsets[quiet]:
-            index = np.searchsorted(starts, onset - 0.1)
-            if index < len(starts) and starts[index] - onset < 0.5:
-                lags.append(starts[index] - onset)
-    return float(np.median(lags)) if lags else 0.0
+    for onset in onsets[quiet]:
+        index = np.searchsorted(starts, onset - 0.1)
+        if index < len(starts) and starts[index] - onset < 0.5:
+            lags.append(float(starts[index] - onset))
+    return lags

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from lhotse_prep.alignment import matching
 from lhotse_prep.alignment.confidence import confidence_report, report_line
-from lhotse_prep.alignment.corpus import Lecture
 from lhotse_prep.alignment.hypotheses import Hypothesis
+from lhotse_prep.alignment.lectures import Lecture
 from lhotse_prep.alignment.matching import match_lectures
 from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.audio.synthesis import Speaker, Voice

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lhotse_prep.alignment.search.best_path import Alignment
-from lhotse_prep.alignment.units_to_words import align_words, finish_times, onset_lag, words_of_units
+from lhotse_prep.alignment.units_to_words import align_words, finish_times, median_lag, onset_lags, words_of_units
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.aligner.config import AlignerConfig
 
@@ -39,7 +39,7 @@ def lagging() -> tuple[dict, dict]:
 
 def test_lag_is_the_median_from_onset_to_first_word_and_is_subtracted() -> None:
     times, regions = lagging()
-    assert onset_lag(times, regions) == pytest.approx((0.08 + 0.16) / 2)
+    assert median_lag(onset_lags(times["l"], regions["l"])) == pytest.approx((0.08 + 0.16) / 2)
     finished = finish_times(times, {"l": [[1], [1], [1]]}, regions)["l"]
     assert finished.start == pytest.approx([0.0, 20.08 - 0.12, 40.16 - 0.12])
 

@@ -6,25 +6,31 @@ Legend: T frames, F mel bins, V symbols with blank (0).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lhotse_prep.audio.fbank import fbank
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.strict_config import from_mapping
+from ml2021.asr.aligner.prepared import Frames, as_array
 from ml2021.asr.model.layers.encoder_frames import FRAME, SUBSAMPLING_FACTOR
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import CtcModel
 from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.training.checkpoint import load_checkpoint
+
+_CHUNK, _CONTEXT = 2000, 200  # frames
+_BATCH = 16  # pieces
 
 LogProbs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # features (N, T, F), lengths -> (N, T', V), lengths
 
@@ -41,12 +47,13 @@ class Acoustic(Protocol):
         """Log-probs (T, V) of a recording, some frames at a time."""
 
 
-def load_acoustic(path: Path, device: torch.device) -> Acoustic:
+def load_acoustic(path: Path, device: torch.device, weights: Path | None = None) -> Acoustic:
     """Read a model from its folder, or from a pretrained.pt in it.
 
     Args:
       path: stage 3's aligner/, stage 5's folder, or a Hugging Face folder of a CTC model on raw audio.
       device: where it runs.
+      weights: of stage 3's aligner, if not those in its folder.
     Raises:
       DataError: it is none of these, or damaged.
     """
@@ -63,7 +70,7 @@ def load_acoustic(path: Path, device: torch.device) -> Acoustic:
         units = PronunciationUnits.load(folder)
         model = CtcModel(from_mapping(content.get("encoder"), ZipformerConfig, f"{folder}: encoder"), len(units))
         try:
-            model.load_state_dict(load_checkpoint(folder / "pretrained.pt")["model"])
+            model.load_state_dict(load_checkpoint(weights or folder / "pretrained.pt")["model"])
         except RuntimeError as e:
             raise DataError(f"{folder}: pretrained.pt does not fit config.json and units.txt") from e
         return FeatureAcoustic(model.eval().to(device), units.encode_words, device)
@@ -98,21 +105,72 @@ class FeatureAcoustic:
 
     def blocks(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Log-probs of a recording."""
-        return log_prob_blocks(self.model, fbank(samples), self.device)
+        return self.feature_blocks(fbank(samples))
+
+    def feature_blocks(self, features: Frames) -> Iterator[NDArray[np.float32]]:
+        """Log-probs of a recording from its features (T, F)."""
+        return log_prob_blocks(self.model, features, self.device)
+
+    def batched_blocks(self, lectures: Iterable[Frames]) -> Iterator[Iterator[NDArray[np.float32]]]:
+        """As feature_blocks of each lecture in order, with pieces of several lectures in one pass of the model."""
+        return batched_log_probs(self.model, lectures, self.device)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some frames of a lecture with context on both sides."""
+
+    lecture: int
+    features: NDArray[np.float32]  # (F', F)
+    first: int  # the first frame of the log-probs after the context
+    count: int  # of them
+
+
+def log_prob_blocks(
+    model: LogProbs, features: Frames, device: torch.device, chunk: int = _CHUNK, context: int = _CONTEXT
+) -> Iterator[NDArray[np.float32]]:
+    """(T, F) -> (T', V) log-probs of a whole lecture, chunk frames at a time with context frames on both sides."""
+    for piece in _pieces(0, features, chunk, context):
+        yield _log_probs(model, [piece], device)[0]
+
+
+def batched_log_probs(
+    model: LogProbs,
+    lectures: Iterable[Frames],
+    device: torch.device,
+    batch_size: int = _BATCH,
+    chunk: int = _CHUNK,
+    context: int = _CONTEXT,
+) -> Iterator[Iterator[NDArray[np.float32]]]:
+    """The log_prob_blocks of each lecture in order, computed batch_size pieces at a time, whosever they are.
+
+    Each lecture's blocks must be used before the next lecture's are taken.
+    """
+    pieces = (piece for i, features in enumerate(lectures) for piece in _pieces(i, features, chunk, context))
+    batches = iter(lambda: list(islice(pieces, batch_size)), [])
+    blocks = (pair for batch in batches for pair in zip(batch, _log_probs(model, batch, device)))
+    for _, group in groupby(blocks, key=lambda pair: pair[0].lecture):
+        yield (block for _, block in group)
+
+
+def _pieces(lecture: int, features: Frames, chunk: int, context: int) -> Iterator[_Piece]:
+    for begin in range(0, len(features), chunk):
+        left = min(context, begin)
+        count = -(-min(chunk, len(features) - begin) // SUBSAMPLING_FACTOR)
+        frames = as_array(features[begin - left : begin + chunk + context])
+        yield _Piece(lecture, frames, left // SUBSAMPLING_FACTOR, count)
 
 
 @torch.no_grad()
-def log_prob_blocks(
-    model: LogProbs, features: NDArray[np.float32], device: torch.device, chunk: int = 2000, context: int = 200
-) -> Iterator[NDArray[np.float32]]:
-    """(T, F) -> (T', V) log-probs of a whole lecture, chunk frames at a time with context frames on both sides."""
-    for begin in range(0, len(features), chunk):
-        left = min(context, begin)
-        piece = torch.from_numpy(features[begin - left : begin + chunk + context])[None].to(device)
-        log_probs, _ = model(piece, torch.tensor([piece.shape[1]], device=device))
-        count = -(-min(chunk, len(features) - begin) // SUBSAMPLING_FACTOR)
-        first = left // SUBSAMPLING_FACTOR
-        yield log_probs[0, first : first + count].float().cpu().numpy()
+def _log_probs(model: LogProbs, pieces: Sequence[_Piece], device: torch.device) -> list[NDArray[np.float32]]:
+    """The log-probs of each piece without its context, (count, V)."""
+    lens = torch.tensor([len(p.features) for p in pieces])
+    batch = nn.utils.rnn.pad_sequence([torch.from_numpy(p.features) for p in pieces], batch_first=True)
+    log_probs, out_lens = model(batch.to(device), lens)
+    values = log_probs.float().cpu().numpy()
+    return [
+        row[p.first : min(p.first + p.count, n)] for p, row, n in zip(pieces, values, out_lens.tolist(), strict=True)
+    ]
 
 
 class HuggingFaceAcoustic:

@@ -12,7 +12,8 @@ from ml2021.asr.train.config import AsrDataConfig
 from ml2021.training.config import TrainConfig
 
 _TRAINED = only_if(model="")
-_UNUSED = ("num_buckets", "on_the_fly_feats", "speed_factors", "noise_probability", "noise_snr")  # of the data
+# of the data
+_UNUSED = ("num_buckets", "on_the_fly_feats", "speed_factors", "noise_probability", "noise_snr", "shar_weights")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class AlignerConfig(FaultConfig):
     learned_confidence: float = field(default=0.95, metadata=_TRAINED)
     # of the first round, in whole epochs: CTC loss stays flat for a few hundred steps
     min_steps: int = field(default=500, metadata=_TRAINED)
+    # hours of lectures, chosen evenly over train_parts, that train the aligner at most; all lectures are aligned
+    train_hours: float = field(default=20.0, metadata=_TRAINED)
     # parts whose lectures train the aligner
     train_parts: tuple[str, ...] = field(default=("train",), metadata=_TRAINED)
     # about this many BPE pieces for English words among the units
@@ -49,7 +52,7 @@ class AlignerConfig(FaultConfig):
         rounds = (self.first_epochs, self.more_epochs, self.max_rounds)
         require(min(rounds) > 0, f"first_epochs, more_epochs and max_rounds must be > 0, got {rounds}")
         require(0 < self.learned_confidence < 1, f"learned_confidence must be in 0..1, got {self.learned_confidence}")
-        require_all(self, ("settled", "window_duration"), 0, exclusive=True)
+        require_all(self, ("settled", "window_duration", "train_hours"), 0, exclusive=True)
         require_all(self, ("min_steps",), 0)
         require_all(self, ("num_english_pieces",), 2)
         bad = set(self.train_parts) - {"train", "dev", "test"}

@@ -1,4 +1,4 @@
-"""Stage 3 with a given model: no training of a network, one lecture in memory at a time.
+"""Stage 3 with a given model: no training of a network, one lecture in memory at a time in each process.
 
 A model with CTC outputs aligns; any other recogniser's words are matched to the transcript, and their times are made
 exact by the sound of the units (refine); Qwen's forced aligner gets windows that are cut by such times.
@@ -7,24 +7,27 @@ exact by the sound of the units (refine); Qwen's forced aligner gets windows tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from lhotse_prep.alignment.corpus import Lecture, Regions, Times
+from lhotse_prep.alignment.corpus import Regions, TimedLecture, Times
 from lhotse_prep.alignment.hypotheses import Hypothesis, read_hypotheses
-from lhotse_prep.alignment.matching import UNITS_PER_WORD, match_lectures
-from lhotse_prep.alignment.units_to_words import align_words, finish_times
-from lhotse_prep.alignment.word_times import WordTimes
+from lhotse_prep.alignment.lecture_times import LectureTimes, file_name, finish_each, time_each
+from lhotse_prep.alignment.lectures import Lecture
+from lhotse_prep.alignment.matching import LecturesWithWords, LectureWithWords, match_samples
 from lhotse_prep.audio.fbank import fbank
-from lhotse_prep.audio.vad import speech_regions
-from lhotse_prep.workflow.errors import DataError
-from ml2021.asr.aligner.acoustic import Acoustic, has_ctc_head, load_acoustic
+from lhotse_prep.workflow.digests import digest_json
+from lhotse_prep.workflow.files import iterate_jsonl, write_jsonl
+from lhotse_prep.workflow.resumable import ResultFolder
+from ml2021.asr.aligner.acoustic import has_ctc_head
 from ml2021.asr.aligner.config import AlignerConfig
-from ml2021.asr.aligner.qwen_times import times_of_qwen
+from ml2021.asr.aligner.ctc_times import CtcTimes
+from ml2021.asr.aligner.machinery import Machinery
+from ml2021.asr.aligner.qwen_times import time_with_qwen
 from ml2021.asr.aligner.refine import refine_times
 from ml2021.asr.decode.open_recogniser import open_recogniser
 from ml2021.asr.decode.ours import is_ours
@@ -32,6 +35,7 @@ from ml2021.asr.qwen.forced_aligner import is_qwen_aligner
 from ml2021.asr.qwen.recogniser import is_qwen
 from ml2021.asr.sherpa.folder import is_sherpa
 from ml2021.asr.whisper.folder import is_whisper
+from ml2021.asr.words.interfaces import Recogniser
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import TimedWord
 
@@ -46,14 +50,25 @@ def times_of_model(
     device: torch.device,
     options: RecogniserOptions | None = None,
 ) -> tuple[Times, Regions]:
-    """Times of words, and stretches of speech, of each lecture.
+    """All that time_with_model yields, by lecture."""
+    return _by_lecture(time_with_model(model, lectures, config, Machinery(device), options))
+
+
+def time_with_model(
+    model: str | Path,
+    lectures: Iterable[Lecture],
+    config: AlignerConfig,
+    machinery: Machinery,
+    options: RecogniserOptions | None = None,
+) -> Iterator[TimedLecture]:
+    """Times of words, and stretches of speech, of each lecture in order.
 
     Args:
       model: a .ctm or .jsonl file, or a folder of such files; a CTC model's folder; the folder or name of any
         recogniser, or of Qwen's forced aligner.
-      lectures: to align.
+      lectures: to align; gone through several times.
       config: the costs of faults in the transcripts, and whether times of words are refined.
-      device: where a model runs.
+      machinery: where it runs. Recognisers run in this process, one lecture after the other.
       options: of a recogniser.
     Raises:
       DataError: model is none of these; or a lecture has no speech, no transcript, or a transcript that does not fit.
@@ -61,26 +76,27 @@ def times_of_model(
     """
     path = Path(model).expanduser()
     if is_words(path):
-        return times_of_hypotheses(lectures, read_hypotheses(path), config, str(model))
+        return _time_with_words(lectures, read_hypotheses(path), config, str(model), machinery)
     if is_qwen_aligner(path if path.exists() else str(model)):
-        return times_of_qwen(str(model), lectures, device)
+        return time_with_qwen(str(model), lectures, machinery)
     if not aligns_by_itself(path):
-        return _times_of_recogniser(str(model), lectures, config, options or RecogniserOptions(device=str(device)))
-    times: Times = {}
-    regions: Regions = {}
-    units: dict[str, list[list[int]]] = {}
-    acoustic = load_acoustic(path, device)
-    for x in lectures:
-        units[x.id] = acoustic.encode(x.words)
-        times[x.id], regions[x.id] = _align(x, units[x.id], acoustic, config)
-        timed = float(np.isfinite(times[x.id].start).mean())
-        if timed < _MIN_TIMED:
-            raise DataError(
-                f"lecture {x.id}: {path} recognises only {timed:.1%} of its transcript, under {_MIN_TIMED:.0%}; "
-                "is this the transcript of another recording, or the model of another language?"
-            )
-        logger.info("%s: aligned with %s", x.id, path)
-    return finish_times(times, units, regions), regions
+        recogniser_options = options or RecogniserOptions(device=str(machinery.device))
+        return _time_with_recogniser(str(model), lectures, config, recogniser_options, machinery)
+    return _time_with_ctc(path, lectures, config, machinery)
+
+
+def _time_with_ctc(
+    path: Path, lectures: Iterable[Lecture], config: AlignerConfig, machinery: Machinery
+) -> Iterator[TimedLecture]:
+    work = CtcTimes(path, str(machinery.device), config, least_timed=_MIN_TIMED)
+    results = machinery.results("aligned", [str(path), config.costs, config.min_island])
+
+    def logged() -> Iterator[tuple[Lecture, LectureTimes]]:
+        for x, timed in time_each(work, lectures, machinery.executor, results, "aligning", machinery.batched(work)):
+            logger.info("%s: aligned with %s", x.id, path)
+            yield x, timed
+
+    return finish_each(lectures, logged(), results)
 
 
 def is_words(path: Path) -> bool:
@@ -101,26 +117,40 @@ def aligns_by_itself(path: Path) -> bool:
     return not (is_whisper(folder) or is_qwen(folder) or is_sherpa(folder))
 
 
-def _align(
-    lecture: Lecture, units: Sequence[Sequence[int]], acoustic: Acoustic, config: AlignerConfig
-) -> tuple[WordTimes, NDArray[np.int64]]:
-    """Times of a lecture's words as the model emits them, and its stretches of speech. Its samples are then freed."""
-    samples = lecture.samples()
-    regions = speech_regions(samples, lecture.id)
-    return align_words(acoustic.blocks(samples), units, lecture.id, acoustic.frame, config), regions
-
-
-def _times_of_recogniser(
-    model: str, lectures: Sequence[Lecture], config: AlignerConfig, options: RecogniserOptions
-) -> tuple[Times, Regions]:
+def _time_with_recogniser(
+    model: str, lectures: Iterable[Lecture], config: AlignerConfig, options: RecogniserOptions, machinery: Machinery
+) -> Iterator[TimedLecture]:
     """Times from the words that a recogniser gives for the lectures."""
     recogniser = open_recogniser(model, options)
-    hypotheses = {}
-    for x in lectures:
-        words = recogniser.recognise(x.audio)
-        logger.info("%s: %d words by %s", x.id, len(words), recogniser.name)
-        hypotheses[x.supervision.recording_id] = hypothesis_of(words)
-    return times_of_hypotheses(lectures, hypotheses, config, recogniser.name)
+    kept = None
+    if machinery.work_dir is not None:
+        digest = digest_json(dict(recogniser.digests()))
+        kept = ResultFolder(machinery.work_dir / "words", ".done", (".jsonl",), digest, may_be_edited=False)
+        kept.state_dir.mkdir(parents=True, exist_ok=True)
+
+    def recognised() -> Iterator[LectureWithWords]:
+        for x in lectures:
+            yield LectureWithWords(x, hypothesis_of(_words(x, recogniser, kept)))
+
+    return _matched(lectures, recognised(), config, machinery)
+
+
+def _words(x: Lecture, recogniser: Recogniser, kept: ResultFolder | None) -> list[TimedWord]:
+    """The words that a recogniser gives for a lecture, or gave in an earlier run."""
+    if kept is None:
+        return _recognised(x, recogniser)
+    name = file_name(x.id)
+    if not kept.is_done(name, x.content()):
+        with kept.work(name, x.content()) as folder:
+            rows = ({"word": [w.text, w.start, w.end, w.score]} for w in _recognised(x, recogniser))
+            write_jsonl(folder / f"{name}.jsonl", rows)
+    return [TimedWord(*row["word"]) for row in iterate_jsonl(kept.folder / f"{name}.jsonl")]
+
+
+def _recognised(x: Lecture, recogniser: Recogniser) -> list[TimedWord]:
+    words = recogniser.recognise(x.audio)
+    logger.info("%s: %d words by %s", x.id, len(words), recogniser.name)
+    return words
 
 
 def hypothesis_of(words: Sequence[TimedWord]) -> Hypothesis:
@@ -142,14 +172,47 @@ def times_of_hypotheses(
     Raises:
       DataError: see match_lectures.
     """
+    return _by_lecture(_time_with_words(lectures, hypotheses, config, source, Machinery(torch.device("cpu"))))
 
+
+def _time_with_words(
+    lectures: Iterable[Lecture],
+    hypotheses: Mapping[str, Hypothesis],
+    config: AlignerConfig,
+    source: str,
+    machinery: Machinery,
+) -> Iterator[TimedLecture]:
     def no_words(missing: Sequence[str]) -> str:
         others = f" (nor are {', '.join(missing[1:6])})" if len(missing) > 1 else ""
         return f"lecture {missing[0]} is not in {source}, which has {', '.join(sorted(hypotheses)[:5])}{others}"
 
-    times, regions = match_lectures(lectures, hypotheses, no_words)
-    if config.refine:
-        for x in lectures:
-            times[x.id] = refine_times(x.id, x.words, times[x.id], fbank(x.samples()), regions[x.id])
-    units: Mapping[str, list[list[int]]] = {name: [[0] * UNITS_PER_WORD] * len(t.start) for name, t in times.items()}
-    return finish_times(times, units, regions), regions
+    return _matched(lectures, LecturesWithWords(lectures, hypotheses, no_words), config, machinery)
+
+
+def _matched(
+    lectures: Iterable[Lecture], with_words: Iterable[LectureWithWords], config: AlignerConfig, machinery: Machinery
+) -> Iterator[TimedLecture]:
+    results = machinery.results("matched", [config.refine])
+    timed = time_each(MatchedTimes(config.refine), with_words, machinery.executor, results, "matching")
+    return finish_each(lectures, ((x.lecture, t) for x, t in timed), results)
+
+
+@dataclass(frozen=True)
+class MatchedTimes:
+    """Times of a lecture's words that match others, made exact by their sound; for time_each, in any process."""
+
+    refine: bool
+
+    def __call__(self, item: LectureWithWords) -> LectureTimes:
+        """Raises DataError as match_samples."""
+        samples = item.lecture.samples()
+        matched = match_samples(item, samples)
+        if not self.refine:
+            return matched
+        times = refine_times(item.id, item.lecture.words, matched.times, fbank(samples), matched.regions)
+        return replace(matched, times=times)
+
+
+def _by_lecture(timed: Iterable[TimedLecture]) -> tuple[Times, Regions]:
+    all_timed = list(timed)
+    return {x.id: times for x, times, _ in all_timed}, {x.id: regions for x, _, regions in all_timed}

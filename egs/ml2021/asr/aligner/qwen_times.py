@@ -6,18 +6,21 @@ Synthetic speech and the sound of the units say which words are in a window; win
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from lhotse_prep.alignment.corpus import Lecture, Regions, Times
+from lhotse_prep.alignment.corpus import TimedLecture
 from lhotse_prep.alignment.first_times import group_regions, synthetic_times
+from lhotse_prep.alignment.lecture_times import LectureTimes, time_each
+from lhotse_prep.alignment.lectures import Lecture
 from lhotse_prep.alignment.word_times import WordTimes, complete
 from lhotse_prep.audio.fbank import fbank
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
+from lhotse_prep.workflow.executor import SerialExecutor
+from ml2021.asr.aligner.machinery import Machinery
 from ml2021.asr.aligner.refine import placed_by_sound
 from ml2021.asr.qwen.forced_aligner import QwenForcedAligner
 
@@ -27,28 +30,30 @@ _LEAST_SCORE = 0.02  # of a word: below it, the aligner does not know where the 
 _UNITS_PER_WORD = 2  # assumed of each word, to time words between others
 
 
-def times_of_qwen(model: str, lectures: Sequence[Lecture], device: torch.device) -> tuple[Times, Regions]:
-    """Times of words, and stretches of speech, of each lecture.
+def time_with_qwen(model: str, lectures: Iterable[Lecture], machinery: Machinery) -> Iterator[TimedLecture]:
+    """Times of words, and stretches of speech, of each lecture in order.
 
     Args:
       model: a folder, or a name on the hub.
-      lectures: to align; one is in memory at a time.
-      device: where the model runs.
+      lectures: to align; one is in memory at a time, in this process.
+      machinery: where the model runs, and where results are kept.
     Raises:
       DataError: there is no such model; a lecture has no speech or no transcript.
       ConfigError: transformers is too old.
     """
-    aligner = QwenForcedAligner(model, device)
-    times: Times = {}
-    regions: Regions = {}
-    for x in lectures:
+    aligner = QwenForcedAligner(model, machinery.device)
+
+    def times(x: Lecture) -> LectureTimes:
         samples = x.samples()
-        regions[x.id] = speech_regions(samples, x.id)
-        first = first_times(x.id, x.words, samples, regions[x.id])
-        placed = _times_in_windows(aligner, x.words, first, samples, regions[x.id])
-        times[x.id] = complete(placed, np.full(len(x.words), _UNITS_PER_WORD), regions[x.id] / SAMPLE_RATE)
+        regions = speech_regions(samples, x.id)
+        first = first_times(x.id, x.words, samples, regions)
+        placed = _times_in_windows(aligner, x.words, first, samples, regions)
+        num_units = np.full(len(x.words), _UNITS_PER_WORD)
+        return LectureTimes(complete(placed, num_units, regions / SAMPLE_RATE), regions, num_units)
+
+    for x, timed in time_each(times, lectures, SerialExecutor(), machinery.results("aligned", [model]), "aligning"):
         logger.info("%s: aligned with %s", x.id, aligner.name)
-    return times, regions
+        yield x, timed.times, timed.regions
 
 
 def first_times(lecture: str, words: list[str], samples: NDArray[np.float32], regions: NDArray[np.int64]) -> WordTimes:

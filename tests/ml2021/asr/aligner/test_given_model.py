@@ -13,7 +13,7 @@ import torch
 from lhotse import SupervisionSegment
 
 from lhotse_prep.alignment import matching
-from lhotse_prep.alignment.corpus import Lecture
+from lhotse_prep.alignment.lectures import Lecture
 from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import make_lang
@@ -21,7 +21,7 @@ from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import to_mapping
-from ml2021.asr.aligner import given_model, qwen_times
+from ml2021.asr.aligner import ctc_times, given_model, qwen_times
 from ml2021.asr.aligner.acoustic import FRAME, HuggingFaceAcoustic, load_acoustic, log_prob_blocks
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.model.config import TransducerConfig
@@ -133,7 +133,7 @@ def test_hugging_face_model(hugging_face: Path) -> None:
 def test_vocabulary_of_another_language_is_refused(
     hugging_face: Path, monkeypatch: pytest.MonkeyPatch, lecture: MakeLecture
 ) -> None:
-    monkeypatch.setattr(given_model, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
+    monkeypatch.setattr(ctc_times, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
     lectures = [lecture("week10_1", samples(4.0), ["機", "器", "學", "習", "我"])]
     with pytest.raises(DataError, match="lecture week10_1: the model's vocabulary can write 1 of its 5 words"):
         given_model.times_of_model(hugging_face, lectures, AlignerConfig(), CPU)
@@ -143,12 +143,12 @@ def test_transcript_of_another_recording_is_refused(
     hugging_face: Path, monkeypatch: pytest.MonkeyPatch, lecture: MakeLecture
 ) -> None:
     """A model that recognises none of the words; and a transcript of more words than the recording has frames."""
-    monkeypatch.setattr(given_model, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
+    monkeypatch.setattr(ctc_times, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
     acoustic = load_acoustic(hugging_face, CPU)
     log_probs = np.full((200, 9), -12.0, np.float32)
     log_probs[:, 0] = -0.01
     monkeypatch.setattr(acoustic, "blocks", lambda audio: iter([log_probs]))
-    monkeypatch.setattr(given_model, "load_acoustic", lambda path, device: acoustic)
+    monkeypatch.setattr(ctc_times, "load_acoustic", lambda *_: acoustic)
     for count in (20, 500):
         lectures = [lecture("week10_1", samples(4.0), ["我", "們", "講", "bert"] * count)]
         with pytest.raises(DataError, match="lecture week10_1: .* recognises only .* of its transcript"):

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from ml2021.asr.aligner.config import AlignerConfig
-from ml2021.asr.aligner.rounds import Lecture, align_lectures, training_windows
+from ml2021.asr.aligner.prepared import PreparedLecture as Lecture
+from ml2021.asr.aligner.rounds import align_lectures
+from ml2021.asr.aligner.windows import training_windows
 from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
 from ml2021.training.config import TrainConfig
