@@ -1,4 +1,4 @@
-"""Aligns all lectures of stage 1: manifests in; timed supervisions, CTM, a confidence report and scores out.
+"""Aligns all lectures of stage 1: manifests in; timed supervisions, CTM, annotations, confidences and scores out.
 
 Manifests are read and files are written as streams: a lecture's times are in memory only while they are written.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -18,9 +19,11 @@ import numpy as np
 from lhotse import SupervisionSegment
 from numpy.typing import NDArray
 
+from lhotse_prep.alignment.annotations import Interval, tiers_of, write_eaf, write_textgrid
 from lhotse_prep.alignment.confidence import confidence_report, report_line
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.ctm import CtmWord, ctm_line
+from lhotse_prep.alignment.lecture_times import file_name
 from lhotse_prep.alignment.lectures import ExactTimes, Lecture, Lectures
 from lhotse_prep.alignment.stretches import make_stretches, onset_errors
 from lhotse_prep.alignment.word_times import WordTimes
@@ -31,7 +34,9 @@ from lhotse_prep.manifests.files import CONFIDENCE, part_file, write_manifest
 from lhotse_prep.workflow.files import json_line, whole_file, write_json
 
 logger = logging.getLogger(__name__)
-PATTERNS = ("ml2021_supervisions_*.jsonl.gz", "ml2021_*.ctm", "confidence.jsonl")  # files written without scores
+ANNOTATIONS = "annotations"  # subfolder
+# files written without scores
+PATTERNS = ("ml2021_supervisions_*.jsonl.gz", "ml2021_*.ctm", "confidence.jsonl", ANNOTATIONS)
 _LOW_CONFIDENCE = 0.3  # where an aligner has learned, the median is above 0.8
 
 Times = dict[str, WordTimes]  # of the words of each lecture
@@ -45,7 +50,8 @@ def align_corpus(
 ) -> None:
     """Write ml2021_supervisions_{part}.jsonl.gz, ml2021_{part}.ctm and confidence.jsonl; with truth also scores.json.
 
-    Lectures whose utterances have exact times in stage 1's manifests take those, and are not aligned.
+    Lectures whose utterances have exact times in stage 1's manifests take those, and are not aligned. annotations/ gets
+    a TextGrid for Praat and an EAF for ELAN of each of the others.
 
     Args:
       manifests: stage 1's folder.
@@ -63,6 +69,7 @@ def align_corpus(
     lectures = Lectures(manifests, exact)
     timed = time_words(lectures) if lectures.check() else iter(())
     out_dir.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out_dir / ANNOTATIONS, ignore_errors=True)
     following = next(timed, None)  # the first one before any file is opened
     summary = _Summary()
     with whole_file(out_dir / CONFIDENCE) as reports:
@@ -79,6 +86,7 @@ def align_corpus(
                 reports.write(json_line(report))
                 logger.info("%s", report_line(report))
                 summary.add(times, _onset_errors(spoken, truth / f"{x.id}.json") if truth is not None else ())
+                write_annotations(out_dir / ANNOTATIONS, x, spoken)
                 num_aligned[part] += 1
                 yield from spoken
                 following = next(timed, None)
@@ -125,6 +133,19 @@ def ctm_words(stretches: Sequence[SupervisionSegment]) -> list[CtmWord]:
         for s in stretches
         for item in (s.alignment or {}).get("word", [])
     ]
+
+
+def write_annotations(folder: Path, lecture: Lecture, stretches: Sequence[SupervisionSegment]) -> None:
+    """Write the utterances, words and confidences of a lecture as NAME.TextGrid and NAME.eaf."""
+    words = ctm_words(stretches)
+    tiers = tiers_of(
+        [Interval(s.start, s.end, s.text or "") for s in stretches],
+        [Interval(w.start, w.start + w.duration, w.word) for w in words],
+        [w.confidence for w in words],
+    )
+    name, duration = file_name(lecture.id), lecture.supervision.duration
+    write_textgrid(folder / f"{name}.TextGrid", tiers, duration)
+    write_eaf(folder / f"{name}.eaf", tiers, duration, lecture.audio)
 
 
 def _onset_errors(stretches: Sequence[SupervisionSegment], truth: Path) -> list[float]:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 from lhotse import SupervisionSet, load_manifest
+from pympi.Praat import TextGrid
 
 from lhotse_prep.alignment import matching
 from lhotse_prep.alignment.config import StretchConfig
+from lhotse_prep.alignment.ctm import read_ctm
 from lhotse_prep.manifests.exact_times import make_segments
 from lhotse_prep.manifests.files import write_manifest
 from lhotse_prep.manifests.make import prepare_ml2021
@@ -148,3 +150,9 @@ def test_exact_times_replace_an_alignment(corpus: Path, caplog: pytest.LogCaptur
         "week2": False,
         "week3": True,
     }
+    assert {p.name for p in (out / "annotations").iterdir()} == {
+        f"{name}{suffix}" for name in ("week1", "week2") for suffix in (".TextGrid", ".eaf")
+    }
+    tiers = {t.name: list(t.get_intervals()) for t in TextGrid(str(out / "annotations/week1.TextGrid")).get_tiers()}
+    expected = [w.word for w in read_ctm(out / "ml2021_train.ctm") if w.recording == "week1"]
+    assert expected and [label for _, _, label in tiers["words"] if label] == expected
