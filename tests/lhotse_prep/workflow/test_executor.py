@@ -40,16 +40,11 @@ from lhotse_prep.workflow.executor import (
     open_executor,
     prepared_processes,
 )
+from tests.lhotse_prep.workflow import pieces
+from tests.lhotse_prep.workflow.pieces import die, power, prepare, prepared_and_process, process_and_power
 
 RATE = 16_000
 PARTS = ("train", "dev", "test")
-
-
-def power(x: int) -> int:
-    time.sleep(0.01 * (x % 3))  # so that they finish in another order
-    if x == 99:
-        raise DataError("99 is bad")
-    return x**2
 
 
 EXECUTORS = [
@@ -88,28 +83,9 @@ def test_pieces_are_taken_as_workers_become_free() -> None:
         assert len(taken) == number
 
 
-def process_and_power(x: int) -> tuple[int, int]:
-    return os.getpid(), power(x)
-
-
-def die(x: int) -> None:
-    os._exit(x)
-
-
-_prepared: list[int] = []  # of this process
-
-
-def prepare() -> None:
-    _prepared.append(7)
-
-
-def prepared_and_process(x: int) -> tuple[list[int], int]:
-    return _prepared, os.getpid()
-
-
 @pytest.mark.parametrize("num_jobs", [1, 2])
 def test_prepared_processes_are_prepared_once_each(num_jobs: int) -> None:
-    _prepared.clear()
+    pieces.prepared.clear()
     with prepared_processes(num_jobs, prepare) as executor:
         prepared, processes = zip(*executor.map(prepared_and_process, range(6), "pieces"))
     assert all(values == [7] for values in prepared)
