@@ -30,7 +30,7 @@ Usage: ./run.sh [OPTION VALUE]...
   --executor E       serial, processes or dask; the results are the same [processes if N > 1]
   --dask-scheduler A address of a Dask scheduler (tcp://HOST:PORT), or local [local]
   --num-gpus N       train on N GPUs of each machine (stages 3, 5 and 8, and 6's language model) [1]
-  --num-processes N  train in N processes on the CPU instead [1]
+  --num-processes N  train in N processes on the CPU instead, which share each batch [1]
   --nodes N          machines that train together. They share the disk. Start the same command on
                      each, with its number: machine 0 does everything, others only train with it [1]
   --node-rank N      number of this machine, from 0 [0]

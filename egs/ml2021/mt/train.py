@@ -25,7 +25,7 @@ from ml2021.mt.model import build_model, num_parameters
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
 from ml2021.mt.vocabulary import FILES, MarianVocabulary, Vocabulary, train_vocabulary
 from ml2021.training.checkpoint import load_checkpoint
-from ml2021.training.distributed import World, in_world
+from ml2021.training.distributed import World, in_world, sharers
 from ml2021.training.launch import run_worker
 from ml2021.training.task import StepLoss, Task
 from ml2021.training.trainer import Trainer
@@ -86,13 +86,19 @@ class TranslationTask(Task):
 
 
 def train_translator(
-    bitext_dir: Path, exp_dir: Path, config: MtConfig, device: torch.device | None = None, world: World | None = None
+    bitext_dir: Path,
+    exp_dir: Path,
+    config: MtConfig,
+    device: torch.device | None = None,
+    world: World | None = None,
+    shared_by: int = 1,
 ) -> None:
     """Train on bitext_dir/train.jsonl, resuming from the newest checkpoint in exp_dir, and write exp_dir/marian/.
 
     Args:
       device: where to compute; None: a GPU if there is one.
       world: this process among all processes; None: it is the only one.
+      shared_by: number of processes that share each max_tokens.
     Raises:
       DataError: there are no training pairs, or none is short enough.
       ConfigError: the languages do not fit the model of config.init_from.
@@ -119,6 +125,7 @@ def train_translator(
         write_json(exp_dir / "config.json", to_mapping(config))
     # the tokenizers of published models have no BPE-dropout
     data = replace(config.data, bpe_dropout=0.0) if config.init_from else config.data
+    data = replace(data, max_tokens=max(data.max_pieces, data.max_tokens // shared_by))
     batches = TranslationBatches(train, valid, vocabulary, data, config.train.seed)
     task = TranslationTask(batches, config.data.label_smoothing, device)
     Trainer(model, task, config.train, exp_dir, device, world).run()
@@ -176,7 +183,8 @@ def main(argv: list[str]) -> None:
     job = json.loads(argv[0])
     config = from_mapping(job["config"], MtConfig, "mt.yaml")
     with in_world() as (world, device):
-        train_translator(Path(job["bitext"]), Path(job["exp_dir"]), config, device, world)
+        shared_by = sharers(world, device)
+        train_translator(Path(job["bitext"]), Path(job["exp_dir"]), config, device, world, shared_by)
 
 
 if __name__ == "__main__":

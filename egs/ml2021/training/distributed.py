@@ -169,6 +169,15 @@ def leave_world() -> None:
         dist.destroy_process_group()
 
 
+def sharers(world: World, device: torch.device) -> int:
+    """Among how many processes a stage divides each batch of the configuration.
+
+    Processes on CPUs make one training quicker, so all share a batch, and the number of steps stays the same. Each GPU
+    takes a whole batch, as in icefall.
+    """
+    return world.size if device.type == "cpu" else 1
+
+
 @contextlib.contextmanager
 def in_world() -> Iterator[tuple[World, torch.device]]:
     """Join the processes that torchrun started, and leave them at the end; only the main process logs."""

@@ -72,7 +72,7 @@ def require_same_training(
         if content["sampler"]["batches_done"] > 0 and _of_batches(old_batching) != _of_batches(batching):
             raise DataError(
                 f"{path} was saved inside an epoch whose batches were made with {old_batching}, now {batching}; "
-                "use the same values, or start from a whole epoch (--start-epoch)"
+                "use the same values and, on CPUs, as many processes, or start from a whole epoch (--start-epoch)"
             )
         logger.warning("from here on, batches are made with %s; before with %s", batching, old_batching)
 
