@@ -23,9 +23,12 @@ from ml2021.asr.decode.windows import decode_cuts
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.train.config import AsrConfig, SpecAugmentConfig
-from ml2021.asr.train.options import TrainOptions
+from ml2021.asr.train.options import TrainOptions, read_asr_config
 from ml2021.asr.train.train import train_recogniser
+from ml2021.asr.train.worker import Job
 from ml2021.training.checkpoint import load_checkpoint
+from ml2021.training.distributed import World, sharers
+from ml2021.training.launch import Processes, run_processes
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,22 @@ def test_other_batches_are_refused_only_within_an_epoch(tone_corpus, one_epoch, 
     torch.save(content, tmp_path / "checkpoint-1000.pt")
     with pytest.raises(DataError, match=r"inside an epoch .* max_duration 6.* now max_duration 4"):
         train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, two)
+
+
+@pytest.mark.parametrize(("device", "shared_by"), [("cpu", 4), ("cuda", 1)])
+def test_processes_on_cpus_share_a_batch_and_gpus_take_whole_ones(device: str, shared_by: int) -> None:
+    assert sharers(World(rank=1, size=4), torch.device(device)) == shared_by
+
+
+@pytest.mark.slow
+def test_two_processes_of_stage_5_take_the_steps_of_one(tone_corpus, one_epoch, tmp_path, monkeypatch, project):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("PYTHONPATH", f"{project}:{project}/egs")
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path / "one", one_epoch)
+    job = Job(tone_corpus.cuts, tone_corpus.lang, tmp_path / "two", one_epoch, TrainOptions())
+    run_processes("ml2021.asr.train.worker", job.arguments(), Processes(2))
+    one, two = (load_checkpoint(tmp_path / name / "epoch-1.pt") for name in ("one", "two"))
+    assert abs(two["batch_idx_train"] - one["batch_idx_train"]) <= 1 and "max_duration 2," in two["batching"]
+    assert read_asr_config(tmp_path / "two") == read_asr_config(tmp_path / "one") == one_epoch
 
 
 def test_start_epoch_goes_back_and_sets_newer_checkpoints_aside(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
