@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
@@ -115,6 +116,8 @@ class SharedLoss:
         self.module = LossModule(model, task)
         self.parallel: DistributedDataParallel | None = None
         if world.size > 1 and any(p.requires_grad for p in model.parameters()):
+            # depthwise convolutions give gradients with other strides in a dimension of size 1, which is harmless
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             self.parallel = DistributedDataParallel(
                 self.module, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
             )
