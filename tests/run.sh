@@ -11,6 +11,6 @@ else
   arguments+=(-m "not slow")
 fi
 ML2021_EXTRAS="test"
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # the cores are busy with other files
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} NUMBA_NUM_THREADS=${NUMBA_NUM_THREADS:-1} # the cores are busy with other files
 . ./path.sh || exit 1
 exec "$ml2021_python" -m pytest "${arguments[@]}" "$@"

@@ -175,12 +175,23 @@ def share_of_cores(num_processes: int) -> int:
     return max(1, num_cores // num_processes)
 
 
+def thread_variables(num_threads: int) -> dict[str, str]:
+    """Environment variables for a process with so many threads, for OpenMP and numba; OMP_NUM_THREADS, if set, counts.
+
+    numba does not look at OMP_NUM_THREADS: left alone, each of its parallel kernels has a thread for every core.
+    """
+    omp = os.environ.get("OMP_NUM_THREADS", str(num_threads))
+    first = omp.partition(",")[0].strip()  # of a list, as OpenMP allows it for nested regions
+    numba = os.environ.get("NUMBA_NUM_THREADS", first if first.isdigit() and first != "0" else str(num_threads))
+    return {"OMP_NUM_THREADS": omp, "NUMBA_NUM_THREADS": numba}
+
+
 def _begin(num_threads: int, prepare: Callable[[], object] | None) -> None:
     """Leave Ctrl-C, which reaches all processes of a terminal, to the one that ends the others; end if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(num_threads))  # before torch or numpy is imported
+    os.environ.update(thread_variables(num_threads))  # before torch, numpy or numba is imported
     if prepare is not None:
         prepare()
 
@@ -228,7 +239,7 @@ def _dask_client(config: ExecutorConfig) -> Iterator[Any]:
             processes=True,
             dashboard_address=None,
             memory_limit=None,
-            env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share_of_cores(config.num_jobs)))},
+            env=thread_variables(share_of_cores(config.num_jobs)),
         ) as cluster,
         connect(cluster) as client,
     ):

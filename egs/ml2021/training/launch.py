@@ -31,6 +31,7 @@ from typing import Any
 
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError, Ml2021Error
+from lhotse_prep.workflow.executor import share_of_cores, thread_variables
 from ml2021.training.nodes import (
     Command,
     Ranks,
@@ -277,7 +278,7 @@ def _environment(processes: Processes) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="ml2021-") as errors:
         os.environ[ERRORS] = errors
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a warning where all layers are used
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _num_cores() // processes.per_node)))
+        os.environ.update(thread_variables(share_of_cores(processes.per_node)))
         if not processes.on_gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
             interface = network_interface(address_of(processes.master_addr)[0]) if processes.nodes > 1 else None
@@ -290,10 +291,6 @@ def _environment(processes: Processes) -> Iterator[Path]:
             os.environ.update(before)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _require_gpus(count: int) -> None:

@@ -39,6 +39,7 @@ from lhotse_prep.workflow.executor import (
     fresh_processes,
     open_executor,
     prepared_processes,
+    thread_variables,
 )
 from tests.lhotse_prep.workflow import pieces
 from tests.lhotse_prep.workflow.pieces import die, power, prepare, prepared_and_process, process_and_power
@@ -149,6 +150,27 @@ def test_ctrl_c_ends_all_processes_at_once(project: Path, tmp_path: Path, kind: 
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in errors, errors
     assert len(list((tmp_path / "begun").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("omp", "numba", "expected"),
+    [
+        (None, None, ("3", "3")),
+        ("2", None, ("2", "2")),
+        ("4,2", None, ("4,2", "4")),
+        ("2", "5", ("2", "5")),
+        ("0", None, ("0", "3")),
+    ],
+)
+def test_numba_has_as_many_threads_as_openmp(
+    monkeypatch: pytest.MonkeyPatch, omp: str | None, numba: str | None, expected: tuple[str, str]
+) -> None:
+    for name, value in (("OMP_NUM_THREADS", omp), ("NUMBA_NUM_THREADS", numba)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    variables = thread_variables(3)
+    assert (variables["OMP_NUM_THREADS"], variables["NUMBA_NUM_THREADS"]) == expected
 
 
 @pytest.mark.parametrize(
