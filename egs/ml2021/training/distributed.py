@@ -175,8 +175,8 @@ def leave_world() -> None:
 def sharers(world: World, device: torch.device) -> int:
     """Among how many processes a stage divides each batch of the configuration.
 
-    Processes on CPUs make one training quicker, so all share a batch, and the number of steps stays the same. Each GPU
-    takes a whole batch, as in icefall.
+    Processes on CPUs make one training quicker, so all share a batch, and steps stay as large. Each GPU takes a whole
+    batch, as in icefall.
     """
     return world.size if device.type == "cpu" else 1
 
