@@ -191,7 +191,11 @@ def _begin(num_threads: int, prepare: Callable[[], object] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.environ.update(thread_variables(num_threads))  # before torch, numpy or numba is imported
+    variables = thread_variables(num_threads)
+    os.environ.update(variables)  # for what is imported from here on
+    for name, variable in (("torch", "OMP_NUM_THREADS"), ("numba", "NUMBA_NUM_THREADS")):
+        if name in sys.modules and variables[variable].isdigit() and variables[variable] != "0":  # already imported
+            sys.modules[name].set_num_threads(int(variables[variable]))
     if prepare is not None:
         prepare()
 
