@@ -193,11 +193,18 @@ def _begin(num_threads: int, prepare: Callable[[], object] | None) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     variables = thread_variables(num_threads)
     os.environ.update(variables)  # for what is imported from here on
-    for name, variable in (("torch", "OMP_NUM_THREADS"), ("numba", "NUMBA_NUM_THREADS")):
-        if name in sys.modules and variables[variable].isdigit() and variables[variable] != "0":  # already imported
-            sys.modules[name].set_num_threads(int(variables[variable]))
+    _limit_threads(variables)
     if prepare is not None:
         prepare()
+
+
+def _limit_threads(variables: dict[str, str]) -> None:
+    """Give torch and numba the threads of thread_variables if the program imported them before this process began."""
+    for name, variable in (("torch", "OMP_NUM_THREADS"), ("numba", "NUMBA_NUM_THREADS")):
+        module, threads = sys.modules.get(name), variables[variable]
+        if module is not None and threads.isdigit() and threads != "0":
+            most = module.config.NUMBA_NUM_THREADS if name == "numba" else int(threads)  # numba refuses more
+            module.set_num_threads(min(int(threads), most))
 
 
 def _terminate(pool: ProcessPoolExecutor) -> None:

@@ -35,6 +35,7 @@ from lhotse_prep.workflow.digests import digest_bytes
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.executor import (
     SerialExecutor,
+    _limit_threads,
     _PoolExecutor,
     fresh_processes,
     open_executor,
@@ -171,6 +172,19 @@ def test_numba_has_as_many_threads_as_openmp(
             monkeypatch.setenv(name, value)
     variables = thread_variables(3)
     assert (variables["OMP_NUM_THREADS"], variables["NUMBA_NUM_THREADS"]) == expected
+
+
+def test_modules_that_a_worker_has_already_imported_take_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba refuses more threads than it began with."""
+    calls = []
+    for name in ("torch", "numba"):
+        module = SimpleNamespace(
+            config=SimpleNamespace(NUMBA_NUM_THREADS=2), set_num_threads=lambda n, name=name: calls.append((name, n))
+        )
+        monkeypatch.setitem(sys.modules, name, module)
+    for omp, numba in (("1", "1"), ("8", "8"), ("4,2", "4")):
+        _limit_threads({"OMP_NUM_THREADS": omp, "NUMBA_NUM_THREADS": numba})
+    assert calls == [("torch", 1), ("numba", 1), ("torch", 8), ("numba", 2), ("numba", 2)]
 
 
 @pytest.mark.parametrize(
