@@ -18,7 +18,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import soundfile as sf
+
+from benchmarks.memory import Peak
 
 PROJECT = Path(__file__).resolve().parents[1]
 RATE = 16_000
@@ -146,28 +146,6 @@ def cost_of(command: list[str], log: Path) -> Cost:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Cost(time.monotonic() - begin, cpu_seconds, peak.megabytes)
-
-
-class Peak:
-    """Peak resident memory of a process and its children together, sampled four times a second."""
-
-    def __init__(self, pid: int) -> None:
-        self.megabytes, self._process, self._ended = 0.0, psutil.Process(pid), threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop sampling."""
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(0.25):
-            try:
-                family = [self._process, *self._process.children(recursive=True)]
-                self.megabytes = max(self.megabytes, sum(p.memory_info().rss for p in family) / 1e6)
-            except psutil.Error:
-                continue
 
 
 def make_corpus(conf: Path, data: Path, num_recordings: int) -> None:

@@ -14,16 +14,16 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile as sf
+
+from benchmarks.memory import Peak
 
 PROJECT = Path(__file__).resolve().parents[1]
 RATE = 16_000
@@ -61,31 +61,9 @@ def main() -> None:
             "| rows | seconds each | GB of tables | jobs | peak MB, all processes | wall s |\n|---|---|---|---|---|---|"
         )
         print(
-            f"| {args.lectures} | {args.seconds:g} | {num_bytes / 1e9:.2f} | {args.num_jobs} | {peak.mb:.0f} "
+            f"| {args.lectures} | {args.seconds:g} | {num_bytes / 1e9:.2f} | {args.num_jobs} | {peak.megabytes:.0f} "
             f"| {time.monotonic() - begin:.0f} |"
         )
-
-
-class Peak:
-    """Peak resident memory of a process and its children together, sampled twenty times a second."""
-
-    def __init__(self, pid: int) -> None:
-        self.mb, self._process, self._ended = 0.0, psutil.Process(pid), threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop sampling."""
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(0.05):
-            try:
-                family = [self._process, *self._process.children(recursive=True)]
-                self.mb = max(self.mb, sum(p.memory_info().rss for p in family) / 1e6)
-            except psutil.Error:
-                continue
 
 
 def make_tables(folder: Path, num_rows: int, seconds: float) -> int:
