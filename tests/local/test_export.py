@@ -22,7 +22,6 @@ from lhotse_prep.workflow.stage import Stage
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.train.config import AsrConfig
 from ml2021.mt.config import MtModelConfig
 from ml2021.mt.model import build_model
@@ -30,18 +29,9 @@ from ml2021.mt.train import save_marian
 from ml2021.mt.vocabulary import train_vocabulary
 from ml2021.scoring.icefall_files import write_icefall_files
 from ml2021.training.checkpoint import save_checkpoint
+from tests.ml2021.asr.zipformers import TWO_STACKS
 
 TEXT = "我 們 用 attention 來 做 機 器 學 習"
-SMALL = ZipformerConfig(
-    num_encoder_layers=(1, 1),
-    downsampling_factor=(1, 2),
-    encoder_dim=(24, 32),
-    encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,),
-    num_heads=(2,),
-    query_head_dim=(8,),
-    cnn_module_kernel=(7,),
-)
 
 
 def make_folder(name: str, folder: Path, write: Callable[[Path], object]) -> None:
@@ -69,7 +59,7 @@ def run_dirs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path
     )
 
     def write_asr(out: Path) -> None:
-        config = AsrConfig(model=TransducerConfig(encoder=SMALL, decoder_dim=32, joiner_dim=32))
+        config = AsrConfig(model=TransducerConfig(encoder=TWO_STACKS, decoder_dim=32, joiner_dim=32))
         tokens = make_lang([TEXT], [], out / "lang", LangConfig(num_english_pieces=20))
         model = AsrModel(config.model, len(tokens))
         model.joiner.output_linear.bias.data[0] = 100.0  # nothing but blank

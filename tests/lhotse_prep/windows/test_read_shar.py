@@ -210,7 +210,7 @@ def drop_data(folder: Path) -> None:
     rewrite(folder / "features.000000.tar", lambda n, c: (ends.get(n, n), b"" if n in ends else c))
 
 
-COMMAND = {"type": "command", "channels": [0], "source": "touch /tmp/never"}
+COMMAND = {"type": "command", "channels": [0], "source": "touch never"}
 RIR = [{"name": "ReverbWithImpulseResponse", "kwargs": {"rir": {"sources": [COMMAND]}}}]
 FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "no folder": (FEATS, shutil.rmtree, r"no folder .*/shar; data\.shar_dir names folders"),

@@ -43,21 +43,12 @@ from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.train.task import TransducerTask
 from ml2021.training.seeds import seed_everything
 from ml2021.training.trainer import Trainer
+from tests.ml2021.asr.zipformers import TWO_STACKS
 from tests.ml2021.pretend_cuda import PretendCuda
 
 LAYOUTS = Path(__file__).parents[3] / "conf" / "zipformer"
 VOCAB = 11
-ENCODER = ZipformerConfig(
-    num_encoder_layers=(1, 1),
-    downsampling_factor=(1, 2),
-    encoder_dim=(24, 32),
-    encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,),
-    num_heads=(2,),
-    query_head_dim=(8,),
-    cnn_module_kernel=(7,),
-)
-CAUSAL = replace(ENCODER, causal=True, chunk_size=(16,), left_context_frames=(32,))
+CAUSAL = replace(TWO_STACKS, causal=True, chunk_size=(16,), left_context_frames=(32,))
 
 
 def medium() -> TransducerConfig:
@@ -69,7 +60,7 @@ def features_of(lens: list[int]) -> tuple[Tensor, Tensor]:
     return 4 * torch.randn(len(lens), max(lens), 80, generator=g) - 8, torch.tensor(lens)
 
 
-def small_model(encoder: ZipformerConfig = ENCODER, rnnt_type: str = "modified") -> AsrModel:
+def small_model(encoder: ZipformerConfig = TWO_STACKS, rnnt_type: str = "modified") -> AsrModel:
     """A model whose tokens depend on the history."""
     torch.manual_seed(0)
     model = AsrModel(TransducerConfig(encoder, decoder_dim=16, joiner_dim=16, rnnt_type=rnnt_type), VOCAB).eval()
@@ -357,10 +348,10 @@ def test_streams_on_a_gpu_are_those_of_the_cpu(beam: int | None, gpu: PretendCud
 
 def test_aligner_on_a_gpu_is_that_of_the_cpu(gpu: PretendCuda) -> None:
     torch.manual_seed(0)
-    model = CtcModel(ENCODER, VOCAB)
+    model = CtcModel(TWO_STACKS, VOCAB)
     features, lens = features_of([130, 90])
     windows = [(x[:n].numpy(), [3, 4, 5]) for x, n in zip(features, lens.tolist())]
-    task = AlignerTask(windows, AlignerConfig(encoder=ENCODER))
+    task = AlignerTask(windows, AlignerConfig(encoder=TWO_STACKS))
     results = []
     for device in ("cpu", "cuda"):
         model.to(device)

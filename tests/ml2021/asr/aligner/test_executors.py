@@ -33,11 +33,11 @@ from ml2021.asr.aligner.prepared import Preparation, StoredFrames, read_lecture
 from ml2021.asr.aligner.trained_times import training_lectures
 from ml2021.asr.aligner.windows import AlignerTask, read_windows, training_windows, write_windows
 from ml2021.asr.model.recogniser import CtcModel
-from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
 from ml2021.training.checkpoint import load_checkpoint
 from ml2021.training.config import TrainConfig
 from ml2021.training.launch import Processes
+from tests.ml2021.asr.zipformers import OF_ALIGNER
 
 TEXTS = {
     "week1": "so the model learns from many examples and we look at the loss",
@@ -46,15 +46,7 @@ TEXTS = {
 }
 NO_MASKS = SpecAugmentConfig(0, num_frame_masks=0, num_feature_masks=0)
 CONFIG = AlignerConfig(
-    encoder=ZipformerConfig(
-        num_encoder_layers=(1,),
-        downsampling_factor=(1, 2),
-        encoder_dim=(32,),
-        encoder_unmasked_dim=(32,),
-        feedforward_dim=(32,),
-        num_heads=(2,),
-        cnn_module_kernel=(7,),
-    ),
+    encoder=OF_ALIGNER,
     data=AsrDataConfig(max_duration=4.0, ref_duration=1.0, spec_augment=NO_MASKS),
     train=TrainConfig(warmup_steps=2, average_epochs=1, keep_epochs=2),
     first_epochs=1,

@@ -26,24 +26,16 @@ from ml2021.asr.aligner.acoustic import FRAME, HuggingFaceAcoustic, load_acousti
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import AsrModel, CtcModel
-from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.qwen.forced_aligner import WordTime
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.asr.words.timed_word import TimedWord
 from ml2021.training.checkpoint import save_checkpoint
+from tests.ml2021.asr.zipformers import OF_ALIGNER
 
 CPU = torch.device("cpu")
 MakeLecture = Callable[[str, np.ndarray, list[str]], Lecture]
-SMALL = ZipformerConfig(
-    num_encoder_layers=(1,),
-    downsampling_factor=(1, 2),
-    encoder_dim=(32,),
-    encoder_unmasked_dim=(32,),
-    feedforward_dim=(32,),
-    num_heads=(2,),
-    cnn_module_kernel=(7,),
-)
+SMALL = OF_ALIGNER
 WORDS = ["我", "們", "來", "講", "機", "器", "學", "習", "bert"]
 
 

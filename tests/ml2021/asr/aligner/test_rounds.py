@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +12,14 @@ from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.aligner.prepared import PreparedLecture as Lecture
 from ml2021.asr.aligner.rounds import align_lectures
 from ml2021.asr.aligner.windows import training_windows
-from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
 from ml2021.training.config import TrainConfig
+from tests.ml2021.asr.zipformers import OF_ALIGNER
 
 WORDS = ["我", "的", "機", "器", "學", "習", "很", "好", "bert", "loss"]
 SHIFT = 160  # samples a feature frame
 CONFIG = AlignerConfig(
-    encoder=ZipformerConfig(
-        num_encoder_layers=(1,),
-        downsampling_factor=(1, 2),
-        encoder_dim=(32,),
-        encoder_unmasked_dim=(32,),
-        feedforward_dim=(64,),
-        num_heads=(2,),
-        cnn_module_kernel=(7,),
-    ),
+    encoder=replace(OF_ALIGNER, feedforward_dim=(64,)),
     data=AsrDataConfig(
         max_duration=12.0, ref_duration=0.5, spec_augment=SpecAugmentConfig(0, num_frame_masks=0, num_feature_masks=0)
     ),

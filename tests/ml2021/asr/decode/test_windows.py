@@ -24,21 +24,11 @@ from ml2021.asr.decode.streaming import parser as streaming_parser
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search.config import DECODING_METHODS
 from ml2021.asr.search.methods import search
 from ml2021.training.checkpoint import save_checkpoint
+from tests.ml2021.asr.zipformers import TWO_STACKS
 
-ZIPFORMER = ZipformerConfig(
-    num_encoder_layers=(1, 1),
-    downsampling_factor=(1, 2),
-    encoder_dim=(24, 32),
-    encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,),
-    num_heads=(2,),
-    query_head_dim=(8,),
-    cnn_module_kernel=(7,),
-)
 METHODS_HERE = [m for m in DECODING_METHODS if not m.startswith("fast_beam_search")]
 
 
@@ -46,7 +36,7 @@ METHODS_HERE = [m for m in DECODING_METHODS if not m.startswith("fast_beam_searc
 def test_audio_shorter_than_the_receptive_field_is_decoded(method: str) -> None:
     """Inputs of 1 to 12 frames in a batch: each has the hypothesis that it has alone, with frames of the encoder's."""
     torch.manual_seed(0)
-    config = TransducerConfig(ZIPFORMER, decoder_dim=16, joiner_dim=16, rnnt_type="regular")
+    config = TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16, rnnt_type="regular")
     model = AsrModel(config, vocab_size=6).eval()
     lens = torch.tensor([1, 2, 5, 8, 9, 12])
     features = torch.randn(6, 12, 80)
@@ -101,13 +91,13 @@ def test_hypotheses_are_converted_to_the_script(
 
 def test_without_k2_fast_beam_search_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "k2", None)
-    model = AsrModel(TransducerConfig(ZIPFORMER, decoder_dim=16, joiner_dim=16), vocab_size=6).eval()
+    model = AsrModel(TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16), vocab_size=6).eval()
     with pytest.raises(ConfigError, match="needs k2.*wheel.*modified_beam_search"):
         search(model, torch.randn(1, 20, 80), torch.tensor([20]), DecodeConfig("fast_beam_search"))
 
 
 def test_ctc_search_needs_a_trained_head() -> None:
-    config = TransducerConfig(ZIPFORMER, decoder_dim=16, joiner_dim=16, ctc_loss_scale=0.0)
+    config = TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16, ctc_loss_scale=0.0)
     model = AsrModel(config, vocab_size=6).eval()
     with pytest.raises(ConfigError, match="ctc_loss_scale 0"):
         search(model, torch.randn(1, 20, 80), torch.tensor([20]), DecodeConfig("ctc_greedy_search"))
@@ -115,7 +105,7 @@ def test_ctc_search_needs_a_trained_head() -> None:
 
 @pytest.mark.parametrize("rnnt_type", ["modified", "constrained"])
 def test_beam_search_is_for_models_that_learned_several_tokens_a_frame(rnnt_type: str) -> None:
-    config = TransducerConfig(ZIPFORMER, decoder_dim=16, joiner_dim=16, rnnt_type=rnnt_type)
+    config = TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16, rnnt_type=rnnt_type)
     model = AsrModel(config, vocab_size=6).eval()
     with pytest.raises(ConfigError, match=f"regular.*{rnnt_type}.*modified_beam_search"):
         search(model, torch.randn(1, 20, 80), torch.tensor([20]), DecodeConfig("beam_search"))

@@ -28,27 +28,14 @@ from ml2021.asr.export.streaming import can_stream, export_streaming
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search.streaming import LOOK_AHEAD, StreamingRecogniser
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.options import read_asr_config
 from ml2021.training.checkpoint import save_checkpoint
+from tests.ml2021.asr.zipformers import TWO_STACKS
 
 CONFIG = AsrConfig(
-    model=TransducerConfig(
-        encoder=ZipformerConfig(
-            num_encoder_layers=(1, 2),
-            downsampling_factor=(1, 2),
-            encoder_dim=(24, 32),
-            encoder_unmasked_dim=(16,),
-            feedforward_dim=(32,),
-            num_heads=(2,),
-            query_head_dim=(8,),
-            cnn_module_kernel=(7,),
-        ),
-        decoder_dim=24,
-        joiner_dim=20,
-    )
+    model=TransducerConfig(encoder=replace(TWO_STACKS, num_encoder_layers=(1, 2)), decoder_dim=24, joiner_dim=20)
 )
 
 

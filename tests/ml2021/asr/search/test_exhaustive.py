@@ -14,7 +14,6 @@ from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.fusion.scorer import Fusion, Scorer, States
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search.beam_search import UtteranceSearch, beam_search, search_frames
 from ml2021.asr.search.config import FUSION_METHODS
 from ml2021.asr.search.ctc_greedy import ctc_greedy_search, penalised
@@ -22,24 +21,15 @@ from ml2021.asr.search.ctc_prefix_beam import PrefixBeam, ctc_prefix_beam_search
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.methods import search_encoder_out
 from ml2021.asr.search.modified_beam_search import ModifiedBeam, modified_beam_search
+from tests.ml2021.asr.zipformers import TWO_STACKS
 
-SMALL = ZipformerConfig(
-    num_encoder_layers=(1, 1),
-    downsampling_factor=(1, 2),
-    encoder_dim=(24, 32),
-    encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,),
-    num_heads=(2,),
-    query_head_dim=(8,),
-    cnn_module_kernel=(7,),
-)
 DIM = 32  # dimension of encoder_out
 
 
 def small_model(seed: int, vocab_size: int) -> AsrModel:
     """A model with random weights, far enough from uniform that tokens depend on the history."""
     torch.manual_seed(seed)
-    model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16), vocab_size).eval()
+    model = AsrModel(TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16), vocab_size).eval()
     with torch.no_grad():
         for p in model.joiner.parameters():
             p.mul_(3)
@@ -214,7 +204,7 @@ def test_beam_search_chooses_tokens_by_fusion_too(beam: int) -> None:
 @pytest.mark.parametrize("method", FUSION_METHODS)
 def test_every_fusion_method_uses_the_scorer(method: str) -> None:
     torch.manual_seed(0)
-    model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16, rnnt_type="regular"), 7).eval()
+    model = AsrModel(TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16, rnnt_type="regular"), 7).eval()
     encoder_out, lens = torch.randn(2, 9, DIM), torch.tensor([9, 4])
     scorer = PairScorer(0, 7)
     scorer.table[:, 5] = 100.0

@@ -7,19 +7,8 @@ import torch
 
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search import greedy
-
-SMALL = ZipformerConfig(
-    num_encoder_layers=(1, 1),
-    downsampling_factor=(1, 2),
-    encoder_dim=(24, 32),
-    encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,),
-    num_heads=(2,),
-    query_head_dim=(8,),
-    cnn_module_kernel=(7,),
-)
+from tests.ml2021.asr.zipformers import TWO_STACKS
 
 
 def one_by_one(model: AsrModel, encoder_out: torch.Tensor, blank_penalty: float) -> tuple[list[int], list[int]]:
@@ -46,7 +35,7 @@ def test_batch_equals_one_by_one(
 ) -> None:
     monkeypatch.setattr(greedy, "LOOK_AHEAD", look_ahead)
     torch.manual_seed(seed)
-    model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16), vocab_size=7).eval()
+    model = AsrModel(TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16), vocab_size=7).eval()
     for p in model.joiner.parameters():
         p.mul_(3)  # far enough from uniform that tokens depend on the history
     encoder_out, lens = torch.randn(4, 30, 32), torch.tensor([30, 1, 17, 0])
@@ -63,7 +52,7 @@ def test_batch_equals_one_by_one(
 @torch.no_grad()
 def test_frame_by_frame_as_on_a_gpu_gives_the_same_as_looking_ahead(context_size: int) -> None:
     torch.manual_seed(context_size)
-    config = TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16, context_size=context_size)
+    config = TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16, context_size=context_size)
     model = AsrModel(config, vocab_size=7).eval()
     for p in model.joiner.parameters():
         p.mul_(3)

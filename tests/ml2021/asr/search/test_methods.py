@@ -8,20 +8,9 @@ import torch
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search.config import DECODING_METHODS
 from ml2021.asr.search.methods import search
-
-SMALL = ZipformerConfig(
-    num_encoder_layers=(1, 1),
-    downsampling_factor=(1, 2),
-    encoder_dim=(24, 32),
-    encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,),
-    num_heads=(2,),
-    query_head_dim=(8,),
-    cnn_module_kernel=(7,),
-)
+from tests.ml2021.asr.zipformers import TWO_STACKS
 
 
 @pytest.mark.parametrize(
@@ -34,7 +23,9 @@ SMALL = ZipformerConfig(
 )
 def test_callers_may_be_in_inference_mode_or_track_gradients(method: str) -> None:
     torch.manual_seed(0)
-    model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16, rnnt_type="regular"), vocab_size=7).eval()
+    model = AsrModel(
+        TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16, rnnt_type="regular"), vocab_size=7
+    ).eval()
     features, lens = 4 * torch.randn(2, 150, 80) - 8, torch.tensor([150, 90])
     hypotheses = search(model, features, lens, DecodeConfig(method))
     with torch.inference_mode():

@@ -22,20 +22,9 @@ from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.streaming import StreamingRecogniser
 from ml2021.asr.sherpa.recogniser import SherpaRecogniser
 from ml2021.asr.words.options import RecogniserOptions
+from tests.ml2021.asr.zipformers import TWO_STACKS
 
-CAUSAL = ZipformerConfig(
-    num_encoder_layers=(1, 1),
-    downsampling_factor=(1, 2),
-    encoder_dim=(24, 32),
-    encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,),
-    num_heads=(2,),
-    query_head_dim=(8,),
-    cnn_module_kernel=(7,),
-    causal=True,
-    chunk_size=(16,),
-    left_context_frames=(32,),
-)
+CAUSAL = replace(TWO_STACKS, causal=True, chunk_size=(16,), left_context_frames=(32,))
 
 
 def random_model(tmp_path: Path, encoder: ZipformerConfig) -> tuple[AsrModel, TokenTable]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.layers.cpu_batches import batches_by_length, only_decodes
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.model.zipformer import embedding as zipformer_embed
-from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.model.zipformer.embedding import ConvNeXt
+from tests.ml2021.asr.zipformers import TWO_STACKS
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -32,17 +33,7 @@ def test_every_utterance_is_in_one_batch_of_limited_size(seed: int) -> None:
 def small_model(mask_padding: bool) -> AsrModel:
     """A model with random weights in evaluation mode."""
     torch.manual_seed(0)
-    encoder = ZipformerConfig(
-        num_encoder_layers=(1, 1),
-        downsampling_factor=(1, 2),
-        encoder_dim=(24, 32),
-        encoder_unmasked_dim=(16,),
-        feedforward_dim=(32,),
-        num_heads=(2,),
-        query_head_dim=(8,),
-        cnn_module_kernel=(7,),
-        mask_padding=mask_padding,
-    )
+    encoder = replace(TWO_STACKS, mask_padding=mask_padding)
     return AsrModel(TransducerConfig(encoder, decoder_dim=16, joiner_dim=16), vocab_size=7).eval()
 
 

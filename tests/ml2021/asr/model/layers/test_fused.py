@@ -14,18 +14,8 @@ from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.layers import fused
 from ml2021.asr.model.layers.schedule import set_batch_count
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.model.zipformer.config import ZipformerConfig
+from tests.ml2021.asr.zipformers import TWO_STACKS
 
-SMALL = ZipformerConfig(
-    num_encoder_layers=(1, 1),
-    downsampling_factor=(1, 2),
-    encoder_dim=(24, 32),
-    encoder_unmasked_dim=(16,),
-    feedforward_dim=(32,),
-    num_heads=(2,),
-    query_head_dim=(8,),
-    cnn_module_kernel=(7,),
-)
 CPU = torch.device("cpu")
 
 
@@ -50,7 +40,7 @@ def losses_and_gradients(model: AsrModel, num_frames: int) -> tuple[list[float],
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_losses_and_gradients_of_a_compiled_model_are_those_of_the_other() -> None:
     torch.manual_seed(0)
-    model = AsrModel(TransducerConfig(SMALL, decoder_dim=16, joiner_dim=16), 11).train()
+    model = AsrModel(TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16), 11).train()
     names = list(model.state_dict())
     results = []
     for compiled in (False, True):
