@@ -43,6 +43,10 @@ class MtBatch:
     source_mask: Tensor
     labels: Tensor
 
+    def rows(self, which: slice) -> MtBatch:
+        """Some of the pairs."""
+        return MtBatch(self.source[which], self.source_mask[which], self.labels[which])
+
 
 def read_bitext(path: Path) -> list[SentencePair]:
     """Read the sentence pairs of a part.

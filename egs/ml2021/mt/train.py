@@ -25,7 +25,7 @@ from ml2021.mt.model import build_model, num_parameters
 from ml2021.mt.pretrained import copy_vocabulary, find_pretrained, load_pretrained
 from ml2021.mt.vocabulary import FILES, MarianVocabulary, Vocabulary, train_vocabulary
 from ml2021.training.checkpoint import load_checkpoint
-from ml2021.training.distributed import World, in_world, sharers
+from ml2021.training.distributed import World, in_world
 from ml2021.training.launch import run_worker
 from ml2021.training.task import StepLoss, Task
 from ml2021.training.trainer import Trainer
@@ -42,6 +42,10 @@ class TranslationTask(Task):
 
     def train_batches(self, epoch: int) -> Iterator[MtBatch]:
         return self.batches.train_batches(epoch)
+
+    def divide(self, batch: MtBatch, size: int) -> list[MtBatch]:
+        """Some of the pairs in each part."""
+        return [batch.rows(slice(i, None, size)) for i in range(min(size, len(batch.labels)))]
 
     def valid_batches(self) -> Iterator[MtBatch]:
         return iter(self.batches.valid)
@@ -86,19 +90,13 @@ class TranslationTask(Task):
 
 
 def train_translator(
-    bitext_dir: Path,
-    exp_dir: Path,
-    config: MtConfig,
-    device: torch.device | None = None,
-    world: World | None = None,
-    shared_by: int = 1,
+    bitext_dir: Path, exp_dir: Path, config: MtConfig, device: torch.device | None = None, world: World | None = None
 ) -> None:
     """Train on bitext_dir/train.jsonl, resuming from the newest checkpoint in exp_dir, and write exp_dir/marian/.
 
     Args:
       device: where to compute; None: a GPU if there is one.
       world: this process among all processes; None: it is the only one.
-      shared_by: number of processes that share each max_tokens.
     Raises:
       DataError: there are no training pairs, or none is short enough.
       ConfigError: the languages do not fit the model of config.init_from.
@@ -125,7 +123,6 @@ def train_translator(
         write_json(exp_dir / "config.json", to_mapping(config))
     # the tokenizers of published models have no BPE-dropout
     data = replace(config.data, bpe_dropout=0.0) if config.init_from else config.data
-    data = replace(data, max_tokens=max(data.max_pieces, data.max_tokens // shared_by))
     batches = TranslationBatches(train, valid, vocabulary, data, config.train.seed)
     task = TranslationTask(batches, config.data.label_smoothing, device)
     Trainer(model, task, config.train, exp_dir, device, world).run()
@@ -183,8 +180,7 @@ def main(argv: list[str]) -> None:
     job = json.loads(argv[0])
     config = from_mapping(job["config"], MtConfig, "mt.yaml")
     with in_world() as (world, device):
-        shared_by = sharers(world, device)
-        train_translator(Path(job["bitext"]), Path(job["exp_dir"]), config, device, world, shared_by)
+        train_translator(Path(job["bitext"]), Path(job["exp_dir"]), config, device, world)
 
 
 if __name__ == "__main__":

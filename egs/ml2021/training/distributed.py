@@ -32,6 +32,7 @@ class World:
 
     rank: int = 0
     size: int = 1
+    shares_batches: bool = False  # each batch is divided among the processes; false: each takes whole ones
 
     @property
     def is_main(self) -> bool:
@@ -113,7 +114,7 @@ class SharedLoss:
         Args:
           model: rank 0's weights and buffers are copied to the other processes.
         """
-        self.module = LossModule(model, task)
+        self.module, self.world = LossModule(model, task), world
         self.parallel: DistributedDataParallel | None = None
         if world.size > 1 and any(p.requires_grad for p in model.parameters()):
             # depthwise convolutions give gradients with other strides in a dimension of size 1, which is harmless
@@ -122,11 +123,20 @@ class SharedLoss:
                 self.module, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
             )
 
-    def __call__(self, batch: Any, step: int) -> StepLoss:
+    def __call__(self, batch: Any, step: int, counts: bool = True) -> StepLoss:
+        """The loss of a batch, or of this process's part of it.
+
+        Args:
+          counts: false: another process has the same part.
+        """
         loss = (self.parallel or self.module)(batch, step)
         result, self.module.result = self.module.result, None
         assert result is not None
-        return replace(result, loss=loss)
+        result = replace(result, loss=loss)
+        if not self.world.shares_batches:
+            return result
+        total = self.world.sum({"weight": result.weight if counts else 0.0})["weight"]
+        return result.part(self.world.size, total, counts)
 
     def without_exchange(self) -> contextlib.AbstractContextManager[Any]:
         """A context for the forward and backward passes of a step's batches before the last: they only accumulate."""
@@ -172,19 +182,15 @@ def leave_world() -> None:
         dist.destroy_process_group()
 
 
-def sharers(world: World, device: torch.device) -> int:
-    """Among how many processes a stage divides each batch of the configuration.
-
-    Processes on CPUs make one training quicker, so all share a batch, and steps stay as large. Each GPU takes a whole
-    batch, as in icefall.
-    """
-    return world.size if device.type == "cpu" else 1
-
-
 @contextlib.contextmanager
 def in_world() -> Iterator[tuple[World, torch.device]]:
-    """Join the processes that torchrun started, and leave them at the end; only the main process logs."""
+    """Join the processes that torchrun started, and leave them at the end; only the main process logs.
+
+    Processes on CPUs make one training quicker: they share each batch, so that their number changes no result but by
+    rounding and by the random numbers of dropout. Each GPU takes whole batches, as in icefall.
+    """
     world, device = join_world()
+    world = replace(world, shares_batches=world.size > 1 and device.type == "cpu")
     if not world.is_main:
         logging.getLogger().setLevel(logging.ERROR)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,6 +23,21 @@ class StepLoss:
     weight: float
     seconds: float = 0.0  # of audio in the batch, for the throughput
     num_left_out: int | Tensor = 0  # utterances left out of the loss, with more tokens than frames
+    is_mean: bool = True  # loss is a mean over `weight`; false: a sum, whatever the size of the batch
+
+    def part(self, size: int, total_weight: float, counts: bool) -> StepLoss:
+        """Scale this loss of a part of a batch, so that the mean over all processes is that of the whole batch.
+
+        Args:
+          size: number of processes.
+          total_weight: the sum of `weight` over all of them.
+          counts: false: another process has the same part; this one is worth nothing.
+        """
+        if not counts:
+            nothing = {name: 0.0 * value for name, value in self.sums.items()}
+            return StepLoss(0.0 * self.loss, nothing, 0.0, 0.0, 0 * self.num_left_out, self.is_mean)
+        share = self.weight / total_weight if self.is_mean else 1.0
+        return replace(self, loss=self.loss * (size * share))
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,10 @@ class Task(ABC):
     def num_train_batches(self, epoch: int) -> int:
         """The number of batches in an epoch."""
         return sum(1 for _ in self.train_batches(epoch))
+
+    def divide(self, batch: Any, size: int) -> Sequence[Any]:
+        """A planned batch in at most `size` parts, of which none is empty, for processes that share it."""
+        raise NotImplementedError(f"{type(self).__name__} cannot divide its batches")
 
     def load_train(self, batches: Iterator[tuple[int, Any]], epoch: int) -> Iterator[Any]:
         """Load planned batches, given with their numbers; randomness depends only on seed, epoch and number."""

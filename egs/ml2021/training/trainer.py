@@ -1,8 +1,9 @@
 """The training loop of all models, in one process or several.
 
 The list of an epoch's batches depends only on seed and epoch. A step takes accum_grad batches per process; batch k goes
-to process k % size, so two processes compute the same as one process with twice the accum_grad. Randomness in a step
-depends only on (seed, epoch, k), not on what ran before: a killed and resumed run gives the same bits.
+to process k % size, so two processes compute the same as one process with twice the accum_grad. Processes that share
+batches (on CPUs) each compute a part of batch k instead, so two compute the same as one. Randomness in a step depends
+only on (seed, epoch, k, part), not on what ran before: a killed and resumed run gives the same bits.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +40,22 @@ from ml2021.training.optimizers import max_grad_norm
 from ml2021.training.progress import Progress, dump_batch, log_file
 from ml2021.training.resume import find_start, require_epochs, require_same_training, warn_of_other_length
 from ml2021.training.seeds import seed_everything
-from ml2021.training.state import TrainState
+from ml2021.training.state import DTYPES, TrainState
 from ml2021.training.task import StepLoss, Task
 
 logger = logging.getLogger(__name__)
 MIN_LOSS_SCALE = 2.0**-10  # gradients that still overflow fp16 below this scale are bad
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-Group = list[tuple[int, Any]]  # the numbered batches of one step
+
+
+class Part(NamedTuple):
+    """A loaded batch, or this process's part of it."""
+
+    number: int  # of the batch in its epoch; that of a part differs from those of all other parts
+    batch: Any
+    counts: bool = True  # false: a copy of another process's part, since the batch has too few rows
+
+
+Group = list[Part]  # of one step
 
 
 class Trainer:
@@ -64,7 +74,9 @@ class Trainer:
         self.world = world or World()
         self.state = TrainState(model, config, device)
         self.model, self.optimizer = self.state.model, self.state.optimizer
-        self.group_size = task.batches_per_step = config.accum_grad * self.world.size
+        self.group_size = task.batches_per_step = config.accum_grad * (
+            1 if self.world.shares_batches else self.world.size
+        )
         self.loss = SharedLoss(model, task, World())  # with the other processes' from fit() on
         self.fingerprint = task.fingerprint()
         self.batching = f"{task.batching()}, {self.group_size} batches a step"
@@ -96,6 +108,9 @@ class Trainer:
                 self.state.steps_per_epoch = 0  # to be counted anew
             warn_of_other_length(content, self.config)
             logger.info("resuming from %s: epoch %d, step %d", path, self.state.epoch, self.state.step)
+        self.state.precision = self.world.from_main(self.state.precision)
+        if self.config.precision == "auto":
+            logger.info("precision of matrix products: %s", self.state.precision)
         self.world.broadcast(self.model)
         self.world.broadcast(self.state.model_avg)
 
@@ -140,35 +155,46 @@ class Trainer:
         return diagnostics.table()
 
     def groups(self, epoch: int, skip: int = 0) -> Iterator[Group]:
-        """This process's numbered batches of each step of an epoch, after the first `skip` batches (of all processes).
+        """This process's batches of each step of an epoch, after the first `skip` batches (of all processes).
 
         The last step is filled up with the first batches of the epoch.
         """
         planned = _filled_up(self.task.train_batches(epoch), self.group_size, skip)
-        numbered = islice(enumerate(planned), skip + self.world.rank, None, self.world.size)
-        numbers = deque[int]()  # of the batches being loaded: workers run ahead, but in order
+        parts = deque[tuple[int, bool]]()  # numbers of those being loaded: workers run ahead, but in order
 
-        def remember_numbers() -> Iterator[tuple[int, Any]]:
-            for number, batch in numbered:
-                numbers.append(number)
+        def mine() -> Iterator[tuple[int, Any]]:
+            for number, batch, counts in self._parts(islice(enumerate(planned), skip, None)):
+                parts.append((number, counts))
                 yield number, batch
 
         group: Group = []
-        for batch in self.task.load_train(remember_numbers(), epoch):
-            group.append((numbers.popleft(), batch))
+        for batch in self.task.load_train(mine(), epoch):
+            number, counts = parts.popleft()
+            group.append(Part(number, batch, counts))
             if len(group) == self.config.accum_grad:
                 yield group
                 group = []
 
+    def _parts(self, numbered: Iterator[tuple[int, Any]]) -> Iterator[Part]:
+        """What this process takes of planned batches."""
+        rank, size = self.world.rank, self.world.size
+        if not self.world.shares_batches:
+            yield from (Part(number, batch) for number, batch in islice(numbered, rank, None, size))
+            return
+        for number, batch in numbered:
+            parts = self.task.divide(batch, size)
+            mine = rank if rank < len(parts) else 0
+            yield Part(number * size + rank, parts[mine], counts=mine == rank)
+
     def compute_losses(self, group: Group, use: Callable[[StepLoss], None]) -> list[StepLoss]:
         """The losses of the batches of a step; `use` is called with each before the next is computed."""
         results = []
-        for number, batch in group:
-            is_last = number == group[-1][0]
+        for number, batch, counts in group:
+            is_last = number == group[-1].number
             seed_everything(self.config.seed, self.state.epoch, number, 1)
             with contextlib.nullcontext() if is_last else self.loss.without_exchange():
                 with memory_errors(self.task, batch), self.autocast():
-                    result = self.loss(batch, self.state.step)
+                    result = self.loss(batch, self.state.step, counts)
                 with memory_errors(self.task, batch):
                     use(result)
             results.append(replace(result, loss=result.loss.detach()))
@@ -176,7 +202,7 @@ class Trainer:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context for the configured precision."""
-        dtype = DTYPES[self.config.precision]
+        dtype = DTYPES[self.state.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def backward(self, result: StepLoss) -> None:
@@ -194,7 +220,7 @@ class Trainer:
         """Run forward and backward of the largest batches, without a step."""
 
         def forward_backward(batch: Any) -> None:
-            self.compute_losses([(0, batch)], self.backward)
+            self.compute_losses([Part(0, batch)], self.backward)
 
         try_worst_batches(self.task, self.model, forward_backward)
 
@@ -248,7 +274,7 @@ class Trainer:
             logger.info("step %d skipped: fp16 overflow, loss scale now %g", self.state.step, scaler.get_scale())
         else:
             bad = [num_bad == 0 or not bool(torch.isfinite(r.loss)) for r in results]
-            self._report_bad_step([(*x, r) for x, r, is_bad in zip(group, results, bad) if is_bad])
+            self._report_bad_step([(x.number, x.batch, r) for x, r, is_bad in zip(group, results, bad) if is_bad])
         return None
 
     def _read(self, results: Sequence[StepLoss], norm: Tensor) -> tuple[dict[str, float], float]:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch.distributed", "torch._dynamo", "ml2021.training.trainer"])
 
 
-def in_processes(function: Callable[..., None], size: int, *arguments: Any, join: bool = True) -> None:
+def in_processes(
+    function: Callable[..., None], size: int, *arguments: Any, join: bool = True, shares_batches: bool = False
+) -> None:
     """Run function(world, *arguments) in `size` processes (gloo); it must be at the top of a module.
 
     Without join: function(*arguments), with the variables that torchrun sets.
@@ -25,7 +28,7 @@ def in_processes(function: Callable[..., None], size: int, *arguments: Any, join
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
-    ranks = [(rank, size, port, function, arguments, join) for rank in range(size)]
+    ranks = [(rank, size, port, function, arguments, join, shares_batches) for rank in range(size)]
     processes = [CONTEXT.Process(target=_run, args=args) for args in ranks]
     for p in processes:
         p.start()
@@ -37,7 +40,9 @@ def in_processes(function: Callable[..., None], size: int, *arguments: Any, join
     assert codes == [0] * size
 
 
-def _run(rank: int, size: int, port: int, function: Callable[..., None], arguments: Any, join: bool) -> None:
+def _run(
+    rank: int, size: int, port: int, function: Callable[..., None], arguments: Any, join: bool, shares_batches: bool
+) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
@@ -46,5 +51,5 @@ def _run(rank: int, size: int, port: int, function: Callable[..., None], argumen
         function(*arguments)
         return
     with in_world() as (world, _):
-        assert isinstance(world, World) and world.size == size
-        function(world, *arguments)
+        assert isinstance(world, World) and world.size == size and world.shares_batches == (size > 1)
+        function(replace(world, shares_batches=shares_batches), *arguments)

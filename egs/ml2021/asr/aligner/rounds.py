@@ -123,7 +123,7 @@ def _train(
       Steps up to the end of this round.
     """
     round_dir = exp_dir / f"round-{number}"
-    steps_per_epoch = AlignerTask(windows, config, first_step, machinery.processes.size).steps_per_epoch()
+    steps_per_epoch = AlignerTask(windows, config, first_step).steps_per_epoch()
     if number == 1:
         epochs = max(config.first_epochs, -(-config.min_steps // steps_per_epoch))
         train = replace(config.train, num_epochs=epochs)

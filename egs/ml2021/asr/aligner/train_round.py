@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,8 @@ def main(argv: list[str]) -> None:
     with in_world() as (world, device):
         model = CtcModel(config.encoder, values["num_units"])
         model.load_state_dict(load_checkpoint(work_dir / _START)["model"])
-        task = AlignerTask(read_windows(work_dir / _WINDOWS), config, values["first_step"], world.size)
+        task = AlignerTask(read_windows(work_dir / _WINDOWS), config, values["first_step"])
+        world = replace(world, shares_batches=world.size > 1)  # on GPUs too: the rounds count steps of whole batches
         Trainer(model.to(device), task, train, Path(values["folder"]), device, world).run()
 
 

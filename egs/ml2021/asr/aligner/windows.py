@@ -59,30 +59,24 @@ def read_windows(path: Path) -> list[Window]:
 
 
 class AlignerTask(Task):
-    """CTC training on windows, batched by length; earlier rounds took first_step steps.
+    """CTC training on windows, batched by length; earlier rounds took first_step steps."""
 
-    With num_processes, each process takes its part of what is one batch of data.max_duration with a single process, so
-    that the steps are as many and as large.
-    """
-
-    def __init__(
-        self, windows: Sequence[Window], config: AlignerConfig, first_step: int = 0, num_processes: int = 1
-    ) -> None:
+    def __init__(self, windows: Sequence[Window], config: AlignerConfig, first_step: int = 0) -> None:
         if not windows:
             raise DataError("the aligner has no windows to train on: the training lectures have no usable speech")
         self.windows, self.config = sorted(windows, key=lambda w: len(w[0])), config
-        self.first_step, self.num_processes = first_step, num_processes
+        self.first_step = first_step
         self.augment = spec_augment(config.data.spec_augment)
 
     def steps_per_epoch(self) -> int:
         """Steps of an epoch of the training loop."""
-        return -(-self.num_train_batches(1) // (self.config.train.accum_grad * self.num_processes))
+        return -(-self.num_train_batches(1) // self.config.train.accum_grad)
 
     def train_batches(self, epoch: int) -> Iterator[list[int]]:
         """Lists of window indices: windows of similar length together, batches in random order."""
         rng = np.random.default_rng((self.config.train.seed, epoch))
         order = np.argsort(np.array([len(w[0]) for w in self.windows]) * rng.uniform(0.9, 1.1, len(self.windows)))
-        limit = self.config.data.max_duration * SAMPLE_RATE / FRAME_SHIFT / self.num_processes
+        limit = self.config.data.max_duration * SAMPLE_RATE / FRAME_SHIFT
         batches: list[list[int]] = [[]]
         for i in order.tolist():
             if batches[-1] and len(self.windows[i][0]) * (len(batches[-1]) + 1) > limit:
@@ -91,14 +85,17 @@ class AlignerTask(Task):
         for b in rng.permutation(len(batches)).tolist():
             yield batches[b]
 
+    def divide(self, batch: list[int], size: int) -> list[list[int]]:
+        """Windows of similar total duration in each part."""
+        return [batch[i::size] for i in range(min(size, len(batch)))]
+
     def valid_batches(self) -> Iterator[list[int]]:
         """No batches: every lecture is to be aligned, so none is held out."""
         return iter(())
 
     def compute_loss(self, model: nn.Module, batch: list[int], step: int) -> StepLoss:
         """Mean CTC loss per unit."""
-        accum_grad = max(1, self.batches_per_step // self.num_processes)
-        num_batches = (self.first_step + step) * accum_grad  # of data.max_duration
+        num_batches = (self.first_step + step) * self.batches_per_step  # of data.max_duration
         set_batch_count(model, self.config.data.batch_count(num_batches))
         device = next(model.parameters()).device
         features = [torch.from_numpy(as_array(self.windows[i][0])) for i in batch]

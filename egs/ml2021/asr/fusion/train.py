@@ -47,7 +47,6 @@ def train_lm(
     begin: Callable[[], None] = lambda: None,
     world: World | None = None,
     device: torch.device | None = None,
-    shared_by: int = 1,
 ) -> None:
     """Train a language model and write it to lm_dir: config.json, tokens.txt, and lm.arpa or pretrained.pt.
 
@@ -61,7 +60,6 @@ def train_lm(
       begin: called when the training is about to begin.
       world: this process among all processes; None: it is the only one. An n-gram model is counted by the main process.
       device: where to compute; None: a GPU if there is one.
-      shared_by: number of processes that share each batch_size.
     Raises:
       ConfigError: the kind is none.
       DataError: there are no texts to train on, or files are missing.
@@ -84,8 +82,7 @@ def train_lm(
         write_text(lm_dir / "tokens.txt", tokens_txt(tokens.symbols))
     if config.kind == "rnn":
         torch.manual_seed(config.train.seed)
-        rnn = replace(config.rnn, batch_size=max(1, config.rnn.batch_size // shared_by))
-        task = LmTask(train, valid, rnn, config.train.seed, lang_hash(lang), tokens.special.bos)
+        task = LmTask(train, valid, config.rnn, config.train.seed, lang_hash(lang), tokens.special.bos)
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         perplexity_dev = _train_rnn(RnnLm(config.rnn, len(tokens)), task, lm_dir, config.train, device, world)
     if not world.is_main:

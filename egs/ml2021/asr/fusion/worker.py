@@ -12,7 +12,7 @@ from pathlib import Path
 from lhotse_prep.workflow.strict_config import from_mapping, to_mapping
 from ml2021.asr.fusion.config import LmConfig
 from ml2021.asr.fusion.train import train_lm
-from ml2021.training.distributed import in_world, sharers
+from ml2021.training.distributed import in_world
 from ml2021.training.launch import run_worker
 
 
@@ -28,8 +28,7 @@ def main(argv: list[str]) -> None:
     config = from_mapping(job.pop("config"), LmConfig, "decode.yaml")
     cuts, texts, lang, lm_dir = (Path(job[name]) for name in ("cuts", "texts", "lang", "lm_dir"))
     with in_world() as (world, device):
-        shared_by = sharers(world, device)
-        train_lm(cuts, texts, lang, lm_dir, config, world=world, device=device, shared_by=shared_by)
+        train_lm(cuts, texts, lang, lm_dir, config, world=world, device=device)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ml2021.asr.model.joiner import Joiner
 from ml2021.asr.model.layers.activations import scaled_linear
 from ml2021.asr.model.layers.cpu_batches import batches_by_length, only_decodes
 from ml2021.asr.model.layers.encoder_frames import frame_mask
-from ml2021.asr.model.layers.precision import at_least_float32, without_autocast
+from ml2021.asr.model.layers.precision import at_least_float32, float32_on_cpu, without_autocast
 from ml2021.asr.model.layers.schedule import Schedule
 from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.model.zipformer.embedding import Conv2dSubsampling, embedded_lens
@@ -86,7 +86,8 @@ class EncoderModel(nn.Module):
 
     def _encode(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
         embedded, lens = self.encoder_embed(features, feature_lens, self.encoder_config.mask_padding)
-        encoder_out, encoder_out_lens = self.encoder(embedded, lens)
+        with float32_on_cpu(embedded):
+            encoder_out, encoder_out_lens = self.encoder(embedded, lens)
         return encoder_out, encoder_out_lens
 
     def ctc_log_probs(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:

@@ -109,6 +109,8 @@ class AsrConfig:
     init_encoder_from_aligner: bool = field(default=False, metadata=FILE)
     weigh_batches: bool = False  # true: weigh batches by their audio, as icefall does; false: all batches equally
     frozen_encoder_steps: int = 0  # steps at the start in which an initialised encoder stays unchanged
+    # initialised modules that stay unchanged throughout, such as [encoder_embed]
+    freeze_modules: tuple[str, ...] = ()
     # true: fuse functions of the encoder's layers with torch.compile (equal to rounding); needs a C++ compiler
     compile: bool = field(default=False, metadata=HOW_IT_RUNS)
 

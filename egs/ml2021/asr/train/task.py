@@ -37,6 +37,11 @@ class TransducerTask(Task):
         """The cuts of each batch of an epoch."""
         return self.data.train_plan(epoch)
 
+    def divide(self, batch: CutSet, size: int) -> list[CutSet]:
+        """Cuts of similar total duration in each part."""
+        cuts = sorted(batch, key=lambda cut: (-cut.duration, cut.id))
+        return [CutSet.from_cuts(cuts[i::size]) for i in range(min(size, len(cuts)))]
+
     def load_train(self, batches: Iterator[tuple[int, CutSet]], epoch: int) -> Iterator[Batch]:
         """Augmented features and texts."""
         return self.data.load_train(batches, epoch)
@@ -88,6 +93,8 @@ class TransducerTask(Task):
         assert isinstance(model, AsrModel)
         for encoder in (model.encoder_embed, model.encoder):
             encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
+        for name in self.config.freeze_modules:
+            model.get_submodule(name).requires_grad_(False)
         set_batch_count(model, self.config.data.batch_count(step * self.batches_per_step))
         device = next(model.parameters()).device
         supervisions = batch["supervisions"]
@@ -107,7 +114,8 @@ class TransducerTask(Task):
             "pruned_loss": losses.pruned.detach(),
             "ctc_loss": losses.ctc.detach(),
         }
-        return StepLoss(loss, sums, num_frames, float(lens.sum()) / FRAMES_PER_SECOND, losses.num_left_out)
+        seconds, is_mean = float(lens.sum()) / FRAMES_PER_SECOND, not self.config.weigh_batches
+        return StepLoss(loss, sums, num_frames, seconds, losses.num_left_out, is_mean)
 
     def example(self, model: nn.Module) -> Example | None:
         """The shortest window of dev, decoded with greedy search."""

@@ -41,7 +41,6 @@ def train_recogniser(
     options: TrainOptions | None = None,
     world: World | None = None,
     device: torch.device | None = None,
-    shared_by: int = 1,
 ) -> None:
     """Train to the end, resuming from the newest checkpoint in exp_dir.
 
@@ -53,7 +52,6 @@ def train_recogniser(
       options: options of this start.
       world: this process among all processes; None: it is the only one.
       device: where to compute; None: a GPU if there is one.
-      shared_by: number of processes that share each max_duration.
     Raises:
       DataError: the checkpoints in exp_dir are of another training, the tokens cannot write
         the texts, or files are missing or damaged.
@@ -68,9 +66,8 @@ def train_recogniser(
     if options.init_from is not None:
         other = _is_other_vocabulary(options.init_from, lang)
         init_from(model, options.init_from, options.init_modules, other)
-    shared = replace(config, data=replace(config.data, max_duration=config.data.max_duration / shared_by))
-    data = AsrDataModule(cuts, shared.data, config.train.seed)
-    task = TransducerTask(data, tokens, lang_hash(lang), shared)
+    data = AsrDataModule(cuts, config.data, config.train.seed)
+    task = TransducerTask(data, tokens, lang_hash(lang), config)
     trainer = Trainer(model, task, config.train, exp_dir, device, world)
     trainer.resume(options.start)  # may raise, so before anything is written
     require_writable(data, tokens, lang)

@@ -14,7 +14,7 @@ from lhotse_prep.workflow.strict_config import from_mapping, to_mapping
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.options import TrainOptions
 from ml2021.asr.train.train import train_recogniser
-from ml2021.training.distributed import in_world, sharers
+from ml2021.training.distributed import in_world
 from ml2021.training.launch import run_worker
 
 
@@ -49,8 +49,7 @@ def main(argv: list[str]) -> None:
     options = TrainOptions(init_from=init_from, init_modules=tuple(given["init_modules"]), decode=given["decode"])
     cuts = None if job["cuts"] is None else Path(job["cuts"])
     with in_world() as (world, device):
-        shared_by = sharers(world, device)
-        train_recogniser(cuts, Path(job["lang"]), Path(job["exp_dir"]), config, options, world, device, shared_by)
+        train_recogniser(cuts, Path(job["lang"]), Path(job["exp_dir"]), config, options, world, device)
 
 
 if __name__ == "__main__":

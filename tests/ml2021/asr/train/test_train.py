@@ -27,7 +27,6 @@ from ml2021.asr.train.options import TrainOptions, read_asr_config
 from ml2021.asr.train.train import train_recogniser
 from ml2021.asr.train.worker import Job
 from ml2021.training.checkpoint import load_checkpoint
-from ml2021.training.distributed import World, sharers
 from ml2021.training.launch import Processes, run_processes
 
 
@@ -157,11 +156,6 @@ def test_other_batches_are_refused_only_within_an_epoch(tone_corpus, one_epoch, 
         train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, two)
 
 
-@pytest.mark.parametrize(("device", "shared_by"), [("cpu", 4), ("cuda", 1)])
-def test_processes_on_cpus_share_a_batch_and_gpus_take_whole_ones(device: str, shared_by: int) -> None:
-    assert sharers(World(rank=1, size=4), torch.device(device)) == shared_by
-
-
 @pytest.mark.slow
 def test_two_processes_of_stage_5_take_the_steps_of_one(tone_corpus, one_epoch, tmp_path, monkeypatch, project):  # type: ignore[no-untyped-def]
     monkeypatch.setenv("PYTHONPATH", f"{project}:{project}/egs")
@@ -169,7 +163,7 @@ def test_two_processes_of_stage_5_take_the_steps_of_one(tone_corpus, one_epoch, 
     job = Job(tone_corpus.cuts, tone_corpus.lang, tmp_path / "two", one_epoch, TrainOptions())
     run_processes("ml2021.asr.train.worker", job.arguments(), Processes(2))
     one, two = (load_checkpoint(tmp_path / name / "epoch-1.pt") for name in ("one", "two"))
-    assert abs(two["batch_idx_train"] - one["batch_idx_train"]) <= 1 and "max_duration 2," in two["batching"]
+    assert (two["batch_idx_train"], two["batching"]) == (one["batch_idx_train"], one["batching"])
     assert read_asr_config(tmp_path / "two") == read_asr_config(tmp_path / "one") == one_epoch
 
 

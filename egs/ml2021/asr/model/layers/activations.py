@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ml2021.asr.model.layers.autograd import apply_function
 from ml2021.asr.model.layers.fused import fused
 from ml2021.asr.model.layers.schedule import FloatLike, ScheduledModule, chance
+from ml2021.asr.model.layers.swoosh_kernel import swoosh_alone, swoosh_and_derivative
 
 SWOOSH_L = (4.0, 0.035)  # offset and constant of log(1 + exp(x - offset)) - 0.08 x - constant
 SWOOSH_R = (1.0, 0.313261687)
@@ -107,10 +108,12 @@ class _LimitFunction(torch.autograd.Function):
 def swoosh(x: Tensor, kind: tuple[float, float]) -> Tensor:
     """SwooshL or SwooshR, elementwise."""
     offset, constant = kind
-    if not (torch.is_grad_enabled() and x.requires_grad):
-        return nn.functional.softplus(x - offset).sub_(x, alpha=0.08).sub_(constant)  # only three passes over memory
-    y: Tensor = apply_function(_SwooshFunction, x, offset, constant)
-    return y
+    if torch.is_grad_enabled() and x.requires_grad:
+        y: Tensor = apply_function(_SwooshFunction, x, offset, constant)
+        return y
+    if _has_kernel(x):
+        return swoosh_alone(x, offset, constant)
+    return nn.functional.softplus(x - offset).sub_(x, alpha=0.08).sub_(constant)
 
 
 class _SwooshFunction(torch.autograd.Function):
@@ -118,7 +121,8 @@ class _SwooshFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, offset: float, constant: float) -> Tensor:
-        y, derivative = _swoosh_and_derivative(x, offset, constant)
+        compute = swoosh_and_derivative if _has_kernel(x) else _swoosh_and_derivative
+        y, derivative = compute(x, offset, constant)
         ctx.save_for_backward(derivative)
         return y
 
@@ -126,6 +130,10 @@ class _SwooshFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (derivative,) = ctx.saved_tensors
         return derivative.mul_(grad), None, None  # in place, so a second backward raises an error
+
+
+def _has_kernel(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch._C._is_tracing()
 
 
 @fused

@@ -38,9 +38,6 @@ class _Depthwise2dFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
-        if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
         ctx.save_for_backward(x, weight)
         ctx.padding = padding
         return nn.functional.conv2d(x, weight, bias, padding=padding, groups=len(weight))
@@ -61,7 +58,7 @@ class _Depthwise2dFunction(torch.autograd.Function):
             len(weight),
             [ctx.needs_input_grad[0], False, False],
         )
-        rows, grad_rows = (t.permute(0, 2, 3, 1).float().contiguous() for t in (x, grad))
+        rows, grad_rows = (t.permute(0, 2, 3, 1).contiguous() for t in (x, grad))
         weight_grad = torch.from_numpy(
             _weight_gradient(rows.numpy(), grad_rows.numpy(), *weight.shape[2:], *ctx.padding)
         )

@@ -8,9 +8,10 @@ Legend: R rows (all other axes flattened), C channels, G groups of channels.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +25,13 @@ WHITEN_PROBABILITY = 0.25
 _TINY = 1e-20
 _SAMPLE_ROWS = 2048  # rows used to estimate statistics, at most about this many
 _BLOCK_ROWS = 4096  # rows whose gradient is changed at once
+
+
+class Push(NamedTuple):
+    """What a Balancer does in one call: minimum and maximum of mean / stddev and of rms, and the gradient's scale."""
+
+    limits: tuple[float, float, float, float]
+    grad_scale: float
 
 
 class Balancer(ScheduledModule):
@@ -51,12 +59,19 @@ class Balancer(ScheduledModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """x of any shape, with channels in channel_dim."""
-        if not (self.training and x.requires_grad and chance(self.value(self.probability))):
+        push = self.draw(x.requires_grad)
+        if push is None:
             return x
-        means = [_mean_of_proportion(self.value(p)) for p in (self.min_positive, self.max_positive)]
-        rms = [math.sqrt(math.pi / 2) * self.value(a) for a in (self.min_abs, self.max_abs)]
-        y: Tensor = apply_function(_BalancerFunction, x, (*means, *rms), self.grad_scale, self.channel_dim)
+        y: Tensor = apply_function(_BalancerFunction, x, push, self.channel_dim)
         return y
+
+    def draw(self, requires_grad: bool) -> Push | None:
+        """What to do in this call, None: nothing."""
+        if not (self.training and requires_grad and chance(self.value(self.probability))):
+            return None
+        low, high = (_mean_of_proportion(self.value(p)) for p in (self.min_positive, self.max_positive))
+        min_rms, max_rms = (math.sqrt(math.pi / 2) * self.value(a) for a in (self.min_abs, self.max_abs))
+        return Push((low, high, min_rms, max_rms), self.grad_scale)
 
 
 def _mean_of_proportion(positive: float) -> float:
@@ -67,24 +82,37 @@ def _mean_of_proportion(positive: float) -> float:
 
 class _BalancerFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, limits: tuple[float, ...], grad_scale: float, channel_dim: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, push: Push, channel_dim: int) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.arguments = limits, grad_scale, channel_dim
+        ctx.arguments = push, channel_dim
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
-        limits, grad_scale, channel_dim = ctx.arguments
+        push, channel_dim = ctx.arguments
         x, moved = x.movedim(channel_dim, -1), grad.movedim(channel_dim, -1)
-        slope, constant = _violation_gradient(_sample_rows(x), limits)
-        if not in_blocks(x):  # to look at the values would make the process wait for the GPU
-            changed = _pushed(moved, x, slope * grad_scale, constant * grad_scale)
-        elif bool((slope != 0).logical_or_(constant != 0).any()):
-            changed = _pushed_in_blocks(moved, x, slope * grad_scale, constant * grad_scale)
-        else:
-            return grad, None, None, None
-        return changed.movedim(-1, channel_dim), None, None, None
+        affine = push_of(x, lambda sample: sample, push)
+        if affine is None:
+            return grad, None, None
+        changed = _pushed_in_blocks(moved, x, *affine) if in_blocks(x) else pushed(moved, x, *affine)
+        return changed.movedim(-1, channel_dim), None, None
+
+
+def push_of(rows: Tensor, channels: Callable[[Tensor], Tensor], push: Push | None) -> tuple[Tensor, Tensor] | None:
+    """The slope and constant (C,) for pushed; None: nothing is to be changed.
+
+    Args:
+      rows: (..., D).
+      channels: from some of the rows (R, D) to the channels (R, C) that the push is about.
+      push: what the Balancer drew.
+    """
+    if push is None:
+        return None
+    slope, constant = _violation_gradient(channels(_sample_rows(rows)), push.limits)
+    if in_blocks(rows) and not bool((slope != 0).logical_or_(constant != 0).any()):
+        return None  # on a GPU, to look at the values would make the process wait for it
+    return slope * push.grad_scale, constant * push.grad_scale
 
 
 def in_blocks(x: Tensor) -> bool:
@@ -93,18 +121,18 @@ def in_blocks(x: Tensor) -> bool:
 
 
 @fused
-def _pushed(grad: Tensor, x: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
+def pushed(grad: Tensor, x: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
     """grad + |grad| * (slope * x + constant), in the type of grad; grad and x (..., C), slope and constant (C,)."""
     return torch.addcmul(constant, x.float(), slope).mul_(grad.abs()).add_(grad).to(grad.dtype)
 
 
 def _pushed_in_blocks(grad: Tensor, x: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
-    """As _pushed, some rows at a time."""
+    """As pushed, some rows at a time."""
     rows, grad_rows = (t.reshape(-1, t.shape[-1]) for t in (x, grad))
     out = torch.empty_like(grad_rows)
     for begin in range(0, len(rows), _BLOCK_ROWS):
         block = slice(begin, begin + _BLOCK_ROWS)
-        out[block] = _pushed(grad_rows[block], rows[block], slope, constant)
+        out[block] = pushed(grad_rows[block], rows[block], slope, constant)
     return out.reshape(x.shape)
 
 

@@ -19,14 +19,14 @@ from ml2021.asr.model.layers.activations import (
     shared_dropout,
     swoosh,
 )
-from ml2021.asr.model.layers.cpu_batches import only_decodes
+from ml2021.asr.model.layers.blocks import widen_and_narrow
 from ml2021.asr.model.layers.depthwise import depthwise_2d
 from ml2021.asr.model.layers.encoder_frames import frame_mask
+from ml2021.asr.model.layers.precision import float32_on_cpu
 from ml2021.asr.model.layers.regularisers import Balancer, Whiten
 from ml2021.asr.model.layers.schedule import FloatLike, Schedule, ScheduledModule
 
 RIGHT_CONTEXT = 3  # embedding frames that ConvNeXt sees on the right (and on the left)
-DECODED_ROWS = 512  # rows that ConvNeXt widens to 384 channels at once per CPU core: they fit into its cache
 
 
 def embedded_lens(feature_lens: Tensor) -> Tensor:
@@ -53,7 +53,9 @@ class ConvNeXt(ScheduledModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Image (N, C, T', F) -> rows (N, T', F, C)."""
-        update = self._pointwise(depthwise_2d(x, self.depthwise_conv))
+        with float32_on_cpu(x):
+            update = depthwise_2d(x, self.depthwise_conv)
+        update = self._pointwise(update)
         update = drop_utterances(update, self.value(self.layerdrop))
         rows: Tensor = self.out_whiten(self.out_balancer(x.permute(0, 2, 3, 1) + update))
         return rows
@@ -75,18 +77,13 @@ class ConvNeXt(ScheduledModule):
 
     def _pointwise(self, x: Tensor) -> Tensor:
         """(N, C, T', F) -> rows (N, T', F, C). With channels last, convolutions of size 1 are matrix products."""
-        rows = x.permute(0, 2, 3, 1)
-        if not only_decodes(x):
-            return self._widen_and_narrow(rows)
-        blocks = torch.split(rows.flatten(0, 2), DECODED_ROWS * torch.get_num_threads())
-        return torch.cat([self._widen_and_narrow(block) for block in blocks]).view(rows.shape)
-
-    def _widen_and_narrow(self, rows: Tensor) -> Tensor:
-        """(..., C) -> (..., C)."""
-        wide, narrow = self.pointwise_conv1, self.pointwise_conv2
-        rows = nn.functional.linear(rows, wide.weight.flatten(1), wide.bias)
-        rows = swoosh(self.hidden_balancer(rows), SWOOSH_L)
-        return nn.functional.linear(rows, narrow.weight.flatten(1), narrow.bias)
+        rows, wide, narrow = x.permute(0, 2, 3, 1), self.pointwise_conv1, self.pointwise_conv2
+        assert wide.bias is not None and narrow.bias is not None
+        layers = wide.weight.flatten(1), wide.bias, narrow.weight.flatten(1), narrow.bias
+        if x.device.type == "cpu" and not torch._C._is_tracing():
+            return widen_and_narrow(rows, layers, self.hidden_balancer.draw(layers[0].requires_grad))
+        rows = swoosh(self.hidden_balancer(nn.functional.linear(rows, *layers[:2])), SWOOSH_L)
+        return nn.functional.linear(rows, *layers[2:])
 
 
 class Conv2dSubsampling(ScheduledModule):
@@ -143,11 +140,13 @@ class Conv2dSubsampling(ScheduledModule):
 
     def _convolve(self, features: Tensor) -> Tensor:
         """(N, T, F) -> image (N, 128, T', F')."""
-        x = self.conv[0](features[:, None])  # with a single channel the memory format is ambiguous, so set it after
-        image: Tensor = self.conv[1:](x.contiguous(memory_format=torch.channels_last))
+        with float32_on_cpu(features):
+            x = self.conv[0](features[:, None])  # with a single channel the memory format is ambiguous, so set it after
+            image: Tensor = self.conv[1:](x.contiguous(memory_format=torch.channels_last))
         return image
 
     def _project(self, rows: Tensor) -> Tensor:
         """(N, T', F, C) -> (N, T', D). The columns of the weight are ordered channel by channel."""
         weight = self.out.weight.reshape(self.out.out_features, -1, self.out_width).transpose(1, 2).flatten(1)
-        return nn.functional.linear(rows.flatten(2), weight, self.out.bias)
+        with float32_on_cpu(rows):
+            return nn.functional.linear(rows.flatten(2), weight, self.out.bias)

@@ -13,8 +13,6 @@ from ml2021.asr.model import recogniser as model_module
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.layers.cpu_batches import batches_by_length, only_decodes
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.model.zipformer import embedding as zipformer_embed
-from ml2021.asr.model.zipformer.embedding import ConvNeXt
 from tests.ml2021.asr.zipformers import TWO_STACKS
 
 
@@ -58,20 +56,6 @@ def test_encoder_gives_the_same_in_small_batches(mask_padding: bool, monkeypatch
     assert outputs.shape == whole.shape and torch.equal(output_lens, whole_lens)
     for a, b, n in zip(outputs, whole.detach(), whole_lens.tolist()):
         torch.testing.assert_close(a[:n], b[:n], atol=3e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("num_rows", [1, 7, 512])
-def test_convnext_gives_the_same_in_blocks_of_rows(num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zipformer_embed, "DECODED_ROWS", num_rows)
-    convnext, sizes = ConvNeXt(16).eval(), []
-    convnext.hidden_balancer.register_forward_hook(lambda _module, _inputs, hidden: sizes.append(hidden.shape[:-1]))
-    x = torch.randn(2, 16, 9, 5).contiguous(memory_format=torch.channels_last)
-    whole = convnext(x)
-    with torch.no_grad():
-        torch.testing.assert_close(convnext(x), whole.detach(), atol=1e-6, rtol=1e-5)
-    first, *others = sizes
-    assert first == (2, 9, 5) and sum(rows for (rows,) in others) == 2 * 9 * 5
-    assert max(others) == (min(num_rows * torch.get_num_threads(), 90),)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
