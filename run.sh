@@ -26,11 +26,12 @@ Usage: ./run.sh [OPTION VALUE]...
   --aligner-model M  what stage 3 aligns with instead of training an aligner: the folder of a CTC
                      model (ours or Hugging Face's), or a recogniser's words with times (.ctm,
                      .jsonl); none: train one [M of the last run with this data folder, else none]
-  --num-jobs N       run stages 0, 1, 3 and 4 in N processes [1]
+  --num-jobs N       run stages 0, 1, 3 and 4 in N processes [1; stage 3: as its training]
   --executor E       serial, processes or dask; the results are the same [processes if N > 1]
   --dask-scheduler A address of a Dask scheduler (tcp://HOST:PORT), or local [local]
   --num-gpus N       train on N GPUs of each machine (stages 3, 5 and 8, and 6's language model) [1]
-  --num-processes N  train in N processes on the CPU instead, which share each batch [1]
+  --num-processes N  train in N processes on the CPU instead, which share each batch
+                     [num_processes in CONF]
   --nodes N          machines that train together. They share the disk. Start the same command on
                      each, with its number: machine 0 does everything, others only train with it [1]
   --node-rank N      number of this machine, from 0 [0]

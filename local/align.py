@@ -22,7 +22,7 @@ from lhotse_prep.workflow.stage import Input, Stage, recorded_audio
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.train.config import SpecAugmentConfig
-from ml2021.training.launch import add_process_options, follow, processes_of
+from ml2021.training.launch import add_process_options, follow, on_cpu_by_default, processes_of
 
 GIVEN = "given.json"  # in data/C/aligned: the value of --aligner-model
 # what is read of a model's folder, which may also hold checkpoints and results of decoding
@@ -45,14 +45,18 @@ def main(argv: list[str]) -> None:
         "[the value of the last run that had one, else aligner.model of asr.yaml]",
     )
     add_executor_options(parser, ExecutorConfig())
+    parser.set_defaults(num_jobs=None)  # that of the training
     add_process_options(parser)
     args = parser.parse_args(argv)
     processes = processes_of(args)
     if processes.follows:  # the training of the aligner
         follow(processes)
         return
-    executor = executor_config(args)
     aligner = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig)
+    processes = on_cpu_by_default(processes, args, aligner.train.num_processes)
+    if args.num_jobs is None:
+        args.num_jobs = 1 if processes.on_gpus else processes.per_node
+    executor = executor_config(args)
     model = args.aligner_model if args.aligner_model is not None else _remembered(args.data / "aligned" / GIVEN)
     if model is not None:
         aligner = replace(aligner, model="" if model == "none" else model)
@@ -90,7 +94,8 @@ def _is_hub_name(model: str) -> bool:
 def _as_before(aligner: AlignerConfig) -> dict[str, Any]:
     """The options as version 0.2 had them: without masks there was no time warp either, whatever its factor."""
     options = to_mapping(aligner)
-    del options["refine"], options["train_hours"]  # there were none, nor training from Shar
+    for name in ("refine", "train_hours", "guided_steps"):  # there were none, nor training from Shar
+        del options[name]
     options["data"] = {name: value for name, value in options["data"].items() if value or not name.startswith("shar_")}
     augment = options["data"]["spec_augment"]
     if not augment["num_frame_masks"] and not augment["num_feature_masks"]:

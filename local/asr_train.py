@@ -12,7 +12,7 @@ from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.stage import CUTS, training_stage
-from ml2021.training.launch import add_process_options, follow, processes_of, run_processes
+from ml2021.training.launch import add_process_options, follow, on_cpu_by_default, processes_of, run_processes
 
 
 def main(argv: list[str]) -> None:
@@ -53,10 +53,11 @@ def main(argv: list[str]) -> None:
                 "set init_encoder_from_aligner: false"
             )
         initial = Input(args.data / "aligned", 3, ("aligner/pretrained.pt",))
-    elif config.frozen_encoder_steps:
+    elif config.frozen_encoder_steps or config.freeze_modules:
+        name, empty = ("frozen_encoder_steps", 0) if config.frozen_encoder_steps else ("freeze_modules", [])
         raise ConfigError(
-            f"{args.conf}/asr.yaml: frozen_encoder_steps is {config.frozen_encoder_steps}, but without "
-            "init_encoder_from_aligner the encoder starts at random and has to learn: set frozen_encoder_steps: 0"
+            f"{args.conf}/asr.yaml: {name} is {getattr(config, name)}, but without "
+            f"init_encoder_from_aligner the encoder starts at random and has to learn: set {name}: {empty}"
         )
     modules = ("encoder_embed", "encoder") if aligner else ()
     inputs = Input(args.data / "lang", 2), Input(args.data / "cuts", 4, CUTS)
@@ -80,6 +81,7 @@ def main(argv: list[str]) -> None:
             train_with_icefall(checkout, args.data / "cuts", args.data / "lang", out, config, options, processes.size)
         return
     cuts, lang = args.data / "cuts", args.data / "lang"
+    processes = on_cpu_by_default(processes, args, config.train.num_processes)
     with stage.work() as out:
         if processes.size > 1:
             from ml2021.asr.train.worker import Job

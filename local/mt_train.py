@@ -14,7 +14,7 @@ from lhotse_prep.workflow.stage import Input, Stage
 from lhotse_prep.workflow.strict_config import from_mapping, load_config, to_mapping
 from ml2021.mt.config import MtConfig, TranslateConfig, require_same_context
 from ml2021.training.config import CONTINUED
-from ml2021.training.launch import add_process_options, follow, processes_of, run_processes
+from ml2021.training.launch import add_process_options, follow, on_cpu_by_default, processes_of, run_processes
 
 
 def main(argv: list[str]) -> None:
@@ -53,6 +53,7 @@ def main(argv: list[str]) -> None:
         return
     from ml2021.mt.train import arguments_of, train_translator
 
+    processes = on_cpu_by_default(processes, args, config.train.num_processes)
     with stage.work() as out:
         if processes.size > 1:
             run_processes("ml2021.mt.train", arguments_of(args.data / "bitext", out, config), processes)

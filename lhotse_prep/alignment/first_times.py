@@ -22,6 +22,7 @@ from lhotse_prep.text.characters import is_han
 _COARSE, _FINE = 16, 4  # feature frames of 10 ms that each pass averages
 _FIRST_BAND = 0.06  # fraction of the speech that is searched on each side of the diagonal
 _MIN_BAND, _FINE_BAND = 20.0, 4.0  # seconds on each side, first and second pass
+_NEAR_END = 0.2  # seconds in which no word begins: speech is detected 0.1 s too long, and words are not so short
 _RATE_PENALTY = 0.3  # cost of a step that is not diagonal, in mean distances
 
 
@@ -41,7 +42,26 @@ def synthetic_times(
     synthetic, starts = _synthesise(words, features.shape[1])
     path = _warp(_cepstra(features[spoken]), _cepstra(synthetic))  # (frames of speech,) -> frame of the synthetic
     frame = np.searchsorted(path, starts / FRAME_SHIFT)
-    return spoken[np.minimum(frame, len(spoken) - 1)].astype(np.float64) * FRAME_SHIFT
+    samples = spoken[np.minimum(frame, len(spoken) - 1)].astype(np.float64) * FRAME_SHIFT
+    return after_pauses(samples, regions)
+
+
+def after_pauses(begins: NDArray[np.float64], regions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The begins of words, where those that lie just before a pause are moved behind it.
+
+    Detectors end a stretch of speech late: a path that is a frame too early puts the first words of a stretch into the
+    end of the one before, a whole pause off.
+
+    Args:
+      begins: (W,) in samples; NaN stays.
+      regions: (R, 2) stretches of speech in samples, ascending.
+    """
+    stretch = np.searchsorted(regions[:, 0], begins, side="right") - 1
+    is_before = (stretch >= 0) & (stretch < len(regions) - 1) & np.isfinite(begins)
+    is_late = begins > regions[stretch, 1] - _NEAR_END * SAMPLE_RATE
+    following = regions[np.minimum(stretch + 1, len(regions) - 1), 0]
+    moved: NDArray[np.float64] = np.where(is_before & is_late, following, begins)
+    return moved
 
 
 def group_regions(regions: NDArray[np.int64], max_samples: int) -> NDArray[np.int64]:

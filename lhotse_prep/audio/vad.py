@@ -13,6 +13,8 @@ from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.errors import DataError
 
 STEP = 512  # samples per step of the network
+_BEFORE = 64  # samples before a step that the network sees again
+_STATE = 128  # size of its state
 _loaded = threading.local()
 
 
@@ -25,18 +27,20 @@ def speech_stretches(blocks: Iterable[NDArray[np.float32]], min_pause: float = 0
     Returns:
       (R, 2) begin and end in samples, sorted and disjoint; R may be 0.
     """
-    import torch
-
-    model = _model()
+    network = _network()
     from silero_vad.utils_vad import get_speech_timestamps_from_probs
 
-    model.reset_states()
     num_samples = 0
     probabilities = []
+    state, rate = np.zeros((2, 1, _STATE), np.float32), np.array(SAMPLE_RATE)
+    window = np.zeros((1, _BEFORE + STEP), np.float32)
     for samples in _steps(blocks):
         num_samples += len(samples)
-        step = np.pad(samples, (0, STEP - len(samples)))
-        probabilities.append(float(model(torch.from_numpy(step), SAMPLE_RATE)))
+        window[0, :_BEFORE] = window[0, STEP:]
+        window[0, _BEFORE : _BEFORE + len(samples)] = samples
+        window[0, _BEFORE + len(samples) :] = 0.0
+        probability, state = network.run(None, {"input": window, "state": state, "sr": rate})
+        probabilities.append(float(probability[0, 0]))
     stamps = get_speech_timestamps_from_probs(
         probabilities,
         sampling_rate=SAMPLE_RATE,
@@ -56,19 +60,22 @@ def speech_regions(samples: NDArray[np.float32], lecture: str) -> NDArray[np.int
     return regions
 
 
-def _model() -> Any:
-    """silero-vad, which is loaded once by each thread, since it keeps the state of a recording."""
-    if not hasattr(_loaded, "model"):
+def _network() -> Any:
+    """The session of silero-vad's network, loaded once by each thread.
+
+    It is run without silero-vad's wrapper, whose conversions take as long as the network.
+    """
+    if not hasattr(_loaded, "network"):
         import torch
 
         threads = torch.get_num_threads()
         try:
             from silero_vad import load_silero_vad
 
-            _loaded.model = load_silero_vad(onnx=True)
+            _loaded.network = load_silero_vad(onnx=True).session
         finally:
             torch.set_num_threads(threads)  # silero-vad sets one thread for the whole process
-    return _loaded.model
+    return _loaded.network
 
 
 def _steps(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:

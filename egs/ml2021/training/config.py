@@ -47,6 +47,8 @@ class TrainConfig:
     # on a CPU, bf16 is for the widest layers only
     precision: str = "float32"
     accum_grad: int = 1  # batches per process whose gradients are accumulated for a step
+    # processes that train on a machine without GPU, at most one per core; --num-processes and --num-gpus override it
+    num_processes: int = field(default=1, metadata=HOW_IT_RUNS)
     # try the largest batches before training, to run out of memory early if at all
     scan_worst_batches: bool = field(default=True, metadata=HOW_IT_RUNS)
     # batches that --print-diagnostics collects statistics from
@@ -72,7 +74,14 @@ class TrainConfig:
         require(self.keep_last_k >= 2, f"keep_last_k must be >= 2, since one may be damaged; got {self.keep_last_k}")
         kinds = ("float32", "bf16", "fp16", "auto")
         require(self.precision in kinds, f"precision must be one of {', '.join(kinds)}, got {self.precision!r}")
-        counts = ("accum_grad", "save_every_n", "log_interval", "max_bad_steps", "num_diagnostics_batches")
+        counts = (
+            "accum_grad",
+            "num_processes",
+            "save_every_n",
+            "log_interval",
+            "max_bad_steps",
+            "num_diagnostics_batches",
+        )
         require(self.seed >= 0, f"seed must be >= 0, got {self.seed}")
         for name in (*counts, "average_period"):
             require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")

@@ -25,7 +25,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,12 @@ class Processes:
 def add_process_options(parser: argparse.ArgumentParser) -> None:
     """Add --num-processes, --num-gpus, --nodes, --node-rank and --master-addr; results' keys do not depend on them."""
     group = parser.add_argument_group("training in several processes")
-    group.add_argument("--num-processes", type=int, metavar="N", help="train in N processes on the CPU [1]")
+    group.add_argument(
+        "--num-processes",
+        type=int,
+        metavar="N",
+        help="train in N processes on the CPU [without a GPU: train.num_processes]",
+    )
     group.add_argument("--num-gpus", type=int, metavar="N", help="train on N GPUs of this machine, a process each [1]")
     group.add_argument("--nodes", type=int, default=1, metavar="N", help="machines that train together [%(default)s]")
     group.add_argument(
@@ -116,6 +121,14 @@ def processes_of(args: argparse.Namespace) -> Processes:
         _require_gpus(args.num_gpus)
     per_node = args.num_gpus or args.num_processes or 1
     return Processes(per_node, args.nodes, args.node_rank, args.master_addr, args.num_gpus is not None)
+
+
+def on_cpu_by_default(processes: Processes, args: argparse.Namespace, count: int) -> Processes:
+    """`count` processes, at most one for each core, on a machine without GPU whose user gave no number."""
+    is_given = args.num_processes is not None or args.num_gpus is not None or args.nodes > 1 or "RANK" in os.environ
+    if is_given or any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists():
+        return processes
+    return replace(processes, per_node=min(count, share_of_cores(1)))
 
 
 def run_processes(module: str, arguments: Sequence[str], processes: Processes) -> None:

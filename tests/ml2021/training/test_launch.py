@@ -17,7 +17,14 @@ from typing import cast
 import pytest
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from ml2021.training.launch import Processes, add_process_options, follow, processes_of, run_processes
+from ml2021.training.launch import (
+    Processes,
+    add_process_options,
+    follow,
+    on_cpu_by_default,
+    processes_of,
+    run_processes,
+)
 from ml2021.training.nodes import Command, Server, address_of, announce, commands_of, free_port, require_free_port
 from tests.ml2021.training.several_processes import in_processes
 
@@ -35,6 +42,21 @@ def test_options_give_processes() -> None:
     assert parse("--num-processes", "3").size == 3
     machines = parse("--num-processes", "4", "--nodes", "2", "--node-rank", "1", "--master-addr", "h:1")
     assert machines == Processes(4, 2, 1, "h:1") and machines.size == 8 and machines.follows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "has_gpu", "size"),
+    [([], False, 2), ([], True, 1), (["--num-processes", "1"], False, 1), (["--num-processes", "3"], False, 3)],
+)
+def test_without_a_gpu_the_configuration_gives_the_number_of_processes(
+    arguments: list[str], has_gpu: bool, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_process_options(parser)
+    args = parser.parse_args(arguments)
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("/dev/nvidia0")] if has_gpu else []))
+    monkeypatch.setattr("ml2021.training.launch.share_of_cores", lambda _: 2)
+    assert on_cpu_by_default(processes_of(args), args, 4 if not arguments else 2).size == size
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,10 @@ class AlignerConfig(FaultConfig):
     more_epochs: int = field(default=2, metadata=_TRAINED)
     # rounds at most, whether or not the aligner is sure by then
     max_rounds: int = field(default=8, metadata=_TRAINED)
-    # median over words; at or above it, a round after the first may be the last
+    # median over words; at or above it, a round may be the last
     learned_confidence: float = field(default=0.95, metadata=_TRAINED)
+    # of the first round: steps that learn each frame's unit by the first times, before CTC
+    guided_steps: int = field(default=100, metadata=_TRAINED)
     # of the first round, in whole epochs: CTC loss stays flat for a few hundred steps
     min_steps: int = field(default=500, metadata=_TRAINED)
     # hours of lectures, chosen evenly over train_parts, that train the aligner at most; all lectures are aligned
@@ -53,7 +55,7 @@ class AlignerConfig(FaultConfig):
         require(min(rounds) > 0, f"first_epochs, more_epochs and max_rounds must be > 0, got {rounds}")
         require(0 < self.learned_confidence < 1, f"learned_confidence must be in 0..1, got {self.learned_confidence}")
         require_all(self, ("settled", "window_duration", "train_hours"), 0, exclusive=True)
-        require_all(self, ("min_steps",), 0)
+        require_all(self, ("min_steps", "guided_steps"), 0)
         require_all(self, ("num_english_pieces",), 2)
         bad = set(self.train_parts) - {"train", "dev", "test"}
         require(not bad, f"train_parts must be of train, dev, test, got {', '.join(sorted(bad))}")

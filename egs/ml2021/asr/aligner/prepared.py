@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lhotse_prep.alignment.first_times import synthetic_times
 from lhotse_prep.alignment.lecture_times import LectureTimes, file_name
 from lhotse_prep.alignment.lectures import Lecture
 from lhotse_prep.alignment.word_times import WordTimes
@@ -17,6 +16,7 @@ from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import whole_file
+from ml2021.asr.aligner.refine import times_by_synthesis
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def read_lecture(
     features = fbank(samples)
     if times is not None:
         return PreparedLecture(lecture_id, words, features, regions, middles(times))
-    starts = synthetic_times(words, features, regions)
-    first = starts + np.minimum(np.diff(starts, append=len(samples)) / 2, 0.1 * SAMPLE_RATE)
-    return PreparedLecture(lecture_id, words, features, regions, first)
+    return PreparedLecture(
+        lecture_id, words, features, regions, middles(times_by_synthesis(lecture_id, words, features, regions))
+    )
 
 
 def middles(times: WordTimes) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lhotse_prep.alignment.corpus import TimedLecture
-from lhotse_prep.alignment.first_times import group_regions, synthetic_times
+from lhotse_prep.alignment.first_times import group_regions
 from lhotse_prep.alignment.lecture_times import LectureTimes, time_each
 from lhotse_prep.alignment.lectures import Lecture
 from lhotse_prep.alignment.word_times import WordTimes, complete
@@ -21,7 +21,7 @@ from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.workflow.executor import SerialExecutor
 from ml2021.asr.aligner.machinery import Machinery
-from ml2021.asr.aligner.refine import placed_by_sound
+from ml2021.asr.aligner.refine import times_by_synthesis
 from ml2021.asr.qwen.forced_aligner import QwenForcedAligner
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def time_with_qwen(model: str, lectures: Iterable[Lecture], machinery: Machinery
     def times(x: Lecture) -> LectureTimes:
         samples = x.samples()
         regions = speech_regions(samples, x.id)
-        first = first_times(x.id, x.words, samples, regions)
+        first = times_by_synthesis(x.id, x.words, fbank(samples), regions)
         placed = _times_in_windows(aligner, x.words, first, samples, regions)
         num_units = np.full(len(x.words), _UNITS_PER_WORD)
         return LectureTimes(complete(placed, num_units, regions / SAMPLE_RATE), regions, num_units)
@@ -54,15 +54,6 @@ def time_with_qwen(model: str, lectures: Iterable[Lecture], machinery: Machinery
     for x, timed in time_each(times, lectures, SerialExecutor(), machinery.results("aligned", [model]), "aligning"):
         logger.info("%s: aligned with %s", x.id, aligner.name)
         yield x, timed.times, timed.regions
-
-
-def first_times(lecture: str, words: list[str], samples: NDArray[np.float32], regions: NDArray[np.int64]) -> WordTimes:
-    """Times without any model: by synthetic speech, then by the sound of the units."""
-    features = fbank(samples)
-    start = synthetic_times(words, features, regions) / SAMPLE_RATE
-    end = np.append(start[1:], len(samples) / SAMPLE_RATE)
-    coarse = WordTimes(start, np.minimum(end, start + 0.5), np.zeros(len(words)))
-    return placed_by_sound(lecture, words, coarse, features, regions)
 
 
 def _times_in_windows(

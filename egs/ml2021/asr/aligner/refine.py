@@ -15,10 +15,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from lhotse_prep.alignment.first_times import after_pauses, synthetic_times
 from lhotse_prep.alignment.search.align import align
 from lhotse_prep.alignment.speech_fit import agreement
 from lhotse_prep.alignment.units_to_words import words_of_units
-from lhotse_prep.alignment.word_times import WordTimes
+from lhotse_prep.alignment.word_times import HANGOVER, WordTimes
 from lhotse_prep.audio.config import FRAME_SHIFT
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
@@ -61,6 +62,16 @@ def refine_times(
     return times
 
 
+def times_by_synthesis(
+    lecture: str, words: Sequence[str], features: NDArray[np.float32], regions: NDArray[np.int64]
+) -> WordTimes:
+    """Times without any model: by synthetic speech, then by the sound of the units; see placed_by_sound."""
+    start = synthetic_times(words, features, regions) / SAMPLE_RATE
+    end = np.append(start[1:], len(features) * FRAME_SHIFT / SAMPLE_RATE)
+    coarse = WordTimes(start, np.minimum(end, start + 0.5), np.zeros(len(words)))
+    return placed_by_sound(lecture, words, coarse, features, regions)
+
+
 def placed_by_sound(
     lecture: str, words: Sequence[str], times: WordTimes, features: NDArray[np.float32], regions: NDArray[np.int64]
 ) -> WordTimes:
@@ -88,15 +99,21 @@ def placed_by_sound(
     units = [encoded[w] for w in chosen]
     frames = cepstra(features)
     is_speech = _covers(regions / FRAME, num_frames(frames))
+    tails = np.stack([regions[:, 1] - HANGOVER * SAMPLE_RATE, regions[:, 1]], axis=1)
+    is_tail = _covers(tails / FRAME, num_frames(frames))  # perhaps no longer speech
     may_speak = _near_words(times, num_frames(frames))
     start = _filled(times.start[chosen])
     for _ in range(_MAX_ROUNDS):
-        sounds = UnitSounds.fit(frames, _labels(start, units, is_speech), len(spelling))
+        labels = _labels(start, units, is_speech)
+        labels[is_tail] = -1
+        sounds = UnitSounds.fit(frames, labels, len(spelling))
         try:
             placed = _placed(lecture, sounds, frames, may_speak, units, start)
         except DataError as e:
             logger.warning("%s; the words keep the times that they had", e)
             return times
+        behind = after_pauses(placed.start * SAMPLE_RATE, regions) / SAMPLE_RATE
+        placed = replace(placed, start=behind, end=np.maximum(placed.end, behind))
         moved = np.abs(placed.start - start)
         start = _filled(placed.start)
         if np.nanquantile(moved, 0.95) <= _SETTLED:

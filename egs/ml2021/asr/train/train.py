@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lhotse_prep.tokens.lang import lang_hash, load_lang
+from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import write_json, write_text
 from lhotse_prep.workflow.locks import folder_lock
 from ml2021.asr.model.layers.fused import use_compiled
@@ -55,7 +57,7 @@ def train_recogniser(
     Raises:
       DataError: the checkpoints in exp_dir are of another training, the tokens cannot write
         the texts, or files are missing or damaged.
-      ConfigError: config.compile is true, but torch.compile does not work here.
+      ConfigError: config.compile is true, but torch.compile does not work here; a module to freeze does not exist.
     """
     options, world = options or TrainOptions(), world or World()
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,6 +68,7 @@ def train_recogniser(
     if options.init_from is not None:
         other = _is_other_vocabulary(options.init_from, lang)
         init_from(model, options.init_from, options.init_modules, other)
+    _require_modules(model, config.freeze_modules)
     data = AsrDataModule(cuts, config.data, config.train.seed)
     task = TransducerTask(data, tokens, lang_hash(lang), config)
     trainer = Trainer(model, task, config.train, exp_dir, device, world)
@@ -105,6 +108,17 @@ def main(argv: list[str]) -> None:
             train_recogniser(args.manifest_dir, args.lang_dir, args.exp_dir, config, options, world, device)
     finally:
         leave_world()
+
+
+def _require_modules(model: AsrModel, names: Sequence[str]) -> None:
+    """Raise ConfigError if one of the modules to freeze is not in the model."""
+    modules = dict(model.named_modules())
+    for name in names:
+        if name not in modules or not name:
+            children = ", ".join(child for child, _ in model.named_children())
+            raise ConfigError(
+                f"freeze_modules: the model has no module {name!r}; it has {children}, and parts of these"
+            )
 
 
 def _is_other_vocabulary(checkpoint: Path, lang: Path) -> bool:

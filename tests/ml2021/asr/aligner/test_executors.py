@@ -275,15 +275,15 @@ def test_windows_in_files_are_those_in_memory(tmp_path: Path) -> None:
     write_windows(tmp_path / "windows.jsonl", in_file)
     read = read_windows(tmp_path / "windows.jsonl")
     assert len(in_memory) == len(read) > 1
-    for (array, ids), (frames, same_ids) in zip(in_memory, read):
-        assert np.array_equal(array, frames.read()) and ids == same_ids and len(array) == len(frames)
+    for (array, *units_and_labels), (frames, *same) in zip(in_memory, read):
+        assert np.array_equal(array, frames.read()) and units_and_labels == same and len(array) == len(frames)
     torch.manual_seed(0)
     model = CtcModel(CONFIG.encoder, 6)
     losses = []
     for windows in (in_memory, read):
         task = AlignerTask(windows, CONFIG)
         torch.manual_seed(1)
-        losses += [[float(task.compute_loss(model, b, 3).loss) for b in task.train_batches(1)]]
+        losses += [[float(task.compute_loss(model, b, step).loss) for b in task.train_batches(1) for step in (3, 999)]]
     assert losses[0] == losses[1]
     (tmp_path / "week1.npy").write_bytes(b"")
     with pytest.raises(DataError, match=r"week1\.npy is missing or damaged: remove the folder"):

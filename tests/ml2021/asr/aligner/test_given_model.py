@@ -226,7 +226,7 @@ def test_qwens_aligner_gets_windows_whose_words_are_known(
     first = np.concatenate([1.0 + np.arange(10), 101.0 + np.arange(9)])
     regions = np.array([[0, 50], [100, 115]]) * 16_000
     monkeypatch.setattr(qwen_times, "QwenForcedAligner", Stub)
-    monkeypatch.setattr(qwen_times, "first_times", lambda *_: WordTimes(first, first + 0.5, np.ones(19)))
+    monkeypatch.setattr(qwen_times, "times_by_synthesis", lambda *_: WordTimes(first, first + 0.5, np.ones(19)))
     monkeypatch.setattr(qwen_times, "speech_regions", lambda *_: regions)
     monkeypatch.setattr(given_model, "is_qwen_aligner", lambda _: True)
     lectures = [lecture("x", samples(120.0), words)]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.aligner.prepared import PreparedLecture as Lecture
 from ml2021.asr.aligner.rounds import align_lectures
-from ml2021.asr.aligner.windows import training_windows
+from ml2021.asr.aligner.windows import UNKNOWN, AlignerTask, frame_labels, training_windows
+from ml2021.asr.model.recogniser import CtcModel
 from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
 from ml2021.training.config import TrainConfig
 from tests.ml2021.asr.zipformers import OF_ALIGNER
@@ -66,6 +69,7 @@ def test_words_are_found_where_they_are(tmp_path: Path) -> None:
         errors = np.abs(times[lecture.id].start * 16_000 - truth) / 16_000
         assert np.nanmedian(errors) < 0.08 < np.median(np.abs(first - truth)) / 16_000 * 1.5
         assert np.isfinite(errors).mean() > 0.97 and np.median(times[lecture.id].score) > 0.5
+    lectures = [made_up_lecture(f"l{i}", i)[0] for i in range(3)]
     again = align_lectures(lectures, {"l0", "l1"}, CONFIG, tmp_path, torch.device("cpu"))  # finished rounds are kept
     assert all(np.array_equal(times[k].start, again[k].start, equal_nan=True) for k in times)
 
@@ -73,5 +77,50 @@ def test_words_are_found_where_they_are(tmp_path: Path) -> None:
 def test_windows_hold_each_word_once() -> None:
     lecture, _ = made_up_lecture("l", 5)
     windows = training_windows(lecture, [[1 + i % 7] for i in range(len(lecture.words))], CONFIG)
-    assert [u for _, ids in windows for u in ids] == [1 + i % 7 for i in range(len(lecture.words))]
-    assert all(len(f) <= 4.0 * 100 + 1 for f, _ in windows)
+    assert [u for window in windows for u in window.units] == [1 + i % 7 for i in range(len(lecture.words))]
+    assert all(len(window.features) <= 4.0 * 100 + 1 for window in windows)
+
+
+def test_frames_are_labelled_by_the_words_that_are_said_in_them() -> None:
+    lecture, starts = made_up_lecture("l", 6)
+    lecture.times = starts + 12.0 * SHIFT
+    lecture.times[40] = np.nan  # not said
+    units = [[2 * WORDS.index(w) + 1, 2 * WORDS.index(w) + 2] for w in lecture.words]
+    labels = frame_labels(lecture, units)
+    assert len(labels) == len(lecture.features)
+    for i in set(range(len(units))) - {39, 40, 41}:
+        at = int(starts[i]) // SHIFT
+        assert labels[at + 5] == units[i][0] and labels[at + 17] == units[i][1]
+    is_speech = np.zeros(len(labels), bool)
+    for begin, end in (lecture.regions // SHIFT).tolist():
+        is_speech[begin:end] = True
+    assert (labels[~is_speech] == 0).all() and (labels[is_speech] != 0).all()
+    assert (labels != UNKNOWN).mean() > 0.95
+    for window in training_windows(lecture, units, CONFIG):
+        assert abs(len(window.labels) - len(window.features) / 4) <= 1
+        in_order = [u for u, _ in groupby(window.labels) if u > 0]
+        assert len(in_order) > 0.9 * len(window.units) and set(in_order) <= set(window.units)
+
+
+def test_guided_steps_learn_the_labels_of_frames() -> None:
+    lecture, starts = made_up_lecture("l", 7, num_words=60)
+    lecture.times = starts + 12.0 * SHIFT
+    units = [[1 + WORDS.index(w)] for w in lecture.words]
+    config = replace(CONFIG, guided_steps=5)
+    windows = training_windows(lecture, units, config)
+    task = AlignerTask(windows, config)
+    torch.manual_seed(1)
+    model = CtcModel(config.encoder, len(WORDS) + 1).eval()
+    batch = next(task.train_batches(1))
+    guided, after = task.compute_loss(model, batch, 4), task.compute_loss(model, batch, 5)
+    assert set(guided.sums) == {"frame_loss"} and set(after.sums) == {"ctc_loss"}
+    total, count = 0.0, 0
+    for i in batch:  # one window after the other, frame by frame
+        features = torch.from_numpy(np.asarray(task.windows[i].features))[None]
+        log_probs = model(features, torch.tensor([features.shape[1]]))[0][0]
+        for frame, label in zip(log_probs, task.windows[i].labels):
+            if label != UNKNOWN:
+                total, count = total - frame[label].item(), count + 1
+    assert guided.weight == count and guided.loss.item() == pytest.approx(total / count, rel=1e-4)
+    later = AlignerTask(windows, config, first_step=3)
+    assert set(later.compute_loss(model, batch, 2).sums) == {"ctc_loss"}

@@ -17,7 +17,8 @@ import torch
 from lhotse import CutSet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.tokens.lang import load_lang
+from lhotse_prep.workflow.errors import ConfigError, DataError
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.windows import decode_cuts
 from ml2021.asr.model.load import load_model
@@ -154,6 +155,23 @@ def test_other_batches_are_refused_only_within_an_epoch(tone_corpus, one_epoch, 
     torch.save(content, tmp_path / "checkpoint-1000.pt")
     with pytest.raises(DataError, match=r"inside an epoch .* max_duration 6.* now max_duration 4"):
         train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, two)
+
+
+def test_frozen_modules_stay_as_they_start(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+    frozen = ("encoder_embed", "encoder.encoders.0")
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, replace(one_epoch, freeze_modules=frozen))
+    torch.manual_seed(one_epoch.train.seed)
+    first = AsrModel(one_epoch.model, len(load_lang(tone_corpus.lang)))
+    trained = load_checkpoint(tmp_path / "epoch-1.pt")["model"]
+    changed = {name for name, value in first.named_parameters() if not torch.equal(trained[name], value)}
+    assert changed and not any(name.startswith(frozen) for name in changed)
+    assert all(any(name.startswith(part) for name in changed) for part in ("encoder.encoders.1", "decoder", "joiner"))
+
+
+def test_a_module_to_freeze_that_does_not_exist_is_refused(tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
+    config = replace(one_epoch, freeze_modules=("encoder_embed", "encoder.layers.0"))
+    with pytest.raises(ConfigError, match=r"no module 'encoder\.layers\.0'; it has encoder_embed, encoder, "):
+        train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path, config)
 
 
 @pytest.mark.slow
