@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from lhotse_prep.audio.config import FRAME_SHIFT
 from lhotse_prep.audio.inspect import SAMPLE_RATE
-from lhotse_prep.audio.synthesis import Speaker, Voice
+from lhotse_prep.audio.synthesis import Voice, speak_afresh
 from lhotse_prep.text.characters import is_han
 
 _COARSE, _FINE = 16, 4  # feature frames of 10 ms that each pass averages
 _FIRST_BAND = 0.06  # fraction of the speech that is searched on each side of the diagonal
 _MIN_BAND, _FINE_BAND = 20.0, 4.0  # seconds on each side, first and second pass
 _NEAR_END = 0.2  # seconds in which no word begins: speech is detected 0.1 s too long, and words are not so short
+_PHRASE = 40  # words that are spoken at once
 _RATE_PENALTY = 0.3  # cost of a step that is not diagonal, in mean distances
 
 
@@ -81,26 +82,28 @@ def _synthesise(words: Sequence[str], num_features: int) -> tuple[NDArray[np.flo
     from lhotse import Fbank, FbankConfig
     from torchaudio.functional import resample
 
-    speaker, voice = Speaker(), Voice()
+    runs = [
+        ("cmn-latn-pinyin" if han else "en-us", run[begin : begin + _PHRASE])
+        for han, group in groupby(words, key=lambda w: len(w) == 1 and is_han(w))
+        for run in [list(group)]
+        for begin in range(0, len(run), _PHRASE)
+    ]
+    phrases = [(language, _pinyin(text) if language.startswith("cmn") else text) for language, text in runs]
+    speeches, sample_rate = speak_afresh(phrases, Voice())
     extractor = Fbank(FbankConfig(num_mel_bins=num_features, dither=0.0, snip_edges=False, high_freq=-400.0))
     parts, starts = [], []
     num_frames = 0
-    for han, group in groupby(words, key=lambda w: len(w) == 1 and is_han(w)):
-        run = list(group)
-        for begin in range(0, len(run), 40):
-            text = run[begin : begin + 40]
-            speaker.choose("cmn-latn-pinyin" if han else "en-us", voice)
-            speech = speaker.speak(_pinyin(text) if han else text)
-            samples = resample(torch.from_numpy(speech.samples), speaker.sample_rate, SAMPLE_RATE).numpy()
-            loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max(initial=0.0))
-            first, last = (loud[0], loud[-1] + 1) if len(loud) else (0, len(samples))
-            part = samples[first:last]
-            if len(part) < 10 * FRAME_SHIFT:
-                part = np.pad(part, (0, 10 * FRAME_SHIFT - len(part)))
-            word_starts = speech.word_starts * (SAMPLE_RATE / speaker.sample_rate) - first
-            starts.append(num_frames * FRAME_SHIFT + np.clip(word_starts, 0, len(part)))
-            parts.append(np.asarray(extractor.extract(part, SAMPLE_RATE)))
-            num_frames += len(parts[-1])
+    for speech in speeches:
+        samples = resample(torch.from_numpy(speech.samples), sample_rate, SAMPLE_RATE).numpy()
+        loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max(initial=0.0))
+        first, last = (loud[0], loud[-1] + 1) if len(loud) else (0, len(samples))
+        part = samples[first:last]
+        if len(part) < 10 * FRAME_SHIFT:
+            part = np.pad(part, (0, 10 * FRAME_SHIFT - len(part)))
+        word_starts = speech.word_starts * (SAMPLE_RATE / sample_rate) - first
+        starts.append(num_frames * FRAME_SHIFT + np.clip(word_starts, 0, len(part)))
+        parts.append(np.asarray(extractor.extract(part, SAMPLE_RATE)))
+        num_frames += len(parts[-1])
     return np.concatenate(parts), np.concatenate(starts)
 
 

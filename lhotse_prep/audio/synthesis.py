@@ -1,12 +1,19 @@
 """Speech synthesis by espeak-ng with the time of each word; the wheel espeakng-loader has its library and data.
 
 espeak-ng keeps one global state per process: it is started once, and each phrase sets its speaker's voice and callback.
+The state goes on from phrase to phrase (its flutter and noise do), so that the same phrase never sounds the same twice;
+speak_afresh has a process of its own, in which it does.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import io
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,3 +134,48 @@ class Speaker:
                 self._words.append((event.text_position, event.audio_position * self.sample_rate // 1000))
             index += 1
         return 0
+
+
+def speak_afresh(phrases: Sequence[tuple[str, Sequence[str]]], voice: Voice) -> tuple[list[Speech], int]:
+    """Speak phrases of (language, words) in a new process: the same phrases always sound the same.
+
+    Returns:
+      The speech of each phrase, and its sampling rate.
+    Raises:
+      DataError: espeak-ng failed.
+    """
+    request = json.dumps({"voice": vars(voice), "phrases": phrases})
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-m", "lhotse_prep.audio.synthesis"]
+    result = subprocess.run(command, input=request.encode(), env=environment, capture_output=True, check=False)
+    if result.returncode != 0:
+        reason = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {result.returncode}"]
+        raise DataError(f"speech synthesis failed: {reason[-1]}")
+    with np.load(io.BytesIO(result.stdout), allow_pickle=False) as f:
+        samples = np.split(f["samples"], np.cumsum(f["lengths"])[:-1])
+        starts = np.split(f["word_starts"], np.cumsum([len(words) for _, words in phrases])[:-1])
+        return [Speech(x, y) for x, y in zip(samples, starts, strict=True)], int(f["sample_rate"])
+
+
+def _speak_request() -> None:
+    """Speak the phrases that are written to stdin by speak_afresh."""
+    request = json.loads(sys.stdin.buffer.read())
+    speaker, voice = Speaker(), Voice(**request["voice"])
+    spoken: dict[int, Speech] = {}
+    for language in sorted({language for language, _ in request["phrases"]}):  # to load a language takes long
+        speaker.choose(language, voice)
+        spoken |= {i: speaker.speak(words) for i, (x, words) in enumerate(request["phrases"]) if x == language}
+    speeches = [spoken[i] for i in range(len(spoken))]
+    content = io.BytesIO()
+    np.savez(
+        content,
+        samples=np.concatenate([x.samples for x in speeches]),
+        lengths=np.array([len(x.samples) for x in speeches]),
+        word_starts=np.concatenate([x.word_starts for x in speeches]),
+        sample_rate=np.array(speaker.sample_rate),
+    )
+    sys.stdout.buffer.write(content.getvalue())
+
+
+if __name__ == "__main__":
+    _speak_request()
