@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import re
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,6 +176,7 @@ class Stage:
             **self.record.content(),
             "seconds": round(seconds + time.time() - _PROCESS_START, 2),  # with all imports
             "worked": round(seconds + time.time() - started, 2),
+            "cpu_seconds": None if seconds else round(_cpu_seconds(), 2),  # those of earlier runs are not known
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
             "outputs": digest_tree(work_dir, self.out_dir.parent),
         }
@@ -257,6 +259,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _cpu_seconds() -> float:
+    """Of this process, and of the processes that it started and that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _seconds_spent(folder: Path) -> float:

@@ -60,22 +60,27 @@ def collect_results(data: Path, exp: Path) -> dict[str, Any]:
     """Merge scores.json and the seconds of all stages.
 
     Returns:
-      {"wall_seconds": {stage: seconds, ..., "total": seconds}, the HEADLINE keys, "scores": {folder: its scores.json}}.
+      {"wall_seconds": {stage: seconds, ..., "total": seconds}, "cpu_seconds": the same of the processors, without
+      stages that were interrupted, the HEADLINE keys, "scores": {folder: its scores.json}}.
     Raises:
       DataError: a scores.json is damaged.
     """
     scores: dict[str, Any] = {}
     wall_seconds: dict[str, float] = {}
+    cpu_seconds: dict[str, float] = {}
     for stage, folders in stage_folders(data, exp).items():
         done = [d for d in map(read_done, folders) if d is not None]
         if done:
             wall_seconds[stage] = round(sum(d["seconds"] for d in done), 2)
+        if done and all(d.get("cpu_seconds") is not None for d in done):
+            cpu_seconds[stage] = round(sum(d["cpu_seconds"] for d in done), 2)
         for folder in folders:
             if (folder / "scores.json").is_file():
                 scores[_folder_name(folder, data, exp)] = _read_scores(folder / "scores.json")
-    wall_seconds["total"] = round(sum(wall_seconds.values()), 2)
+    for seconds in (wall_seconds, cpu_seconds):
+        seconds["total"] = round(sum(seconds.values()), 2)
     headline = {key: next((s[key] for s in scores.values() if key in s), None) for key in HEADLINE}
-    return {"wall_seconds": wall_seconds, **headline, "scores": scores}
+    return {"wall_seconds": wall_seconds, "cpu_seconds": cpu_seconds, **headline, "scores": scores}
 
 
 def table_rows(results: Mapping[str, Any], has_bars: bool) -> list[Row]:
@@ -102,7 +107,8 @@ def table_rows(results: Mapping[str, Any], has_bars: bool) -> list[Row]:
         _row("MER of the exported recogniser (%)", results["sherpa_mer"], "{:.2f}"),
         _row("parameters, recogniser", results["num_parameters_asr"], "{:,}"),
         _row("parameters, translator", results["num_parameters_mt"], "{:,}"),
-        _row("wall time of all stages (s)", results["wall_seconds"]["total"], "{:.0f}", at_most=1500),
+        _row("wall time of all stages (s)", results["wall_seconds"]["total"], "{:.0f}"),
+        _row("processor time of all stages (s)", results.get("cpu_seconds", {}).get("total"), "{:.0f}"),
     ]
     return rows if has_bars else [(name, value, "", "") for name, value, _, _ in rows]
 
@@ -115,8 +121,10 @@ def render_table(results: Mapping[str, Any], has_bars: bool) -> str:
         f"{name:<{widths[0]}}  {value:>{widths[1]}}  {bar:<{widths[2]}}  {mark}".rstrip()
         for name, value, bar, mark in rows
     ]
-    seconds = ", ".join(f"{k} {v:.0f}" for k, v in results["wall_seconds"].items() if k != "total")
-    return "\n".join([*lines, f"seconds by stage: {seconds}"])
+    for title, key in (("seconds", "wall_seconds"), ("processor seconds", "cpu_seconds")):
+        seconds = ", ".join(f"{k} {v:.0f}" for k, v in results.get(key, {}).items() if k != "total")
+        lines += [f"{title} by stage: {seconds}"] if seconds else []
+    return "\n".join(lines)
 
 
 def _coverage_rows(scores: Mapping[str, Mapping[str, Any]]) -> list[Row]:

@@ -349,3 +349,4 @@ def test_done_has_the_duration_and_the_time(place: Place) -> None:
     place.run()
     done = json.loads((place.out / ".done").read_text())
     assert done["seconds"] >= 0 and done["finished"][:2] == "20"
+    assert done["cpu_seconds"] > 0
