@@ -193,3 +193,40 @@ def test_stages_that_have_nothing_to_do_import_nothing_heavy(project: Path) -> N
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
+
+
+# those that are heavy are modules that other code imports too
+LIGHT_COMMANDS = (
+    "asr.train",
+    "asr.decode",
+    "asr.export",
+    "st.subtitle",
+    "st.transcribe",
+    "scoring.bleu",
+    "scoring.suber",
+)
+LIGHT_COMMANDS += ("scoring.error_rate", "scoring.resegment", "training.launch")
+
+
+def test_help_and_wrong_options_of_commands_import_nothing_heavy(project: Path) -> None:
+    code = (
+        "import contextlib, io, runpy, sys\n"
+        f"for module in {[f'ml2021.{name}' for name in LIGHT_COMMANDS] + ['lhotse_prep']}:\n"
+        "    for option in ('--help', '--no-such-option'):\n"
+        "        sys.argv = [module, option]\n"
+        "        said = io.StringIO()\n"
+        "        try:\n"
+        "            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):\n"
+        "                runpy.run_module(module, run_name='__main__', alter_sys=True)\n"
+        "        except SystemExit as e:\n"
+        "            if (e.code or 0) != (0 if option == '--help' else 2): print(module, option, e.code)\n"
+        "        if 'usage' not in said.getvalue(): print(module, option, said.getvalue())\n"
+        f"    heavy = sorted(set(sys.modules) & {HEAVY})\n"
+        "    if heavy: print(module, *heavy)\n"
+    )
+    environment = {"PYTHONPATH": f"{project}:{project}/egs", "PATH": ""}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lhotse_prep.workflow.digests import digest_file, digest_json
-from ml2021.asr.decode.ours import is_ours
 
 
 def recogniser_digests(asr: str) -> dict[str, str]:
@@ -14,6 +13,8 @@ def recogniser_digests(asr: str) -> dict[str, str]:
     folder = Path(asr).expanduser()
     if not folder.is_dir():
         return {"name": asr}
+    from ml2021.asr.decode.ours import is_ours
+
     if is_ours(folder):
         return _digests(folder, [folder / "config.json", folder / "pretrained.pt", *(folder / "lang").glob("*")])
     return _digests(folder, (p for p in folder.rglob("*") if not p.name.startswith(".")))

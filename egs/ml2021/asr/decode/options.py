@@ -7,23 +7,16 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.strict_config import from_mapping, load_config
 from ml2021.asr.decode.config import DecodeConfig, with_files_of_project, with_lm_dir
-from ml2021.asr.model.load import read_config, require_same_vocabulary
 from ml2021.asr.search.config import DECODING_METHODS, FUSION_METHODS
 from ml2021.asr.train.options import boolean
-from ml2021.training.checkpoint import (
-    average_checkpoints,
-    average_with_running_average,
-    load_averaged,
-    load_checkpoint,
-    step_numbers,
-)
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 CUTS_FLAGS = ("--cuts", "--manifest-dir")  # icefall calls it --manifest-dir
@@ -172,6 +165,8 @@ def decode_config(exp_dir: Path, conf: Path | None) -> DecodeConfig:
 
 def _recorded_decode_config(exp_dir: Path) -> tuple[DecodeConfig, bool]:
     """See experiment_decode_config; also whether config.json has the values."""
+    from ml2021.asr.model.load import read_config
+
     path = exp_dir / "config.json"
     values = read_config(path)
     return from_mapping(values.get("decode") or {}, DecodeConfig, f"{path}: decode"), "decode" in values
@@ -213,6 +208,9 @@ def weights_of(args: argparse.Namespace) -> tuple[dict[str, Tensor] | None, str]
         newest, name = args.exp_dir / f"checkpoint-{args.iter}.pt", f"iter-{args.iter}"
     else:
         newest, name = args.exp_dir / f"epoch-{args.epoch}.pt", f"epoch-{args.epoch}"
+    from ml2021.asr.model.load import require_same_vocabulary
+    from ml2021.training.checkpoint import load_averaged, load_checkpoint
+
     require_same_vocabulary(newest, load_checkpoint(newest), args.exp_dir / "lang")
     if args.iter > 0:
         weights = _averaged_steps(args.exp_dir, args.iter, args.avg, args.use_averaged_model)
@@ -252,6 +250,13 @@ def _averaged_steps(exp_dir: Path, step: int, avg: int, use_averaged_model: bool
 
     With use_averaged_model, the average is over all steps since the checkpoint before them.
     """
+    from ml2021.training.checkpoint import (
+        average_checkpoints,
+        average_with_running_average,
+        load_checkpoint,
+        step_numbers,
+    )
+
     paths = [exp_dir / f"checkpoint-{n}.pt" for n in step_numbers(exp_dir) if n <= step]
     num_needed = avg + 1 if use_averaged_model else avg
     if len(paths) < num_needed:

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lhotse_prep.workflow.entry import run_main
-from ml2021.asr.export.offline import export_onnx, write_pretrained
-from ml2021.asr.export.streaming import can_stream, export_streaming
-from ml2021.asr.model.load import load_model
 
 
 def main(argv: Sequence[str]) -> None:
@@ -18,6 +15,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--exp-dir", type=Path, required=True, help="trained recogniser, such as exp/mini/asr")
     parser.add_argument("--out-dir", type=Path, required=True, help="folder to write the files to")
     args = parser.parse_args(argv)
+    from ml2021.asr.export.offline import export_onnx, write_pretrained
+    from ml2021.asr.export.streaming import can_stream, export_streaming
+    from ml2021.asr.model.load import load_model
+
     model, tokens = load_model(args.exp_dir)
     export_onnx(model, tokens, args.out_dir)
     if can_stream(model):

@@ -14,7 +14,6 @@ from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import from_mapping, load_config, read_section, to_mapping
 from ml2021.asr.model.config import TransducerConfig
-from ml2021.asr.model.load import read_config
 from ml2021.asr.train.config import AsrConfig
 
 DECODE = "decode"  # a section of decode.yaml, and its key in config.json
@@ -156,7 +155,7 @@ def config_of(args: argparse.Namespace) -> AsrConfig:
             "both train and dev (--shar-dir, --shar-dev-dir)"
         )
     if args.init_from is None:
-        values["frozen_encoder_steps"] = 0  # there are no trained weights to protect
+        values["frozen_encoder_steps"], values["freeze_modules"] = 0, []  # there are no trained weights to protect
     return from_mapping(values, AsrConfig, "command line")
 
 
@@ -167,6 +166,8 @@ def read_asr_config(exp_dir: Path) -> AsrConfig:
       DataError: config.json is missing or damaged.
       ConfigError: a key or value in it is wrong.
     """
+    from ml2021.asr.model.load import read_config
+
     path = exp_dir / "config.json"
     values = {key: value for key, value in read_config(path).items() if key != DECODE}
     return from_mapping(values, AsrConfig, str(path))

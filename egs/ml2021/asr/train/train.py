@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.train.first_weights import init_from
-from ml2021.asr.train.options import TrainOptions, config_of, options_of, parse_arguments, write_asr_config
+from ml2021.asr.train.options import TrainOptions, config_of, options_of, write_asr_config
 from ml2021.asr.train.stage import training_by_hand
 from ml2021.asr.train.task import TransducerTask
 from ml2021.asr.train.unknown_words import require_writable
@@ -91,9 +92,8 @@ def train_recogniser(
         write_json(exp_dir / "scores.json", {"num_parameters_asr": num_parameters(model)})
 
 
-def main(argv: list[str]) -> None:
-    """Train with the options of the command line."""
-    args = parse_arguments(argv)
+def train_by_hand(args: Namespace) -> None:
+    """Train with the options of parse_arguments."""
     config = config_of(args)
     world, device = join_world()
     try:

@@ -13,9 +13,9 @@ import torch
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.stage import Stage
 from lhotse_prep.workflow.strict_config import load_config
+from ml2021.asr.train.__main__ import main
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.stage import training_by_hand
-from ml2021.asr.train.train import main
 from ml2021.training.checkpoint import load_checkpoint
 
 
