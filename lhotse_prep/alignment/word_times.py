@@ -16,10 +16,6 @@ _LEAST_SPEECH, _MOST_SPEECH = 0.4, 2.5  # speech that words may fill, relative t
 _LONG_WORD = 0.5  # seconds that a word may take whatever is expected: foreign words are often spelt
 _SLACK = 0.15  # seconds of speech that may belong to a neighbour
 _REST = 0.65  # seconds of speech that may be the rest of the last word before a pause
-# Seconds that a detected stretch lasts after its speech: 30 ms are added to it, and silero-vad notices silence late.
-# Where synthetic speech was cut off at known moments and faint noise put after it, stretches ended 98 ms later (median;
-# 45 to 134 ms for 90% of them).
-HANGOVER = 0.1
 _LATEST_ONSET = 0.5  # seconds; a word that starts later than this after the onset of speech is not drawn to the onset
 
 
@@ -92,10 +88,9 @@ def drawn_out(
     regions: NDArray[np.float64],
     max_word: float | NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Ends of words, drawn out to the next word's start or the end of speech; CTC fires within a word.
+    """Ends of words, drawn out to the next word's start or the end of the stretch of speech; CTC fires within a word.
 
-    Speech ends HANGOVER seconds before its stretch does, but no word ends before the model has emitted it. No word
-    is drawn out beyond max_word: at speech that has no text it would last minutes.
+    No word is drawn out beyond max_word: at speech that has no text it would last minutes.
 
     Args:
       start, end, regions: as in drawn_to_onsets.
@@ -105,7 +100,7 @@ def drawn_out(
     timed = np.flatnonzero(np.isfinite(start))
     following = np.append(start[timed[1:]], np.inf)
     region = np.searchsorted(regions[:, 0], end[timed], side="right") - 1
-    speech_end = np.where(region >= 0, regions[np.maximum(region, 0), 1] - HANGOVER, 0.0)
+    speech_end = np.where(region >= 0, regions[np.maximum(region, 0), 1], 0.0)
     end[timed] = np.maximum(end[timed], np.minimum(np.minimum(speech_end, following), start[timed] + max_word))
     return end
 

@@ -33,22 +33,8 @@ def test_pause_and_untimed_word_end_a_stretch() -> None:
         ("x-00001", "w2", 2),
         ("x-00002", "w4 w5", 4),
     ]
-    assert [(s.start, s.end) for s in stretches] == [
-        (0.1, pytest.approx(1.1)),
-        (2.0, pytest.approx(2.5)),
-        (2.5, pytest.approx(3.9)),
-    ]
+    assert [(s.start, s.end) for s in stretches] == [(0.1, 1.2), (2.0, pytest.approx(2.5)), (2.5, 4.0)]
     assert stretches[0].custom["confidence"] == 0.5
-
-
-def test_a_stretch_ends_with_its_speech_which_is_detected_too_long() -> None:
-    regions = np.array([[0.0, 2.0], [3.0, 4.0], [4.2, 5.0]])
-    stretches = make_stretches(
-        lecture(4), times((0.1, 0.2), (0.5, 0.6), (3.0, 3.95), (4.2, 4.3)), regions, StretchConfig()
-    )
-    ends = [item.end for s in stretches for item in s.alignment["word"]]
-    # the second word ends before its detected stretch does; the third was emitted later than that and keeps its end
-    assert ends == [pytest.approx(x) for x in (0.5, 1.9, 3.95, 4.9)]
 
 
 def test_no_word_is_drawn_out_over_speech_without_text() -> None:
