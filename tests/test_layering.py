@@ -177,6 +177,16 @@ def test_k2_is_imported_in_two_places_only(imports: dict[str, set[str]]) -> None
     assert {m for m, names in imports.items() if any(is_in(i, ("k2",)) for i in names)} <= MAY_IMPORT_K2
 
 
+def said_by(code: str, project: Path) -> str:
+    """What a program writes to stdout in a process of its own."""
+    environment = {"PYTHONPATH": f"{project}:{project}/egs", "PATH": ""}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def test_stages_that_have_nothing_to_do_import_nothing_heavy(project: Path) -> None:
     code = (
         "import importlib.util, pathlib, sys\n"
@@ -187,12 +197,7 @@ def test_stages_that_have_nothing_to_do_import_nothing_heavy(project: Path) -> N
         f"    heavy = sorted((set(sys.modules) - before) & {HEAVY})\n"
         "    if heavy: print(path.name, *heavy)\n"
     )
-    environment = {"PYTHONPATH": f"{project}:{project}/egs", "PATH": ""}
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == ""
+    assert said_by(code, project) == ""
 
 
 # those that are heavy are modules that other code imports too
@@ -204,8 +209,10 @@ LIGHT_COMMANDS = (
     "st.transcribe",
     "scoring.bleu",
     "scoring.suber",
+    "scoring.error_rate",
+    "scoring.resegment",
+    "training.launch",
 )
-LIGHT_COMMANDS += ("scoring.error_rate", "scoring.resegment", "training.launch")
 
 
 def test_help_and_wrong_options_of_commands_import_nothing_heavy(project: Path) -> None:
@@ -224,9 +231,4 @@ def test_help_and_wrong_options_of_commands_import_nothing_heavy(project: Path) 
         f"    heavy = sorted(set(sys.modules) & {HEAVY})\n"
         "    if heavy: print(module, *heavy)\n"
     )
-    environment = {"PYTHONPATH": f"{project}:{project}/egs", "PATH": ""}
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == ""
+    assert said_by(code, project) == ""

@@ -43,9 +43,12 @@ class MtBatch:
     source_mask: Tensor
     labels: Tensor
 
-    def rows(self, which: slice) -> MtBatch:
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: slice) -> MtBatch:
         """Some of the pairs."""
-        return MtBatch(self.source[which], self.source_mask[which], self.labels[which])
+        return MtBatch(self.source[rows], self.source_mask[rows], self.labels[rows])
 
 
 def read_bitext(path: Path) -> list[SentencePair]:

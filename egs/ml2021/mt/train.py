@@ -43,10 +43,6 @@ class TranslationTask(Task):
     def train_batches(self, epoch: int) -> Iterator[MtBatch]:
         return self.batches.train_batches(epoch)
 
-    def divide(self, batch: MtBatch, size: int) -> list[MtBatch]:
-        """Some of the pairs in each part."""
-        return [batch.rows(slice(i, None, size)) for i in range(min(size, len(batch.labels)))]
-
     def valid_batches(self) -> Iterator[MtBatch]:
         return iter(self.batches.valid)
 

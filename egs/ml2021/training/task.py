@@ -72,8 +72,11 @@ class Task(ABC):
         return sum(1 for _ in self.train_batches(epoch))
 
     def divide(self, batch: Any, size: int) -> Sequence[Any]:
-        """A planned batch in at most `size` parts, of which none is empty, for processes that share it."""
-        raise NotImplementedError(f"{type(self).__name__} cannot divide its batches")
+        """A planned batch in at most `size` parts, of which none is empty, for processes that share it.
+
+        Every size-th item is in the same part; a batch must be a sequence, or be sliced like one.
+        """
+        return [batch[i::size] for i in range(min(size, len(batch)))]
 
     def load_train(self, batches: Iterator[tuple[int, Any]], epoch: int) -> Iterator[Any]:
         """Load planned batches, given with their numbers; randomness depends only on seed, epoch and number."""

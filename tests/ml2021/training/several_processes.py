@@ -12,8 +12,19 @@ from typing import Any
 
 import torch
 
+from ml2021.training.config import TrainConfig
 from ml2021.training.distributed import World, in_world
 
+SHORT = TrainConfig(
+    num_epochs=2,
+    base_lr=0.02,
+    warmup_steps=2,
+    average_period=2,
+    average_epochs=1,
+    keep_epochs=3,
+    save_every_n=2,
+    scan_worst_batches=False,
+)
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch.distributed", "torch._dynamo", "ml2021.training.trainer"])
 

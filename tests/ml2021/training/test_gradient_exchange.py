@@ -16,19 +16,9 @@ from ml2021.training.config import TrainConfig
 from ml2021.training.distributed import SharedLoss, World
 from ml2021.training.task import StepLoss, Task
 from ml2021.training.trainer import Trainer
-from tests.ml2021.training.several_processes import in_processes
+from tests.ml2021.training.several_processes import SHORT, in_processes
 
-CONFIG = TrainConfig(
-    num_epochs=2,
-    base_lr=0.02,
-    warmup_steps=2,
-    average_period=2,
-    average_epochs=1,
-    keep_epochs=3,
-    save_every_n=2,
-    max_bad_steps=4,
-    scan_worst_batches=False,
-)
+CONFIG = replace(SHORT, max_bad_steps=4)
 FROZEN_STEPS = 2
 
 

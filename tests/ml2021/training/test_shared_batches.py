@@ -16,18 +16,8 @@ from ml2021.training.config import TrainConfig
 from ml2021.training.distributed import World
 from ml2021.training.task import StepLoss, Task
 from ml2021.training.trainer import Trainer
-from tests.ml2021.training.several_processes import in_processes
+from tests.ml2021.training.several_processes import SHORT, in_processes
 
-CONFIG = TrainConfig(
-    num_epochs=2,
-    base_lr=0.02,
-    warmup_steps=2,
-    average_period=2,
-    average_epochs=1,
-    keep_epochs=3,
-    save_every_n=2,
-    scan_worst_batches=False,
-)
 NUM_BATCHES = 7
 
 
@@ -44,9 +34,6 @@ class RowsTask(Task):
 
     def valid_batches(self) -> Iterator[Tensor]:
         return iter(())
-
-    def divide(self, batch: Tensor, size: int) -> list[Tensor]:
-        return [batch[i::size] for i in range(min(size, len(batch)))]
 
     def compute_loss(self, model: nn.Module, batch: Tensor, step: int) -> StepLoss:
         if step == self.kill_at:
@@ -82,7 +69,7 @@ def weights(exp_dir: Path, size: int) -> dict[str, Tensor]:
 def test_processes_that_share_batches_compute_what_one_does(
     is_mean: bool, size: int, accum_grad: int, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, accum_grad=accum_grad)
+    config = replace(SHORT, accum_grad=accum_grad)
     train(World(), tmp_path / "alone", config, is_mean)
     in_processes(train, size, tmp_path / "shared", config, is_mean, shares_batches=True)
     alone, shared = weights(tmp_path / "alone", 1), weights(tmp_path / "shared", size)
@@ -95,11 +82,11 @@ def test_processes_that_share_batches_compute_what_one_does(
 
 
 def test_a_training_goes_on_inside_an_epoch_with_another_number_of_processes(tmp_path: Path) -> None:
-    in_processes(train, 2, tmp_path / "begun", CONFIG, True, 5, shares_batches=True)  # dies at step 5
+    in_processes(train, 2, tmp_path / "begun", SHORT, True, 5, shares_batches=True)  # dies at step 5
     assert (tmp_path / "begun" / "checkpoint-4.pt").is_file()
     shutil.copytree(tmp_path / "begun", tmp_path / "alone")
-    train(World(), tmp_path / "alone", CONFIG, True)
-    in_processes(train, 2, tmp_path / "begun", CONFIG, True, shares_batches=True)
+    train(World(), tmp_path / "alone", SHORT, True)
+    in_processes(train, 2, tmp_path / "begun", SHORT, True, shares_batches=True)
     alone, shared = weights(tmp_path / "alone", 1), weights(tmp_path / "begun", 2)
     for name, value in alone.items():
         torch.testing.assert_close(shared[name], value, atol=1e-5, rtol=1e-4)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from ml2021.report.training import read_scalars
+from ml2021.training import state
 from ml2021.training.checkpoint import load_checkpoint
 from ml2021.training.config import TrainConfig
 from ml2021.training.task import StepLoss, Task
@@ -346,3 +347,21 @@ def test_only_the_newest_checkpoints_inside_an_epoch_are_kept(tmp_path: Path) ->
 def test_values_out_of_range_are_refused(values: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         replace(CONFIG, **values)
+
+
+def test_a_precision_that_was_measured_stays_that_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, precision="auto", num_epochs=1, average_epochs=1)
+    seconds = {torch.float32: 2.0, torch.bfloat16: 1.0}
+    monkeypatch.setattr(state, "_seconds_of_product", seconds.__getitem__)
+    trainer = Trainer(nn.Linear(3, 1), ToyTask(), config, tmp_path, torch.device("cpu"))
+    trainer.run()
+    with trainer.autocast():
+        assert torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    seconds[torch.bfloat16] = 1.9  # on another machine, say
+    assert state.quickest_precision(torch.device("cpu")) == "float32"
+    later = Trainer(nn.Linear(3, 1), ToyTask(), replace(config, num_epochs=2), tmp_path, torch.device("cpu"))
+    assert later.state.precision == "float32"
+    later.resume()
+    assert later.state.precision == "bf16"

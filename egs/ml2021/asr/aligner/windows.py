@@ -132,10 +132,6 @@ class AlignerTask(Task):
         for b in rng.permutation(len(batches)).tolist():
             yield batches[b]
 
-    def divide(self, batch: list[int], size: int) -> list[list[int]]:
-        """Windows of similar total duration in each part."""
-        return [batch[i::size] for i in range(min(size, len(batch)))]
-
     def valid_batches(self) -> Iterator[list[int]]:
         """No batches: every lecture is to be aligned, so none is held out."""
         return iter(())

@@ -58,10 +58,6 @@ class LmTask(Task):
         rng.shuffle(batches)
         return map(self._padded, batches)
 
-    def divide(self, batch: Tensor, size: int) -> list[Tensor]:
-        """Some of the sequences in each part."""
-        return [batch[i::size] for i in range(min(size, len(batch)))]
-
     def valid_batches(self) -> Iterator[Tensor]:
         pieces = [p for text in self.valid for p in _pieces(text, self.config.max_tokens)]
         return map(self._padded, _pieces(pieces, self.config.batch_size))

@@ -40,7 +40,7 @@ class TransducerTask(Task):
     def divide(self, batch: CutSet, size: int) -> list[CutSet]:
         """Cuts of similar total duration in each part."""
         cuts = sorted(batch, key=lambda cut: (-cut.duration, cut.id))
-        return [CutSet.from_cuts(cuts[i::size]) for i in range(min(size, len(cuts)))]
+        return [CutSet.from_cuts(part) for part in super().divide(cuts, size)]
 
     def load_train(self, batches: Iterator[tuple[int, CutSet]], epoch: int) -> Iterator[Batch]:
         """Augmented features and texts."""
