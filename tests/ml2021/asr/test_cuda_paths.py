@@ -18,7 +18,7 @@ from lhotse_prep.tokens.lang import load_lang
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.aligner.acoustic import log_prob_blocks
 from ml2021.asr.aligner.config import AlignerConfig
-from ml2021.asr.aligner.windows import AlignerTask
+from ml2021.asr.aligner.windows import AlignerTask, Window
 from ml2021.asr.fusion.config import RnnLmConfig
 from ml2021.asr.fusion.hotwords import Hotwords
 from ml2021.asr.fusion.ngram import train_ngram
@@ -346,12 +346,16 @@ def test_streams_on_a_gpu_are_those_of_the_cpu(beam: int | None, gpu: PretendCud
     assert_same(results(), expected)
 
 
-def test_aligner_on_a_gpu_is_that_of_the_cpu(gpu: PretendCuda) -> None:
+@pytest.mark.parametrize("guided_steps", [0, 1])
+def test_aligner_on_a_gpu_is_that_of_the_cpu(guided_steps: int, gpu: PretendCuda) -> None:
     torch.manual_seed(0)
     model = CtcModel(TWO_STACKS, VOCAB)
     features, lens = features_of([130, 90])
-    windows = [(x[:n].numpy(), [3, 4, 5]) for x, n in zip(features, lens.tolist())]
-    task = AlignerTask(windows, AlignerConfig(encoder=TWO_STACKS))
+    windows = [
+        Window(x[:n].numpy(), [3, 4, 5], [step % VOCAB for step in range(t)])
+        for x, n, t in zip(features, lens.tolist(), encoder_out_lens(lens).tolist())
+    ]
+    task = AlignerTask(windows, AlignerConfig(encoder=TWO_STACKS, guided_steps=guided_steps))
     results = []
     for device in ("cpu", "cuda"):
         model.to(device)
