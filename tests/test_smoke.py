@@ -64,6 +64,7 @@ def test_results_have_all_figures(smoke: Run) -> None:
     assert {
         "alignment_median_ms",
         "alignment_p95_ms",
+        "alignment_end_p95_ms",
         "num_parameters_mt",
     } <= results.keys()  # models too small to check values
     assert results["num_parameters_asr"] > 10_000

@@ -12,7 +12,7 @@ from lhotse_prep.workflow.strict_config import require, require_all
 class StretchConfig:
     """Where one supervision ends and the next begins."""
 
-    min_pause: float = 0.25  # seconds of silence between words
+    min_pause: float = 0.35  # seconds of silence between words
     min_word: float = 0.04  # seconds that a word lasts at least
     max_word: float = 1.5  # seconds; no word is drawn out longer: the rest is speech without text
 

@@ -25,7 +25,7 @@ from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.ctm import CtmWord, ctm_line
 from lhotse_prep.alignment.lecture_times import file_name
 from lhotse_prep.alignment.lectures import ExactTimes, Lecture, Lectures
-from lhotse_prep.alignment.stretches import make_stretches, onset_errors
+from lhotse_prep.alignment.stretches import end_errors, make_stretches, onset_errors
 from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.corpora.source.splits import PARTS
@@ -85,7 +85,7 @@ def align_corpus(
                 report = confidence_report(x.id, x.words, times, regions / SAMPLE_RATE)
                 reports.write(json_line(report))
                 logger.info("%s", report_line(report))
-                summary.add(times, _onset_errors(spoken, truth / f"{x.id}.json") if truth is not None else ())
+                summary.add(times, spoken, _read_truth(truth, x.id))
                 write_annotations(out_dir / ANNOTATIONS, x, spoken)
                 num_aligned[part] += 1
                 yield from spoken
@@ -148,8 +148,10 @@ def write_annotations(folder: Path, lecture: Lecture, stretches: Sequence[Superv
     write_eaf(folder / f"{name}.eaf", tiers, duration, lecture.audio)
 
 
-def _onset_errors(stretches: Sequence[SupervisionSegment], truth: Path) -> list[float]:
-    return onset_errors(stretches, json.loads(truth.read_text(encoding="utf-8"))) if truth.is_file() else []
+def _read_truth(folder: Path | None, lecture: str) -> list[tuple[float, float, str]]:
+    """The true stretches of a lecture, none if they are unknown."""
+    path = folder / f"{lecture}.json" if folder else None
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else []
 
 
 class _Summary:
@@ -158,17 +160,22 @@ class _Summary:
     def __init__(self) -> None:
         self._num_untimed = 0
         self._scores = array("d")
-        self._errors = array("d")
+        self._onset_errors, self._end_errors = array("d"), array("d")
 
-    def add(self, times: WordTimes, errors: Sequence[float]) -> None:
-        """Count a lecture; errors: see onset_errors."""
+    def add(
+        self, times: WordTimes, stretches: Sequence[SupervisionSegment], truth: Sequence[tuple[float, float, str]]
+    ) -> None:
+        """Count a lecture."""
         self._num_untimed += int(np.isnan(times.start).sum())
         self._scores.extend(times.score.tolist())
-        self._errors.extend(errors)
+        self._onset_errors.extend(onset_errors(stretches, truth))
+        self._end_errors.extend(end_errors(stretches, truth))
 
     def scores(self) -> dict[str, float | None]:
         """Of the words, and of the true stretches."""
-        return (self._counts() if self._scores else {}) | _error_summary(self._errors)
+        counts = self._counts() if self._scores else {}
+        starts = _error_summary(self._onset_errors, "start", "alignment")
+        return counts | starts | _error_summary(self._end_errors, "end", "alignment_end")
 
     def _counts(self) -> dict[str, float]:
         """Words, words without a time, and the median confidence of a word; warns if that is low."""
@@ -184,11 +191,12 @@ class _Summary:
         return {"words": num_words, "words_untimed": self._num_untimed, "confidence_median": round(confidence, 4)}
 
 
-def _error_summary(errors: Sequence[float]) -> dict[str, float | None]:
-    """Milliseconds; a true stretch whose first token has no time counts as infinitely far off."""
+def _error_summary(errors: Sequence[float], what: str, name: str) -> dict[str, float | None]:
+    """Milliseconds; a true stretch whose first (last) token has no time counts as infinitely far off."""
     if not errors:
         return {}
     median, p95, worst = (float(1000 * np.quantile(errors, q, method="higher")) for q in (0.5, 0.95, 1.0))
-    logger.info("start of true sentences: off by %.0f ms (median), %.0f ms (95%%), %.0f ms (worst)", median, p95, worst)
-    values = {"alignment_median_ms": median, "alignment_p95_ms": p95, "alignment_worst_ms": worst}
+    text = "%s of true sentences: off by %.0f ms (median), %.0f ms (95%%), %.0f ms (worst)"
+    logger.info(text, what, median, p95, worst)
+    values = {f"{name}_median_ms": median, f"{name}_p95_ms": p95, f"{name}_worst_ms": worst}
     return {k: round(v, 1) if np.isfinite(v) else None for k, v in values.items()}

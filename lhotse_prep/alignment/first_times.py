@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from lhotse_prep.audio.config import FRAME_SHIFT
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.synthesis import Voice, speak_afresh
+from lhotse_prep.audio.vad import HANGOVER
 from lhotse_prep.text.characters import is_han
 
 _COARSE, _FINE = 16, 4  # feature frames of 10 ms that each pass averages
 _FIRST_BAND = 0.06  # fraction of the speech that is searched on each side of the diagonal
 _MIN_BAND, _FINE_BAND = 20.0, 4.0  # seconds on each side, first and second pass
-HANGOVER = 0.1  # seconds that a stretch lasts after its speech: its padding, and the time to notice silence (median)
-_NEAR_END = 0.2  # seconds in which no word begins: speech is detected 0.1 s too long, and words are not so short
+_NEAR_END = HANGOVER + 0.1  # seconds in which no word begins: no word is so short
 _PHRASE = 40  # words that are spoken at once
 _RATE_PENALTY = 0.3  # cost of a step that is not diagonal, in mean distances
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from lhotse import SupervisionSegment
@@ -50,16 +50,22 @@ def onset_errors(stretches: Sequence[SupervisionSegment], truth: Sequence[tuple[
       stretches: of one lecture.
       truth: (start, end, spaced tokens) of each true stretch; together they spell the transcript.
     """
-    starts: dict[int, float] = {}
+    starts = {index: item.start for index, item in _timed_tokens(stretches)}
+    indices = np.cumsum([0, *(len(tokens.split()) for _, _, tokens in truth)]).tolist()
+    return [abs(starts.get(index, np.inf) - start) for index, (start, _, _) in zip(indices, truth)]
+
+
+def end_errors(stretches: Sequence[SupervisionSegment], truth: Sequence[tuple[float, float, str]]) -> list[float]:
+    """How far the end of the last token of each true stretch is off; as onset_errors."""
+    ends = {index: item.end for index, item in _timed_tokens(stretches)}
+    indices = np.cumsum([len(tokens.split()) for _, _, tokens in truth]).tolist()
+    return [abs(ends.get(index - 1, np.inf) - end) for index, (_, end, _) in zip(indices, truth)]
+
+
+def _timed_tokens(stretches: Sequence[SupervisionSegment]) -> Iterator[tuple[int, AlignmentItem]]:
+    """The aligned tokens of a lecture, each with its index in the transcript."""
     for stretch in stretches:
-        first = first_token(stretch)
-        for i, item in enumerate((stretch.alignment or {}).get("word", [])):
-            starts[first + i] = item.start
-    errors, index = [], 0
-    for start, _, tokens in truth:
-        errors.append(abs(starts.get(index, np.inf) - start))
-        index += len(tokens.split())
-    return errors
+        yield from enumerate((stretch.alignment or {}).get("word", []), first_token(stretch))
 
 
 def _tidy(times: WordTimes, duration: float, min_word: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lhotse_prep.audio.vad import HANGOVER
+
 _LONGEST_FILL = 3.0  # seconds that the words between two timed words may take
 _LEAST_SPEECH, _MOST_SPEECH = 0.4, 2.5  # speech that words may fill, relative to the length expected of them
 _LONG_WORD = 0.5  # seconds that a word may take whatever is expected: foreign words are often spelt
@@ -88,9 +90,10 @@ def drawn_out(
     regions: NDArray[np.float64],
     max_word: float | NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Ends of words, drawn out to the next word's start or the end of the stretch of speech; CTC fires within a word.
+    """Ends of words, drawn out to the next word's start or the end of the speech; CTC fires within a word.
 
-    No word is drawn out beyond max_word: at speech that has no text it would last minutes.
+    Stretches last HANGOVER longer than their speech. No word is drawn out beyond max_word: at speech that has no text
+    it would last minutes.
 
     Args:
       start, end, regions: as in drawn_to_onsets.
@@ -101,7 +104,8 @@ def drawn_out(
     following = np.append(start[timed[1:]], np.inf)
     region = np.searchsorted(regions[:, 0], end[timed], side="right") - 1
     speech_end = np.where(region >= 0, regions[np.maximum(region, 0), 1], 0.0)
-    end[timed] = np.maximum(end[timed], np.minimum(np.minimum(speech_end, following), start[timed] + max_word))
+    limit = np.minimum(np.minimum(speech_end - HANGOVER, following), start[timed] + max_word)
+    end[timed] = np.maximum(end[timed], limit)
     return end
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.errors import DataError
 
+HANGOVER = 0.1  # seconds that a stretch lasts after its speech: its padding, and the time to notice silence (median)
 STEP = 512  # samples per step of the network
 _BEFORE = 64  # samples before a step that the network sees again
 _STATE = 128  # size of its state

@@ -17,6 +17,8 @@ from lhotse_prep.workflow.stage import read_done
 HEADLINE = (
     "alignment_median_ms",
     "alignment_p95_ms",
+    "alignment_end_median_ms",
+    "alignment_end_p95_ms",
     "mer_windows",
     "mer_lecture",
     "bleu_mt",
@@ -92,8 +94,10 @@ def table_rows(results: Mapping[str, Any], has_bars: bool) -> list[Row]:
     """
     bleu_mt = results["bleu_mt"]
     rows = [
-        _row("alignment error, median (ms)", results["alignment_median_ms"], "{:.0f}", at_most=80),
-        _row("alignment error, 95% (ms)", results["alignment_p95_ms"], "{:.0f}", at_most=250),
+        _row("starts of sentences off by, median (ms)", results["alignment_median_ms"], "{:.0f}", at_most=80),
+        _row("starts of sentences off by, 95% (ms)", results["alignment_p95_ms"], "{:.0f}", at_most=250),
+        _row("ends of sentences off by, median (ms)", results["alignment_end_median_ms"], "{:.0f}", at_most=80),
+        _row("ends of sentences off by, 95% (ms)", results["alignment_end_p95_ms"], "{:.0f}", at_most=250),
         *_mer_rows("MER of windows", results["mer_windows"], 5),
         *_coverage_rows(results.get("scores", {})),
         *_mer_rows("MER of whole lectures", results["mer_lecture"], 6),

@@ -14,7 +14,7 @@ __all__ = ["SentenceConfig", "SubtitleConfig"]
 class SentenceConfig:
     """Where a sentence ends."""
 
-    min_pause: float = 0.3  # seconds of silence that end a sentence; with punctuation, only after a mark
+    min_pause: float = 0.4  # seconds of silence that end a sentence; with punctuation, only after a mark
     max_pause: float = 2.0  # seconds of silence that end a sentence whatever the punctuation
     max_tokens: int = 40  # a longer sentence is cut at its longest pause
     min_tokens: int = 2  # a shorter one is joined with its nearer neighbour if the result has at most max_tokens

@@ -7,8 +7,9 @@ import pytest
 from lhotse import SupervisionSegment
 
 from lhotse_prep.alignment.config import StretchConfig
-from lhotse_prep.alignment.stretches import make_stretches, onset_errors
+from lhotse_prep.alignment.stretches import end_errors, make_stretches, onset_errors
 from lhotse_prep.alignment.word_times import WordTimes
+from lhotse_prep.audio.vad import HANGOVER
 
 
 def lecture(num_words: int, duration: float = 100.0) -> SupervisionSegment:
@@ -33,7 +34,7 @@ def test_pause_and_untimed_word_end_a_stretch() -> None:
         ("x-00001", "w2", 2),
         ("x-00002", "w4 w5", 4),
     ]
-    assert [(s.start, s.end) for s in stretches] == [(0.1, 1.2), (2.0, pytest.approx(2.5)), (2.5, 4.0)]
+    assert [(s.start, s.end) for s in stretches] == [(0.1, 1.1), (2.0, pytest.approx(2.5)), (2.5, 3.9)]
     assert stretches[0].custom["confidence"] == 0.5
 
 
@@ -67,3 +68,18 @@ def test_onset_errors_count_a_lost_word_as_infinite() -> None:
     stretches = make_stretches(lecture(4), times((1.0, 1.1), (1.2, 1.3), None, (3.0, 3.1)), WHOLE, StretchConfig())
     truth = [(0.9, 1.2, "w0"), (1.25, 1.5, "w1"), (2.0, 2.5, "w2"), (3.0, 3.2, "w3")]
     assert onset_errors(stretches, truth) == [pytest.approx(0.1), pytest.approx(0.05), np.inf, 0.0]
+
+
+def test_end_errors_are_those_of_the_last_tokens() -> None:
+    stretches = make_stretches(
+        lecture(4), times((1.0, 1.1), (1.2, 1.3), (2.9, 3.0), None), np.array([[90.0, 91.0]]), StretchConfig()
+    )
+    truth = [(0.9, 1.35, "w0 w1"), (2.9, 3.2, "w2"), (3.3, 3.5, "w3")]
+    assert end_errors(stretches, truth) == [pytest.approx(0.05), pytest.approx(0.2), np.inf]
+
+
+def test_last_word_ends_with_the_speech_and_not_with_the_stretch() -> None:
+    """Speech from 1.0 to 1.5 s, which the detector ends HANGOVER later; the model's words are never shortened."""
+    regions = np.array([[1.0, 1.5 + HANGOVER], [3.0, 3.5 + HANGOVER]])
+    stretches = make_stretches(lecture(2), times((1.0, 1.2), (3.0, 3.55)), regions, StretchConfig())
+    assert [s.end for s in stretches] == [pytest.approx(1.5), pytest.approx(3.55)]

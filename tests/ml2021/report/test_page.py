@@ -252,7 +252,7 @@ def test_stage_always_prints_the_table_and_makes_the_page_once(project: Path, ru
     results = json.loads((run.exp / "results.json").read_text())
     assert results["bleu_mt"] == 71.2 and results["wall_seconds"]["report"] > 0
     assert results["wall_seconds"]["total"] == pytest.approx(sum(results["wall_seconds"].values()) / 2, abs=0.1)
-    assert "alignment error, 95% (ms)" in first.stdout and "MISSED" in first.stdout
+    assert "starts of sentences off by, 95% (ms)" in first.stdout and "MISSED" in first.stdout
     second = run_stage(project, run)
     assert "up to date" in second.stderr and second.stdout == first.stdout
 

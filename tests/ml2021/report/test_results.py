@@ -16,6 +16,8 @@ GOOD: dict[str, Any] = {
     "wall_seconds": {"corpus": 40.0, "total": 1400.0},
     "alignment_median_ms": 41.2,
     "alignment_p95_ms": 120.0,
+    "alignment_end_median_ms": 42.0,
+    "alignment_end_p95_ms": 95.0,
     "mer_windows": {"mer": 3.21, "zh": 3.0, "en": 4.5},
     "mer_lecture": {"mer": 3.4, "zh": 3.1, "en": None},
     "bleu_mt": 80.0,
@@ -110,14 +112,16 @@ def marks(results: dict[str, Any]) -> dict[str, str]:
 
 
 def test_good_results_are_ok() -> None:
-    assert set(marks(GOOD).values()) == {"ok"} and len(marks(GOOD)) == 6
+    assert set(marks(GOOD).values()) == {"ok"} and len(marks(GOOD)) == 8
 
 
 @pytest.mark.parametrize(
     ("key", "value", "row"),
     [
-        ("alignment_median_ms", 80.1, "alignment error, median (ms)"),
-        ("alignment_p95_ms", 251, "alignment error, 95% (ms)"),
+        ("alignment_median_ms", 80.1, "starts of sentences off by, median (ms)"),
+        ("alignment_p95_ms", 251, "starts of sentences off by, 95% (ms)"),
+        ("alignment_end_median_ms", 80.1, "ends of sentences off by, median (ms)"),
+        ("alignment_end_p95_ms", 251, "ends of sentences off by, 95% (ms)"),
         ("mer_windows", {"mer": 5.01, "zh": 1.0, "en": 1.0}, "MER of windows (%)"),
         ("mer_lecture", {"mer": 6.01, "zh": 1.0, "en": 1.0}, "MER of whole lectures (%)"),
         ("bleu_mt", 59.9, "BLEU, translation of the transcript"),

@@ -77,7 +77,7 @@ def test_long_run_without_a_pause_is_cut_in_the_middle() -> None:
 
 
 def test_joining_does_not_pass_the_limit() -> None:
-    assert split([0.0, 0.0, 0.4, 0.4, 0.0, 0.0], max_tokens=3, min_tokens=2) == ["0 1 2", "3", "4 5 6"]
+    assert split([0.0, 0.0, 0.5, 0.5, 0.0, 0.0], max_tokens=3, min_tokens=2) == ["0 1 2", "3", "4 5 6"]
 
 
 def test_a_lecture_of_one_run_is_no_problem() -> None:

@@ -164,7 +164,7 @@ def test_language_model_of_a_configuration_is_the_one_beside_the_recogniser(proj
     options = transcribe._options(arguments(tmp_path, "--conf", str(project / "conf" / "mini")))
     decode = options.recognition.decode
     assert decode.lm_scale > 0 and decode.lm_dir == str(tmp_path / "lm")
-    assert options.sentences.min_pause == 0.15 and options.mt is None
+    assert options.sentences.min_pause == 0.25 and options.mt is None
 
 
 def test_a_recording_of_the_same_name_from_another_folder_replaces_the_files(

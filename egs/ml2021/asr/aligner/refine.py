@@ -15,13 +15,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lhotse_prep.alignment.first_times import HANGOVER, after_pauses, synthetic_times
+from lhotse_prep.alignment.first_times import after_pauses, synthetic_times
 from lhotse_prep.alignment.search.align import align
 from lhotse_prep.alignment.speech_fit import agreement
 from lhotse_prep.alignment.units_to_words import words_of_units
 from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.audio.config import FRAME_SHIFT
 from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.audio.vad import HANGOVER
 from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.aligner.unit_sounds import FRAME, UnitSounds, cepstra, num_frames

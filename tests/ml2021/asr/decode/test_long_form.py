@@ -13,6 +13,7 @@ import soundfile as sf
 import torch
 
 from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.audio.vad import HANGOVER
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import make_lang
 from lhotse_prep.tokens.token_table import TokenTable
@@ -155,15 +156,15 @@ def test_words_have_times_and_pieces_are_joined(tmp_path: Path) -> None:
     assert [w.text for w in words] == ["我", "learning", "們", "bert"]
     assert all(a.end <= b.start for a, b in zip(words, words[1:])) and all(w.end > w.start for w in words)
     assert words[0].start == pytest.approx(-0.08) and words[0].end == words[1].start == pytest.approx(0.4)
-    assert words[-1].end == pytest.approx((len(ids) * 10 + 5) * 0.04)
+    assert words[-1].end == pytest.approx((len(ids) * 10 + 5) * 0.04 - HANGOVER)
 
 
 def test_pause_between_words_is_the_silence_between_stretches(tmp_path: Path) -> None:
     table = make_lang(["我 們"], [], tmp_path, LangConfig())
     tokens = [TimedToken(i, frame, 0.5) for i, frame in zip(table.encode("我 們"), (10, 40))]
     first, second = words_of(tokens, table, np.array([[5, 15], [35, 50]]) * FRAME)
-    assert (first.start, first.end) == pytest.approx((0.2, 0.6))
-    assert (second.start, second.end) == pytest.approx((1.4, 2.0))
+    assert (first.start, first.end) == pytest.approx((0.2, 0.6 - HANGOVER))
+    assert (second.start, second.end) == pytest.approx((1.4, 2.0 - HANGOVER))
 
 
 def test_word_long_after_the_onset_of_speech_stays_where_it_is_emitted(tmp_path: Path) -> None:
