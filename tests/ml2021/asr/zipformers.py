@@ -13,6 +13,7 @@ TWO_STACKS = ZipformerConfig(  # the second one downsampled
     num_heads=(2,),
     query_head_dim=(8,),
     cnn_module_kernel=(7,),
+    embed_channels=(4, 8, 16),
 )
 OF_ALIGNER = ZipformerConfig(
     num_encoder_layers=(1,),
@@ -22,4 +23,5 @@ OF_ALIGNER = ZipformerConfig(
     feedforward_dim=(32,),
     num_heads=(2,),
     cnn_module_kernel=(7,),
+    embed_channels=(4, 8, 16),
 )

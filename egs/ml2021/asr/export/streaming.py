@@ -5,6 +5,7 @@ Legend: N streams, T input frames of a chunk, T' its encoder frames, J joiner di
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -15,6 +16,9 @@ from ml2021.asr.export.networks import Network, decoder_and_joiner, write_networ
 from ml2021.asr.model.recogniser import NUM_FEATURES, AsrModel
 from ml2021.asr.search.streaming import LOOK_AHEAD, stream_axis
 
+logger = logging.getLogger(__name__)
+
+_EMBED_CHANNELS = 128  # of the embedding's state, which sherpa-onnx does not read from the file
 _LAYER_STATES = ("cached_key", "cached_nonlin_attn", "cached_val1", "cached_val2", "cached_conv1", "cached_conv2")
 
 
@@ -33,8 +37,15 @@ class OnnxStreamingEncoder(nn.Module):
 
 
 def can_stream(model: AsrModel) -> bool:
-    """Whether the model is a causal Zipformer with a limited chunk size and left context."""
+    """Whether sherpa-onnx can stream the model: a causal Zipformer with a limited chunk size and left context."""
     c = model.config.encoder
+    if c.causal and c.embed_channels[-1] != _EMBED_CHANNELS:
+        logger.warning(
+            "no export for streams: sherpa-onnx takes %d as the last of embed_channels, and this model has %d",
+            _EMBED_CHANNELS,
+            c.embed_channels[-1],
+        )
+        return False
     return c.causal and c.chunk_size[0] > 0 and c.left_context_frames[0] > 0
 
 

@@ -18,7 +18,7 @@ from ml2021.asr.model.recogniser import NUM_FEATURES
 Values = dict[str, object]  # {key of the configuration: value; a list has one value per stack}
 
 POS_HEAD_DIM = 4  # of all layouts of icefall
-_EMBED_CHANNELS = 128
+_EMBED_CONVOLUTIONS = [f"encoder_embed.conv.{index}.weight" for index in (0, 4, 7)]
 
 
 def layout_of(weights: Mapping[str, Tensor], where: str, pos_head_dim: int = POS_HEAD_DIM) -> Values:
@@ -37,6 +37,7 @@ def layout_of(weights: Mapping[str, Tensor], where: str, pos_head_dim: int = POS
         rows.append(stack)
     return {
         **{key: [row[key] for row in rows] for key in rows[0]},
+        "embed_channels": _embed_channels(weights),
         "pos_dim": weights[f"{_layer(weights, 0)}self_attn_weights.linear_pos.weight"].shape[1],
         "causal": any(".chunkwise_conv." in name for name in weights),
         "decoder_dim": weights["decoder.embedding.weight"].shape[1],
@@ -57,6 +58,7 @@ def layout_of_config(config: TransducerConfig) -> Values:
         "query_head_dim": [s.query_head_dim for s in stacks],
         "value_head_dim": [s.value_head_dim for s in stacks],
         "cnn_module_kernel": [s.cnn_kernel for s in stacks],
+        "embed_channels": list(config.encoder.embed_channels),
         "pos_dim": config.encoder.pos_dim,
         "causal": config.encoder.causal,
         "decoder_dim": config.decoder_dim,
@@ -142,6 +144,10 @@ def _stack(weights: Mapping[str, Tensor], index: int, pos_head_dim: int, where: 
     }
 
 
+def _embed_channels(weights: Mapping[str, Tensor]) -> list[int]:
+    return [len(weights[name]) for name in _EMBED_CONVOLUTIONS]
+
+
 def _require_transducer(weights: Mapping[str, Tensor], where: str) -> None:
     """Check that the weights are of a Zipformer transducer for our features, with a stateless decoder."""
     modules = ", ".join(sorted({name.split(".")[0] for name in weights}))
@@ -150,7 +156,8 @@ def _require_transducer(weights: Mapping[str, Tensor], where: str) -> None:
             raise DataError(
                 f"{where} has weights of {what}: merge them first, with export.py of the recipe that made them"
             )
-    if f"{_layer(weights, 0)}norm.bias" not in weights or "encoder_embed.out.weight" not in weights:
+    needed = {f"{_layer(weights, 0)}norm.bias", "encoder_embed.out.weight", *_EMBED_CONVOLUTIONS}
+    if not needed <= weights.keys():
         raise DataError(
             f"{where} is no recogniser of icefall's zipformer recipe of 2023 and later (it has {modules}); older "
             "Zipformers, Conformers and other encoders cannot be imported"
@@ -163,7 +170,7 @@ def _require_transducer(weights: Mapping[str, Tensor], where: str) -> None:
         )
     if any(name.startswith("decoder.rnn") for name in weights):
         raise DataError(f"{where} has an LSTM as decoder; only stateless decoders can be imported")
-    columns = weights["encoder_embed.out.weight"].shape[1] // _EMBED_CHANNELS
+    columns = weights["encoder_embed.out.weight"].shape[1] // _embed_channels(weights)[-1]
     expected = ((NUM_FEATURES - 1) // 2 - 1) // 2
     if columns != expected:
         raise DataError(

@@ -46,7 +46,9 @@ class EncoderModel(nn.Module):
     def __init__(self, config: ZipformerConfig, vocab_size: int) -> None:
         super().__init__()
         self.encoder_config, self.vocab_size = config, vocab_size
-        self.encoder_embed = Conv2dSubsampling(NUM_FEATURES, config.stacks()[0].dim, EMBED_DROPOUT)
+        self.encoder_embed = Conv2dSubsampling(
+            NUM_FEATURES, config.embed_channels, config.stacks()[0].dim, EMBED_DROPOUT
+        )
         self.encoder = Zipformer(config)
         self.ctc_output = nn.Sequential(
             nn.Dropout(CTC_DROPOUT), nn.Linear(config.output_dim, vocab_size), nn.LogSoftmax(dim=2)
@@ -119,7 +121,7 @@ class AsrModel(EncoderModel):
 
     def initial_states(self, batch_size: int = 1) -> list[Tensor]:
         """The states for the first call of streaming_forward: those of the layers, the left frames of the embedding
-        (N, 128, 3, F'), and the number of embedding frames seen (N,)."""
+        (N, C, 3, F'), and the number of embedding frames seen (N,)."""
         device = self.simple_am_proj.weight.device
         return [
             *self.encoder.initial_states(batch_size, device),

@@ -226,6 +226,14 @@ def test_sherpa_onnx_streams_as_we_do(exp_dir: Path, tmp_path: Path) -> None:
     assert len(kinds) > 3
 
 
+def test_streams_need_the_channels_that_sherpa_onnx_expects(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = replace(CONFIG.model.encoder, causal=True, chunk_size=(16,), left_context_frames=(32,))
+    narrow = replace(encoder, embed_channels=(8, 32, 64))
+    assert can_stream(AsrModel(replace(CONFIG.model, encoder=encoder), 9)) and not caplog.records
+    assert not can_stream(AsrModel(replace(CONFIG.model, encoder=narrow), 9))
+    assert "takes 128 as the last of embed_channels, and this model has 64" in caplog.text
+
+
 def test_streams_of_an_export_are_compared_with_ours(exp_dir: Path, tmp_path: Path) -> None:
     tokens = load_lang(exp_dir / "lang")
     encoder = replace(CONFIG.model.encoder, causal=True, chunk_size=(16,), left_context_frames=(32,))

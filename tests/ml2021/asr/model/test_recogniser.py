@@ -26,6 +26,7 @@ ENCODER = ZipformerConfig(
     num_heads=(2,),
     query_head_dim=(16,),
     cnn_module_kernel=(7,),
+    embed_channels=(4, 8, 16),
 )
 CONFIG = TransducerConfig(encoder=ENCODER, decoder_dim=48, joiner_dim=48)
 VOCAB = 20

@@ -33,6 +33,7 @@ SMALL = ZipformerConfig(
     num_heads=(1,),
     query_head_dim=(8,),
     cnn_module_kernel=(7,),
+    embed_channels=(4, 8, 16),
 )
 EVERYTHING = FastBeam(beam=100.0, max_contexts=500, max_states=5000, num_paths=3000)
 TEXTS = ["一 二 一 二 三", "一 二 三", "三 一 二", "ab 一", "abc 二", "一 abc ab"]

@@ -23,6 +23,7 @@ ENCODER = ZipformerConfig(
     num_heads=(2,),
     query_head_dim=(8,),
     cnn_module_kernel=(7,),
+    embed_channels=(4, 8, 16),
     causal=True,
     chunk_size=(16, -1),
     left_context_frames=(32, -1),

@@ -51,6 +51,7 @@ class ZipformerConfig:
     value_head_dim: tuple[int, ...] = (12,)  # dimension of a head's values
     pos_head_dim: tuple[int, ...] = (4,)  # dimension of a head's positional encoding
     cnn_module_kernel: tuple[int, ...] = (31, 31, 15, 15, 15, 31)  # kernel sizes in frames of the stack, odd
+    embed_channels: tuple[int, ...] = (8, 32, 128)  # of the embedding's convolutions; icefall has these
     pos_dim: int = 48  # dimension of the positional encoding, even
     warmup_batches: float = 4000.0  # batches of ref_duration in which the stacks start to learn, one after another
     causal: bool = False  # true: a model for streaming, in which a chunk does not see later chunks
@@ -61,6 +62,8 @@ class ZipformerConfig:
     def __post_init__(self) -> None:
         stacks = self.stacks()
         require(self.pos_dim % 2 == 0 and self.pos_dim > 0, f"pos_dim must be even, got {self.pos_dim}")
+        embed = self.embed_channels
+        require(len(embed) == 3 and min(embed) > 0, f"embed_channels must be three numbers > 0, got {embed}")
         require(self.warmup_batches > 0, f"warmup_batches must be > 0, got {self.warmup_batches}")
         require(len(self.chunk_size) > 0 and len(self.left_context_frames) > 0, "chunk_size must not be empty")
         if self.causal:

@@ -89,11 +89,9 @@ class ConvNeXt(ScheduledModule):
 class Conv2dSubsampling(ScheduledModule):
     """Three convolutions, ConvNeXt, a projection and BiasNorm."""
 
-    channels = (8, 32, 128)
-
-    def __init__(self, num_features: int, dim: int, dropout: FloatLike) -> None:
+    def __init__(self, num_features: int, channels: tuple[int, ...], dim: int, dropout: FloatLike) -> None:
         super().__init__()
-        c1, c2, c3 = self.channels
+        c1, c2, c3 = channels
         self.conv = nn.Sequential(
             nn.Conv2d(1, c1, 3, padding=(0, 1)),
             ScaleGrad(0.2),  # keeps the gradient of the first weights within the range of fp16
@@ -130,16 +128,17 @@ class Conv2dSubsampling(ScheduledModule):
         return shared_dropout(x, self.value(self.dropout) if self.training else 0.0), lens
 
     def streaming_forward(self, features: Tensor, feature_lens: Tensor, left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One chunk: features (N, T, F), lengths (N,), left (N, 128, 3, F') -> (N, T' - 3, D), (N,), next left."""
+        """One chunk: features (N, T, F), lengths (N,), left (N, C, 3, F') -> (N, T' - 3, D), (N,), next left."""
         x, left = self.convnext.streaming_forward(self._convolve(features), left)
         return self.out_norm(self._project(x)), embedded_lens(feature_lens) - RIGHT_CONTEXT, left
 
     def initial_left(self, batch_size: int, device: torch.device) -> Tensor:
-        """Zeros for `left` of the first chunk, (N, 128, 3, F')."""
-        return torch.zeros(batch_size, self.channels[-1], RIGHT_CONTEXT, self.out_width, device=device)
+        """Zeros for `left` of the first chunk, (N, C, 3, F')."""
+        num_channels = self.out.in_features // self.out_width
+        return torch.zeros(batch_size, num_channels, RIGHT_CONTEXT, self.out_width, device=device)
 
     def _convolve(self, features: Tensor) -> Tensor:
-        """(N, T, F) -> image (N, 128, T', F')."""
+        """(N, T, F) -> image (N, C, T', F')."""
         with float32_on_cpu(features):
             x = self.conv[0](features[:, None])  # with a single channel the memory format is ambiguous, so set it after
             image: Tensor = self.conv[1:](x.contiguous(memory_format=torch.channels_last))
