@@ -193,11 +193,7 @@ def test_a_module_to_freeze_that_does_not_exist_is_refused(tone_corpus, one_epoc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("use_cr_ctc", [False, True])
-def test_two_processes_of_stage_5_take_the_steps_of_one(  # type: ignore[no-untyped-def]
-    tone_corpus, one_epoch, tmp_path, monkeypatch, project, use_cr_ctc
-) -> None:
-    one_epoch = replace(one_epoch, model=replace(one_epoch.model, use_cr_ctc=use_cr_ctc))
+def test_two_processes_of_stage_5_take_the_steps_of_one(tone_corpus, one_epoch, tmp_path, monkeypatch, project):  # type: ignore[no-untyped-def]
     monkeypatch.setenv("PYTHONPATH", f"{project}:{project}/egs")
     train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path / "one", one_epoch)
     job = Job(tone_corpus.cuts, tone_corpus.lang, tmp_path / "two", one_epoch, TrainOptions())
