@@ -184,14 +184,16 @@ def test_medium_zipformer_learns_on_a_gpu_and_waits_for_it_twice(gpu: PretendCud
 
 
 @pytest.mark.usefixtures("torch_lattice")
+@pytest.mark.parametrize("use_cr_ctc", [False, True])
 def test_step_of_the_training_loop_waits_for_a_gpu_three_times(
-    tone_corpus: Any, config: AsrConfig, tmp_path: Path, gpu: PretendCuda
+    tone_corpus: Any, config: AsrConfig, tmp_path: Path, gpu: PretendCuda, use_cr_ctc: bool
 ) -> None:
     """Loaded batches, losses, gradients, update and what is logged."""
-    config = replace(config, train=replace(config.train, average_period=1000))
+    model = replace(config.model, use_cr_ctc=use_cr_ctc)
+    config = replace(config, model=model, train=replace(config.train, average_period=1000))
     torch.manual_seed(0)
     tokens = load_lang(tone_corpus.lang)
-    data = AsrDataModule(tone_corpus.cuts, config.data, config.train.seed)
+    data = AsrDataModule(tone_corpus.cuts, config.data, config.train.seed, use_cr_ctc)
     task = TransducerTask(data, tokens, "hash", config)
     device = torch.device("cuda", 0)
     trainer = Trainer(AsrModel(config.model, len(tokens)), task, config.train, tmp_path, device)

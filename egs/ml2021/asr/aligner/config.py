@@ -13,7 +13,15 @@ from ml2021.training.config import TrainConfig
 
 _TRAINED = only_if(model="")
 # of the data
-_UNUSED = ("num_buckets", "on_the_fly_feats", "speed_factors", "noise_probability", "noise_snr", "shar_weights")
+_UNUSED = (
+    "num_buckets",
+    "time_mask_ratio",
+    "on_the_fly_feats",
+    "speed_factors",
+    "noise_probability",
+    "noise_snr",
+    "shar_weights",
+)
 
 
 @dataclass(frozen=True)

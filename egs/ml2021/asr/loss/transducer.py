@@ -1,6 +1,8 @@
-"""The losses of a batch: simple and pruned transducer loss, and CTC; from the encoder on, all is float32.
+"""The losses of a batch: simple and pruned transducer loss, CTC and CR-CTC; from the encoder on, all is float32.
 
-Legend: N batch, T input frames, T' encoder frames, F mel bins, D encoder dimension, S tokens.
+With two views of each utterance (CR-CTC), a batch has the rows of all first views and then those of all second views.
+
+Legend: N rows of the batch, T input frames, T' encoder frames, F mel bins, D encoder dimension, S tokens.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ml2021.asr.loss.consistency import consistency_losses
 from ml2021.asr.loss.ctc import ctc_losses
 from ml2021.asr.loss.rnnt_loss import rnnt_functions
 from ml2021.asr.model.layers.precision import at_least_float32, without_autocast
@@ -20,44 +23,57 @@ from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
 class TransducerLosses:
     """Losses summed over the utterances that have a path through every lattice; the others are only counted.
 
-    All are scalars on the device of the model, which nothing waits for.
+    Of two views of an utterance, the mean counts; it is left out if one of them has no such path. All are scalars on
+    the device of the model, which nothing waits for.
     """
 
     simple: Tensor
     pruned: Tensor
     ctc: Tensor
     num_left_out: Tensor  # utterances without such a path
+    cr: Tensor | None = None  # the consistency of two views; None: there is one
 
 
 def transducer_losses(
-    model: AsrModel, features: Tensor, feature_lens: Tensor, tokens: list[list[int]]
+    model: AsrModel, features: Tensor, feature_lens: Tensor, tokens: list[list[int]], two_views: bool = False
 ) -> TransducerLosses:
-    """The losses of a batch, from features (N, T, F), lengths (N,) and the token ids of each utterance."""
-    return losses_of_encoder_out(model, *model.forward_encoder(features, feature_lens), tokens)
+    """The losses of a batch, from features (N, T, F), lengths (N,) and the token ids of each row."""
+    return losses_of_encoder_out(model, *model.forward_encoder(features, feature_lens), tokens, two_views)
 
 
 def losses_of_encoder_out(
-    model: AsrModel, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]]
+    model: AsrModel, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]], two_views: bool = False
 ) -> TransducerLosses:
-    """The losses of a batch, from encoder_out (N, T', D), lengths (N,) and the token ids of each utterance.
+    """The losses of a batch, from encoder_out (N, T', D), lengths (N,) and the token ids of each row.
 
     Computed in float32 also under autocast: after bf16, logits of 50 are off by 0.2.
     """
     with without_autocast(encoder_out):
-        return _losses_of_encoder_out(model, at_least_float32(encoder_out), lens, tokens)
+        return _losses_of_encoder_out(model, at_least_float32(encoder_out), lens, tokens, two_views)
 
 
 def _losses_of_encoder_out(
-    model: AsrModel, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]]
+    model: AsrModel, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]], two_views: bool
 ) -> TransducerLosses:
     symbols, token_lens = _padded(tokens, lens.device)
-    ctc = ctc_losses(model.ctc_output(encoder_out), symbols, lens, token_lens)
+    log_probs = model.ctc_output(encoder_out)
+    ctc = ctc_losses(log_probs, symbols, lens, token_lens)
+    cr = consistency_losses(log_probs, lens) if two_views else None
     zeros = torch.zeros_like(lens)
     boundary = torch.stack([zeros, zeros, token_lens, lens], dim=1)
     simple, pruned = _transducer_losses(model, encoder_out, symbols, boundary)
     good = ~torch.isinf(simple) & ~torch.isinf(pruned) & _has_ctc_path(symbols, token_lens, lens)  # NaN is kept
-    simple, pruned, ctc = (torch.where(good, x, torch.zeros_like(x)).sum() for x in (simple, pruned, ctc))
-    return TransducerLosses(simple, pruned, ctc, num_left_out=(~good).sum())
+    if two_views:
+        good = good.unflatten(0, (2, -1)).all(dim=0)
+    simple, pruned, ctc = (_total(x, good) for x in (simple, pruned, ctc))
+    return TransducerLosses(simple, pruned, ctc, (~good).sum(), cr=None if cr is None else _total(cr, good))
+
+
+def _total(losses: Tensor, good: Tensor) -> Tensor:
+    """The sum over the good utterances (N,) of losses, (N,), or of the mean of the losses of two views, (2 N,)."""
+    if len(losses) > len(good):
+        losses = losses.unflatten(0, (2, -1)).mean(dim=0)
+    return torch.where(good, losses, torch.zeros_like(losses)).sum()
 
 
 def _padded(tokens: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

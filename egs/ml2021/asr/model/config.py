@@ -22,6 +22,9 @@ class TransducerConfig:
     am_scale: float = 0.0  # weight of the loss of the encoder alone within the simple loss (smoothing)
     simple_loss_scale: float = 0.5  # weight of the simple loss after warm_step steps
     ctc_loss_scale: float = 0.2  # weight of the CTC loss; 0: the CTC head is not trained
+    use_cr_ctc: bool = False  # true: CR-CTC, which trains on two views of each utterance, masked differently
+    cr_loss_scale: float = 0.2  # CR-CTC: weight of the consistency of the two views after cr_warm_step steps
+    cr_warm_step: int = 2000  # CR-CTC: steps in which the weight of the consistency rises from 0
     rnnt_type: str = "modified"  # modified (at most one token per frame, as in most searches), regular or constrained
     # k2, native (our own functions, with the same losses to rounding), or auto: k2 where it is installed
     loss_backend: str = field(default="auto", metadata=HOW_IT_RUNS)
@@ -35,5 +38,10 @@ class TransducerConfig:
         require(self.loss_backend in backends, f"loss_backend must be one of {backends}, got {self.loss_backend!r}")
         require_all(self, ("decoder_dim", "joiner_dim"), 1)
         require_all(self, ("lm_scale", "am_scale", "simple_loss_scale", "ctc_loss_scale", "warm_step"), 0)
+        require_all(self, ("cr_loss_scale", "cr_warm_step"), 0)
+        require(
+            self.ctc_loss_scale > 0 or not self.use_cr_ctc,
+            "use_cr_ctc compares outputs of the CTC head and needs ctc_loss_scale > 0, got 0",
+        )
         require(self.context_size >= 1, f"context_size must be >= 1, got {self.context_size}")
         require(0 <= self.lm_scale + self.am_scale < 1, "lm_scale + am_scale must be in 0..1")

@@ -1,10 +1,13 @@
 """SpecAugment (Park et al., 2019), as implemented in Lhotse, also where one of its three parts is switched off.
 
+For CR-CTC (Yao et al., 2024) there are two views of each utterance, warped alike and masked differently.
+
 Legend: N batch, T frames, F mel bins.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -50,6 +53,27 @@ def spec_augment(config: SpecAugmentConfig) -> SpecAugment | None:
         frames_mask_size=c.max_frames_mask,
         max_frames_mask_fraction=c.max_frames_fraction,
     )
+
+
+class TwoViews:
+    """Time warp of each utterance, and then two copies of it with masks drawn for each, as in icefall's CR-CTC."""
+
+    def __init__(self, config: SpecAugmentConfig, time_mask_ratio: float) -> None:
+        """
+        Args:
+          config: without the larger masks over time.
+          time_mask_ratio: how many times as many masks over time there are, and how many times as much they cover.
+        """
+        config = config.with_more_frame_masks(time_mask_ratio)
+        self.warp = spec_augment(replace(config, num_frame_masks=0, num_feature_masks=0))
+        self.masks = spec_augment(replace(config, time_warp_factor=0))
+
+    def __call__(self, features: Tensor, supervision_segments: Tensor) -> Tensor:
+        """(N, T, F), and (N, 3) as Lhotse has it -> (2 N, T, F): all first views, then all second views."""
+        if self.warp is not None:
+            features = self.warp(features, supervision_segments=supervision_segments)
+        copies = features.repeat(2, 1, 1)
+        return copies if self.masks is None else cast(Tensor, self.masks(copies))
 
 
 def augment_batch(inputs: Tensor, lens: Tensor, augment: SpecAugment | None) -> Tensor:

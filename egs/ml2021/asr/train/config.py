@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from lhotse_prep.workflow.result_options import FILE, HOW_IT_RUNS
 from lhotse_prep.workflow.strict_config import require, require_all
@@ -31,6 +31,14 @@ class SpecAugmentConfig:
         widest = self.features_mask_size
         require(widest <= NUM_MEL_BINS, f"features_mask_size must be at most {NUM_MEL_BINS} mel bins, got {widest}")
 
+    def with_more_frame_masks(self, ratio: float) -> SpecAugmentConfig:
+        """The same with `ratio` times as many masks over time, which cover `ratio` times as much at most."""
+        return replace(
+            self,
+            num_frame_masks=int(self.num_frame_masks * ratio),
+            max_frames_fraction=self.max_frames_fraction * ratio,
+        )
+
     @property
     def has_frame_masks(self) -> bool:
         """Whether there are masks over time."""
@@ -52,6 +60,8 @@ class AsrDataConfig:
     # processes that load features; 0: the training process itself
     num_workers: int = field(default=0, metadata=HOW_IT_RUNS)
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)  # time warp and masks over features
+    # with model.use_cr_ctc, num_frame_masks and max_frames_fraction of spec_augment are multiplied by this
+    time_mask_ratio: float = 2.5
     on_the_fly_feats: bool = False  # true: compute features from the audio instead of reading those of stage 4
     speed_factors: tuple[float, ...] = ()  # train also on copies at these speeds, as [0.9, 1.1]; needs on_the_fly_feats
     # folders with Lhotse Shar to train from, instead of the train part of stage 4's manifests
@@ -69,6 +79,7 @@ class AsrDataConfig:
     def __post_init__(self) -> None:
         for name in ("max_duration", "ref_duration"):
             require(getattr(self, name) > 0, f"{name} must be > 0 s, got {getattr(self, name)}")
+        require_all(self, ("time_mask_ratio",), 0, exclusive=True)
         require_all(self, ("num_workers",), 0)
         require_all(self, ("num_buckets",), 1)
         require(
@@ -116,3 +127,20 @@ class AsrConfig:
 
     def __post_init__(self) -> None:
         require_all(self, ("frozen_encoder_steps",), 0)
+        if self.model.use_cr_ctc:
+            self._require_two_views()
+
+    def _require_two_views(self) -> None:
+        """Raise ConfigError if the data cannot give two views of an utterance."""
+        masks, ratio = self.data.spec_augment, self.data.time_mask_ratio
+        covered = masks.max_frames_fraction * ratio
+        require(
+            covered <= 1,
+            "use_cr_ctc masks up to max_frames_fraction * time_mask_ratio of an utterance, which must be at most 1, "
+            f"got {masks.max_frames_fraction:g} * {ratio:g}",
+        )
+        masks = masks.with_more_frame_masks(ratio)
+        require(
+            masks.has_frame_masks or masks.has_feature_masks,
+            "use_cr_ctc needs masks over time or frequency (data.spec_augment): without any, two views are the same",
+        )

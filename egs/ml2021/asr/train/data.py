@@ -46,16 +46,17 @@ class _Size:
 class AsrDataModule:
     """Train, dev and test cuts in a folder of stage 4; train and dev may be in folders with Lhotse Shar instead."""
 
-    def __init__(self, cuts_dir: Path | None, config: AsrDataConfig, seed: int) -> None:
+    def __init__(self, cuts_dir: Path | None, config: AsrDataConfig, seed: int, two_views: bool = False) -> None:
         """
         Args:
           cuts_dir: stage 4's folder; None: no part is read from it.
           config: batches, features, augmentation, and the folders with Shar.
           seed: of the order of the cuts, and of augmentation.
+          two_views: load two views of each utterance to train on, all first ones before all second ones (CR-CTC).
         Raises:
           DataError: a folder with Shar has none, or a file of a shard is missing.
         """
-        self.cuts_dir, self.config, self.seed = cuts_dir, config, seed
+        self.cuts_dir, self.config, self.seed, self.two_views = cuts_dir, config, seed, two_views
         self.needs = AUDIO if config.on_the_fly_feats else FEATS
         self._train_shar = [Shar(Path(folder), self.needs) for folder in config.shar_dir]
         self._dev_shar = [Shar(Path(folder), self.needs) for folder in config.shar_dev_dir]
@@ -128,7 +129,7 @@ class AsrDataModule:
     def load_train(self, numbered: Iterator[tuple[int, CutSet]], epoch: int) -> Iterator[Batch]:
         """Features and texts of planned (number, cuts), augmented; the seed, epoch and number decide how."""
         if self._train_loader is None:
-            self._train_loader = BatchLoader(self.config, self.seed, training=True, noise=self._noise())
+            self._train_loader = BatchLoader(self.config, self.seed, True, self._noise(), self.two_views)
         return self._train_loader.load(numbered, epoch)
 
     def eval_plan(self, part: str, max_duration: float) -> Iterator[CutSet]:

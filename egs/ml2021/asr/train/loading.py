@@ -9,18 +9,20 @@ from typing import Any
 import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
-from lhotse.dataset import CutMix, K2SpeechRecognitionDataset
+from lhotse.dataset import CutMix, K2SpeechRecognitionDataset, SpecAugment
 from lhotse.dataset.input_strategies import BatchIO, OnTheFlyFeatures, PrecomputedFeatures
 from torch.utils.data import DataLoader, Dataset
 
 from lhotse_prep.audio.fbank import fbank_extractor
 from lhotse_prep.windows.shar_data import load_window, shar_item
 from lhotse_prep.workflow.errors import DataError
-from ml2021.asr.train.augment import spec_augment
+from ml2021.asr.train.augment import TwoViews, spec_augment
 from ml2021.asr.train.config import NUM_MEL_BINS, AsrDataConfig
 from ml2021.training.seeds import derived_seed, seed_everything
 
-Batch = dict[str, Any]  # that of K2SpeechRecognitionDataset, plus `ids`: the cut ids by row of `inputs`
+# that of K2SpeechRecognitionDataset, plus `ids`: the cut ids by row of `inputs`; with two views, these are the rows of
+# the first views, and those of the second views follow
+Batch = dict[str, Any]
 LOADING = 0  # last component of the seeds for loading; the trainer uses 1
 PREFETCHED = 4  # batches that each worker process loads ahead
 _Planned = tuple[int, int, CutSet]  # epoch, number, cuts
@@ -29,8 +31,10 @@ _Planned = tuple[int, int, CutSet]  # epoch, number, cuts
 class BatchLoader:
     """Loads planned batches in worker processes, which stay from one epoch to the next, or in this process."""
 
-    def __init__(self, config: AsrDataConfig, seed: int, training: bool, noise: CutSet | None = None) -> None:
-        self._dataset = _Loading(config, seed, training, noise)
+    def __init__(
+        self, config: AsrDataConfig, seed: int, training: bool, noise: CutSet | None = None, two_views: bool = False
+    ) -> None:
+        self._dataset = _Loading(config, seed, training, noise, two_views)
         self._num_workers = config.num_workers
         self._plan = _Plan()
         self._workers: DataLoader[Batch] | None = None
@@ -77,9 +81,13 @@ class _Plan:
 class _Loading(Dataset[Batch]):
     """(epoch, number, cuts) -> batch; runs in the training process or in a worker."""
 
-    def __init__(self, config: AsrDataConfig, seed: int, training: bool, noise: CutSet | None) -> None:
+    def __init__(self, config: AsrDataConfig, seed: int, training: bool, noise: CutSet | None, two_views: bool) -> None:
         self.config, self.seed, self.training, self.noise = config, seed, training, noise
-        augment = spec_augment(config.spec_augment) if training else None
+        augment: SpecAugment | TwoViews | None = None
+        if training and two_views:
+            augment = TwoViews(config.spec_augment, config.time_mask_ratio)
+        elif training:
+            augment = spec_augment(config.spec_augment)
         self.input_transforms = [] if augment is None else [augment]
 
     def __getitem__(self, item: _Planned) -> Batch:

@@ -39,6 +39,7 @@ VALUES = {
     "shar-dev-dir": ("data.shar_dev_dir", "folders with Lhotse Shar for the loss on dev"),
     "noise-cuts": ("data.noise_cuts", "CutSet file of noises to mix in"),
     "spec-aug-time-warp-factor": ("data.spec_augment.time_warp_factor", "time warp in frames; 0: none"),
+    "time-mask-ratio": ("data.time_mask_ratio", "how many times as many masks over time there are with CR-CTC"),
     "causal": ("model.encoder.causal", "encoder for streaming; --init-from may name one that is not causal"),
     "chunk-size": ("model.encoder.chunk_size", "frames of 20 ms per chunk, such as 16,32,64,-1"),
     "left-context-frames": ("model.encoder.left_context_frames", "frames of 20 ms, such as 64,128,256,-1"),
@@ -48,6 +49,9 @@ VALUES = {
     "am-scale": ("model.am_scale", "weight of the encoder alone in the simple loss"),
     "simple-loss-scale": ("model.simple_loss_scale", "weight of the simple loss after warm_step"),
     "ctc-loss-scale": ("model.ctc_loss_scale", "weight of the CTC loss"),
+    "use-cr-ctc": ("model.use_cr_ctc", "train on two views of each utterance (CR-CTC)"),
+    "cr-loss-scale": ("model.cr_loss_scale", "weight of the consistency of the two views"),
+    "cr-warm-step": ("model.cr_warm_step", "steps until the consistency has its full weight"),
     "warm-step": ("model.warm_step", "steps until the pruned loss has its full weight"),
 }
 

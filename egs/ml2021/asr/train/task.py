@@ -27,7 +27,7 @@ FRAMES_PER_SECOND = 100
 
 
 class TransducerTask(Task):
-    """Simple and pruned transducer loss and CTC loss, weighted as in icefall."""
+    """Simple and pruned transducer loss, CTC loss and, with two views, their consistency, weighted as in icefall."""
 
     def __init__(self, data: AsrDataModule, tokens: TokenTable, lang_hash: str, config: AsrConfig) -> None:
         self.data, self.tokens, self.lang_hash, self.config = data, tokens, lang_hash, config
@@ -102,18 +102,24 @@ class TransducerTask(Task):
         lens = supervisions["num_frames"][order]
         tokens = [self.tokens.encode(supervisions["text"][i]) for i in order.tolist()]
         features = batch["inputs"].to(device, non_blocking=True)
-        losses = transducer_losses(model, features, lens, tokens)  # lens on the CPU: no GPU is waited for
+        num_views = len(features) // len(lens)  # 2 in training with CR-CTC
+        # lens on the CPU: no GPU is waited for
+        losses = transducer_losses(model, features, lens.repeat(num_views), tokens * num_views, num_views == 2)
         num_frames = float(lens.sum()) / SUBSAMPLING_FACTOR
-        simple_scale, pruned_scale = _scales(self.config, step)
+        simple_scale, pruned_scale, cr_scale = _scales(self.config, step)
         loss = simple_scale * losses.simple + pruned_scale * losses.pruned
         full = self.config.data.max_duration * FRAMES_PER_SECOND / SUBSAMPLING_FACTOR
         loss = loss + self.config.model.ctc_loss_scale * losses.ctc
+        if losses.cr is not None:
+            loss = loss + cr_scale * losses.cr
         loss = loss / (full if self.config.weigh_batches else num_frames)
         sums = {
             "simple_loss": losses.simple.detach(),
             "pruned_loss": losses.pruned.detach(),
             "ctc_loss": losses.ctc.detach(),
         }
+        if losses.cr is not None:
+            sums["cr_loss"] = losses.cr.detach()
         seconds, is_mean = float(lens.sum()) / FRAMES_PER_SECOND, not self.config.weigh_batches
         return StepLoss(loss, sums, num_frames, seconds, losses.num_left_out, is_mean)
 
@@ -129,8 +135,11 @@ class TransducerTask(Task):
         return Example(batch["ids"][0], supervisions["text"][0], self.tokens.decode(hypotheses[0].tokens))
 
 
-def _scales(config: AsrConfig, step: int) -> tuple[float, float]:
-    """Weights of the simple and the pruned loss: over warm_step steps, 1 -> simple_loss_scale and 0.1 -> 1."""
+def _scales(config: AsrConfig, step: int) -> tuple[float, float, float]:
+    """Weights of the simple loss, the pruned loss and the consistency.
+
+    Over warm_step steps, 1 -> simple_loss_scale and 0.1 -> 1; over cr_warm_step steps, 0 -> cr_loss_scale.
+    """
     c = config.model
-    progress = min(1.0, step / max(1, c.warm_step))
-    return 1.0 - progress * (1.0 - c.simple_loss_scale), 0.1 + 0.9 * progress
+    progress, cr_progress = (min(1.0, step / max(1, steps)) for steps in (c.warm_step, c.cr_warm_step))
+    return 1.0 - progress * (1.0 - c.simple_loss_scale), 0.1 + 0.9 * progress, cr_progress * c.cr_loss_scale

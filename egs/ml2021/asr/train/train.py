@@ -70,7 +70,7 @@ def train_recogniser(
         other = _is_other_vocabulary(options.init_from, lang)
         init_from(model, options.init_from, options.init_modules, other)
     _require_modules(model, config.freeze_modules)
-    data = AsrDataModule(cuts, config.data, config.train.seed)
+    data = AsrDataModule(cuts, config.data, config.train.seed, config.model.use_cr_ctc)
     task = TransducerTask(data, tokens, lang_hash(lang), config)
     trainer = Trainer(model, task, config.train, exp_dir, device, world)
     trainer.resume(options.start)  # may raise, so before anything is written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -10,7 +11,7 @@ from lhotse.dataset import SpecAugment
 from torch import Tensor
 
 from lhotse_prep.workflow.errors import ConfigError
-from ml2021.asr.train.augment import augment_batch, spec_augment
+from ml2021.asr.train.augment import TwoViews, augment_batch, spec_augment
 from ml2021.asr.train.config import SpecAugmentConfig
 from ml2021.training.seeds import seed_everything
 
@@ -85,3 +86,42 @@ def test_any_length_can_be_augmented(num_frames: int, fraction: float) -> None:
 def test_sizes_that_mask_nothing_or_more_than_there_is_are_refused(values: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         SpecAugmentConfig(**values)
+
+
+def test_two_views_are_warped_alike_and_masked_differently() -> None:
+    config = SpecAugmentConfig(time_warp_factor=40)
+    lens = torch.tensor([300, 200])
+    segments = torch.tensor([[0, 0, 300], [1, 0, 200]], dtype=torch.int32)
+    views, warp = (
+        TwoViews(config, time_mask_ratio=2.0),
+        spec_augment(replace(config, num_frame_masks=0, num_feature_masks=0)),
+    )
+    num_warped = num_masked_differently = 0
+    for seed in range(6):
+        x = torch.randn(2, 300, 80, generator=torch.Generator().manual_seed(seed))
+        seed_everything(seed)
+        warped = augment_batch(x, lens, warp)
+        seed_everything(seed)
+        masked = views(x, segments).unflatten(0, (2, 2))
+        num_warped += not torch.equal(warped, x)
+        for first, second, whole in zip(*masked, warped, strict=True):
+            for view in (first, second):
+                assert torch.equal(view[~_constant(view)], whole[~_constant(view)]), "masks and nothing else"
+            num_masked_differently += not torch.equal(_constant(first), _constant(second))
+    assert num_warped >= 5 and num_masked_differently >= 10
+
+
+def test_the_masks_of_two_views_cover_more_by_the_ratio() -> None:
+    config = SpecAugmentConfig(0, num_frame_masks=4, max_frames_mask=30, max_frames_fraction=0.2, num_feature_masks=0)
+    segments = torch.tensor([[0, 0, 600]], dtype=torch.int32)
+    covered = {}
+    for ratio in (1.0, 2.5):
+        views = TwoViews(config, ratio)
+        counts = [0.0]
+        for seed in range(40):
+            seed_everything(seed)
+            masked = views(torch.randn(1, 600, 80), segments)
+            counts += [float(_constant(view).all(dim=1).sum()) for view in masked]
+        assert max(counts) <= 600 * 0.2 * ratio
+        covered[ratio] = sum(counts) / len(counts)
+    assert 1.8 * covered[1.0] < covered[2.5] <= 2.5 * covered[1.0]

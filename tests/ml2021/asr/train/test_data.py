@@ -169,6 +169,20 @@ def noise(cuts_dir: Path) -> str:
     return str(cuts_dir / "noise.jsonl.gz")
 
 
+def test_two_views_follow_from_seed_epoch_and_number_too(cuts_dir: Path) -> None:
+    config = AsrDataConfig(max_duration=4.0, num_buckets=2, spec_augment=SpecAugmentConfig(time_warp_factor=10))
+    one = train_batches(AsrDataModule(cuts_dir, config, seed=1), 2)
+    two = train_batches(AsrDataModule(cuts_dir, config, seed=1, two_views=True), 2)
+    later = train_batches(AsrDataModule(cuts_dir, replace(config, num_workers=1), seed=1, two_views=True), 2, first=2)
+    for a, b in zip(one, two, strict=True):
+        assert a["ids"] == b["ids"] and texts([a]) == texts([b])
+        num_rows, *shape = a["inputs"].shape
+        assert b["inputs"].shape == (2 * num_rows, *shape)
+    assert all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(two[2:], later, strict=True))
+    plain = AsrDataModule(cuts_dir, config, seed=1, two_views=True).eval_batches("test", 4.0)
+    assert all(len(b["inputs"]) == len(b["ids"]) for b in plain)
+
+
 @pytest.mark.parametrize("on_the_fly", [False, True])
 def test_workers_and_a_later_start_do_not_change_batches(cuts_dir: Path, noise: str, on_the_fly: bool) -> None:
     """Seed, epoch and number of a batch determine its noise, masks, time warp and speed."""

@@ -60,12 +60,20 @@ def test_streaming_options_are_icefalls(conf: Path, config: AsrConfig) -> None:
     assert encoder == replace(config.model.encoder, **causal)  # type: ignore[arg-type]
 
 
+def test_options_of_cr_ctc_are_icefalls(conf: Path, config: AsrConfig) -> None:
+    options = ("--use-cr-ctc", "1", "--cr-loss-scale", "0.3", "--time-mask-ratio", "2", "--cr-warm-step", "50")
+    overridden = config_of(parser().parse_args(arguments(conf, *options)))
+    model = replace(config.model, use_cr_ctc=True, cr_loss_scale=0.3, cr_warm_step=50)
+    assert overridden == replace(config, model=model, data=replace(config.data, time_mask_ratio=2.0))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--causal", "1", "--chunk-size", "16,long"), r"chunk_size\[1\] must be of type int, got 'long'"),
         (("--causal", "1", "--chunk-size", "17"), "chunk_size must be -1 or a multiple"),
         (("--num-epochs", "many"), "train.num_epochs must be of type int, got 'many'"),
+        (("--use-cr-ctc", "1", "--ctc-loss-scale", "0"), "use_cr_ctc .* needs ctc_loss_scale > 0"),
         (("--max-duration", "0"), "max_duration must be > 0 s"),
         (("--use-fp16", "1", "--use-bf16", "1"), "not both"),
         (("--world-size", "2"), "torchrun --nproc-per-node 2"),

@@ -114,6 +114,24 @@ def test_tensorboard_has_scalars_and_an_example(trained: Path) -> None:
     assert "dev-" in example and "ref: " in example and "hyp: " in example
 
 
+@pytest.fixture(scope="module")
+def with_cr_ctc(config: AsrConfig) -> AsrConfig:
+    return replace(config, model=replace(config.model, use_cr_ctc=True, cr_warm_step=4))
+
+
+def test_cr_ctc_trains_resumes_exactly_and_logs_its_loss(tone_corpus, with_cr_ctc, tmp_path):  # type: ignore[no-untyped-def]
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path / "whole", with_cr_ctc)
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "epoch-1.pt").write_bytes((tmp_path / "whole" / "epoch-1.pt").read_bytes())
+    train_recogniser(tone_corpus.cuts, tone_corpus.lang, tmp_path / "again", with_cr_ctc)
+    whole, again = (load_checkpoint(tmp_path / name / "epoch-2.pt")["model"] for name in ("whole", "again"))
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())
+    scalars = newest_scalars(tmp_path / "whole")
+    assert all(value > 0 for value in scalars["train/current_cr_loss"].values())
+    assert "train/epoch_cr_loss" in scalars and "valid/cr_loss" not in scalars  # dev has one view
+    assert "valid/pruned_loss" in scalars
+
+
 def test_training_on_other_data_is_refused(trained, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
     cuts = CutSet.from_file(tone_corpus.cuts / "ml2021_cuts_train.jsonl.gz")
     cuts.subset(first=20).to_file(tmp_path / "ml2021_cuts_train.jsonl.gz")
