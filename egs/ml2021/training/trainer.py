@@ -338,7 +338,7 @@ class Trainer:
         c = self.config
         weights = load_averaged(self.exp_dir, c.num_epochs, min(c.average_epochs, c.num_epochs), True)
         current: dict[str, Tensor] = self.model.state_dict()
-        weights = {k: v.to(current[k].dtype) for k, v in weights.items()}
+        weights = {k: v.to(current[k].dtype) for k, v in self.task.final_weights(weights).items()}
         save_checkpoint(self.exp_dir / "pretrained.pt", {"model": weights, "fingerprint": self.fingerprint})
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from lhotse_prep.workflow.result_options import FILE, HOW_IT_RUNS
 from lhotse_prep.workflow.strict_config import require, require_all
-from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.config import LoraConfig, TransducerConfig
 from ml2021.training.config import TrainConfig
 
 NUM_MEL_BINS = 80  # of the features
@@ -111,8 +111,32 @@ class AsrConfig:
     frozen_encoder_steps: int = 0  # steps at the start in which an initialised encoder stays unchanged
     # initialised modules that stay unchanged throughout, such as [encoder_embed]
     freeze_modules: tuple[str, ...] = ()
+    # train only updates of initialised weights, of low rank; adapters are in `model`, since decoding needs them too
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    # batches of ref_duration by which schedules of dropout and regularisers are ahead; 100000 for a trained model, as in
+    # icefall: its layers are not skipped any more as those of a model that learns from nothing
+    batches_ahead: float = 0.0
     # true: fuse functions of the encoder's layers with torch.compile (equal to rounding); needs a C++ compiler
     compile: bool = field(default=False, metadata=HOW_IT_RUNS)
 
     def __post_init__(self) -> None:
-        require_all(self, ("frozen_encoder_steps",), 0)
+        require_all(self, ("frozen_encoder_steps", "batches_ahead"), 0)
+        require(
+            not (self.keeps_base and (self.frozen_encoder_steps or self.freeze_modules)),
+            "with lora or adapters, all that is initialised stays unchanged: leave out frozen_encoder_steps and "
+            "freeze_modules",
+        )
+
+    @property
+    def keeps_base(self) -> bool:
+        """Whether initialised weights stay unchanged, and LoRA or adapters are trained beside them."""
+        return self.lora.rank > 0 or self.model.adapter_dim > 0
+
+
+def require_base(config: AsrConfig, has_base: bool) -> None:
+    """Raise ConfigError if LoRA or adapters are to be trained, but there is no checkpoint with initial weights."""
+    require(
+        has_base or not config.keeps_base,
+        "lora and model.adapter_dim fine-tune a trained recogniser: name its checkpoint with --init-from of "
+        "python -m ml2021.asr.train, or set them to 0",
+    )

@@ -48,6 +48,9 @@ VALUES = {
     "am-scale": ("model.am_scale", "weight of the encoder alone in the simple loss"),
     "simple-loss-scale": ("model.simple_loss_scale", "weight of the simple loss after warm_step"),
     "ctc-loss-scale": ("model.ctc_loss_scale", "weight of the CTC loss"),
+    "lora-r": ("lora.rank", "rank of LoRA's updates, trained instead of all weights; 0: no LoRA"),
+    "lora-alpha": ("lora.alpha", "an update of LoRA is multiplied by this divided by its rank"),
+    "adapter-dim": ("model.adapter_dim", "bottleneck of adapters, trained instead of all weights; 0: none"),
     "warm-step": ("model.warm_step", "steps until the pruned loss has its full weight"),
 }
 
@@ -140,6 +143,7 @@ def config_of(args: argparse.Namespace) -> AsrConfig:
     if args.model is not None:
         layout = to_mapping(load_config(args.model, "model", TransducerConfig))
         values["model"] |= {key: layout[key] for key in ("encoder", "decoder_dim", "context_size", "joiner_dim")}
+        values["model"]["adapter_dim"] = layout["adapter_dim"] or values["model"]["adapter_dim"]
     for flag, (key, _) in VALUES.items():
         text = getattr(args, flag.replace("-", "_"))
         if text is not None:
