@@ -61,6 +61,10 @@ class AsrDataConfig:
     shar_weights: tuple[float, ...] = ()
     # folders with Lhotse Shar for the loss on dev, instead of the dev part of stage 4's manifests
     shar_dev_dir: tuple[str, ...] = field(default=(), metadata=FILE)
+    # CutSet files with other windows to train on, such as those that the initial weights were trained on
+    mux_cuts: tuple[str, ...] = field(default=(), metadata=FILE)
+    # windows of each file of mux_cuts for one of the train part, on average; an epoch ends with the train part
+    mux_weights: tuple[float, ...] = ()
     # CutSet file of noises to mix in, with features like those of the windows
     noise_cuts: str | None = field(default=None, metadata=FILE)
     noise_probability: float = 0.5  # probability that noise is mixed into a window
@@ -89,6 +93,13 @@ class AsrDataConfig:
             f"got {list(self.shar_weights)}",
         )
         require(all(w > 0 for w in self.shar_weights), f"shar_weights must be > 0, got {list(self.shar_weights)}")
+        require(
+            len(self.mux_weights) == len(self.mux_cuts),
+            f"mux_weights must have a weight for each of the {len(self.mux_cuts)} files of mux_cuts, got "
+            f"{list(self.mux_weights)}",
+        )
+        require(all(self.mux_cuts), "mux_cuts must name files, got an empty name")
+        require(all(w > 0 for w in self.mux_weights), f"mux_weights must be > 0, got {list(self.mux_weights)}")
         require(0 <= self.noise_probability <= 1, f"noise_probability must be in 0..1, got {self.noise_probability}")
         ascending = len(self.noise_snr) == 2 and self.noise_snr[0] <= self.noise_snr[1]
         require(ascending, f"noise_snr must be two numbers, ascending (dB), got {list(self.noise_snr)}")
@@ -113,8 +124,8 @@ class AsrConfig:
     freeze_modules: tuple[str, ...] = ()
     # train only updates of initialised weights, of low rank; adapters are in `model`, since decoding needs them too
     lora: LoraConfig = field(default_factory=LoraConfig)
-    # batches of ref_duration by which schedules of dropout and regularisers are ahead; 100000 for a trained model, as in
-    # icefall: its layers are not skipped any more as those of a model that learns from nothing
+    # batches of ref_duration by which schedules of dropout and regularisers are ahead; 100000 for a trained model, as
+    # in icefall: its layers are not skipped any more as those of a model that learns from nothing
     batches_ahead: float = 0.0
     # true: fuse functions of the encoder's layers with torch.compile (equal to rounding); needs a C++ compiler
     compile: bool = field(default=False, metadata=HOW_IT_RUNS)

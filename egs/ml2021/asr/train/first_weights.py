@@ -45,8 +45,8 @@ def init_from(
     given, state = load_checkpoint(path)["model"], model.state_dict()
     if any(is_update(name) for name in given):
         raise DataError(
-            f"{path} has weights of LoRA beside those that they change: take pretrained.pt of that training, where they "
-            "are merged (in icefall, the result of its export.py)"
+            f"{path} has weights of LoRA beside those that they change: take pretrained.pt of that training, where "
+            "they are merged (in icefall, the result of its export.py)"
         )
     weights = _with_our_heads(given, state, path) if not modules else given
     weights = _with_our_adapters(weights, state)

@@ -22,6 +22,8 @@ DECODE = "decode"  # a section of decode.yaml, and its key in config.json
 VALUES = {
     "num-epochs": ("train.num_epochs", "number of epochs"),
     "base-lr": ("train.base_lr", "peak learning rate"),
+    "lr-scale-modules": ("train.lr_scale_modules", "modules that learn at another rate, such as encoder_embed,encoder"),
+    "lr-scales": ("train.lr_scales", "what the learning rate is multiplied by in each of them, such as 0.1,0.1"),
     "seed": ("train.seed", "random seed of weights, order and masks"),
     "save-every-n": ("train.save_every_n", "steps between checkpoint-N.pt"),
     "keep-last-k": ("train.keep_last_k", "number of checkpoint-N.pt kept during an epoch"),
@@ -37,6 +39,8 @@ VALUES = {
     "shar-dir": ("data.shar_dir", "folders with Lhotse Shar to train from, such as a/shar/train,b/shar/train"),
     "shar-weights": ("data.shar_weights", "how often a window is taken from each of them, such as 3,1"),
     "shar-dev-dir": ("data.shar_dev_dir", "folders with Lhotse Shar for the loss on dev"),
+    "mux-cuts": ("data.mux_cuts", "CutSet files with other windows to train on too, such as a.jsonl.gz,b.jsonl.gz"),
+    "mux-weights": ("data.mux_weights", "windows of each of them for one of the train part, such as 0.5,0.1"),
     "noise-cuts": ("data.noise_cuts", "CutSet file of noises to mix in"),
     "spec-aug-time-warp-factor": ("data.spec_augment.time_warp_factor", "time warp in frames; 0: none"),
     "causal": ("model.encoder.causal", "encoder for streaming; --init-from may name one that is not causal"),

@@ -47,7 +47,10 @@ def training_stage(
         raise ConfigError("--trainer icefall trains all weights: set lora.rank and model.adapter_dim to 0")
     if trainer == "icefall" and (config.data.shar_dir or config.data.shar_dev_dir):
         raise ConfigError("--trainer icefall reads stage 4's manifests: take shar_dir and shar_dev_dir out of data")
-    noise = [Input(Path(config.data.noise_cuts), is_new=True)] if config.data.noise_cuts is not None else []
+    if trainer == "icefall" and config.data.mux_cuts:
+        raise ConfigError("--trainer icefall reads stage 4's manifests: take mux_cuts and mux_weights out of data")
+    noise = [config.data.noise_cuts] if config.data.noise_cuts is not None else []
+    manifests = [Input(Path(file), is_new=True) for file in (*noise, *config.data.mux_cuts)]
     initial = [init_from] if init_from is not None else []
     others = {"trainer": trainer, "init_modules": list(init_modules)}
 
@@ -64,7 +67,7 @@ def training_stage(
     return Stage(
         "asr-train",
         exp_dir,
-        [inputs[0], *_windows(inputs[1], config.data), *initial, *noise],
+        [inputs[0], *_windows(inputs[1], config.data), *initial, *manifests],
         {"asr": config, **others},
         resumable=True,
         redo=redo,
