@@ -24,8 +24,8 @@ MAX_SCALE_STEP = 0.1  # largest relative change of a tensor's size in one update
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """ScaledAdam, or AdamW with weight decay for matrices only, not for biases and norms.
 
-    Parameters with one multiplier of the learning rate (config.lr_scales) are a group, which ScaledAdam clips by itself;
-    set_learning_rate knows the multipliers.
+    Parameters with one multiplier of the learning rate (config.lr_scales) are a group; ScaledAdam clips each group by
+    itself. set_learning_rate knows the multipliers.
 
     Raises:
       ConfigError: the model has no weights to train in a module of config.lr_scale_modules.

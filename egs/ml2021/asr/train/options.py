@@ -84,7 +84,11 @@ def parser() -> argparse.ArgumentParser:
         "--manifest-dir", "--cuts", type=Path, help="stage 4's folder, such as data/mini/cuts; not needed for Shar"
     )
     p.add_argument("--lang-dir", type=Path, required=True, help="stage 2's folder, such as data/mini/lang")
-    p.add_argument("--conf", type=Path, help="folder with asr.yaml, such as conf/ml2021; must be given")
+    p.add_argument(
+        "--conf",
+        type=Path,
+        help="folder with asr.yaml, or a file like it, such as conf/ml2021/finetune.yaml; must be given",
+    )
     p.add_argument("--model", type=Path, help="layout, such as conf/zipformer/large.yaml [model of asr.yaml]")
     p.add_argument("--start-epoch", type=int, default=1, help="resume from epoch-(N - 1).pt [1: the newest checkpoint]")
     p.add_argument("--start-batch", type=int, help="resume from checkpoint-N.pt")
@@ -138,12 +142,14 @@ def options_of(args: argparse.Namespace, world_size: int) -> TrainOptions:
 
 
 def config_of(args: argparse.Namespace) -> AsrConfig:
-    """The configuration: asr.yaml of the folder --conf, overridden by the command line: --model, then single values.
+    """The configuration: asr.yaml of the folder --conf, or the file --conf, overridden by --model, then single values.
 
     Raises:
       ConfigError: a value has the wrong type or is out of range.
     """
-    values = to_mapping(load_config(args.conf / "asr.yaml", "asr", AsrConfig))
+    values = to_mapping(
+        load_config(args.conf if args.conf.suffix == ".yaml" else args.conf / "asr.yaml", "asr", AsrConfig)
+    )
     if args.model is not None:
         layout = to_mapping(load_config(args.model, "model", TransducerConfig))
         values["model"] |= {key: layout[key] for key in ("encoder", "decoder_dim", "context_size", "joiner_dim")}
@@ -189,12 +195,15 @@ def write_asr_config(exp_dir: Path, config: AsrConfig, decode: Mapping[str, Any]
 def decode_section(conf: Path) -> dict[str, Any] | None:
     """Section decode of decode.yaml in a configuration folder, as it is; None if the folder has no decode.yaml.
 
+    Args:
+      conf: the folder, or a file in it.
+
     Its keys and values are checked when decoding.
 
     Raises:
       ConfigError: decode.yaml is not valid YAML or has an unknown section.
     """
-    path = conf / "decode.yaml"
+    path = (conf.parent if conf.suffix == ".yaml" else conf) / "decode.yaml"
     return read_section(path, DECODE) if path.is_file() else None
 
 
