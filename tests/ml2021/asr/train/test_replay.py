@@ -29,7 +29,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def many_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def many_windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     write_tones(folder, "train", 200, seed=1)
     write_tones(folder, "dev", 2, seed=2)
@@ -48,24 +48,24 @@ def kinds(cut_ids: list[str]) -> Counter[str]:
     return Counter(i.partition("-")[0] for i in cut_ids)
 
 
-def test_windows_are_drawn_by_weight_and_those_of_train_once(many_own: Path, others: tuple[str, str]) -> None:
-    data = AsrDataModule(many_own, with_replay(AsrDataConfig(max_duration=9.0), others, 0.5, 0.2), seed=1)
+def test_windows_are_drawn_by_weight_and_those_of_train_once(many_windows: Path, others: tuple[str, str]) -> None:
+    data = AsrDataModule(many_windows, with_replay(AsrDataConfig(max_duration=9.0), others, 0.5, 0.2), seed=1)
     epochs = [ids(data, epoch) for epoch in (1, 2, 3)]
     for drawn in epochs:
-        own = [i for i in drawn if i.startswith("train")]
-        assert len(own) == len(set(own)) == 200
+        of_train = [i for i in drawn if i.startswith("train")]
+        assert len(of_train) == len(set(of_train)) == 200
         count = kinds(drawn)  # of 200 draws each: means 100 and 40, deviations of about 12 and 7
         assert 60 < count["many"] < 140 and 18 < count["few"] < 62
         assert count["few"] > 5 and len({i for i in drawn if i.startswith("few")}) == 5  # over and over
     assert epochs[0] != epochs[1]
-    again = AsrDataModule(many_own, with_replay(AsrDataConfig(max_duration=9.0), others, 0.5, 0.2), seed=1)
+    again = AsrDataModule(many_windows, with_replay(AsrDataConfig(max_duration=9.0), others, 0.5, 0.2), seed=1)
     assert [ids(again, epoch) for epoch in (3, 1)] == [epochs[2], epochs[0]]
-    other_seed = AsrDataModule(many_own, with_replay(AsrDataConfig(max_duration=9.0), others, 0.5, 0.2), seed=2)
+    other_seed = AsrDataModule(many_windows, with_replay(AsrDataConfig(max_duration=9.0), others, 0.5, 0.2), seed=2)
     assert ids(other_seed, 1) != epochs[0]
 
 
-def test_epochs_go_through_the_other_data(many_own: Path, others: tuple[str, str]) -> None:
-    data = AsrDataModule(many_own, with_replay(AsrDataConfig(max_duration=9.0), others[:1], 0.5), seed=1)
+def test_epochs_go_through_the_other_data(many_windows: Path, others: tuple[str, str]) -> None:
+    data = AsrDataModule(many_windows, with_replay(AsrDataConfig(max_duration=9.0), others[:1], 0.5), seed=1)
     for epoch, start in ((1, 0), (2, 100), (3, 200), (4, 0)):  # 100 of the 300 are expected in an epoch
         drawn = sorted(int(i[5:]) for i in ids(data, epoch) if i.startswith("many"))
         assert drawn == sorted((start + k) % 300 for k in range(len(drawn)))
