@@ -39,6 +39,7 @@ from ml2021.asr.icefall.import_checkpoint import main
 from ml2021.asr.loss.transducer import transducer_losses
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.layout import layout_differences, layout_of
+from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.lg_graph import spell
