@@ -23,10 +23,19 @@ def read_windows(cuts_dir: Path, part: str, needs: str | None = None) -> CutSet:
     """
     path = part_file(cuts_dir, "cuts", part)
     if path.is_file():
-        return open_cuts(path, needs).filter(_has_text).map(with_one_supervision)
+        return open_windows(path, needs)
     if not is_empty_part(cuts_dir, "cuts"):
         raise DataError(f"no cuts {path}; run stage 4, which makes them")
     return CutSet.from_cuts([])
+
+
+def open_windows(path: Path, needs: str | None = None) -> CutSet:
+    """The same of a single manifest of cuts.
+
+    Raises:
+      DataError: there is no such file; and as read_windows during iteration.
+    """
+    return open_cuts(path, needs).filter(_has_text).map(with_one_supervision)
 
 
 def _has_text(cut: Cut) -> bool:

@@ -18,6 +18,10 @@ class TrainConfig:
     optimizer: str = "adamw"  # adamw, or scaled_adam (ScaledAdam, made for the Zipformer)
     schedule: str = "cosine"  # learning rate: cosine (a half cosine down to the last step), or eden (as in icefall)
     base_lr: float = 1e-3  # peak learning rate, reached after warm-up; for scaled_adam, 0.045 is usual
+    # modules of the model that learn at another rate, such as [encoder, encoder.encoders.0]; the longest name counts
+    lr_scale_modules: tuple[str, ...] = ()
+    # what the learning rate is multiplied by in each of them, such as [0.1, 0.01]; 1 elsewhere
+    lr_scales: tuple[float, ...] = ()
     warmup_steps: int = 200  # steps over which the learning rate rises linearly
     # only for eden: warm-up begins at this fraction of the learning rate
     warmup_start: float = field(default=0.1, metadata=only_if(schedule="eden"))
@@ -63,6 +67,14 @@ class TrainConfig:
         known = self.schedule in ("cosine", "eden")
         require(known, f"schedule must be cosine or eden, got {self.schedule!r}")
         require(self.base_lr > 0, f"base_lr must be > 0, got {self.base_lr}")
+        require(
+            len(self.lr_scales) == len(self.lr_scale_modules),
+            f"lr_scales must have a number for each of the {len(self.lr_scale_modules)} modules of lr_scale_modules, "
+            f"got {list(self.lr_scales)}",
+        )
+        twice = len(set(self.lr_scale_modules)) < len(self.lr_scale_modules)
+        require(not twice, f"lr_scale_modules names a module twice: {list(self.lr_scale_modules)}")
+        require(all(x > 0 for x in self.lr_scales), f"lr_scales must be > 0, got {list(self.lr_scales)}")
         require(0 <= self.warmup_start <= 1, f"warmup_start must be in 0..1, got {self.warmup_start}")
         require(min(self.lr_batches, self.lr_epochs) > 0, "lr_batches and lr_epochs must be > 0")
         require(0 <= self.final_lr_factor <= 1, f"final_lr_factor must be in 0..1, got {self.final_lr_factor}")

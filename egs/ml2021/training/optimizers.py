@@ -13,23 +13,62 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lhotse_prep.workflow.errors import ConfigError
 from ml2021.training.config import TrainConfig
 
 FIRST_THRESHOLDS = (10, 20, 40)  # steps that set the clipping threshold before a whole period has passed
+_LR_SCALE = "lr_scale"  # key of a group's multiplier of the learning rate
 MAX_SCALE_STEP = 0.1  # largest relative change of a tensor's size in one update
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """ScaledAdam, or AdamW with weight decay for matrices only, not for biases and norms."""
+    """ScaledAdam, or AdamW with weight decay for matrices only, not for biases and norms.
+
+    Parameters with one multiplier of the learning rate (config.lr_scales) are a group; ScaledAdam clips each group by
+    itself. set_learning_rate knows the multipliers.
+
+    Raises:
+      ConfigError: the model has no weights to train in a module of config.lr_scale_modules.
+    """
+    groups: list[dict[str, Any]] = []
+    for lr_scale, parameters in _by_lr_scale(model, config):
+        options = {_LR_SCALE: lr_scale} if config.lr_scales else {}
+        if config.optimizer == "scaled_adam":
+            groups.append({"params": parameters, **options})
+            continue
+        matrices, others = [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() <= 1]
+        groups.append({"params": matrices, "weight_decay": config.weight_decay, **options})
+        groups.append({"params": others, "weight_decay": 0.0, **options})
     if config.optimizer == "scaled_adam":
-        return ScaledAdam([p for p in model.parameters() if p.requires_grad], lr=config.base_lr)
-    matrices = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+        return ScaledAdam(groups, lr=config.base_lr)
     return torch.optim.AdamW(groups, lr=config.base_lr, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step of an optimiser of make_optimizer have this learning rate, times the modules' multipliers."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(_LR_SCALE, 1.0)
+
+
+def _by_lr_scale(model: nn.Module, config: TrainConfig) -> list[tuple[float, list[nn.Parameter]]]:
+    """The parameters to train, by the multiplier of their learning rate."""
+    scales = dict(zip(config.lr_scale_modules, config.lr_scales))
+    names = sorted(scales, key=len, reverse=True)
+    used: set[str] = set()
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            modules = [m for m in names if name == m or name.startswith(f"{m}.")]
+            used.update(modules)
+            groups.setdefault(scales[modules[0]] if modules else 1.0, []).append(parameter)
+    for name in config.lr_scale_modules:
+        if name not in used:
+            children = dict.fromkeys(n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad)
+            raise ConfigError(
+                f"lr_scale_modules: the model has no module {name!r} with weights to train; it has "
+                f"{', '.join(children)}, and parts of these"
+            )
+    return list(groups.items())
 
 
 def max_grad_norm(config: TrainConfig) -> float:
@@ -49,7 +88,7 @@ class ScaledAdam(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[nn.Parameter],
+        params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
         lr: float = 0.03,
         clipping_scale: float = 2.0,
         betas: tuple[float, float] = (0.9, 0.98),

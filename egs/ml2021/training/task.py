@@ -98,6 +98,10 @@ class Task(ABC):
         """What must not change when training resumes: {name: description with a digest}."""
         return {}
 
+    def final_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What pretrained.pt holds of the averaged weights of the trained model."""
+        return dict(weights)
+
     def batching(self) -> str:
         """The options that determine an epoch's batches; they must not change when training resumes inside an epoch."""
         return ""

@@ -36,7 +36,7 @@ from ml2021.training.diagnostics import Diagnostics
 from ml2021.training.distributed import SharedLoss, World
 from ml2021.training.learning_rate import learning_rate
 from ml2021.training.memory import memory_errors, try_worst_batches
-from ml2021.training.optimizers import max_grad_norm
+from ml2021.training.optimizers import max_grad_norm, set_learning_rate
 from ml2021.training.progress import Progress, dump_batch, log_file
 from ml2021.training.resume import find_start, require_epochs, require_same_training, warn_of_other_length
 from ml2021.training.seeds import seed_everything
@@ -232,8 +232,7 @@ class Trainer:
         done = state.batches_done // self.group_size
         for group in progress.begin_epoch(state.epoch, groups, done, state.steps_per_epoch, num_steps):
             rate = learning_rate(self.config, state.step, num_steps)
-            for parameters in self.optimizer.param_groups:
-                parameters["lr"] = rate
+            set_learning_rate(self.optimizer, rate)
             reported = self._train_step(group)
             state.batches_done += self.group_size
             if reported is None:
@@ -338,7 +337,7 @@ class Trainer:
         c = self.config
         weights = load_averaged(self.exp_dir, c.num_epochs, min(c.average_epochs, c.num_epochs), True)
         current: dict[str, Tensor] = self.model.state_dict()
-        weights = {k: v.to(current[k].dtype) for k, v in weights.items()}
+        weights = {k: v.to(current[k].dtype) for k, v in self.task.final_weights(weights).items()}
         save_checkpoint(self.exp_dir / "pretrained.pt", {"model": weights, "fingerprint": self.fingerprint})
 
 

@@ -26,7 +26,7 @@ from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.icefall.checkout import PROJECT
 from ml2021.asr.model.config import TransducerConfig
-from ml2021.asr.model.layout import layout_differences, layout_of, layout_text, with_causality
+from ml2021.asr.model.layout import as_weights_have_it, layout_differences, layout_of, layout_text
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.first_weights import has_ctc_head, init_from
@@ -105,7 +105,7 @@ def _layout_in_conf(weights: Mapping[str, Tensor], checkpoint: Path) -> Transduc
             f"`{layout_text(layout_of(weights, str(checkpoint)))}`, with encoder_unmasked_dim (and, if it is causal, "
             "chunk_size and left_context_frames) as in its training"
         )
-    config = with_causality(load_config(fitting[0], "model", TransducerConfig), weights)
+    config = as_weights_have_it(load_config(fitting[0], "model", TransducerConfig), weights)
     causal = "causal" if config.encoder.causal else "not causal"
     logger.info("%s has the layout of conf/zipformer/%s, %s", checkpoint, fitting[0].name, causal)
     return config
@@ -116,7 +116,7 @@ def _fitting_files(weights: Mapping[str, Tensor], checkpoint: Path) -> list[Path
     files = []
     for path in sorted(LAYOUTS.glob("*.yaml")):
         config = load_config(path, "model", TransducerConfig)
-        same = with_causality(config, weights)
+        same = as_weights_have_it(config, weights)
         if not layout_differences(weights, same, str(checkpoint)):
             files.append((same != config, path))
     return [path for _, path in sorted(files)]

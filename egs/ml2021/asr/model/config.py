@@ -10,6 +10,34 @@ from ml2021.asr.model.zipformer.config import ZipformerConfig
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Fine-tuning by low-rank updates of linear layers whose own weights stay unchanged (LoRA, arXiv 2106.09685)."""
+
+    rank: int = 0  # rank of the updates; 0: no LoRA
+    alpha: float = 4.0  # an update is multiplied by alpha / rank
+    dropout: float = 0.0  # dropout of the input of an update, in training
+    # layers that get an update, by the end of their names, such as joiner.encoder_proj; these are those of icefall
+    modules: tuple[str, ...] = (
+        "self_attn_weights.in_proj",
+        "self_attn1.in_proj",
+        "self_attn2.in_proj",
+        "feed_forward1.in_proj",
+        "feed_forward1.out_proj",
+        "feed_forward2.in_proj",
+        "feed_forward2.out_proj",
+        "feed_forward3.in_proj",
+        "feed_forward3.out_proj",
+    )
+
+    def __post_init__(self) -> None:
+        require_all(self, ("rank",), 0)
+        require_all(self, ("alpha",), 0, exclusive=True)
+        require(0 <= self.dropout < 1, f"dropout must be at least 0 and below 1, got {self.dropout}")
+        require(all(self.modules), "modules must name layers, got an empty name")
+        require(bool(self.modules) or self.rank == 0, "modules must name the layers that get an update, got none")
+
+
+@dataclass(frozen=True)
 class TransducerConfig:
     """The transducer: encoder, prediction network (decoder), joiner and the weights of its losses."""
 
@@ -17,6 +45,9 @@ class TransducerConfig:
     decoder_dim: int = 512  # dimension of the decoder (prediction network)
     context_size: int = 2  # number of previous tokens that the stateless decoder sees
     joiner_dim: int = 512  # dimension in which the joiner adds encoder and decoder outputs
+    # bottleneck of the adapters in each layer of the encoder; training changes them and no other trained weights;
+    # 0: no adapters
+    adapter_dim: int = 0
     prune_range: int = 5  # token positions per frame that the pruned loss evaluates
     lm_scale: float = 0.25  # weight of the loss of the decoder alone within the simple loss (smoothing)
     am_scale: float = 0.0  # weight of the loss of the encoder alone within the simple loss (smoothing)
@@ -37,6 +68,7 @@ class TransducerConfig:
         backends = ("auto", "k2", "native")
         require(self.loss_backend in backends, f"loss_backend must be one of {backends}, got {self.loss_backend!r}")
         require_all(self, ("decoder_dim", "joiner_dim"), 1)
+        require_all(self, ("adapter_dim",), 0)
         require_all(self, ("lm_scale", "am_scale", "simple_loss_scale", "ctc_loss_scale", "warm_step"), 0)
         require_all(self, ("cr_loss_scale", "cr_warm_step"), 0)
         require(

@@ -14,6 +14,7 @@ from torch import Tensor
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import NUM_FEATURES
+from ml2021.asr.model.zipformer.layer import ADAPTERS
 
 Values = dict[str, object]  # {key of the configuration: value; a list has one value per stack}
 
@@ -43,6 +44,7 @@ def layout_of(weights: Mapping[str, Tensor], where: str, pos_head_dim: int = POS
         "decoder_dim": weights["decoder.embedding.weight"].shape[1],
         "context_size": weights["decoder.conv.weight"].shape[2] if "decoder.conv.weight" in weights else 1,
         "joiner_dim": weights["joiner.output_linear.weight"].shape[1],
+        **({"adapter_dim": adapter_dim} if (adapter_dim := adapter_dim_of(weights)) else {}),
     }
 
 
@@ -64,13 +66,15 @@ def layout_of_config(config: TransducerConfig) -> Values:
         "decoder_dim": config.decoder_dim,
         "context_size": config.context_size,
         "joiner_dim": config.joiner_dim,
+        "adapter_dim": config.adapter_dim,
     }
 
 
 def layout_differences(weights: Mapping[str, Tensor], config: TransducerConfig, where: str) -> list[str]:
     """`key value (not value of config)` for each value of the weights that differs; none if the weights fit.
 
-    Weights that are not causal fit a causal configuration too: first_weights.init_from adapts them.
+    Weights that are not causal fit a causal configuration too, and those without adapters one with adapters:
+    first_weights.init_from adapts them.
 
     Raises:
       DataError: see layout_of.
@@ -81,15 +85,22 @@ def layout_differences(weights: Mapping[str, Tensor], config: TransducerConfig, 
     return [f"{key} {_text(v)} (not {_text(ours[key])})" for key, v in theirs.items() if v != ours[key]]
 
 
-def with_causality(config: TransducerConfig, weights: Mapping[str, Tensor]) -> TransducerConfig:
-    """The configuration, causal if the weights are."""
+def as_weights_have_it(config: TransducerConfig, weights: Mapping[str, Tensor]) -> TransducerConfig:
+    """The configuration, causal if the weights are, and with adapters if they have some."""
     causal = any(".chunkwise_conv." in name for name in weights)
-    return replace(config, encoder=replace(config.encoder, causal=causal))
+    encoder = replace(config.encoder, causal=causal)
+    return replace(config, encoder=encoder, adapter_dim=adapter_dim_of(weights))
+
+
+def adapter_dim_of(weights: Mapping[str, Tensor]) -> int:
+    """The bottleneck of the adapters; 0: there are none."""
+    first = weights.get(f"{_layer(weights, 0)}{ADAPTERS[0]}.in_proj.weight")
+    return 0 if first is None else len(first)
 
 
 def layout_text(values: Values) -> str:
     """The values on one line, as a configuration file has them."""
-    outside = ("decoder_dim", "context_size", "joiner_dim")
+    outside = [key for key in ("decoder_dim", "context_size", "joiner_dim", "adapter_dim") if key in values]
     inner = ", ".join(f"{key}: {_text(v)}" for key, v in values.items() if key not in outside)
     return f"model: {{encoder: {{{inner}}}, {', '.join(f'{key}: {_text(values[key])}' for key in outside)}}}"
 
@@ -151,11 +162,11 @@ def _embed_channels(weights: Mapping[str, Tensor]) -> list[int]:
 def _require_transducer(weights: Mapping[str, Tensor], where: str) -> None:
     """Check that the weights are of a Zipformer transducer for our features, with a stateless decoder."""
     modules = ", ".join(sorted({name.split(".")[0] for name in weights}))
-    for mark, what in (("lora_", "LoRA"), ("adapter", "adapters")):
-        if any(mark in name for name in weights):
-            raise DataError(
-                f"{where} has weights of {what}: merge them first, with export.py of the recipe that made them"
-            )
+    if any("lora_" in name for name in weights):
+        raise DataError(
+            f"{where} has weights of LoRA: merge them first, with export.py of the recipe that made them (in a folder "
+            "of ours, pretrained.pt has them merged)"
+        )
     needed = {f"{_layer(weights, 0)}norm.bias", "encoder_embed.out.weight", *_EMBED_CONVOLUTIONS}
     if not needed <= weights.keys():
         raise DataError(

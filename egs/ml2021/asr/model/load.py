@@ -13,7 +13,8 @@ from lhotse_prep.tokens.lang import lang_hash, load_lang
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.strict_config import from_mapping
-from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.config import LoraConfig, TransducerConfig
+from ml2021.asr.model.lora import merge_lora
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.training.checkpoint import load_checkpoint
 
@@ -23,7 +24,8 @@ def load_model(exp_dir: Path, weights: Mapping[str, Tensor] | None = None) -> tu
 
     Args:
       exp_dir: for example exp/mini/asr.
-      weights: a state_dict to use instead of pretrained.pt, for example from checkpoint.load_averaged.
+      weights: a state_dict to use instead of pretrained.pt, for example from checkpoint.load_averaged; updates of LoRA
+        in it are merged.
     Returns:
       The model, in evaluation mode on the CPU, and its tokens.
     Raises:
@@ -31,15 +33,17 @@ def load_model(exp_dir: Path, weights: Mapping[str, Tensor] | None = None) -> tu
         pretrained.pt was trained with tokens other than those in exp_dir/lang.
     """
     path = exp_dir / "config.json"
-    config = from_mapping(read_config(path).get("model", {}), TransducerConfig, f"{path}: model")
+    content = read_config(path)
+    config = from_mapping(content.get("model", {}), TransducerConfig, f"{path}: model")
+    lora = from_mapping(content.get("lora", {}), LoraConfig, f"{path}: lora")
     tokens = load_lang(exp_dir / "lang")
     model = AsrModel(config, len(tokens))
     if weights is None:
-        content = load_checkpoint(exp_dir / "pretrained.pt")
-        require_same_vocabulary(exp_dir / "pretrained.pt", content, exp_dir / "lang")
-        weights = content["model"]
+        checkpoint = load_checkpoint(exp_dir / "pretrained.pt")
+        require_same_vocabulary(exp_dir / "pretrained.pt", checkpoint, exp_dir / "lang")
+        weights = checkpoint["model"]
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(merge_lora(weights, lora.alpha))
     except RuntimeError as e:
         raise DataError(
             f"the weights do not fit {exp_dir}/config.json and its {len(tokens)} tokens: "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ml2021.asr.model.adapter import add_adapters
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.decoder import Decoder
 from ml2021.asr.model.joiner import Joiner
@@ -118,6 +119,8 @@ class AsrModel(EncoderModel):
         self.joiner = Joiner(dim, config.decoder_dim, config.joiner_dim, vocab_size)
         self.simple_am_proj = scaled_linear(dim, vocab_size, 0.25)
         self.simple_lm_proj = scaled_linear(config.decoder_dim, vocab_size, 0.25)
+        if config.adapter_dim:
+            add_adapters(self.encoder, config.adapter_dim)
 
     def initial_states(self, batch_size: int = 1) -> list[Tensor]:
         """The states for the first call of streaming_forward: those of the layers, the left frames of the embedding

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from lhotse_prep.workflow.result_options import FILE, HOW_IT_RUNS
 from lhotse_prep.workflow.strict_config import require, require_all
-from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.config import LoraConfig, TransducerConfig
 from ml2021.training.config import TrainConfig
 
 NUM_MEL_BINS = 80  # of the features
@@ -71,6 +71,10 @@ class AsrDataConfig:
     shar_weights: tuple[float, ...] = ()
     # folders with Lhotse Shar for the loss on dev, instead of the dev part of stage 4's manifests
     shar_dev_dir: tuple[str, ...] = field(default=(), metadata=FILE)
+    # CutSet files with other windows to train on, such as those that the initial weights were trained on
+    mux_cuts: tuple[str, ...] = field(default=(), metadata=FILE)
+    # windows of each file of mux_cuts for one of the train part, on average; an epoch ends with the train part
+    mux_weights: tuple[float, ...] = ()
     # CutSet file of noises to mix in, with features like those of the windows
     noise_cuts: str | None = field(default=None, metadata=FILE)
     noise_probability: float = 0.5  # probability that noise is mixed into a window
@@ -100,6 +104,13 @@ class AsrDataConfig:
             f"got {list(self.shar_weights)}",
         )
         require(all(w > 0 for w in self.shar_weights), f"shar_weights must be > 0, got {list(self.shar_weights)}")
+        require(
+            len(self.mux_weights) == len(self.mux_cuts),
+            f"mux_weights must have a weight for each of the {len(self.mux_cuts)} files of mux_cuts, got "
+            f"{list(self.mux_weights)}",
+        )
+        require(all(self.mux_cuts), "mux_cuts must name files, got an empty name")
+        require(all(w > 0 for w in self.mux_weights), f"mux_weights must be > 0, got {list(self.mux_weights)}")
         require(0 <= self.noise_probability <= 1, f"noise_probability must be in 0..1, got {self.noise_probability}")
         ascending = len(self.noise_snr) == 2 and self.noise_snr[0] <= self.noise_snr[1]
         require(ascending, f"noise_snr must be two numbers, ascending (dB), got {list(self.noise_snr)}")
@@ -122,11 +133,21 @@ class AsrConfig:
     frozen_encoder_steps: int = 0  # steps at the start in which an initialised encoder stays unchanged
     # initialised modules that stay unchanged throughout, such as [encoder_embed]
     freeze_modules: tuple[str, ...] = ()
+    # train only updates of initialised weights, of low rank; adapters are in `model`, since decoding needs them too
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    # batches of ref_duration by which schedules of dropout and regularisers are ahead; 100000 for a trained model, as
+    # in icefall: its layers are not skipped any more as those of a model that learns from nothing
+    batches_ahead: float = 0.0
     # true: fuse functions of the encoder's layers with torch.compile (equal to rounding); needs a C++ compiler
     compile: bool = field(default=False, metadata=HOW_IT_RUNS)
 
     def __post_init__(self) -> None:
-        require_all(self, ("frozen_encoder_steps",), 0)
+        require_all(self, ("frozen_encoder_steps", "batches_ahead"), 0)
+        require(
+            not (self.keeps_base and (self.frozen_encoder_steps or self.freeze_modules)),
+            "with lora or adapters, all that is initialised stays unchanged: leave out frozen_encoder_steps and "
+            "freeze_modules",
+        )
         if self.model.use_cr_ctc:
             self._require_two_views()
 
@@ -144,3 +165,17 @@ class AsrConfig:
             masks.has_frame_masks or masks.has_feature_masks,
             "use_cr_ctc needs masks over time or frequency (data.spec_augment): without any, two views are the same",
         )
+
+    @property
+    def keeps_base(self) -> bool:
+        """Whether initialised weights stay unchanged, and LoRA or adapters are trained beside them."""
+        return self.lora.rank > 0 or self.model.adapter_dim > 0
+
+
+def require_base(config: AsrConfig, has_base: bool) -> None:
+    """Raise ConfigError if LoRA or adapters are to be trained, but there is no checkpoint with initial weights."""
+    require(
+        has_base or not config.keeps_base,
+        "lora and model.adapter_dim fine-tune a trained recogniser: name its checkpoint with --init-from of "
+        "python -m ml2021.asr.train, or set them to 0",
+    )

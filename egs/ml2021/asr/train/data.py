@@ -25,6 +25,7 @@ from lhotse_prep.workflow.digests import digest_bytes
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from ml2021.asr.train.config import AsrDataConfig
 from ml2021.asr.train.loading import Batch, BatchLoader
+from ml2021.asr.train.replay import Replay
 from ml2021.training.seeds import derived_seed
 
 BUFFER_SIZE = 20_000  # cuts among which the sampler draws
@@ -60,7 +61,9 @@ class AsrDataModule:
         self.needs = AUDIO if config.on_the_fly_feats else FEATS
         self._train_shar = [Shar(Path(folder), self.needs) for folder in config.shar_dir]
         self._dev_shar = [Shar(Path(folder), self.needs) for folder in config.shar_dev_dir]
+        self.replay = Replay(config.mux_cuts, config.mux_weights, self.needs, seed)
         self._train_size: _Size | None = None
+        self._replay_size: _Size | None = None
         self._train_loader: BatchLoader | None = None
 
     def cuts(self, part: str) -> CutSet:
@@ -105,7 +108,8 @@ class AsrDataModule:
     def train_plan(self, epoch: int) -> Iterator[CutSet]:
         """The cuts of each batch of an epoch; grouping and order follow from seed and epoch."""
         sizes = self._size_of_train().sets
-        num_cuts = sum(sizes)
+        num_of_train = sum(sizes)
+        num_cuts = round(num_of_train * (1 + sum(self.replay.weights)))
         has_all_in_buffer = num_cuts <= BUFFER_SIZE  # which the sampler shuffles
         sets = self.train_sets(None if has_all_in_buffer else epoch)
         if len(sets) == 1 or (has_all_in_buffer and not self.config.shar_weights):
@@ -114,6 +118,8 @@ class AsrDataModule:
             per_folder = len(sets) // max(1, len(self._train_shar))
             weights = [w for w in self.config.shar_weights for _ in range(per_folder)] or [max(1, n) for n in sizes]
             cuts = CutSet.mux(*sets, weights=weights, seed=self.seed + epoch)
+        if self.replay.weights:
+            cuts = self.replay.mixed(cuts, num_of_train, self._size_of_replay().sets, epoch)
         num_buckets = max(2, min(self.config.num_buckets, num_cuts // 4))
         yield from DynamicBucketingSampler(
             cuts,
@@ -149,7 +155,8 @@ class AsrDataModule:
     def describe(self) -> dict[str, str]:
         """Size of train and dev, with a hash of their ids, times and texts."""
         dev = _size_of_shar(self._dev_shar) if self._dev_shar else _size_of([self.cuts("dev")])
-        return {"train cuts": str(self._size_of_train()), "dev cuts": str(dev)}
+        replay = {"mux cuts": str(self._size_of_replay())} if self.replay.weights else {}
+        return {"train cuts": str(self._size_of_train()), "dev cuts": str(dev), **replay}
 
     def batching(self) -> str:
         """The values that decide the grouping of cuts into batches."""
@@ -157,6 +164,8 @@ class AsrDataModule:
         text = f"max_duration {c.max_duration:g}, num_buckets {c.num_buckets}, seed {self.seed}"
         if self._train_shar:
             text += f", shards {'+'.join(str(len(shar.shards)) for shar in self._train_shar)}"
+        if self.replay.weights:
+            text += f", mux weights {':'.join(f'{w:g}' for w in self.replay.weights)}"
         return f"{text}, weights {':'.join(f'{w:g}' for w in c.shar_weights)}" if c.shar_weights else text
 
     def _size_of_train(self) -> _Size:
@@ -167,6 +176,15 @@ class AsrDataModule:
             else:
                 self._train_size = _size_of(self.train_sets())
         return self._train_size
+
+    def _size_of_replay(self) -> _Size:
+        """From all cuts of mux_cuts, which are read once for it."""
+        if self._replay_size is None:
+            self._replay_size = _size_of(self.replay.sets())
+            if not all(self._replay_size.sets):
+                empty = self.config.mux_cuts[self._replay_size.sets.index(0)]
+                raise DataError(f"{empty} has no windows with text; take it out of data.mux_cuts")
+        return self._replay_size
 
     def _noise(self) -> CutSet | None:
         if self.config.noise_cuts is None:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from lhotse_prep.workflow.errors import DataError
+from ml2021.asr.model.adapter import is_of_adapter
 from ml2021.asr.model.layout import layout_differences
+from ml2021.asr.model.lora import is_update
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.training.checkpoint import load_checkpoint
 from ml2021.training.resume import shape_differences
@@ -21,22 +23,33 @@ from ml2021.training.resume import shape_differences
 logger = logging.getLogger(__name__)
 
 
-def init_from(model: nn.Module, path: Path, modules: Sequence[str] = (), other_vocabulary: bool = False) -> None:
+def init_from(
+    model: nn.Module, path: Path, modules: Sequence[str] = (), other_vocabulary: bool = False
+) -> frozenset[str]:
     """Copy weights from a checkpoint. If the vocabularies differ, weights with one row per token are not copied.
 
-    A causal model may be initialised from one that is not causal; with a single chunk, its outputs are then the same.
+    A causal model may be initialised from one that is not causal, and one with adapters from one without; with a single
+    chunk, its outputs are then the same.
 
     Args:
       model: a recogniser with random weights.
       path: a checkpoint with the key `model`.
       modules: names of the modules to copy, such as encoder or joiner.encoder_proj; none: the whole model.
       other_vocabulary: whether the vocabularies are known to differ; if False, only their sizes are compared.
+    Returns:
+      The names of the weights that the checkpoint does not give.
     Raises:
-      DataError: a module is missing in the model or in the checkpoint, or has weights of other shapes.
+      DataError: a module is missing in the model or in the checkpoint, or has weights of other shapes; or there are
+        updates of LoRA that are not merged.
     """
-    weights, state = load_checkpoint(path)["model"], model.state_dict()
-    if not modules:
-        weights = _with_our_heads(weights, state, path)
+    given, state = load_checkpoint(path)["model"], model.state_dict()
+    if any(is_update(name) for name in given):
+        raise DataError(
+            f"{path} has weights of LoRA beside those that they change: take pretrained.pt of that training, where "
+            "they are merged (in icefall, the result of its export.py)"
+        )
+    weights = _with_our_heads(given, state, path) if not modules else given
+    weights = _with_our_adapters(weights, state)
     weights = _as_causal(weights, state, path)
     chosen = _chosen(state, modules, f"the model; its modules are {', '.join(n for n, _ in model.named_children())}")
     offered = _chosen(weights, modules, f"{path}; it has {', '.join(sorted({k.split('.')[0] for k in weights}))}")
@@ -59,6 +72,7 @@ def init_from(model: nn.Module, path: Path, modules: Sequence[str] = (), other_v
     logger.info("%d of %d weights are initialised from %s", len(copied), len(state), path)
     if skipped:
         logger.warning("%s has another vocabulary: initialised at random are %s", path, ", ".join(sorted(skipped)))
+    return frozenset(name for name in state if name not in copied or name not in given)
 
 
 def _other_values(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> list[str]:
@@ -81,6 +95,13 @@ def _with_our_heads(weights: Mapping[str, Tensor], state: Mapping[str, Tensor], 
         logger.warning("%s has no CTC head: it is initialised at random", path)
         result |= {k: v for k, v in state.items() if _is_in(k, "ctc_output")}
     return result
+
+
+def _with_our_adapters(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, with the model's adapters if they have none."""
+    if any(is_of_adapter(name) for name in weights):
+        return dict(weights)
+    return {**weights, **{name: weight for name, weight in state.items() if is_of_adapter(name)}}
 
 
 def _as_causal(weights: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

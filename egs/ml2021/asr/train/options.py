@@ -22,6 +22,8 @@ DECODE = "decode"  # a section of decode.yaml, and its key in config.json
 VALUES = {
     "num-epochs": ("train.num_epochs", "number of epochs"),
     "base-lr": ("train.base_lr", "peak learning rate"),
+    "lr-scale-modules": ("train.lr_scale_modules", "modules that learn at another rate, such as encoder_embed,encoder"),
+    "lr-scales": ("train.lr_scales", "what the learning rate is multiplied by in each of them, such as 0.1,0.1"),
     "seed": ("train.seed", "random seed of weights, order and masks"),
     "save-every-n": ("train.save_every_n", "steps between checkpoint-N.pt"),
     "keep-last-k": ("train.keep_last_k", "number of checkpoint-N.pt kept during an epoch"),
@@ -37,6 +39,8 @@ VALUES = {
     "shar-dir": ("data.shar_dir", "folders with Lhotse Shar to train from, such as a/shar/train,b/shar/train"),
     "shar-weights": ("data.shar_weights", "how often a window is taken from each of them, such as 3,1"),
     "shar-dev-dir": ("data.shar_dev_dir", "folders with Lhotse Shar for the loss on dev"),
+    "mux-cuts": ("data.mux_cuts", "CutSet files with other windows to train on too, such as a.jsonl.gz,b.jsonl.gz"),
+    "mux-weights": ("data.mux_weights", "windows of each of them for one of the train part, such as 0.5,0.1"),
     "noise-cuts": ("data.noise_cuts", "CutSet file of noises to mix in"),
     "spec-aug-time-warp-factor": ("data.spec_augment.time_warp_factor", "time warp in frames; 0: none"),
     "time-mask-ratio": ("data.time_mask_ratio", "how many times as many masks over time there are with CR-CTC"),
@@ -52,6 +56,9 @@ VALUES = {
     "use-cr-ctc": ("model.use_cr_ctc", "train on two views of each utterance (CR-CTC)"),
     "cr-loss-scale": ("model.cr_loss_scale", "weight of the consistency of the two views"),
     "cr-warm-step": ("model.cr_warm_step", "steps until the consistency has its full weight"),
+    "lora-r": ("lora.rank", "rank of LoRA's updates, trained instead of all weights; 0: no LoRA"),
+    "lora-alpha": ("lora.alpha", "an update of LoRA is multiplied by this divided by its rank"),
+    "adapter-dim": ("model.adapter_dim", "bottleneck of adapters, trained instead of all weights; 0: none"),
     "warm-step": ("model.warm_step", "steps until the pruned loss has its full weight"),
 }
 
@@ -81,7 +88,11 @@ def parser() -> argparse.ArgumentParser:
         "--manifest-dir", "--cuts", type=Path, help="stage 4's folder, such as data/mini/cuts; not needed for Shar"
     )
     p.add_argument("--lang-dir", type=Path, required=True, help="stage 2's folder, such as data/mini/lang")
-    p.add_argument("--conf", type=Path, help="folder with asr.yaml, such as conf/ml2021; must be given")
+    p.add_argument(
+        "--conf",
+        type=Path,
+        help="folder with asr.yaml, or a file like it, such as conf/ml2021/finetune.yaml; must be given",
+    )
     p.add_argument("--model", type=Path, help="layout, such as conf/zipformer/large.yaml [model of asr.yaml]")
     p.add_argument("--start-epoch", type=int, default=1, help="resume from epoch-(N - 1).pt [1: the newest checkpoint]")
     p.add_argument("--start-batch", type=int, help="resume from checkpoint-N.pt")
@@ -135,15 +146,18 @@ def options_of(args: argparse.Namespace, world_size: int) -> TrainOptions:
 
 
 def config_of(args: argparse.Namespace) -> AsrConfig:
-    """The configuration: asr.yaml of the folder --conf, overridden by the command line: --model, then single values.
+    """The configuration: asr.yaml of the folder --conf, or the file --conf, overridden by --model, then single values.
 
     Raises:
       ConfigError: a value has the wrong type or is out of range.
     """
-    values = to_mapping(load_config(args.conf / "asr.yaml", "asr", AsrConfig))
+    values = to_mapping(
+        load_config(args.conf if args.conf.suffix == ".yaml" else args.conf / "asr.yaml", "asr", AsrConfig)
+    )
     if args.model is not None:
         layout = to_mapping(load_config(args.model, "model", TransducerConfig))
         values["model"] |= {key: layout[key] for key in ("encoder", "decoder_dim", "context_size", "joiner_dim")}
+        values["model"]["adapter_dim"] = layout["adapter_dim"] or values["model"]["adapter_dim"]
     for flag, (key, _) in VALUES.items():
         text = getattr(args, flag.replace("-", "_"))
         if text is not None:
@@ -185,12 +199,15 @@ def write_asr_config(exp_dir: Path, config: AsrConfig, decode: Mapping[str, Any]
 def decode_section(conf: Path) -> dict[str, Any] | None:
     """Section decode of decode.yaml in a configuration folder, as it is; None if the folder has no decode.yaml.
 
+    Args:
+      conf: the folder, or a file in it.
+
     Its keys and values are checked when decoding.
 
     Raises:
       ConfigError: decode.yaml is not valid YAML or has an unknown section.
     """
-    path = conf / "decode.yaml"
+    path = (conf.parent if conf.suffix == ".yaml" else conf) / "decode.yaml"
     return read_section(path, DECODE) if path.is_file() else None
 
 

@@ -14,7 +14,7 @@ from lhotse_prep.workflow.errors import ConfigError, Ml2021Error
 from lhotse_prep.workflow.stage import Stage, read_done
 from lhotse_prep.workflow.stage_record import Input, input_at
 from lhotse_prep.workflow.strict_config import to_mapping
-from ml2021.asr.train.config import AsrConfig, AsrDataConfig
+from ml2021.asr.train.config import AsrConfig, AsrDataConfig, require_base
 from ml2021.training.config import CONTINUED
 
 CUTS = ("ml2021_cuts_train*", "ml2021_cuts_dev*", "feats_train*", "feats_dev*")  # what training reads of stage 4
@@ -40,11 +40,17 @@ def training_stage(
       trainer: ml2021 or icefall.
       redo: see Stage.
     Raises:
-      ConfigError: icefall is to train from Shar.
+      ConfigError: icefall is to train from Shar, or with LoRA or adapters; these have no checkpoint to start from.
     """
+    require_base(config, init_from is not None)
+    if trainer == "icefall" and config.keeps_base:
+        raise ConfigError("--trainer icefall trains all weights: set lora.rank and model.adapter_dim to 0")
     if trainer == "icefall" and (config.data.shar_dir or config.data.shar_dev_dir):
         raise ConfigError("--trainer icefall reads stage 4's manifests: take shar_dir and shar_dev_dir out of data")
-    noise = [Input(Path(config.data.noise_cuts), is_new=True)] if config.data.noise_cuts is not None else []
+    if trainer == "icefall" and config.data.mux_cuts:
+        raise ConfigError("--trainer icefall reads stage 4's manifests: take mux_cuts and mux_weights out of data")
+    noise = [config.data.noise_cuts] if config.data.noise_cuts is not None else []
+    manifests = [Input(Path(file), is_new=True) for file in (*noise, *config.data.mux_cuts)]
     initial = [init_from] if init_from is not None else []
     others = {"trainer": trainer, "init_modules": list(init_modules)}
 
@@ -61,7 +67,7 @@ def training_stage(
     return Stage(
         "asr-train",
         exp_dir,
-        [inputs[0], *_windows(inputs[1], config.data), *initial, *noise],
+        [inputs[0], *_windows(inputs[1], config.data), *initial, *manifests],
         {"asr": config, **others},
         resumable=True,
         redo=redo,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from lhotse import CutSet
-from torch import nn
+from torch import Tensor, nn
 
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.loss.transducer import transducer_losses
 from ml2021.asr.model.layers.encoder_frames import SUBSAMPLING_FACTOR
 from ml2021.asr.model.layers.schedule import set_batch_count
+from ml2021.asr.model.lora import merge_lora
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.config import SearchConfig
 from ml2021.asr.search.methods import search
@@ -82,7 +83,12 @@ class TransducerTask(Task):
         model = self.config.model
         encoder = {f"encoder.{k}": str(v) for k, v in to_mapping(model.encoder).items()}
         vocabulary = f"{len(self.tokens)} tokens, sha256 {self.lang_hash[:16]}"
-        return self.data.describe() | {"vocabulary": vocabulary} | encoder
+        lora = {"lora": f"alpha {self.config.lora.alpha:g}"} if self.config.lora.rank else {}  # shapes tell the rest
+        return self.data.describe() | {"vocabulary": vocabulary} | encoder | lora
+
+    def final_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of the model for decoding, with LoRA merged."""
+        return merge_lora(weights, self.config.lora.alpha)
 
     def batching(self) -> str:
         """The values that decide the grouping of cuts into batches."""
@@ -91,11 +97,13 @@ class TransducerTask(Task):
     def compute_loss(self, model: nn.Module, batch: Batch, step: int) -> StepLoss:
         """The weighted loss per encoder frame (weigh_batches: per frame of a full batch), and the sums to report."""
         assert isinstance(model, AsrModel)
-        for encoder in (model.encoder_embed, model.encoder):
-            encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
-        for name in self.config.freeze_modules:
-            model.get_submodule(name).requires_grad_(False)
-        set_batch_count(model, self.config.data.batch_count(step * self.batches_per_step))
+        if not self.config.keeps_base:  # else keep_base has chosen what is trained
+            for encoder in (model.encoder_embed, model.encoder):
+                encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
+            for name in self.config.freeze_modules:
+                model.get_submodule(name).requires_grad_(False)
+        batch_count = self.config.data.batch_count(step * self.batches_per_step)
+        set_batch_count(model, self.config.batches_ahead + batch_count)
         device = next(model.parameters()).device
         supervisions = batch["supervisions"]
         order = torch.argsort(supervisions["sequence_idx"])

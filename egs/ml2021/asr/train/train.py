@@ -22,8 +22,9 @@ from lhotse_prep.workflow.files import write_json, write_text
 from lhotse_prep.workflow.locks import folder_lock
 from ml2021.asr.model.layers.fused import use_compiled
 from ml2021.asr.model.recogniser import AsrModel, num_parameters
-from ml2021.asr.train.config import AsrConfig
+from ml2021.asr.train.config import AsrConfig, require_base
 from ml2021.asr.train.data import AsrDataModule
+from ml2021.asr.train.fine_tuning import keep_base
 from ml2021.asr.train.first_weights import init_from
 from ml2021.asr.train.options import TrainOptions, config_of, options_of, write_asr_config
 from ml2021.asr.train.stage import training_by_hand
@@ -58,7 +59,8 @@ def train_recogniser(
     Raises:
       DataError: the checkpoints in exp_dir are of another training, the tokens cannot write
         the texts, or files are missing or damaged.
-      ConfigError: config.compile is true, but torch.compile does not work here; a module to freeze does not exist.
+      ConfigError: config.compile is true, but torch.compile does not work here; a module or layer that the
+        configuration names does not exist; there is no checkpoint for LoRA or adapters to start from.
     """
     options, world = options or TrainOptions(), world or World()
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,16 +68,16 @@ def train_recogniser(
     tokens = load_lang(lang)
     torch.manual_seed(config.train.seed)
     model = AsrModel(config.model, len(tokens))
-    if options.init_from is not None:
-        other = _is_other_vocabulary(options.init_from, lang)
-        init_from(model, options.init_from, options.init_modules, other)
-    _require_modules(model, config.freeze_modules)
+    size = num_parameters(model)
+    _initialise(model, config, options, lang)
     data = AsrDataModule(cuts, config.data, config.train.seed, config.model.use_cr_ctc)
     task = TransducerTask(data, tokens, lang_hash(lang), config)
     trainer = Trainer(model, task, config.train, exp_dir, device, world)
     trainer.resume(options.start)  # may raise, so before anything is written
     require_writable(data, tokens, lang)
-    logger.info("%d tokens, %d parameters", len(tokens), num_parameters(model))
+    logger.info("%d tokens, %d parameters", len(tokens), size)
+    if config.keeps_base:
+        logger.info("%d parameters are trained", num_parameters(model))
     with inf_check(model) if options.inf_check else contextlib.nullcontext():
         if options.print_diagnostics:
             table = trainer.diagnose()
@@ -89,7 +91,7 @@ def train_recogniser(
             options.begin()
         trainer.fit()
     if world.is_main:
-        write_json(exp_dir / "scores.json", {"num_parameters_asr": num_parameters(model)})
+        write_json(exp_dir / "scores.json", {"num_parameters_asr": size})
 
 
 def train_by_hand(args: Namespace) -> None:
@@ -108,6 +110,17 @@ def train_by_hand(args: Namespace) -> None:
             train_recogniser(args.manifest_dir, args.lang_dir, args.exp_dir, config, options, world, device)
     finally:
         leave_world()
+
+
+def _initialise(model: AsrModel, config: AsrConfig, options: TrainOptions, lang: Path) -> None:
+    """The weights to start with, and which of them are trained."""
+    require_base(config, options.init_from is not None)
+    if options.init_from is not None:
+        other = _is_other_vocabulary(options.init_from, lang)
+        new = init_from(model, options.init_from, options.init_modules, other)
+        if config.keeps_base:
+            keep_base(model, config.lora, new)
+    _require_modules(model, config.freeze_modules)
 
 
 def _require_modules(model: AsrModel, names: Sequence[str]) -> None:

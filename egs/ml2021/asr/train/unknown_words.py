@@ -27,7 +27,7 @@ def require_writable(data: AsrDataModule, tokens: TokenTable, lang: Path) -> Non
       DataError: they are more than MOST_UNKNOWN.
     """
     unknown, total = Counter[str](), 0
-    sets = data.train_sets()
+    sets = [*data.train_sets(), *data.replay.sets()]
     for cut in chain.from_iterable(islice(cuts, -(-NUM_CHECKED // len(sets))) for cuts in sets):
         words = cut.supervisions[0].text.split()
         total += len(words)

@@ -39,6 +39,7 @@ from ml2021.asr.icefall.import_checkpoint import main
 from ml2021.asr.loss.transducer import transducer_losses
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.layout import layout_differences, layout_of
+from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.lg_graph import spell
@@ -293,6 +294,27 @@ def test_layout_is_that_of_the_file_that_fits(x_asr, config, tmp_path, monkeypat
         run_import(x_asr, tmp_path / "exp", "--model", str(PROJECT / "conf" / "zipformer" / "large.yaml"))
     with pytest.raises(ConfigError, match="--chunk-size and --left-context-frames are for causal models"):
         run_import(x_asr, tmp_path / "exp", "--chunk-size", "16")
+
+
+def test_adapters_are_imported_with_the_layout_of_the_rest(x_asr, config, tmp_path, monkeypatch) -> None:
+    torch.manual_seed(5)
+    adapted = replace(x_asr, model=AsrModel(replace(config.model, adapter_dim=4), x_asr.model.vocab_size).eval())
+    for name, parameter in adapted.model.named_parameters():
+        if "adapter.out_proj" in name:  # they start at zero
+            torch.nn.init.normal_(parameter, std=0.3)
+    write_weights(adapted)
+    monkeypatch.setattr(module, "LAYOUTS", tmp_path / "conf")
+    (tmp_path / "conf").mkdir()
+    layout = to_mapping(config.model)
+    (tmp_path / "conf" / "plain.yaml").write_text(yaml.safe_dump({"model": plain(layout)}))
+    run_import(adapted, tmp_path / "exp")
+    assert read_asr_config(tmp_path / "exp").model.adapter_dim == 4
+    features, lens = torch.randn(1, 90, 80), torch.tensor([90])
+    with torch.no_grad():
+        outputs = [m.forward_encoder(features, lens)[0] for m in (load_model(tmp_path / "exp")[0], adapted.model)]
+    assert torch.equal(*outputs)
+    with pytest.raises(DataError, match=r"another layout than --model names: adapter_dim 4 \(not 0\)"):
+        run_import(adapted, tmp_path / "exp", "--model", str(tmp_path / "conf" / "plain.yaml"))
 
 
 def test_chunks_are_chosen_when_importing(x_asr, config, tmp_path, caplog, capsys) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lhotse_prep.workflow.errors import ConfigError
+from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.options import (
     config_of,
@@ -135,3 +136,22 @@ def test_section_decode_is_saved_for_decoding(conf: Path, config: AsrConfig, tmp
     (tmp_path / "decode.yaml").write_text("decoding: {beam: 1}\n")
     with pytest.raises(ConfigError, match="unknown section decoding"):
         decode_section(tmp_path)
+
+
+def test_a_file_beside_asr_yaml_may_be_named(conf: Path, config: AsrConfig, tmp_path: Path) -> None:
+    (tmp_path / "finetune.yaml").write_text("asr: {lora: {rank: 3}, train: {num_epochs: 2}}")
+    (tmp_path / "decode.yaml").write_text("decode: {beam_size: 7}")
+    tuned = config_of(parse_arguments(arguments(tmp_path / "finetune.yaml")))
+    assert (tuned.lora.rank, tuned.train.num_epochs) == (3, 2)
+    assert decode_section(tmp_path / "finetune.yaml") == {"beam_size": 7} == decode_section(tmp_path)
+
+
+@pytest.mark.parametrize(("in_layout", "asked", "result"), [(0, "4", 4), (8, "4", 8), (8, "0", 8), (0, "0", 0)])
+def test_a_layout_with_adapters_keeps_them(
+    conf: Path, config: AsrConfig, tmp_path: Path, in_layout: int, asked: str, result: int
+) -> None:
+    model = replace(config.model, adapter_dim=in_layout)
+    (tmp_path / "config.json").write_text(json.dumps(to_mapping(replace(config, model=model))))
+    (tmp_path / "asr.yaml").write_text(f"asr: {{model: {{adapter_dim: {asked}}}}}")
+    chosen = config_of(parse_arguments(arguments(tmp_path, "--model", str(tmp_path / "config.json"))))
+    assert chosen.model.adapter_dim == result and chosen.model.encoder == config.model.encoder

@@ -16,6 +16,7 @@ from ml2021.asr.model.zipformer.config import StackConfig
 from ml2021.asr.model.zipformer.convolution import ConvolutionModule
 
 STATES_PER_LAYER = 6
+ADAPTERS = ("post_sa_adapter", "mid_adapter", "post_conv_adapter", "adapter")  # the places of adapters in a layer
 
 
 class Bypass(ScheduledModule):
@@ -86,6 +87,10 @@ class ZipformerLayer(ScheduledModule):
         self.balancer1 = Balancer(0.45, 0.55, 0.2, 4.0)
         self.balancer2 = Balancer(0.45, 0.55, 0.1, 4.0)
         self.whiten = Whiten(whitening_limit(4.0, ratio=3.0), grad_scale=0.01)
+        self.post_sa_adapter: nn.Module | None = None  # add_adapters sets all ADAPTERS
+        self.mid_adapter: nn.Module | None = None
+        self.post_conv_adapter: nn.Module | None = None
+        self.adapter: nn.Module | None = None
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None, padding: Tensor, chunk_size: int) -> Tensor:
         """
@@ -107,16 +112,16 @@ class ZipformerLayer(ScheduledModule):
             first = (first > 0.0).to(first.dtype)
             first = first / first.sum(dim=2, keepdim=True)
         x = x + self.balancer_na(self.nonlin_attention(x, first)) * attention_mask
-        x = x + self.self_attn1(x, weights) * attention_mask
+        x = _adapted(x + self.self_attn1(x, weights) * attention_mask, self.post_sa_adapter)
         x = x + self._skip(self.conv_module1(x, padding, chunk_size), self.conv_skip_rate)
         x = x + self._skip(self.balancer_ff2(self.feed_forward2(x)), self.feedforward_skip_rate)
-        x = self.bypass_mid(before, x)
+        x = _adapted(self.bypass_mid(before, x), self.mid_adapter)
         x = x + self.self_attn2(x, weights) * attention_mask
         x = x + self._skip(self.conv_module2(x, padding, chunk_size), self.conv_skip_rate)
+        x = _adapted(x, self.post_conv_adapter)
         x = x + self._skip(self.balancer_ff3(self.feed_forward3(x)), self.feedforward_skip_rate)
         x = self.bypass(before, self.norm(self.balancer1(x)))
-        y: Tensor = self.whiten(self.balancer2(x))
-        return y
+        return _adapted(self.whiten(self.balancer2(x)), self.adapter)
 
     def streaming_forward(
         self, x: Tensor, positions: Tensor, mask: Tensor, states: list[Tensor]
@@ -137,16 +142,16 @@ class ZipformerLayer(ScheduledModule):
         y, nonlin = self.nonlin_attention.streaming_forward(x, weights[:, 0], nonlin)
         x = x + y
         y, val1 = self.self_attn1.streaming_forward(x, weights, val1)
-        x = x + y
+        x = _adapted(x + y, self.post_sa_adapter)
         y, conv1 = self.conv_module1.streaming_forward(x, padding, conv1)
         x = x + y
-        x = self.bypass_mid(before, x + self.feed_forward2(x))
+        x = _adapted(self.bypass_mid(before, x + self.feed_forward2(x)), self.mid_adapter)
         y, val2 = self.self_attn2.streaming_forward(x, weights, val2)
         x = x + y
         y, conv2 = self.conv_module2.streaming_forward(x, padding, conv2)
-        x = x + y
+        x = _adapted(x + y, self.post_conv_adapter)
         x = self.bypass(before, self.norm(x + self.feed_forward3(x)))
-        return x, [key, nonlin, val1, val2, conv1, conv2]
+        return _adapted(x, self.adapter), [key, nonlin, val1, val2, conv1, conv2]
 
     def _utterance_mask(self, x: Tensor) -> Tensor | float:
         """(N, 1, 1): 0 for utterances that skip all attention of this layer, else 1."""
@@ -155,3 +160,11 @@ class ZipformerLayer(ScheduledModule):
 
     def _skip(self, x: Tensor, rate: Schedule) -> Tensor:
         return drop_utterances(x, self.value(rate))
+
+
+def _adapted(x: Tensor, adapter: nn.Module | None) -> Tensor:
+    """(N, T, D) -> (N, T, D)."""
+    if adapter is None:
+        return x
+    y: Tensor = adapter(x)
+    return y
