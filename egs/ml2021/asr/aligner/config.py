@@ -21,6 +21,7 @@ _UNUSED = (
     "noise_probability",
     "noise_snr",
     "shar_weights",
+    "mux_weights",
 )
 
 
