@@ -67,7 +67,7 @@ def test_each_utterance_sounds_at_its_time(kind: str, seed: int) -> None:
 @pytest.mark.parametrize("kind", USABLE)
 def test_seeds_reproduce_and_differ(kind: str) -> None:
     original = lecture()
-    once, again, *others = (damaged(original, kind, seed, OTHERS) for seed in (3, 3, 4))
+    once, again, *others = (damaged(original, kind, seed, OTHERS) for seed in (3, 3, 4, 5))
     assert is_same(once, again)
     assert is_same(original, lecture())  # nothing is changed in place
     if kind.partition("-")[0] not in ("none", "telephone", "mp3", "tempo", "digits", "script", "unsaid"):
