@@ -4,14 +4,15 @@
     . ./path.sh; OMP_NUM_THREADS=1 python benchmarks/alignment_damage.py --corpus voices/human voices/neural \\
         --model data/voices/aligned/aligner --kinds none room+babble-10 deleted-60 wrong-text --seeds 0 1 2
 
-Each corpus is a folder with NAME.flac and truth/NAME.json. Voices of babble and of questions are those of the other
-corpora, texts those of all other lectures. Nothing is trained. The aligner should know the lectures, as in stage 3.
+Each corpus is a folder with NAME.flac or NAME.wav, and truth/NAME.json. Voices of babble and of questions are those of
+the other corpora, texts those of all other lectures. Nothing is trained. The aligner should know the lectures, as in
+stage 3.
 
 An utterance's first word starts where the truth says; of any other word it is known only that it starts within its
-utterance, and its error is how far outside it starts. Printed for each kind: errors of the starts of utterances;
-shares of the timed words that are off; the share of what is said that has no time, and of what is not said that has
-one; and lectures that are refused, which count in no other column. Then, over all kinds together, the share of the
-words above a confidence that are right.
+utterance, and its error is how far outside it starts. Printed for each kind: lectures that are refused, which count in
+no other column; the share of all words that the model recognises (confidence.part_recognised); errors of the starts of
+utterances; shares of the timed words that are off; the share of what is said that has no time, and of what is not said
+that has one. Then, over all kinds together, the share of the words above a confidence that are right.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from benchmarks import sounds
 from benchmarks.alignment_truth import read_truth
 from benchmarks.lecture_damage import KINDS, NOT_SAID, Others, SpokenLecture, damaged
+from lhotse_prep.alignment.confidence import RECOGNISED
 from lhotse_prep.alignment.units_to_words import align_words, finish_times
 from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.audio.inspect import SAMPLE_RATE
@@ -42,8 +44,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 RIGHT = 0.3  # seconds; a word with a smaller error is right
 TRUSTED = 0.999  # of the words above a threshold that must be right
 HEAD = (
-    "| damage | lectures | refused | median ms | 95% ms | > 0.5 s | > 2 s | said, untimed | not said, timed |\n"
-    "|---|---|---|---|---|---|---|---|---|"
+    "| damage | lectures | refused | recognised | median ms | 95% ms | > 0.5 s | > 2 s | said, untimed "
+    "| not said, timed |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -78,14 +81,15 @@ def row(kind: str, judged: Sequence[Judged], num_refused: int) -> str:
     """A row of the table: shares of no words are `-`."""
     count = len(judged) + num_refused
     if not judged:
-        return f"| {kind} | {count} | {num_refused} |" + " - |" * 6
+        return f"| {kind} | {count} | {num_refused} |" + " - |" * 7
     j = Judged.joined(judged)
     timed = ~np.isnan(j.error)
     starts = 1000 * j.error[timed & j.is_said & j.is_first]
     median, p95 = (f"{np.quantile(starts, q):.0f}" if len(starts) else "-" for q in (0.5, 0.95))
     off = j.error[timed & j.is_said]
     shares = [_share(off > 0.5), _share(off > 2), _share(~timed[j.is_said]), _share(timed[~j.is_said])]
-    return f"| {kind} | {count} | {num_refused} | {median} | {p95} | {' | '.join(shares)} |"
+    recognised = _share(timed & (j.score >= RECOGNISED))
+    return f"| {kind} | {count} | {num_refused} | {recognised} | {median} | {p95} | {' | '.join(shares)} |"
 
 
 def curve(judged: Judged, thresholds: Sequence[float]) -> list[tuple[float, float, float]]:
@@ -167,8 +171,7 @@ def read_corpora(folders: Sequence[Path]) -> dict[Path, list[SpokenLecture]]:
     for folder in folders:
         truth = read_truth(folder / "truth")
         corpora[folder] = [
-            SpokenLecture.of_truth(name, _samples(folder / f"{name}.flac"), stretches)
-            for name, stretches in truth.items()
+            SpokenLecture.of_truth(name, _samples(folder, name), stretches) for name, stretches in truth.items()
         ]
     return corpora
 
@@ -182,7 +185,7 @@ def others_of(lecture: SpokenLecture, folder: Path, corpora: Mapping[Path, Seque
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, nargs="+", required=True, help="folders of NAME.flac, truth/NAME.json")
+    parser.add_argument("--corpus", type=Path, nargs="+", required=True, help="folders of lectures with truth/")
     parser.add_argument("--model", type=Path, required=True, help="stage 3's aligner/, or any model with CTC outputs")
     parser.add_argument("--conf", type=Path, default=PROJECT / "conf/ml2021", help="costs of faults [%(default)s]")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), help="such as none room+babble-10 [all alone]")
@@ -198,7 +201,7 @@ def main() -> None:
     everything: list[Judged] = []
     for kind in args.kinds:
         if "mp3" in kind.split("+") and not sounds.can_write_mp3():
-            print(f"| {kind} | skipped: soundfile's library does not write MP3 |" + " |" * 7)
+            print(f"| {kind} | skipped: soundfile's library does not write MP3 |" + " |" * 8)
             continue
         judged: list[Judged] = []
         num_refused = 0
@@ -231,7 +234,10 @@ def _share(chosen: NDArray[np.bool_]) -> str:
     return f"{chosen.mean():.2%}" if len(chosen) else "-"
 
 
-def _samples(path: Path) -> NDArray[np.float32]:
+def _samples(folder: Path, name: str) -> NDArray[np.float32]:
+    path = next((p for p in (folder / f"{name}.flac", folder / f"{name}.wav") if p.is_file()), None)
+    if path is None:
+        raise SystemExit(f"{folder} has a truth of {name}, but no {name}.flac or {name}.wav")
     samples, rate = sf.read(path, dtype="float32")
     if rate != SAMPLE_RATE:
         raise SystemExit(f"{path} has {rate} Hz; {SAMPLE_RATE} are needed")

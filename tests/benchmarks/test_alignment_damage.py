@@ -35,8 +35,8 @@ def test_errors_of_first_words_are_exact_and_of_others_outside_their_utterance()
 
 def test_a_row_has_the_shares() -> None:
     judged = Judged.of(LECTURE, times([1.25, 2.9, np.nan, 4.0, np.nan, 9.0]))
-    assert row("k", [judged], 1) == "| k | 2 | 1 | 250 | 250 | 33.33% | 33.33% | 25.00% | 50.00% |"
-    assert row("k", [], 2) == "| k | 2 | 2 |" + " - |" * 6
+    assert row("k", [judged], 1) == "| k | 2 | 1 | 66.67% | 250 | 250 | 33.33% | 33.33% | 25.00% | 50.00% |"
+    assert row("k", [], 2) == "| k | 2 | 2 |" + " - |" * 7
 
 
 def test_the_curve_and_the_threshold_are_those_of_all_thresholds() -> None:
