@@ -39,6 +39,8 @@ from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.aligner.acoustic import Acoustic, load_acoustic
 from ml2021.asr.aligner.config import AlignerConfig
+from ml2021.asr.aligner.ctc_times import check_text
+from ml2021.asr.aligner.given_model import MIN_CONTRAST
 
 PROJECT = Path(__file__).resolve().parent.parent
 RIGHT = 0.3  # seconds; a word with a smaller error is right
@@ -136,7 +138,7 @@ class Aligner:
             emissions = self._emissions(lecture, is_undamaged)
             times = None
             try:
-                times = align_words(emissions.log_probs, units, lecture.id, self.model.frame, self.config)
+                times = self._aligned(lecture.id, emissions, units)
             except DataError as e:
                 print(f"refused: {e}", flush=True)
             kept = emissions if is_undamaged else replace(emissions, log_probs=emissions.log_probs[:0])
@@ -147,6 +149,16 @@ class Aligner:
         finished = finish_times(timed, units_of, regions)
         for number, (lecture, *_) in aligned.items():
             yield lecture, finished.get(str(number))
+
+    def _aligned(self, lecture: str, emissions: _Emissions, units: list[list[int]]) -> WordTimes:
+        """As stage 3 does it with a given model; raises DataError if it refuses the text."""
+
+        def align(of: list[list[int]]) -> WordTimes:
+            return align_words(emissions.log_probs, of, lecture, self.model.frame, self.config)
+
+        times = align(units)
+        check_text(lecture, "the model", times, lambda: align(units[::-1]), MIN_CONTRAST)
+        return times
 
     def _emissions(self, lecture: SpokenLecture, is_undamaged: bool) -> _Emissions:
         if is_undamaged and lecture.id in self._undamaged:

@@ -173,19 +173,19 @@ class Characters:
 def test_text_of_another_lecture_is_refused_though_most_words_could_be_timed(
     seed: int, hugging_face: Path, monkeypatch: pytest.MonkeyPatch, lecture: MakeLecture
 ) -> None:
-    """Right, with a fourth of the words wrong, of another lecture, and too short a text to tell."""
+    """Right, with most of the words wrong, of another lecture, and too short a text to tell."""
     monkeypatch.setattr(ctc_times, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
     rng = np.random.default_rng(seed)
     right, other = ([chr(ord("一") + n) for n in rng.integers(0, 100, 200).tolist()] for _ in range(2))
     monkeypatch.setattr(ctc_times, "load_acoustic", lambda *_: Characters(right))
-    faulty = [o if n % 4 == 1 else r for n, (r, o) in enumerate(zip(right, other))]
-    for text, part in ((right, 1.0), (faulty, 0.75)):
+    faulty = [o if n % 10 < 6 else r for n, (r, o) in enumerate(zip(right, other))]
+    for text, part in ((right, 1.0), (faulty, 0.4)):
         times, _ = given_model.times_of_model(
             hugging_face, [lecture("week1", samples(40.0), text)], AlignerConfig(), CPU
         )
-        assert part_recognised(times["week1"]) == pytest.approx(part, abs=0.05)
+        assert part_recognised(times["week1"]) == pytest.approx(part, abs=0.06)
     message = (
-        "lecture week1: .* recognises only [0-9.]+% of its 200 words with a confidence of 0.5, under 35%: the tran"
+        "lecture week1: .* hardly better than the same words in reverse order .mean confidence 0.[0-9]+ .* under 1.3"
     )
     with pytest.raises(DataError, match=message):
         given_model.times_of_model(hugging_face, [lecture("week1", samples(40.0), other)], AlignerConfig(), CPU)
