@@ -41,8 +41,8 @@ from ml2021.asr.words.timed_word import TimedWord
 
 logger = logging.getLogger(__name__)
 _MIN_TIMED = 0.2  # part of a transcript's words that a model must time
-# Times the mean score of the words in reverse order. Measured with an aligner of one clean voice: texts of other lectures
-# 0.97 to 1.12; right texts 3.9, in noise, in a room or on the telephone 1.5 to 2.6; of a voice that it does not know 1.0.
+# Times the mean score of the words in reverse order. Measured with an aligner of one clean voice: texts of other
+# lectures 0.97 to 1.12; right texts 3.9, in noise, in a room or on the telephone 1.5 to 2.6; of an unknown voice 1.0.
 MIN_CONTRAST = 1.3
 
 
