@@ -20,7 +20,7 @@ def ticks() -> sounds.Samples:
     return samples
 
 
-def heard(samples: sounds.Samples, near: np.ndarray) -> np.ndarray:
+def loudest(samples: sounds.Samples, near: np.ndarray) -> np.ndarray:
     """When the loudest sample within 0.1 s of each time is, in seconds."""
     reach = round(0.1 * SAMPLE_RATE)
     begin = np.round(near * SAMPLE_RATE).astype(int) - reach
@@ -82,7 +82,7 @@ def test_sounds_stay_where_they_are() -> None:
     samples = ticks()
     response = sounds.room_response(0.6, np.random.default_rng(5))
     for changed in (samples, sounds.telephone(samples), sounds.reverberated(samples, response)):
-        np.testing.assert_allclose(heard(changed, AT), AT, atol=1e-3)
+        np.testing.assert_allclose(loudest(changed, AT), AT, atol=1e-3)
 
 
 @pytest.mark.skipif(not sounds.can_write_mp3(), reason="soundfile's library does not write MP3")
@@ -90,7 +90,7 @@ def test_mp3_has_its_bit_rate_and_no_delay() -> None:
     samples = ticks()
     decoded = sounds.through_mp3(samples)
     assert len(decoded) == len(samples)
-    np.testing.assert_allclose(heard(decoded, AT), AT, atol=2e-3)
+    np.testing.assert_allclose(loudest(decoded, AT), AT, atol=2e-3)
     assert len(sounds.mp3_bytes(samples)) * 8 / 60 == pytest.approx(32_000, rel=0.02)
     assert not np.array_equal(decoded, samples)
 
@@ -99,7 +99,7 @@ def test_mp3_has_its_bit_rate_and_no_delay() -> None:
 def test_tempo_scales_times_and_keeps_the_pitch(rate: float) -> None:
     changed = sounds.tempo(ticks(), rate)
     assert len(changed) == round(60 * SAMPLE_RATE / rate)
-    np.testing.assert_allclose(heard(changed, AT / rate), AT / rate, atol=0.015)
+    np.testing.assert_allclose(loudest(changed, AT / rate), AT / rate, atol=0.015)
     tone = np.sin(2 * np.pi * 440 * np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
     slice_ = sounds.tempo(tone, rate)[:SAMPLE_RATE]
     assert np.abs(np.fft.rfft(slice_)).argmax() == pytest.approx(440, abs=2)
