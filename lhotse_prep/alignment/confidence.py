@@ -11,6 +11,17 @@ from numpy.typing import NDArray
 from lhotse_prep.alignment.outside_times import part_covered
 from lhotse_prep.alignment.word_times import WordTimes
 
+RECOGNISED = 0.5  # score of a word from which a model counts as having recognised it
+
+
+def part_recognised(times: WordTimes) -> float:
+    """The part of a transcript's words, 0..1, that have a time and a score of at least RECOGNISED.
+
+    It tells whether a transcript is that of its recording, where the part that is timed does not: a word of the text
+    may be spoken as another, so that most words of a wrong text get some time in the speech.
+    """
+    return float((np.isfinite(times.start) & (times.score >= RECOGNISED)).mean())
+
 
 def confidence_report(
     lecture: str, words: Sequence[str], times: WordTimes, regions: NDArray[np.float64]

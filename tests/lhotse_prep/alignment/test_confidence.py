@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lhotse_prep.alignment.confidence import confidence_report, report_line
+from lhotse_prep.alignment.confidence import confidence_report, part_recognised, report_line
 from lhotse_prep.alignment.word_times import WordTimes
 
 SPEECH = np.array([[0.5, 2.0], [4.0, 5.0], [9.0, 10.0]])  # seconds
@@ -44,3 +44,8 @@ def test_everything_and_nothing_timed() -> None:
     assert report([0.0, 1.0], [1.0, 0.5])["untimed_runs"] == []
     nothing = report([None, None], [0.0, 0.0])
     assert nothing["timed"] == 0 and nothing["score_mean"] == 0.0 and len(nothing["untimed_runs"]) == 1
+
+
+def test_a_word_is_recognised_if_it_has_a_time_and_half_the_score() -> None:
+    start = np.array([np.nan, 1.0, 2.0, 3.0, 4.0])
+    assert part_recognised(WordTimes(start, start + 0.5, np.array([0.9, 0.5, 0.49, 0.0, 1.0]))) == 0.4

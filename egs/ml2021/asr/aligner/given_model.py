@@ -41,6 +41,9 @@ from ml2021.asr.words.timed_word import TimedWord
 
 logger = logging.getLogger(__name__)
 _MIN_TIMED = 0.2  # part of a transcript's words that a model must time
+# Times the mean score of the words in reverse order. Measured with an aligner of one clean voice: texts of other
+# lectures 0.97 to 1.12; right texts 3.9, in noise, in a room or on the telephone 1.5 to 2.6; of an unknown voice 1.0.
+MIN_CONTRAST = 1.3
 
 
 def times_of_model(
@@ -88,7 +91,7 @@ def time_with_model(
 def _time_with_ctc(
     path: Path, lectures: Iterable[Lecture], config: AlignerConfig, machinery: Machinery
 ) -> Iterator[TimedLecture]:
-    work = CtcTimes(path, str(machinery.device), config, least_timed=_MIN_TIMED)
+    work = CtcTimes(path, str(machinery.device), config, least_timed=_MIN_TIMED, least_contrast=MIN_CONTRAST)
     results = machinery.results("aligned", [str(path), config.costs, config.min_island])
 
     def logged() -> Iterator[tuple[Lecture, LectureTimes]]:

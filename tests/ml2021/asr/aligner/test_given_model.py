@@ -13,7 +13,9 @@ import torch
 from lhotse import SupervisionSegment
 
 from lhotse_prep.alignment import matching
+from lhotse_prep.alignment.confidence import part_recognised
 from lhotse_prep.alignment.lectures import Lecture
+from lhotse_prep.alignment.units_to_words import align_words
 from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import make_lang
@@ -145,6 +147,53 @@ def test_transcript_of_another_recording_is_refused(
         lectures = [lecture("week10_1", samples(4.0), ["我", "們", "講", "bert"] * count)]
         with pytest.raises(DataError, match="lecture week10_1: .* recognises only .* of its transcript"):
             given_model.times_of_model(hugging_face, lectures, AlignerConfig(), CPU)
+
+
+class Characters:
+    """A model with a symbol for each of 100 characters, which recognises those of a text, one each 0.2 s."""
+
+    frame = 320
+
+    def __init__(self, text: list[str]) -> None:
+        units = [u for word in self.encode(text) for u in word]
+        self.log_probs = np.full((10 * len(units), 101), -12.0, np.float32)
+        self.log_probs[:, 0] = -0.01
+        places = 10 * np.arange(len(units)) + 5
+        self.log_probs[places, 0] = -12.0
+        self.log_probs[places, units] = -0.01
+
+    def encode(self, words: list[str]) -> list[list[int]]:
+        return [[ord(word) - ord("一") + 1] for word in words]
+
+    def blocks(self, audio: np.ndarray) -> list[np.ndarray]:
+        return [self.log_probs]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_text_of_another_lecture_is_refused_though_most_words_could_be_timed(
+    seed: int, hugging_face: Path, monkeypatch: pytest.MonkeyPatch, lecture: MakeLecture
+) -> None:
+    """Right, with most of the words wrong, of another lecture, and too short a text to tell."""
+    monkeypatch.setattr(ctc_times, "speech_regions", lambda audio, name: np.array([[0, len(audio)]]))
+    rng = np.random.default_rng(seed)
+    right, other = ([chr(ord("一") + n) for n in rng.integers(0, 100, 200).tolist()] for _ in range(2))
+    monkeypatch.setattr(ctc_times, "load_acoustic", lambda *_: Characters(right))
+    faulty = [o if n % 10 < 6 else r for n, (r, o) in enumerate(zip(right, other))]
+    for text, part in ((right, 1.0), (faulty, 0.4)):
+        times, _ = given_model.times_of_model(
+            hugging_face, [lecture("week1", samples(40.0), text)], AlignerConfig(), CPU
+        )
+        assert part_recognised(times["week1"]) == pytest.approx(part, abs=0.06)
+    message = (
+        "lecture week1: .* hardly better than the same words in reverse order .mean confidence 0.[0-9]+ .* under 1.3"
+    )
+    with pytest.raises(DataError, match=message):
+        given_model.times_of_model(hugging_face, [lecture("week1", samples(40.0), other)], AlignerConfig(), CPU)
+    timed = align_words(Characters(right).log_probs, Characters(right).encode(other), "week1", 320, AlignerConfig())
+    assert np.isfinite(timed.start).mean() > 0.5  # so the part that is timed does not tell
+    short = lecture("week1", samples(40.0), other[:49])
+    times, _ = given_model.times_of_model(hugging_face, [short], AlignerConfig(), CPU)
+    assert len(times["week1"].start) == 49
 
 
 def test_hugging_face_folder_that_lacks_a_file(hugging_face: Path, tmp_path: Path) -> None:
