@@ -70,6 +70,8 @@ def main() -> None:
     print(
         "| hours | stage | wall s | CPU s | peak MB | CPU s an hour since the size before |\n|---|---|---|---|---|---|"
     )
+    if args.work:
+        args.work.mkdir(parents=True, exist_ok=True)
     before: dict[int, tuple[float, float]] = {}  # {stage: (hours, CPU seconds)}
     for hours in args.hours:
         with tempfile.TemporaryDirectory(dir=args.work) as work:

@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("--num-jobs", type=int, default=1)
     parser.add_argument("--work", type=Path, help="folder for the temporary folder [the system's]")
     args = parser.parse_args()
+    if args.work:
+        args.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.work) as work:
         tables, out = Path(work) / "tables", Path(work) / "out"
         num_bytes = make_tables(tables, args.lectures, args.seconds)
