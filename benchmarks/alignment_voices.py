@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +70,6 @@ def prepared(folder: Path, conf: Path, out: Path) -> Corpus:
     if not truth:
         raise SystemExit(f"{folder}: no truth/NAME.json with the true times of its utterances")
     data = out / folder.name
-    data.mkdir(parents=True, exist_ok=True)
     run_stage("make_corpus.py", conf, data, "--corpus", str(folder.resolve()), log=data / "prepare.log")
     run_stage("make_manifests.py", conf, data, log=data / "prepare.log")
     exact = {part: ExactTimes(data / "manifests", part) for part in PARTS}
@@ -115,18 +113,13 @@ def aligned(data: Path, out: Path, conf: Path, model: str, num_jobs: int) -> Str
       model: the value of --aligner-model.
       num_jobs: processes.
     Raises:
-      DataError: stage 3 failed; with the last line that it wrote.
+      DataError: stage 3 failed.
     """
-    out.mkdir(parents=True, exist_ok=True)
     if not (out / "manifests").exists():
         shutil.copytree(data / "manifests", out / "manifests")
-    log = out / "align.log"
     given = model if model == "none" or not Path(model).exists() else str(Path(model).resolve())
     processes = ("--num-processes", str(num_jobs), "--num-jobs", str(num_jobs))
-    try:
-        run_stage("align.py", conf, out, "--aligner-model", given, *processes, log=log)
-    except subprocess.CalledProcessError as e:
-        raise DataError(log.read_text(encoding="utf-8").strip().splitlines()[-1]) from e
+    run_stage("align.py", conf, out, "--aligner-model", given, *processes, log=out / "align.log")
     stretches: Stretches = {}
     for part in PARTS:
         for s in load_part(out / "aligned", "supervisions", part, SupervisionSet):
@@ -203,7 +196,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--num-jobs", type=int, default=1, help="processes, and threads of Whisper [%(default)s]")
     parser.add_argument("--list", type=int, default=20, help="runs of untimed words listed of each [%(default)s]")
     args = parser.parse_args(argv)
-    corpora = [prepared(folder, args.conf, args.out) for folder in args.corpus]
+    try:
+        corpora = [prepared(folder, args.conf, args.out) for folder in args.corpus]
+    except DataError as e:
+        raise SystemExit(str(e)) from e
     results: dict[tuple[str, str], Result] = {}
     notes: list[str] = []
     print(f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", sep="\n", flush=True)

@@ -15,6 +15,7 @@ from lhotse.supervision import AlignmentItem
 from matplotlib import image
 
 from benchmarks import edge_errors
+from benchmarks.stages import run_stage
 from lhotse_prep.workflow.errors import ConfigError, DataError
 
 
@@ -177,3 +178,9 @@ def test_a_corpus_end_to_end(
         "- voices, model m: refused: no such model",
     ]
     assert (tmp_path / benchmark.PICTURE).is_file()
+
+
+def test_a_stage_that_fails_says_why(tmp_path: Path) -> None:
+    conf, data = tmp_path / "conf", tmp_path / "data"
+    with pytest.raises(DataError, match=r"make_manifests.py: .*prep.yaml.*\(.*log\)"):
+        run_stage("make_manifests.py", conf, data, log=tmp_path / "log")
