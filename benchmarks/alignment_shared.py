@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,13 +23,12 @@ from lhotse.utils import fastcopy
 from torchaudio.functional import resample
 
 from benchmarks.alignment_truth import Figures, Truth, read_truth, without_some
+from benchmarks.stages import PROJECT, run_stage
 from lhotse_prep.alignment.stretches import onset_errors
 from lhotse_prep.corpora.source.splits import PARTS
 from lhotse_prep.manifests.files import load_part, part_file, write_manifest
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.stage import read_done
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
@@ -56,8 +53,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = args.work or Path(temporary)
         data = work / "whole"
-        _stage("make_corpus.py", args.conf, data, "--corpus", str(args.corpus.resolve()))
-        _stage("make_manifests.py", args.conf, data)
+        run_stage("make_corpus.py", args.conf, data, "--corpus", str(args.corpus.resolve()))
+        run_stage("make_manifests.py", args.conf, data)
         truth = read_truth(args.truth)
         print("| transcript | stretches | median ms | 95% ms | worst ms | untimed | more than 2 s off | seconds |")
         print("|---|---|---|---|---|---|---|---|")
@@ -72,22 +69,9 @@ def main() -> None:
             shutil.copytree(data / "source", other / "source", dirs_exist_ok=True)
             for path in sorted((other / "source").glob("*.flac")):
                 _disguise(path, rate, snr, np.random.default_rng(number))
-            _stage("make_manifests.py", args.conf, other)
+            run_stage("make_manifests.py", args.conf, other)
             faster = {name: [(b / rate, e / rate, t) for b, e, t in stretches] for name, stretches in truth.items()}
             _measure(f"rate and pitch {rate:g} times, pink noise at {snr:g} dB", args.conf, other, faster)
-
-
-def _stage(script: str, conf: Path, data: Path, *options: str) -> None:
-    command = [
-        sys.executable,
-        f"local/{script}",
-        "--conf",
-        str(conf.resolve()),
-        "--data",
-        str(data.resolve()),
-        *options,
-    ]
-    subprocess.run(command, cwd=PROJECT, check=True)
 
 
 def _delete(
@@ -122,7 +106,7 @@ def _disguise(path: Path, rate: float, snr: float, rng: np.random.Generator) -> 
 
 def _measure(title: str, conf: Path, data: Path, truth: dict[str, Truth]) -> None:
     begin = time.monotonic()
-    _stage("align.py", conf, data, "--redo")
+    run_stage("align.py", conf, data, "--redo")
     seconds = time.monotonic() - begin
     errors: list[float] = []
     for part in PARTS:

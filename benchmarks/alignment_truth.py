@@ -26,6 +26,11 @@ def without_some(stretches: Truth, seconds: float, rng: np.random.Generator) -> 
     return [x for x in stretches if not begin <= x[0] < begin + seconds]
 
 
+def share_off(errors: Sequence[float], seconds: float) -> float:
+    """The share of errors of more than so many seconds; one without a time is infinite."""
+    return float((np.array(errors) > seconds).mean())
+
+
 @dataclass(frozen=True)
 class Figures:
     """Errors of the starts of true stretches; the error of a stretch without a time is infinite."""
@@ -33,7 +38,7 @@ class Figures:
     count: int
     median: float  # milliseconds
     p95: float
-    worst: float  # of the stretches that have a time
+    worst: float  # of the stretches that have a time; infinite if none has
     untimed: int
     far: int  # more than 2 s off
 
@@ -44,4 +49,4 @@ class Figures:
         timed = off[np.isfinite(off)]
         median, p95 = (float(np.quantile(off, q, method="higher")) for q in (0.5, 0.95))
         far = int((timed > 2000).sum())
-        return cls(len(off), median, p95, float(timed.max()), len(off) - len(timed), far)
+        return cls(len(off), median, p95, float(timed.max()) if len(timed) else np.inf, len(off) - len(timed), far)
