@@ -228,7 +228,13 @@ def _serving(port: int, num_nodes: int) -> Iterator[None]:
 
 def run_worker(main: Callable[[list[str]], None]) -> None:
     """As run_main, for a module that run_processes runs: what it raises is reported by the process that started it."""
+    if not sys.argv[1:] or sys.argv[1].startswith("-"):
+        run_main(_refuse_options)
     run_main(_reporting(main) if ERRORS in os.environ else main)
+
+
+def _refuse_options(argv: list[str]) -> None:
+    raise ConfigError("a stage of run.sh runs this module in its processes, and it has no options: run the stage")
 
 
 def _reporting(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:

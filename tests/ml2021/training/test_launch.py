@@ -24,6 +24,7 @@ from ml2021.training.launch import (
     on_cpu_by_default,
     processes_of,
     run_processes,
+    run_worker,
 )
 from ml2021.training.nodes import Command, Server, address_of, announce, commands_of, free_port, require_free_port
 from tests.ml2021.training.several_processes import in_processes
@@ -389,3 +390,19 @@ def test_errors_of_a_machine_that_is_not_there(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("ml2021.training.nodes.LONGEST_WAIT", 0.1)
     with pytest.raises(DataError, match="does not answer.*start ./run.sh with --node-rank 0 there"):
         next(commands_of("localhost", free_port(), 1, 2))
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_modules_of_stages_say_that_they_are_not_commands(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["module", *arguments])
+    with pytest.raises(SystemExit, match=r"error: a stage of run\.sh runs this module .*: run the stage"):
+        run_worker(lambda argv: pytest.fail("was run"))
+
+
+def test_module_of_a_stage_is_run_with_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["module", '{"a": 1}'])
+    jobs: list[str] = []
+    run_worker(jobs.extend)
+    assert jobs == ['{"a": 1}']
