@@ -39,8 +39,7 @@ from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.aligner.acoustic import Acoustic, load_acoustic
 from ml2021.asr.aligner.config import AlignerConfig
-from ml2021.asr.aligner.ctc_times import check_text
-from ml2021.asr.aligner.given_model import MIN_CONTRAST
+from ml2021.asr.aligner.ctc_times import MIN_CONTRAST, check_text
 
 PROJECT = Path(__file__).resolve().parent.parent
 RIGHT = 0.3  # seconds; a word with a smaller error is right

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, groupby
 from pathlib import Path
 
-from lhotse_prep.workflow.files import write_text
+from lhotse_prep.workflow.files import whole_file, write_text
 from ml2021.scoring.align import EPSILON, Alignment
 from ml2021.scoring.counts import ErrorRate, require_unique, score
 from ml2021.scoring.error_rate import report
@@ -15,11 +15,10 @@ from ml2021.scoring.error_rate import report
 
 def write_recogs(path: Path, result: ErrorRate) -> None:
     """Write `id:<tab>ref=[...]` and `id:<tab>hyp=[...]` lines, sorted by id."""
-    lines = []
-    for utterance_id, alignment in sorted(result.alignments.items()):
-        for side, name in enumerate(("ref", "hyp")):
-            lines.append(f"{utterance_id}:\t{name}={[pair[side] for pair in alignment if pair[side]]}\n")
-    write_text(path, "".join(lines))
+    with whole_file(path) as f:
+        for utterance_id, alignment in _sorted(result):
+            for side, name in enumerate(("ref", "hyp")):
+                f.write(f"{utterance_id}:\t{name}={[pair[side] for pair in alignment if pair[side]]}\n")
 
 
 def write_errs(path: Path, result: ErrorRate) -> None:
@@ -35,18 +34,19 @@ def write_errs(path: Path, result: ErrorRate) -> None:
         "",
         "PER-UTT DETAILS: corr or (ref->hyp)",
     ]
-    lines += [f"{i}:\t{_show_alignment(alignment)}" for i, alignment in sorted(result.alignments.items())]
     pairs = Counter(pair for alignment in result.alignments.values() for pair in alignment)
     substitutions = {p: n for p, n in pairs.items() if EPSILON not in p and p[0] != p[1]}
-    lines += ["", "SUBSTITUTIONS: count ref -> hyp"]
-    lines += [f"{n}   {ref} -> {hyp}" for (ref, hyp), n in _by_count(substitutions)]
-    lines += ["", "DELETIONS: count ref"]
-    lines += [f"{n}   {ref}" for (ref, hyp), n in _by_count(pairs) if hyp == EPSILON]
-    lines += ["", "INSERTIONS: count hyp"]
-    lines += [f"{n}   {hyp}" for (ref, hyp), n in _by_count(pairs) if ref == EPSILON]
-    lines += ["", "PER-WORD STATS: word  corr tot_errs count_in_ref count_in_hyp"]
-    lines += _word_table(pairs)
-    write_text(path, "\n".join(lines) + "\n")
+    tables = ["", "SUBSTITUTIONS: count ref -> hyp"]
+    tables += [f"{n}   {ref} -> {hyp}" for (ref, hyp), n in _by_count(substitutions)]
+    tables += ["", "DELETIONS: count ref"]
+    tables += [f"{n}   {ref}" for (ref, hyp), n in _by_count(pairs) if hyp == EPSILON]
+    tables += ["", "INSERTIONS: count hyp"]
+    tables += [f"{n}   {hyp}" for (ref, hyp), n in _by_count(pairs) if ref == EPSILON]
+    tables += ["", "PER-WORD STATS: word  corr tot_errs count_in_ref count_in_hyp"]
+    tables += _word_table(pairs)
+    details = (f"{i}:\t{_show_alignment(alignment)}" for i, alignment in _sorted(result))
+    with whole_file(path) as f:
+        f.writelines(f"{line}\n" for line in chain(lines, details, tables))
 
 
 def write_wer_summary(path: Path, results: Mapping[str, ErrorRate]) -> None:
@@ -83,6 +83,11 @@ def write_icefall_files(
     write_errs(out_dir / f"errs-{set_name}-{suffix}.txt", result)
     write_wer_summary(out_dir / f"wer-summary-{set_name}-{suffix}.txt", {setting: result})
     return result
+
+
+def _sorted(result: ErrorRate) -> Iterator[tuple[str, Alignment]]:
+    """The alignments by utterance id, in its order."""
+    return ((i, result.alignments[i]) for i in sorted(result.alignments))
 
 
 def _show_alignment(alignment: Alignment) -> str:

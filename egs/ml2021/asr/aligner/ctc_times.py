@@ -30,6 +30,9 @@ from ml2021.asr.aligner.acoustic import Acoustic, FeatureAcoustic, load_acoustic
 from ml2021.asr.aligner.prepared import Frames, PreparedLecture
 
 logger = logging.getLogger(__name__)
+# Times the mean score of the words in reverse order. Measured with an aligner of one clean voice: texts of other
+# lectures 0.97 to 1.12; right texts 3.9, in noise, in a room or on the telephone 1.5 to 2.6; of an unknown voice 1.0.
+MIN_CONTRAST = 1.3
 _ENOUGH_WORDS = 50  # of a lecture, from which its mean score tells a wrong transcript
 _CLEARLY_RECOGNISED = 0.5  # part of the words; of a wrong transcript, at most 0.3 were recognised
 Blocks = Iterator[NDArray[np.float32]]
@@ -143,7 +146,7 @@ def check_text(
             f"lecture {lecture}: {model} recognises its words hardly better than the same words in reverse order (mean "
             f"confidence {score:.3f} and {chance:.3f}, {score / chance:.2f} times as much, under {least_contrast:g}): "
             "the transcript is that of another recording, or the model does not know this voice or language; correct "
-            "the transcript, or train on the lectures with --aligner-model none"
+            "the transcript, take the lecture out, or train on the lectures if a model was given (--aligner-model none)"
         )
 
 

@@ -25,7 +25,7 @@ from lhotse_prep.workflow.files import iterate_jsonl, write_jsonl
 from lhotse_prep.workflow.resumable import ResultFolder
 from ml2021.asr.aligner.acoustic import has_ctc_head
 from ml2021.asr.aligner.config import AlignerConfig
-from ml2021.asr.aligner.ctc_times import CtcTimes
+from ml2021.asr.aligner.ctc_times import MIN_CONTRAST, CtcTimes
 from ml2021.asr.aligner.machinery import Machinery
 from ml2021.asr.aligner.qwen_times import time_with_qwen
 from ml2021.asr.aligner.refine import refine_times
@@ -41,9 +41,6 @@ from ml2021.asr.words.timed_word import TimedWord
 
 logger = logging.getLogger(__name__)
 _MIN_TIMED = 0.2  # part of a transcript's words that a model must time
-# Times the mean score of the words in reverse order. Measured with an aligner of one clean voice: texts of other
-# lectures 0.97 to 1.12; right texts 3.9, in noise, in a room or on the telephone 1.5 to 2.6; of an unknown voice 1.0.
-MIN_CONTRAST = 1.3
 
 
 def times_of_model(

@@ -56,7 +56,7 @@ def train_aligner(
     config: AlignerConfig,
     exp_dir: Path,
     machinery: Machinery,
-) -> None:
+) -> float:
     """Train the aligner in rounds until it is sure of the words of these lectures, whose times are updated.
 
     Rounds end when the median confidence of a word reaches config.learned_confidence and the alignment hardly moves:
@@ -71,6 +71,8 @@ def train_aligner(
       config: the model and its training.
       exp_dir: for the model; a subfolder for each round.
       machinery: where it runs.
+    Returns:
+      The median confidence of a word in the end.
     """
     units = PronunciationUnits.of_texts(texts, config.num_english_pieces)
     units.save(exp_dir)
@@ -95,6 +97,7 @@ def train_aligner(
         if confidence >= config.learned_confidence and is_settled:
             break
     save_checkpoint(exp_dir / "pretrained.pt", {"model": model.state_dict()})
+    return confidence
 
 
 def _align_again(

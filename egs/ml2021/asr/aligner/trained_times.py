@@ -16,7 +16,7 @@ from lhotse_prep.alignment.lectures import Lecture
 from lhotse_prep.workflow.digests import digest_file
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.aligner.config import AlignerConfig
-from ml2021.asr.aligner.ctc_times import CtcTimes
+from ml2021.asr.aligner.ctc_times import MIN_CONTRAST, CtcTimes
 from ml2021.asr.aligner.machinery import Machinery
 from ml2021.asr.aligner.prepared import Preparation, PreparedLecture
 from ml2021.asr.aligner.rounds import train_aligner
@@ -49,7 +49,8 @@ def time_with_trained_model(
       config: of the aligner.
       machinery: where it runs; its work_dir has the files, and may be removed afterwards.
     Raises:
-      DataError: no lecture is in the parts that train; or a lecture is damaged, or has no speech or no transcript.
+      DataError: no lecture is in the parts that train; or a lecture is damaged, or has no speech, no transcript or that
+        of another recording.
     """
     assert machinery.work_dir is not None
     train_ids, is_all = training_lectures(lectures, config)
@@ -58,9 +59,11 @@ def time_with_trained_model(
     prepared = {x.id: x for x in _prepared(takes_part, machinery)}
     logger.info("%d lectures read, %d of them train the aligner", len(prepared), len(train_ids))
     texts = [" ".join(x.words) for x in lectures]
-    train_aligner(list(prepared.values()), texts, train_ids, config, exp_dir, machinery)
+    confidence = train_aligner(list(prepared.values()), texts, train_ids, config, exp_dir, machinery)
     del texts
-    work = CtcTimes(exp_dir, str(machinery.device), config)
+    # a model that is sure of most lectures tells a wrong transcript among them
+    least_contrast = MIN_CONTRAST if confidence >= config.learned_confidence else 0.0
+    work = CtcTimes(exp_dir, str(machinery.device), config, least_contrast=least_contrast)
     options = [digest_file(exp_dir / "pretrained.pt"), config.costs, config.min_island]
     results = machinery.results("aligned", options)
     items: Iterable[Lecture | PreparedLecture] = (prepared.get(x.id, x) for x in lectures)

@@ -9,6 +9,7 @@ training plans the epoch again and goes on where it stopped. A plan holds BUFFER
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,16 @@ class _Size:
 
     def __str__(self) -> str:
         return f"{sum(self.sets)} cuts, {self.seconds / 3600:.2f} h, sha256 {self.digest[:16]}"
+
+
+class _Unpacked:
+    """Pickled cuts, which take half the memory of cuts, one after the other; for CutSet."""
+
+    def __init__(self, packed: list[bytes]) -> None:
+        self.packed = packed
+
+    def __iter__(self) -> Iterator[Cut]:
+        return map(pickle.loads, self.packed)
 
 
 class AsrDataModule:
@@ -139,9 +150,10 @@ class AsrDataModule:
         return self._train_loader.load(numbered, epoch)
 
     def eval_plan(self, part: str, max_duration: float) -> Iterator[CutSet]:
-        """The cuts of each batch of a part, the shortest first; all cuts of the part are in memory."""
-        ordered = CutSet.from_cuts(sorted(self.cuts(part), key=lambda c: (c.duration, c.id)))
-        if len(ordered):
+        """The cuts of each batch of a part, the shortest first; all cuts of the part are in memory, packed."""
+        packed = sorted((cut.duration, cut.id, pickle.dumps(cut)) for cut in self.cuts(part))
+        if packed:
+            ordered = CutSet(_Unpacked([content for _, _, content in packed]))
             yield from SimpleCutSampler(ordered, max_duration=max_duration, shuffle=False, rank=0, world_size=1)
 
     def load_eval(self, batches: Iterator[CutSet]) -> Iterator[Batch]:
