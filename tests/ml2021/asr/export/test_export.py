@@ -28,15 +28,15 @@ from ml2021.asr.export.streaming import can_stream, export_streaming
 from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search.streaming import LOOK_AHEAD, StreamingRecogniser
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.options import read_asr_config
 from ml2021.training.checkpoint import save_checkpoint
 from tests.ml2021.asr.zipformers import TWO_STACKS
 
-CONFIG = AsrConfig(
-    model=TransducerConfig(encoder=replace(TWO_STACKS, num_encoder_layers=(1, 2)), decoder_dim=24, joiner_dim=20)
-)
+ENCODER = replace(TWO_STACKS, num_encoder_layers=(1, 2), embed_channels=ZipformerConfig.embed_channels)
+CONFIG = AsrConfig(model=TransducerConfig(encoder=ENCODER, decoder_dim=24, joiner_dim=20))
 
 
 @pytest.fixture(scope="module")
