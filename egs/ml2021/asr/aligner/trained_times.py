@@ -22,6 +22,7 @@ from ml2021.asr.aligner.prepared import Preparation, PreparedLecture
 from ml2021.asr.aligner.rounds import train_aligner
 
 logger = logging.getLogger(__name__)
+_LEARNED = 0.8  # median confidence of a word, below which an aligner has not learned the lectures
 _GOLDEN = 0.5 * (5**0.5 - 1)  # its multiples modulo 1 are spread evenly, however many there are
 
 
@@ -61,8 +62,8 @@ def time_with_trained_model(
     texts = [" ".join(x.words) for x in lectures]
     confidence = train_aligner(list(prepared.values()), texts, train_ids, config, exp_dir, machinery)
     del texts
-    # a model that is sure of most lectures tells a wrong transcript among them
-    least_contrast = MIN_CONTRAST if confidence >= config.learned_confidence else 0.0
+    # a model that knows most lectures tells a wrong transcript among them
+    least_contrast = MIN_CONTRAST if confidence >= _LEARNED else 0.0
     work = CtcTimes(exp_dir, str(machinery.device), config, least_contrast=least_contrast)
     options = [digest_file(exp_dir / "pretrained.pt"), config.costs, config.min_island]
     results = machinery.results("aligned", options)
