@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from lhotse_prep.tokens.lang import lang_hash, load_lang
+from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import write_json, write_text
 from lhotse_prep.workflow.locks import folder_lock
@@ -29,6 +30,7 @@ from ml2021.asr.train.first_weights import init_from
 from ml2021.asr.train.options import TrainOptions, config_of, options_of, write_asr_config
 from ml2021.asr.train.stage import training_by_hand
 from ml2021.asr.train.task import TransducerTask
+from ml2021.asr.train.token_weights import start_tokens
 from ml2021.asr.train.unknown_words import require_writable
 from ml2021.training.diagnostics import inf_check
 from ml2021.training.distributed import World, join_world, leave_world
@@ -69,7 +71,7 @@ def train_recogniser(
     torch.manual_seed(config.train.seed)
     model = AsrModel(config.model, len(tokens))
     size = num_parameters(model)
-    _initialise(model, config, options, lang)
+    _initialise(model, config, options, lang, tokens)
     data = AsrDataModule(cuts, config.data, config.train.seed, config.model.use_cr_ctc)
     task = TransducerTask(data, tokens, lang_hash(lang), config)
     trainer = Trainer(model, task, config.train, exp_dir, device, world)
@@ -112,12 +114,14 @@ def train_by_hand(args: Namespace) -> None:
         leave_world()
 
 
-def _initialise(model: AsrModel, config: AsrConfig, options: TrainOptions, lang: Path) -> None:
+def _initialise(model: AsrModel, config: AsrConfig, options: TrainOptions, lang: Path, tokens: TokenTable) -> None:
     """The weights to start with, and which of them are trained."""
     require_base(config, options.init_from is not None)
     if options.init_from is not None:
         other = _is_other_vocabulary(options.init_from, lang)
         new = init_from(model, options.init_from, options.init_modules, other)
+        if config.init_tokens_from_aligner:
+            start_tokens(model, options.init_from, tokens)
         if config.keeps_base:
             keep_base(model, config.lora, new)
     _require_modules(model, config.freeze_modules)
