@@ -16,7 +16,7 @@ from ml2021.asr.search.ctc_prefix_score import CtcGuide
 from ml2021.asr.search.fast_beam_search import FastBeam, fast_beam_search, fast_beam_search_nbest
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.hypothesis import Hypothesis
-from ml2021.asr.search.lg_graph import load_lg
+from ml2021.asr.search.lg import load_lg
 from ml2021.asr.search.modified_beam_search import modified_beam_search
 
 
