@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
     weights, name = weights_of(args)
     trained, tokens = load_model(args.exp_dir, weights)
     encoder = with_chunk(trained.config.encoder, args.chunk_size, args.left_context_frames, args.exp_dir)
-    model = AsrModel(replace(trained.config, encoder=encoder), len(tokens)).eval()
+    model = AsrModel(replace(trained.config, encoder=encoder), len(tokens), trained.num_units).eval()
     model.load_state_dict(trained.state_dict())
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     cuts = AsrDataModule(args.cuts, AsrDataConfig(), seed=0).cuts(args.part)

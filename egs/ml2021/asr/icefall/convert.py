@@ -60,6 +60,7 @@ def import_checkpoint(
         )
     if not has_ctc_head(weights):
         config = replace(config, ctc_loss_scale=0.0)
+    config = replace(config, units_ctc_scale=0.0)  # whose units are no part of a checkpoint
     model = AsrModel(config, len(tokens))
     init_from(model, checkpoint)
     lang = LangConfig(kind=tokens.kind, from_dir=str(lang_dir), case=case)
