@@ -30,10 +30,11 @@ from lhotse_prep.manifests.files import open_cuts
 from lhotse_prep.tokens.token_table import TokenTable
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.export.offline import export_onnx
-from ml2021.asr.export.sherpa import SherpaConfig, decode_batch, open_recognizer
+from ml2021.asr.export.sherpa import SherpaConfig, sherpa_settings
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.search.methods import search
+from ml2021.asr.sherpa import worker
 
 Samples = NDArray[np.float32]
 System = Callable[[Sequence[Samples]], list[str]]  # transcribes a batch of windows
@@ -54,8 +55,9 @@ def ours(model: AsrModel, tokens: TokenTable) -> System:
 
 def sherpa(model_dir: Path, int8: bool, num_threads: int) -> System:
     """Decoding by sherpa-onnx, with exported files."""
-    recognizer = open_recognizer(model_dir, SherpaConfig(int8=int8, num_threads=num_threads))
-    return lambda batch: decode_batch(recognizer, batch)
+    settings = sherpa_settings(model_dir, SherpaConfig(int8=int8, num_threads=num_threads))
+    recogniser = worker.open_sherpa(settings)
+    return lambda batch: [result["text"] for result in worker.decode(recogniser, batch, settings)]
 
 
 @dataclass

@@ -151,7 +151,7 @@ def _train_lm(args: Namespace, config: LmConfig, processes: Processes) -> None:
     stage = lm_stage(inputs, args.exp / "lm", config, args.redo)
     if stage.is_done():
         return
-    from ml2021.asr.fusion.train import train_lm
+    from ml2021.asr.fusion.train_lm import train_lm
 
     cuts, texts, lang = args.data / "cuts", args.data / "manifests" / "texts.jsonl", args.data / "lang"
     with stage.work() as out:

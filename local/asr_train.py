@@ -52,7 +52,9 @@ def main(argv: list[str]) -> None:
                 f"{args.conf}/asr.yaml: stage 3 trained no aligner in {args.data}/aligned but used a given model: "
                 "set init_encoder_from_aligner: false"
             )
-        initial = Input(args.data / "aligned", 3, ("aligner/pretrained.pt",))
+        needs_units = config.init_tokens_from_aligner or config.model.has_units_head
+        units = ("aligner/units*",) if needs_units else ()
+        initial = Input(args.data / "aligned", 3, ("aligner/pretrained.pt", *units))
     elif config.frozen_encoder_steps or config.freeze_modules:
         name, empty = ("frozen_encoder_steps", 0) if config.frozen_encoder_steps else ("freeze_modules", [])
         raise ConfigError(

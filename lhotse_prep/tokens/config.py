@@ -19,6 +19,9 @@ class LangConfig:
     kind: str = "char+bpe"
     num_english_pieces: int = 150  # char+bpe only: maximum number of BPE pieces for everything that is not Han
     min_char_count: int = 1  # char+bpe only: rarer characters become <unk>
+    # char+bpe only: a Han character that is only in texts without audio becomes a token if it occurs this often in
+    # them; 0: none does. A search with a lexicon or a language model of these texts can then write it
+    min_text_char_count: int = 0
     num_pieces: int = 2000  # bpe, bbpe only: maximum number of tokens, but at least what the alphabet needs (bbpe: 259)
     case: str = "auto"  # lower; upper: tokens in capitals (bpe, bbpe, from_dir); auto: lower, or as from_dir has it
     # a lang folder to copy unchanged, such as icefall's data/lang_bbpe_2000
@@ -31,6 +34,8 @@ class LangConfig:
             raise ConfigError("kind char needs from_dir: a recipe's list of characters (tokens.txt) to copy")
         if self.num_english_pieces < 2 or self.min_char_count < 1 or self.num_pieces < 8:
             raise ConfigError("num_english_pieces must be >= 2, min_char_count >= 1 and num_pieces >= 8")
+        if self.min_text_char_count < 0:
+            raise ConfigError(f"min_text_char_count must be >= 0 (0: off), got {self.min_text_char_count}")
         if self.case not in ("auto", "lower", "upper"):
             raise ConfigError(f"case must be auto, lower or upper, got {self.case!r}")
         if self.case == "upper" and self.kind == "char+bpe" and self.from_dir is None:

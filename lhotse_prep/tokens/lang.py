@@ -12,7 +12,7 @@ import logging
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,13 +33,13 @@ _DISAMBIGUATION = re.compile(r"#\d+")  # at the end of icefall's tokens.txt; the
 logger = logging.getLogger(__name__)
 
 
-def make_lang(texts: Iterable[str], english_texts: Iterable[str], lang_dir: Path, config: LangConfig) -> TokenTable:
+def make_lang(texts: Iterable[str], more_texts: Iterable[str], lang_dir: Path, config: LangConfig) -> TokenTable:
     """Write a lang folder.
 
     Args:
       texts: normalised transcripts of the training recordings; their Han characters become tokens.
-      english_texts: more normalised transcripts, used to train the BPE only: that of char+bpe takes their English words
-        and no characters.
+      more_texts: normalised transcripts without audio, used to train the BPE; their characters become tokens of
+        char+bpe only with config.min_text_char_count.
       lang_dir: where the files go.
       config: kind and sizes; with from_dir, that folder is copied and the texts are not used.
     Returns:
@@ -52,7 +52,7 @@ def make_lang(texts: Iterable[str], english_texts: Iterable[str], lang_dir: Path
     words = Counter(word for text in texts for word in text.split())
     if not words:
         raise DataError("the training transcripts are empty: there is nothing to make tokens from")
-    more_words = Counter(word for text in english_texts for word in text.split())
+    more_words = Counter(word for text in more_texts for word in text.split())
     lang_dir.mkdir(parents=True, exist_ok=True)
     if config.kind == "char+bpe":
         return _make_char_bpe(words, more_words, lang_dir, config)
@@ -67,13 +67,20 @@ def make_lang(texts: Iterable[str], english_texts: Iterable[str], lang_dir: Path
     return PieceTable(symbols, bpe, upper_case, config.kind == "bbpe")
 
 
+def _only_in_texts(chars: Mapping[str, int], more_words: Counter[str], config: LangConfig) -> set[str]:
+    """The characters of texts without audio that become tokens although no training transcript has them."""
+    least = config.min_text_char_count
+    return {w for w, n in more_words.items() if least and n >= least and _is_character(w) and w not in chars}
+
+
 def _make_char_bpe(words: Counter[str], more_words: Counter[str], lang_dir: Path, config: LangConfig) -> TokenTable:
     chars = {w: n for w, n in words.items() if _is_character(w)}
     english = Counter({w: n for w, n in (words + more_words).items() if not _is_character(w)})
     alphabet = {c for word in english for c in word}
     bpe = train_bpe(english, max(config.num_english_pieces, len(alphabet) + 2))
     pieces = [bpe.id_to_piece(i) for i in range(bpe.get_piece_size()) if not bpe.is_unknown(i)]
-    han = sorted(c for c, n in chars.items() if n >= config.min_char_count)
+    frequent = {c for c, n in chars.items() if n >= config.min_char_count}
+    han = sorted(frequent | _only_in_texts(chars, more_words, config))
     symbols = [BLANK, SOS_EOS, UNK, *han, *[p for p in pieces if p not in set(han)]]
     write_text(lang_dir / "tokens.txt", tokens_txt(symbols))
     with whole_file(lang_dir / "bpe.model", "wb") as f:

@@ -66,6 +66,16 @@ class PronunciationUnits:
         """The unit ids of each word: at least one for a word of the texts given to of_texts, maybe none for others."""
         return [[self._ids[u] for u in word if u in self._ids] for word in self._spell(words)]
 
+    def write_words(self, words: Sequence[str]) -> list[list[int] | None]:
+        """As encode_words, but None for a word that these units cannot write, or only a part of it."""
+        spelled = self._spell(words)
+        return [[self._ids[u] for u in word] if all(u in self._ids for u in word) else None for word in spelled]
+
+    @property
+    def symbols(self) -> list[str]:
+        """The units in the order of their ids, which begin at 1."""
+        return list(self._units)
+
     def _spell(self, words: Sequence[str]) -> list[list[str]]:
         """The units of each word, as strings; a Han character without a reading is a unit itself."""
         spelled: list[list[str]] = []

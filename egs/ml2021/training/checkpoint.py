@@ -149,6 +149,18 @@ def load_averaged(exp_dir: Path, epoch: int | None, avg: int, use_averaged_model
     return average_checkpoints([exp_dir / f"epoch-{e}.pt" for e in range(epoch - avg + 1, epoch + 1)])
 
 
+def averages_to_compare(exp_dir: Path, epoch: int, most: int) -> list[int]:
+    """Numbers of epochs up to `epoch` to average over: `most`, half of it and 1, if their checkpoints are there."""
+    existing = {0, *epoch_numbers(exp_dir)}
+    return [most, *(n for n in sorted({most // 2, 1} - {0, most}, reverse=True) if epoch - n in existing)]
+
+
+def steps_of(path: Path) -> int:
+    """The optimiser steps of a checkpoint."""
+    steps: int = load_checkpoint(path)["batch_idx_train"]
+    return steps
+
+
 def step_numbers(exp_dir: Path) -> list[int]:
     """N of all checkpoint-N.pt, ascending."""
     return _numbers(exp_dir, "checkpoint")

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from lhotse_prep.workflow.result_options import HOW_IT_RUNS, only_if
 from lhotse_prep.workflow.strict_config import require, require_all
 
-CONTINUED = ("num_epochs", "average_epochs")  # with another value of these, training goes on where it was
+CONTINUED = (
+    "num_epochs",
+    "average_epochs",
+    "average_by_dev",
+)  # with another value of these, training goes on where it was
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class TrainConfig:
     lr_epochs: float = field(default=3.5, metadata=only_if(schedule="eden"))
     average_period: int = 20  # steps between updates of the running average of the weights
     average_epochs: int = 5  # number of last epochs whose average becomes pretrained.pt
+    # true: pretrained.pt is the average over the last average_epochs, half of them or one, whichever has the least loss
+    # on dev; false, or without dev: always that over average_epochs
+    average_by_dev: bool = True
     # number of newest epoch-N.pt files to keep; more than average_epochs
     keep_epochs: int = field(default=8, metadata=HOW_IT_RUNS)
     # steps between checkpoint-N.pt files, which allow resuming inside an epoch

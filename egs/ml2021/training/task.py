@@ -40,6 +40,16 @@ class StepLoss:
         return replace(self, loss=self.loss * (size * share))
 
 
+def summed(results: Sequence[StepLoss]) -> dict[str, float | Tensor]:
+    """The sums that several batches report, added up in double precision."""
+    total: dict[str, float | Tensor] = {}
+    for r in results:
+        bookkeeping = {"weight": r.weight, "seconds": r.seconds, "num_left_out": r.num_left_out}
+        for name, value in {**r.sums, **bookkeeping}.items():
+            total[name] = total.get(name, 0.0) + (value.detach().double() if isinstance(value, Tensor) else value)
+    return total
+
+
 @dataclass(frozen=True)
 class Example:
     """A decoded utterance of the dev part, for the log."""

@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.files import write_json
 from ml2021.training.checkpoint import (
+    averages_to_compare,
     epoch_numbers,
     load_averaged,
     load_checkpoint,
@@ -30,6 +32,7 @@ from ml2021.training.checkpoint import (
     remove_unfinished,
     save_checkpoint,
     step_numbers,
+    steps_of,
 )
 from ml2021.training.config import TrainConfig
 from ml2021.training.diagnostics import Diagnostics
@@ -41,9 +44,10 @@ from ml2021.training.progress import Progress, dump_batch, log_file
 from ml2021.training.resume import find_start, require_epochs, require_same_training, warn_of_other_length
 from ml2021.training.seeds import seed_everything
 from ml2021.training.state import DTYPES, TrainState
-from ml2021.training.task import StepLoss, Task
+from ml2021.training.task import StepLoss, Task, summed
 
 logger = logging.getLogger(__name__)
+_OBJECTIVE = "objective"  # key of the sum over dev of the loss to minimise
 MIN_LOSS_SCALE = 2.0**-10  # gradients that still overflow fp16 below this scale are bad
 
 
@@ -115,9 +119,10 @@ class Trainer:
         self.world.broadcast(self.state.model_avg)
 
     def fit(self) -> None:
-        """Train from the current state to the last epoch; write pretrained.pt, the average over the last epochs.
+        """Train from the current state to the last epoch; write pretrained.pt, an average over the last epochs.
 
-        The log is also written to log/train-DATE.txt.
+        average.json says over how many, and what the loss on dev is with other numbers of epochs. The log is also
+        written to log/train-DATE.txt.
         """
         state = self.state
         with log_file(self.exp_dir / "log", self.world):
@@ -139,8 +144,7 @@ class Trainer:
                     self._remove_old()
             finally:
                 progress.close()
-            if self.world.is_main:
-                self._save_pretrained()
+            self._save_pretrained()
             self.world.wait()
 
     def diagnose(self) -> str:
@@ -281,7 +285,7 @@ class Trainer:
 
         The computing device is waited for once.
         """
-        total = _sums(results)
+        total = summed(results)
         total["num_bad"] = torch.stack([~torch.isfinite(r.loss) for r in results]).sum().double()
         tensors = {name: value for name, value in total.items() if isinstance(value, Tensor)}
         numbers = {name: value for name, value in total.items() if not isinstance(value, Tensor)}
@@ -306,19 +310,26 @@ class Trainer:
                 f"the features of the utterances in {self.exp_dir}/bad-batches (python -m lhotse_prep validate)"
             )
 
-    @torch.no_grad()
     def _validate(self, progress: Progress) -> None:
+        sums = self._dev_sums(self.state.step)
+        del sums[_OBJECTIVE]
+        example = self.task.example(self.model) if self.world.is_main else None
+        progress.add_valid(self.state.step, self.state.epoch, sums, example)
+
+    @torch.no_grad()
+    def _dev_sums(self, step: int) -> dict[str, float]:
+        """The sums over dev that the task reports, and that of the loss to minimise, over all processes."""
         self.model.eval()
         results = []
         mine = islice(self.task.valid_batches(), self.world.rank, None, self.world.size)
         for batch in self.task.load_valid(mine):
             with self.autocast():
-                results.append(self.task.compute_loss(self.model, batch, self.state.step))
-        total = {name: float(value) for name, value in _sums(results).items()}
-        names = sorted({"weight"} | {n for part in self.world.gather(sorted(total)) for n in part})
-        sums = self.world.sum({n: total.get(n, 0.0) for n in names})
-        example = self.task.example(self.model) if self.world.is_main else None
-        progress.add_valid(self.state.step, self.state.epoch, sums, example)
+                result = self.task.compute_loss(self.model, batch, step)
+            objective = result.loss.detach() * (result.weight if result.is_mean else 1.0)
+            results.append(replace(result, sums={**result.sums, _OBJECTIVE: objective}))
+        total = {name: float(value) for name, value in summed(results).items()}
+        names = sorted({"weight", _OBJECTIVE} | {n for part in self.world.gather(sorted(total)) for n in part})
+        return self.world.sum({n: total.get(n, 0.0) for n in names})
 
     def _save(self, name: str) -> None:
         if self.world.is_main:
@@ -335,10 +346,44 @@ class Trainer:
 
     def _save_pretrained(self) -> None:
         c = self.config
-        weights = load_averaged(self.exp_dir, c.num_epochs, min(c.average_epochs, c.num_epochs), True)
+        losses = self._losses_of_averages()
+        if not self.world.is_main:
+            return
+        num_averaged = min(losses, key=lambda n: (losses[n], -n))
+        chosen = {"last_epoch": c.num_epochs, "average_epochs": num_averaged}
+        if len(losses) > 1:
+            shown = ", ".join(f"{loss:.4g} over {n}" for n, loss in losses.items())
+            logger.info("pretrained.pt: average over the last epochs: %d; loss on dev: %s", num_averaged, shown)
+            write_json(self.exp_dir / "average.json", chosen | {"dev_loss": {str(n): x for n, x in losses.items()}})
+        else:
+            write_json(self.exp_dir / "average.json", chosen)
+        weights = load_averaged(self.exp_dir, c.num_epochs, num_averaged, True)
         current: dict[str, Tensor] = self.model.state_dict()
         weights = {k: v.to(current[k].dtype) for k, v in self.task.final_weights(weights).items()}
         save_checkpoint(self.exp_dir / "pretrained.pt", {"model": weights, "fingerprint": self.fingerprint})
+
+    def _losses_of_averages(self) -> dict[int, float]:
+        """{number of last epochs: the loss on dev of their average, infinity if not finite}, most epochs first.
+
+        If they need not be compared, there is only one, with the loss 0. The model keeps its weights.
+        """
+        c = self.config
+        most = min(c.average_epochs, c.num_epochs)
+        numbers = self.world.from_main(averages_to_compare(self.exp_dir, c.num_epochs, most))
+        if len(numbers) == 1 or not c.average_by_dev or next(self.task.valid_batches(), None) is None:
+            return {most: 0.0}
+        step = self.world.from_main(steps_of(self.exp_dir / f"epoch-{c.num_epochs}.pt") if self.world.is_main else 0)
+        before = {name: value.clone() for name, value in self.model.state_dict().items()}
+        losses = {}
+        for n in numbers:
+            if self.world.is_main:
+                self.model.load_state_dict(load_averaged(self.exp_dir, c.num_epochs, n, True))
+            self.world.broadcast(self.model)
+            sums = self._dev_sums(step)
+            loss = sums[_OBJECTIVE] / max(sums["weight"], 1e-9)
+            losses[n] = loss if math.isfinite(loss) else math.inf
+        self.model.load_state_dict(before)
+        return losses
 
 
 def _filled_up(batches: Iterator[Any], size: int, skip: int) -> Iterator[Any]:
@@ -351,13 +396,3 @@ def _filled_up(batches: Iterator[Any], size: int, skip: int) -> Iterator[Any]:
             first.append(batch)
         yield batch
     yield from islice(cycle(first), (skip - count) % size)
-
-
-def _sums(results: Sequence[StepLoss]) -> dict[str, float | Tensor]:
-    """The sums that several batches report, added up in double precision."""
-    total: dict[str, float | Tensor] = {}
-    for r in results:
-        bookkeeping = {"weight": r.weight, "seconds": r.seconds, "num_left_out": r.num_left_out}
-        for name, value in {**r.sums, **bookkeeping}.items():
-            total[name] = total.get(name, 0.0) + (value.detach().double() if isinstance(value, Tensor) else value)
-    return total

@@ -74,6 +74,16 @@ def test_an_unknown_character_becomes_unk_and_its_neighbours_stay(table: TokenTa
     assert table.decode(table.encode("我 龘 們 learning")) == "我 <unk> 們 learning"
 
 
+def test_characters_of_texts_without_audio_become_tokens_on_request(tmp_path: Path) -> None:
+    more = ["新 字 字 我", "字 新 稀"]
+    for least, expected in ((0, ""), (1, "字新稀"), (2, "字新"), (3, "字"), (4, "")):
+        config = LangConfig(num_english_pieces=80, min_text_char_count=least)
+        table = make_lang(TEXTS, more, tmp_path / str(least), config)
+        assert {c for c in "字新稀" if c in table.ids} == set(expected)
+        assert len(table) == len(make_lang(TEXTS, [], tmp_path / f"{least}-none", config)) + len(expected)
+        assert table.decode(table.encode("我 " + " ".join(expected))).split() == ["我", *expected]
+
+
 def test_rare_characters_are_left_out_with_min_char_count(tmp_path: Path) -> None:
     config = LangConfig(num_english_pieces=30, min_char_count=2)
     table = make_lang(["我 我 們 a a b"], [], tmp_path, config)

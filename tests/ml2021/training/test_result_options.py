@@ -31,7 +31,7 @@ UNUSED_BY_ADAMW_AND_COSINE = {"warmup_start", "lr_batches", "lr_epochs"}
 UNUSED_BY_GREEDY_SEARCH = {"beam_size", "max_sym_per_frame", "beam", "max_contexts", "max_states", "num_paths"}
 UNUSED_BY_GREEDY_SEARCH |= {"nbest_scale", "ngram_lm_scale", "script"}  # empty: none
 UNUSED_BY_THE_ALIGNER = {"num_epochs", "num_buckets", "on_the_fly_feats", "speed_factors", "noise_probability"}
-UNUSED_BY_THE_ALIGNER |= {"noise_snr", "shar_weights", "mux_weights", "time_mask_ratio"}
+UNUSED_BY_THE_ALIGNER |= {"noise_snr", "shar_weights", "mux_weights", "time_mask_ratio", "average_by_dev"}
 UNUSED_BY_THE_ALIGNER |= {f.name for f in dataclasses.fields(SoundAugmentConfig)}
 SECTIONS: list[tuple[Any, set[str]]] = [
     (MiniConfig(), set()),

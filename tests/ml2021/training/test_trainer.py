@@ -31,6 +31,7 @@ CONFIG = TrainConfig(
     log_interval=5,
     seed=1,
     max_bad_steps=3,
+    average_by_dev=False,
 )
 BATCHES_PER_EPOCH = 13
 

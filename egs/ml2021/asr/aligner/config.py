@@ -32,7 +32,9 @@ class AlignerConfig(FaultConfig):
 
     encoder: ZipformerConfig = field(default_factory=ZipformerConfig, metadata=_TRAINED)
     data: AsrDataConfig = field(default_factory=AsrDataConfig, metadata={**_TRAINED, **all_but(*_UNUSED)})
-    train: TrainConfig = field(default_factory=TrainConfig, metadata={**_TRAINED, **all_but("num_epochs")})
+    train: TrainConfig = field(
+        default_factory=TrainConfig, metadata={**_TRAINED, **all_but("num_epochs", "average_by_dev")}
+    )
     first_epochs: int = field(default=4, metadata=_TRAINED)  # of the first round of training
     # of each later round; every round ends with a new alignment
     more_epochs: int = field(default=2, metadata=_TRAINED)

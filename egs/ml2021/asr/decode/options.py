@@ -35,6 +35,8 @@ VALUES: dict[str, tuple[type, str]] = {
     "nbest-scale": (float, "fast_beam_search_nbest: scale of the scores while paths are drawn"),
     "lg-file": (str, "fast_beam_search_nbest_LG: the graph, from python -m ml2021.asr.search.lg_graph"),
     "ngram-lm-scale": (float, "fast_beam_search_nbest_LG: scale of the graph's scores"),
+    "ctc-scale": (float, "weight of the CTC head's scores in modified_beam_search, below 1; 0: none"),
+    "ctc-lag": (int, "with --ctc-scale: frames of 40 ms by which tokens may lie apart from the CTC head's"),
     "lm-scale": (float, f"scale of the language model, with {' or '.join(FUSION_METHODS)}; 0: none"),
     "lm-dir": (str, "its folder, from python -m ml2021.asr.fusion.train or with an lm.arpa; else lm beside EXP_DIR"),
     "hotwords-file": (str, f"terms that get a bonus, one per line, with {' or '.join(FUSION_METHODS)}"),
@@ -186,6 +188,8 @@ def config_of(args: argparse.Namespace) -> DecodeConfig:
         values["decoding_method"] = args.decoding_method
         if args.decoding_method not in FUSION_METHODS:  # decode.yaml has them for another method
             values = {"lm_scale": 0.0, "hotwords_file": None} | values
+        if args.decoding_method != "modified_beam_search":
+            values = {"ctc_scale": 0.0} | values
     return with_lm_dir(replace(config, **values), args.exp_dir.parent)
 
 
@@ -234,6 +238,8 @@ def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool)
         parts.append(f"beam-size-{c.beam_size}")
     if c.blank_penalty:
         parts.append(f"blank-penalty-{c.blank_penalty:g}")
+    if c.ctc_scale:
+        parts.append(f"ctc-scale-{c.ctc_scale:g}")
     if c.lm_scale:
         parts.append(f"lm-scale-{c.lm_scale:g}")
     if c.hotwords_file is not None:

@@ -1,15 +1,11 @@
-"""Decode with sherpa-onnx, in a separate process, because sherpa-onnx exits the process when it meets an error."""
+"""Decodes with an exported model in sherpa-onnx, and compares its texts with those of this project."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +19,14 @@ from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.manifests.files import AUDIO, open_cuts, write_manifest
 from lhotse_prep.tokens.special_tokens import BLANK_NAMES
 from lhotse_prep.tokens.token_table import TokenTable
-from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from lhotse_prep.workflow.files import read_jsonl, write_jsonl
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.streaming import StreamingRecogniser
+from ml2021.asr.sherpa.process import SherpaProcess
 from ml2021.scoring.counts import mer_tokens, score
 
 BATCH_SECONDS = 100.0  # of audio decoded at a time
-STREAM_TAIL = 0.8  # seconds of silence appended to a stream
 # Largest difference in MER (percentage points) between sherpa-onnx and our search. Features at the edges of a cut
 # differ slightly; a larger difference means that the exported model is not the same.
 MER_LIMIT = 5.0
@@ -53,13 +47,12 @@ class SherpaConfig:
     num_threads: int = 2  # threads of onnxruntime
 
 
-def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path, config: SherpaConfig | None = None) -> dict[str, str]:
+def decode_cuts(model_dir: Path, cuts_file: Path, config: SherpaConfig | None = None) -> dict[str, str]:
     """Decode the cuts of a Lhotse manifest with an exported model.
 
     Args:
       model_dir: folder that export_onnx or export_streaming wrote.
       cuts_file: cuts as jsonl(.gz); their audio is read.
-      out_file: gets a {"id", "text"} line per cut.
       config: None for the defaults.
     Returns:
       {cut id: text}.
@@ -67,24 +60,31 @@ def decode_cuts(model_dir: Path, cuts_file: Path, out_file: Path, config: Sherpa
       ConfigError: config has hotwords, but the model's tokens are of kind bpe or bbpe.
       DataError: sherpa-onnx failed; the message has its last line of output.
     """
-    if (
-        config
-        and config.hotwords_file
-        and (model_dir / "bpe.vocab").read_text(encoding="utf-8").startswith(BLANK_NAMES)
-    ):
+    config = config or SherpaConfig()
+    if config.hotwords_file and (model_dir / "bpe.vocab").read_text(encoding="utf-8").startswith(BLANK_NAMES):
         raise ConfigError(
             f"{model_dir} has tokens of kind bpe or bbpe, but hotwords in sherpa-onnx need char+bpe: decode with "
             "python -m ml2021.asr.decode --hotwords-file, which accepts every kind"
         )
-    options = json.dumps(asdict(config or SherpaConfig()))
-    command = [sys.executable, "-m", "ml2021.asr.export.sherpa", *map(str, (model_dir, cuts_file, out_file)), options]
-    out_file.unlink(missing_ok=True)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same imports as here
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
-    if result.returncode != 0 or not out_file.is_file():
-        message = (result.stderr + result.stdout).strip().splitlines()[-1:] or ["it printed nothing"]
-        raise DataError(f"sherpa-onnx ended with exit status {result.returncode} on {model_dir}: {message[0][-300:]}")
-    return {row["id"]: row["text"] for row in read_jsonl(out_file)}
+    process = SherpaProcess(model_dir, sherpa_settings(model_dir, config))
+    texts: dict[str, str] = {}
+    for batch in _batches(open_cuts(cuts_file, AUDIO)):
+        results, _ = process.decode([samples for _, samples in batch])
+        texts |= {cut_id: (result["text"] or "").strip() for (cut_id, _), result in zip(batch, results, strict=True)}
+    process.close()
+    return texts
+
+
+def _batches(cuts: Iterable[Cut]) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
+    """(cut id, samples) of all cuts, in batches of about BATCH_SECONDS."""
+    batch: list[tuple[str, NDArray[np.float32]]] = []
+    for cut in cuts:
+        batch.append((cut.id, cut.load_audio()[0]))
+        if sum(len(samples) for _, samples in batch) >= BATCH_SECONDS * SAMPLE_RATE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def compare_with_ours(
@@ -120,7 +120,7 @@ def compare_with_ours(
     with tempfile.TemporaryDirectory() as work:
         write_manifest(Path(work) / "cuts.jsonl.gz", cuts)
         theirs, int8 = (
-            decode_cuts(model_dir, Path(work) / "cuts.jsonl.gz", Path(work) / "hyps.jsonl", config)
+            decode_cuts(model_dir, Path(work) / "cuts.jsonl.gz", config)
             for config in (SherpaConfig(streaming=streaming), SherpaConfig(int8=True, streaming=streaming))
         )
     mer, int8_mer = (score((i, refs[i], t) for i, t in texts.items()).total.percent for texts in (theirs, int8))
@@ -168,68 +168,22 @@ def _greedy_texts(model: AsrModel, tokens: TokenTable, cuts: Sequence[Cut], stre
     return texts
 
 
-def open_recognizer(model_dir: Path, config: SherpaConfig) -> Any:
-    """Load a folder into sherpa-onnx's recognizer. An error inside sherpa-onnx exits this process."""
-    import sherpa_onnx
-
+def sherpa_settings(model_dir: Path, config: SherpaConfig) -> dict[str, Any]:
+    """What asr.sherpa.worker opens the recogniser of an exported model with."""
     suffix = "int8.onnx" if config.int8 else "onnx"
-    paths = {name: str(model_dir / f"{name}.{suffix}") for name in ("encoder", "decoder", "joiner")}
-    with_bpe = bool(config.hotwords_file) and (model_dir / "bpe.vocab").stat().st_size > 0
-    model_type = {"model_type": "zipformer2"} if config.streaming else {}
-    recognizer = sherpa_onnx.OnlineRecognizer if config.streaming else sherpa_onnx.OfflineRecognizer
-    return recognizer.from_transducer(
-        **paths,
-        **model_type,
-        tokens=str(model_dir / "tokens.txt"),
-        num_threads=config.num_threads,
-        decoding_method=config.decoding_method,
-        max_active_paths=config.max_active_paths,
-        blank_penalty=config.blank_penalty,
-        hotwords_file=config.hotwords_file,
-        hotwords_score=config.hotwords_score,
-        modeling_unit="cjkchar+bpe" if with_bpe else "cjkchar",
-        bpe_vocab=str(model_dir / "bpe.vocab") if with_bpe else "",
-    )
-
-
-def decode_batch(recognizer: Any, batch: Sequence[NDArray[np.float32]], streaming: bool = False) -> list[str]:
-    """Decode several recordings together, each (num_samples,) at 16 kHz; returns their texts."""
-    streams = []
-    for samples in batch:
-        streams.append(recognizer.create_stream())
-        streams[-1].accept_waveform(SAMPLE_RATE, samples)
-        if streaming:  # the last chunk needs input after the end of the speech
-            streams[-1].accept_waveform(SAMPLE_RATE, np.zeros(int(STREAM_TAIL * SAMPLE_RATE), dtype=np.float32))
-            streams[-1].input_finished()
-    if not streaming:
-        if streams:
-            recognizer.decode_streams(streams)
-        return [stream.result.text for stream in streams]
-    while ready := [stream for stream in streams if recognizer.is_ready(stream)]:
-        recognizer.decode_streams(ready)
-    return [recognizer.get_result(stream) for stream in streams]
-
-
-def main(argv: Sequence[str]) -> None:
-    """Run as a subprocess of decode_cuts. Arguments: model folder, manifest of cuts, output file, config as JSON."""
-    model_dir, cuts_file, out_file = map(Path, argv[:3])
-    config = SherpaConfig(**json.loads(argv[3]))
-    recognizer = open_recognizer(model_dir, config)
-    rows: list[dict[str, str]] = []
-    batch: list[tuple[str, NDArray[np.float32]]] = []
-
-    def decode() -> None:
-        texts = decode_batch(recognizer, [samples for _, samples in batch], config.streaming)
-        rows.extend({"id": cut_id, "text": text} for (cut_id, _), text in zip(batch, texts, strict=True))
-        batch.clear()
-
-    for cut in open_cuts(cuts_file, AUDIO):
-        batch.append((cut.id, cut.load_audio()[0]))
-        if sum(len(samples) for _, samples in batch) >= BATCH_SECONDS * SAMPLE_RATE:
-            decode()
-    decode()
-    write_jsonl(out_file, rows)
-
-
-if __name__ == "__main__":
-    run_main(main)
+    bpe_vocab = model_dir / "bpe.vocab"
+    with_bpe = bool(config.hotwords_file) and bpe_vocab.stat().st_size > 0
+    arguments = {
+        **{name: str(model_dir / f"{name}.{suffix}") for name in ("encoder", "decoder", "joiner")},
+        **({"model_type": "zipformer2"} if config.streaming else {}),
+        "tokens": str(model_dir / "tokens.txt"),
+        "num_threads": config.num_threads,
+        "decoding_method": config.decoding_method,
+        "max_active_paths": config.max_active_paths,
+        "blank_penalty": config.blank_penalty,
+        "hotwords_file": config.hotwords_file,
+        "hotwords_score": config.hotwords_score,
+        "modeling_unit": "cjkchar+bpe" if with_bpe else "cjkchar",
+        "bpe_vocab": str(bpe_vocab) if with_bpe else "",
+    }
+    return {"factory": "from_transducer", "arguments": arguments, "online": config.streaming, "stream_options": {}}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lhotse_prep.workflow.strict_config import from_mapping, to_mapping
 from ml2021.asr.fusion.config import LmConfig
-from ml2021.asr.fusion.train import train_lm
+from ml2021.asr.fusion.train_lm import train_lm
 from ml2021.training.distributed import in_world
 from ml2021.training.launch import run_worker
 

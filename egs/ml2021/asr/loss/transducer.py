@@ -1,4 +1,4 @@
-"""The losses of a batch: simple and pruned transducer loss, CTC and CR-CTC; from the encoder on, all is float32.
+"""The losses of a batch: simple and pruned transducer loss, CTC losses and CR-CTC; from the encoder on, all is float32.
 
 With two views of each utterance (CR-CTC), a batch has the rows of all first views and then those of all second views.
 
@@ -7,7 +7,8 @@ Legend: N rows of the batch, T input frames, T' encoder frames, F mel bins, D en
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,13 +33,33 @@ class TransducerLosses:
     ctc: Tensor
     num_left_out: Tensor  # utterances without such a path
     cr: Tensor | None = None  # the consistency of two views; None: there is one
+    units: Tensor | None = None  # the CTC loss of the head on units, of the utterances with units; None: no such head
 
 
 def transducer_losses(
-    model: AsrModel, features: Tensor, feature_lens: Tensor, tokens: list[list[int]], two_views: bool = False
+    model: AsrModel,
+    features: Tensor,
+    feature_lens: Tensor,
+    tokens: list[list[int]],
+    two_views: bool = False,
+    units: Sequence[Sequence[int]] | None = None,
 ) -> TransducerLosses:
-    """The losses of a batch, from features (N, T, F), lengths (N,) and the token ids of each row."""
-    return losses_of_encoder_out(model, *model.forward_encoder(features, feature_lens), tokens, two_views)
+    """The losses of a batch.
+
+    Args:
+      model: with a head on units if units are given.
+      features: (N, T, F).
+      feature_lens: (N,).
+      tokens: the token ids of each row.
+      two_views: see the module.
+      units: the unit ids of each row; empty where the units cannot write the text. None: no loss of them.
+    """
+    if units is None:
+        return losses_of_encoder_out(model, *model.forward_encoder(features, feature_lens), tokens, two_views)
+    encoder_out, lens, below = model.forward_for_units(features, feature_lens)
+    losses, good = _losses_and_good(model, encoder_out, lens, tokens, two_views)
+    with without_autocast(below):
+        return replace(losses, units=_units_loss(model, below, lens, units, good))
 
 
 def losses_of_encoder_out(
@@ -48,13 +69,20 @@ def losses_of_encoder_out(
 
     Computed in float32 also under autocast: after bf16, logits of 50 are off by 0.2.
     """
+    return _losses_and_good(model, encoder_out, lens, tokens, two_views)[0]
+
+
+def _losses_and_good(
+    model: AsrModel, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]], two_views: bool
+) -> tuple[TransducerLosses, Tensor]:
+    """The losses, and which utterances count in them, (N,) or, with two views, (N / 2,)."""
     with without_autocast(encoder_out):
         return _losses_of_encoder_out(model, at_least_float32(encoder_out), lens, tokens, two_views)
 
 
 def _losses_of_encoder_out(
     model: AsrModel, encoder_out: Tensor, lens: Tensor, tokens: list[list[int]], two_views: bool
-) -> TransducerLosses:
+) -> tuple[TransducerLosses, Tensor]:
     symbols, token_lens = _padded(tokens, lens.device)
     log_probs = model.ctc_output(encoder_out)
     ctc = ctc_losses(log_probs, symbols, lens, token_lens)
@@ -66,7 +94,18 @@ def _losses_of_encoder_out(
     if two_views:
         good = good.unflatten(0, (2, -1)).all(dim=0)
     simple, pruned, ctc = (_total(x, good) for x in (simple, pruned, ctc))
-    return TransducerLosses(simple, pruned, ctc, (~good).sum(), cr=None if cr is None else _total(cr, good))
+    losses = TransducerLosses(simple, pruned, ctc, (~good).sum(), cr=None if cr is None else _total(cr, good))
+    return losses, good
+
+
+def _units_loss(model: AsrModel, below: Tensor, lens: Tensor, units: Sequence[Sequence[int]], good: Tensor) -> Tensor:
+    """The CTC loss of the units of each row, of the good utterances that have units and frames enough for them."""
+    symbols, unit_lens = _padded(units, lens.device)
+    losses = ctc_losses(model.units_log_probs(below), symbols, lens, unit_lens)
+    has_path = (unit_lens > 0) & _has_ctc_path(symbols, unit_lens, lens)
+    if len(has_path) > len(good):
+        has_path = has_path.unflatten(0, (2, -1)).all(dim=0)
+    return _total(losses, good & has_path)
 
 
 def _total(losses: Tensor, good: Tensor) -> Tensor:
@@ -76,7 +115,7 @@ def _total(losses: Tensor, good: Tensor) -> Tensor:
     return torch.where(good, losses, torch.zeros_like(losses)).sum()
 
 
-def _padded(tokens: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+def _padded(tokens: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids (N, S), S at least 1, and their numbers (N,), in one copy that no GPU is waited for."""
     width = max(1, *(len(ids) for ids in tokens))
     rows = torch.tensor([[*ids, *[BLANK_ID] * (width - len(ids)), len(ids)] for ids in tokens])

@@ -56,6 +56,9 @@ class TransducerConfig:
     use_cr_ctc: bool = False  # true: CR-CTC, which trains on two views of each utterance, masked differently
     cr_loss_scale: float = 0.2  # CR-CTC: weight of the consistency of the two views after cr_warm_step steps
     cr_warm_step: int = 2000  # CR-CTC: steps in which the weight of the consistency rises from 0
+    # weight of the CTC loss of a second head, on the aligner's units of pronunciation; 0: no such head
+    units_ctc_scale: float = 0.0
+    units_stacks: int = 0  # number of the encoder's stacks below that head, from the first; 0: all
     rnnt_type: str = "modified"  # modified (at most one token per frame, as in most searches), regular or constrained
     # k2, native (our own functions, with the same losses to rounding), or auto: k2 where it is installed
     loss_backend: str = field(default="auto", metadata=HOW_IT_RUNS)
@@ -70,10 +73,20 @@ class TransducerConfig:
         require_all(self, ("decoder_dim", "joiner_dim"), 1)
         require_all(self, ("adapter_dim",), 0)
         require_all(self, ("lm_scale", "am_scale", "simple_loss_scale", "ctc_loss_scale", "warm_step"), 0)
-        require_all(self, ("cr_loss_scale", "cr_warm_step"), 0)
+        require_all(self, ("cr_loss_scale", "cr_warm_step", "units_ctc_scale"), 0)
+        num_stacks = len(self.encoder.stacks())
+        require(
+            0 <= self.units_stacks <= num_stacks,
+            f"units_stacks must be in 0..{num_stacks}, the number of the encoder's stacks, got {self.units_stacks}",
+        )
         require(
             self.ctc_loss_scale > 0 or not self.use_cr_ctc,
             "use_cr_ctc compares outputs of the CTC head and needs ctc_loss_scale > 0, got 0",
         )
         require(self.context_size >= 1, f"context_size must be >= 1, got {self.context_size}")
         require(0 <= self.lm_scale + self.am_scale < 1, "lm_scale + am_scale must be in 0..1")
+
+    @property
+    def has_units_head(self) -> bool:
+        """Whether there is a CTC head on units of pronunciation."""
+        return self.units_ctc_scale > 0

@@ -16,11 +16,12 @@ from lhotse_prep.workflow.strict_config import from_mapping
 from ml2021.asr.model.config import LoraConfig, TransducerConfig
 from ml2021.asr.model.lora import merge_lora
 from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.spelling import load_spelling
 from ml2021.training.checkpoint import load_checkpoint
 
 
 def load_model(exp_dir: Path, weights: Mapping[str, Tensor] | None = None) -> tuple[AsrModel, TokenTable]:
-    """Load the recogniser that training wrote to exp_dir: config.json, lang/ and pretrained.pt.
+    """Load the recogniser that training wrote to exp_dir: config.json, lang/, pretrained.pt and maybe units/.
 
     Args:
       exp_dir: for example exp/mini/asr.
@@ -37,7 +38,9 @@ def load_model(exp_dir: Path, weights: Mapping[str, Tensor] | None = None) -> tu
     config = from_mapping(content.get("model", {}), TransducerConfig, f"{path}: model")
     lora = from_mapping(content.get("lora", {}), LoraConfig, f"{path}: lora")
     tokens = load_lang(exp_dir / "lang")
-    model = AsrModel(config, len(tokens))
+    spelling = load_spelling(exp_dir, tokens) if config.has_units_head else None
+    model = AsrModel(config, len(tokens), len(spelling.units) if spelling is not None else 0)
+    model.spelling = spelling
     if weights is None:
         checkpoint = load_checkpoint(exp_dir / "pretrained.pt")
         require_same_vocabulary(exp_dir / "pretrained.pt", checkpoint, exp_dir / "lang")

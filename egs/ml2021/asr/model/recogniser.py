@@ -1,4 +1,4 @@
-"""The recogniser: Zipformer, stateless decoder, joiner and a CTC head.
+"""The recogniser: Zipformer, stateless decoder, joiner, a CTC head, and optionally one on units of pronunciation.
 
 Legend: N batch, T input frames, T' encoder frames, F mel bins, S tokens, V vocabulary.
 """
@@ -17,6 +17,7 @@ from ml2021.asr.model.layers.cpu_batches import batches_by_length, only_decodes
 from ml2021.asr.model.layers.encoder_frames import frame_mask
 from ml2021.asr.model.layers.precision import at_least_float32, float32_on_cpu, without_autocast
 from ml2021.asr.model.layers.schedule import Schedule
+from ml2021.asr.model.spelling import Spelling
 from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.model.zipformer.embedding import Conv2dSubsampling, embedded_lens
 from ml2021.asr.model.zipformer.encoder import Zipformer
@@ -55,11 +56,12 @@ class EncoderModel(nn.Module):
             nn.Dropout(CTC_DROPOUT), nn.Linear(config.output_dim, vocab_size), nn.LogSoftmax(dim=2)
         )
 
-    def forward_encoder(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_encoder(self, features: Tensor, feature_lens: Tensor, num_lower: int = 0) -> tuple[Tensor, Tensor]:
         """
         Args:
           features: (N, T, F).
           feature_lens: (N,); on the CPU, or else the process waits for the device of the features.
+          num_lower: if not 0, the output of the first num_lower stacks is appended to encoder_out, see Zipformer.
         Returns:
           encoder_out (N, T', D) and its lengths (N,), each at least 1, on the device of the features.
         """
@@ -71,26 +73,26 @@ class EncoderModel(nn.Module):
         num_frames = feature_lens.clamp(min=MIN_FRAMES)
         features = features[:, :longest]
         if not self.training and only_decodes(features):
-            return self._encode_in_batches(features, num_frames)
-        return self._encode(features, num_frames)
+            return self._encode_in_batches(features, num_frames, num_lower)
+        return self._encode(features, num_frames, num_lower)
 
-    def _encode_in_batches(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode_in_batches(self, features: Tensor, feature_lens: Tensor, num_lower: int) -> tuple[Tensor, Tensor]:
         """As _encode, in smaller batches. The outputs are equal, since padding is trimmed only where it is masked."""
         outputs, out_lens, rows = list[Tensor](), list[Tensor](), list[int]()
         for batch in batches_by_length(feature_lens.tolist(), DECODED_FRAMES):
             lens = feature_lens[batch]
             width = int(lens.max()) if self.encoder_config.mask_padding else features.shape[1]
-            batch_out, batch_lens = self._encode(features[batch, :width], lens)
+            batch_out, batch_lens = self._encode(features[batch, :width], lens, num_lower)
             outputs += batch_out.unbind()
             out_lens.append(batch_lens)
             rows += batch
         order = torch.tensor(rows).argsort()
         return nn.utils.rnn.pad_sequence(outputs, batch_first=True)[order], torch.cat(out_lens)[order]
 
-    def _encode(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode(self, features: Tensor, feature_lens: Tensor, num_lower: int) -> tuple[Tensor, Tensor]:
         embedded, lens = self.encoder_embed(features, feature_lens, self.encoder_config.mask_padding)
         with float32_on_cpu(embedded):
-            encoder_out, encoder_out_lens = self.encoder(embedded, lens)
+            encoder_out, encoder_out_lens = self.encoder(embedded, lens, num_lower)
         return encoder_out, encoder_out_lens
 
     def ctc_log_probs(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,11 +111,18 @@ class CtcModel(EncoderModel):
 
 
 class AsrModel(EncoderModel):
-    """The transducer: encoder, CTC head, stateless decoder and joiner."""
+    """The transducer: encoder, CTC head, stateless decoder and joiner, and maybe a CTC head on units."""
 
-    def __init__(self, config: TransducerConfig, vocab_size: int) -> None:
+    def __init__(self, config: TransducerConfig, vocab_size: int, num_units: int = 0) -> None:
+        """
+        Args:
+          config: layout of the model.
+          vocab_size: tokens, with blank.
+          num_units: units of pronunciation with blank, if the configuration has a head on them.
+        """
         super().__init__(config.encoder, vocab_size)
-        self.config = config
+        self.config, self.num_units = config, num_units
+        self.spelling: Spelling | None = None  # of a model with a head on units, if it is loaded for decoding
         dim = config.encoder.output_dim
         self.decoder = Decoder(vocab_size, config.decoder_dim, BLANK_ID, config.context_size)
         self.joiner = Joiner(dim, config.decoder_dim, config.joiner_dim, vocab_size)
@@ -121,6 +130,30 @@ class AsrModel(EncoderModel):
         self.simple_lm_proj = scaled_linear(config.decoder_dim, vocab_size, 0.25)
         if config.adapter_dim:
             add_adapters(self.encoder, config.adapter_dim)
+        if config.has_units_head:
+            assert num_units > 1
+            below = self.encoder.output_dim(config.units_stacks or len(self.encoder.stacks))
+            self.units_output = nn.Sequential(
+                nn.Dropout(CTC_DROPOUT), nn.Linear(below, num_units), nn.LogSoftmax(dim=2)
+            )
+
+    def forward_for_units(self, features: Tensor, feature_lens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As forward_encoder, of a model with a head on units: encoder_out, its lengths, and the input of units_output.
+
+        That input is (N, T', C), the output of the stacks below the head.
+        """
+        num_lower = self.config.units_stacks % len(self.encoder.stacks)  # 0: the head is on encoder_out
+        outputs, lens = self.forward_encoder(features, feature_lens, num_lower)
+        if not num_lower:
+            return outputs, lens, outputs
+        dim = self.config.encoder.output_dim
+        return outputs[..., :dim], lens, outputs[..., dim:]
+
+    def units_log_probs(self, below: Tensor) -> Tensor:
+        """Log-probs of the units (N, T', V) in float32, from the input of their head (N, T', C)."""
+        with without_autocast(below):
+            log_probs: Tensor = self.units_output(at_least_float32(below))
+        return log_probs
 
     def initial_states(self, batch_size: int = 1) -> list[Tensor]:
         """The states for the first call of streaming_forward: those of the layers, the left frames of the embedding

@@ -60,6 +60,10 @@ class SearchConfig:
     lg_file: str | None = field(default=None, metadata=FILE)
     # fast_beam_search_nbest_LG: weight of the graph's scores
     ngram_lm_scale: float = field(default=0.01, metadata=only_if(decoding_method=_FAST[2]))
+    # modified_beam_search: weight of the CTC head's prefix scores, in place of as much of the transducer's; 0: none
+    ctc_scale: float = field(default=0.0, metadata=only_if(decoding_method="modified_beam_search"))
+    # with ctc_scale: encoder frames (40 ms) by which tokens of the transducer and of the CTC head may lie apart
+    ctc_lag: int = field(default=10, metadata=only_if(decoding_method="modified_beam_search"))
     lm_scale: float = 0.0  # weight of the language model's log-probabilities; 0: no language model
     # folder of the language model, made by ml2021.asr.fusion.train; null: exp/C/lm
     lm_dir: str | None = field(default=None, metadata=FILE)
@@ -84,6 +88,10 @@ class SearchConfig:
             require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
         for name in ("lm_scale", "ngram_lm_scale"):
             require(getattr(self, name) >= 0, f"{name} must be >= 0, got {getattr(self, name)}")
+        require(0 <= self.ctc_scale < 1, f"ctc_scale must be at least 0 and below 1, got {self.ctc_scale}")
+        require(self.ctc_lag >= 0, f"ctc_lag must be >= 0 frames, got {self.ctc_lag}")
+        fits = method == "modified_beam_search" or self.ctc_scale == 0
+        require(fits, f"ctc_scale needs modified_beam_search, not {method}")
         has_graph = method != "fast_beam_search_nbest_LG" or self.lg_file is not None
         require(
             has_graph, f"{method} needs a graph: make one with python -m ml2021.asr.search.lg_graph, name it lg_file"

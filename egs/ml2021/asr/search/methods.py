@@ -12,10 +12,11 @@ from ml2021.asr.search.beam_search import beam_search
 from ml2021.asr.search.config import SearchConfig
 from ml2021.asr.search.ctc_greedy import ctc_greedy_search
 from ml2021.asr.search.ctc_prefix_beam import ctc_prefix_beam_search
+from ml2021.asr.search.ctc_prefix_score import CtcGuide
 from ml2021.asr.search.fast_beam_search import FastBeam, fast_beam_search, fast_beam_search_nbest
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.hypothesis import Hypothesis
-from ml2021.asr.search.lg_graph import load_lg
+from ml2021.asr.search.lg import load_lg
 from ml2021.asr.search.modified_beam_search import modified_beam_search
 
 
@@ -53,7 +54,8 @@ def search_encoder_out(
     if c.decoding_method == "greedy_search":
         return greedy_search(model, encoder_out, lens, c.blank_penalty)
     if c.decoding_method == "modified_beam_search":
-        return modified_beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, fusion)
+        guide = None if c.ctc_scale == 0 else _guide(model, encoder_out, lens, c)
+        return modified_beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, fusion, guide)
     if c.decoding_method == "beam_search":
         if model.config.rnnt_type != "regular":  # it has not learned to emit another symbol at the same frame
             raise ConfigError(
@@ -68,13 +70,23 @@ def search_encoder_out(
     if c.decoding_method == "fast_beam_search_nbest_LG":
         graph = load_lg(str(c.lg_file), c.ngram_lm_scale, encoder_out.device)
         return fast_beam_search_nbest(model, encoder_out, lens, _fast_beam(c), graph)
-    if model.config.ctc_loss_scale == 0:
-        raise ConfigError(f"{c.decoding_method} needs a CTC head; this model was trained with ctc_loss_scale 0")
+    _require_ctc_head(model, c.decoding_method)
     log_probs = model.ctc_output(encoder_out).float()
     if c.decoding_method == "ctc_greedy_search":
         return ctc_greedy_search(log_probs, lens, c.blank_penalty)
     assert c.decoding_method == "ctc_prefix_beam_search"
     return ctc_prefix_beam_search(log_probs, lens, c.beam_size, c.blank_penalty, fusion)
+
+
+def _guide(model: AsrModel, encoder_out: Tensor, lens: Tensor, c: SearchConfig) -> CtcGuide:
+    _require_ctc_head(model, "ctc_scale")
+    return CtcGuide(model.ctc_output(encoder_out).float(), lens, c.beam_size, c.ctc_scale, c.ctc_lag)
+
+
+def _require_ctc_head(model: AsrModel, name: str) -> None:
+    """Raise ConfigError if the CTC head was not trained; name: what needs it."""
+    if model.config.ctc_loss_scale == 0:
+        raise ConfigError(f"{name} needs a CTC head; this model was trained with ctc_loss_scale 0")
 
 
 def _fast_beam(c: SearchConfig) -> FastBeam:

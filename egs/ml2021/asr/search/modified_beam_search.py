@@ -11,6 +11,7 @@ from torch import Tensor
 from ml2021.asr.fusion.scorer import Scorer, select
 from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
 from ml2021.asr.search.context import project, start_context
+from ml2021.asr.search.ctc_prefix_score import CtcGuide
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.trellis import Trellis, extended, start_hashes
 
@@ -19,7 +20,13 @@ class ModifiedBeam:
     """The hypotheses of N utterances. Frames may be passed in several calls, as for a stream."""
 
     def __init__(
-        self, model: AsrModel, num_utterances: int, beam: int, blank_penalty: float = 0.0, fusion: Scorer | None = None
+        self,
+        model: AsrModel,
+        num_utterances: int,
+        beam: int,
+        blank_penalty: float = 0.0,
+        fusion: Scorer | None = None,
+        guide: CtcGuide | None = None,
     ) -> None:
         device = model.simple_am_proj.weight.device
         self.model, self.beam, self.blank_penalty, self.fusion = model, beam, blank_penalty, fusion
@@ -31,6 +38,7 @@ class ModifiedBeam:
         self.lm = project(model, self.context)  # (N * K, J)
         self.states = fusion.start(num_utterances * beam) if fusion else ()
         self.trellis = Trellis()
+        self.guide = guide  # by a CTC head; it needs all frames from the start
 
     @torch.no_grad()
     def advance(self, encoder_out: Tensor, encoder_out_lens: Tensor) -> None:
@@ -40,13 +48,25 @@ class ModifiedBeam:
             self._advance_frame(am[:, t], t < encoder_out_lens)
 
     def totals(self) -> Tensor:
-        """Log-prob of each hypothesis including fusion's final scores, (N, K); -inf for empty places of the beam."""
-        if self.fusion is None:
+        """Log-prob of each hypothesis including fusion's final scores, (N, K); -inf for empty places of the beam.
+
+        With a guide, the final score of the hypothesis divided by 1 - w.
+        """
+        if self.fusion is None and self.guide is None:
             return self.log_probs
-        return self.log_probs + self.fusion.final(self.states).view_as(self.log_probs)
+        totals = self.log_probs
+        if self.fusion is not None:
+            final = self.fusion.final(self.states).view_as(totals)
+            totals = totals + (final if self.guide is None else self.guide.others * final)
+        return totals if self.guide is None else totals + self.guide.final().view_as(totals)
 
     def best(self) -> list[Hypothesis]:
-        """The hypothesis of each utterance with the highest log-prob per token, counting the start context."""
+        """The hypothesis of each utterance with the highest log-prob per token, counting the start context.
+
+        With a guide: with the highest score, since CTC counts the tokens that are left out.
+        """
+        if self.guide is not None:
+            return self.trellis.trace(self.totals().argmax(dim=1))
         normalised = self.totals() / (self.num_tokens + self.model.decoder.context_size)
         return self.trellis.trace(normalised.argmax(dim=1))
 
@@ -62,9 +82,14 @@ class ModifiedBeam:
         acoustic = logits.float().log_softmax(dim=2)
         scores = acoustic + self.log_probs[..., None]
         if self.fusion is not None:
-            scores = scores + self.fusion.scores(self.states).view_as(scores)
+            added = self.fusion.scores(self.states).view_as(scores)
+            scores = scores + (added if self.guide is None else self.guide.others * added)
         vocab_size = scores.shape[2]
-        log_probs, chosen = scores.view(num_utterances, -1).topk(beam, dim=1)
+        ranks = scores if self.guide is None else self.guide.ranks(scores)
+        log_probs, chosen = ranks.view(num_utterances, -1).topk(beam, dim=1)
+        if self.guide is not None:
+            kept = scores.view(num_utterances, -1).gather(1, chosen)
+            log_probs = torch.where(log_probs == -torch.inf, log_probs, kept)
         slots = torch.arange(beam, device=am.device).expand_as(chosen)
         parents = torch.where(active[:, None], chosen // vocab_size, slots)
         tokens = torch.where(active[:, None], chosen % vocab_size, BLANK_ID)
@@ -92,6 +117,8 @@ class ModifiedBeam:
             self.lm = project(self.model, self.context)
         if self.fusion is not None:
             self.states = self.fusion.advance(select(self.states, rows), tokens)
+        if self.guide is not None:
+            self.guide.follow(rows, tokens)
 
 
 def modified_beam_search(
@@ -101,6 +128,7 @@ def modified_beam_search(
     beam: int = 4,
     blank_penalty: float = 0.0,
     fusion: Scorer | None = None,
+    guide: CtcGuide | None = None,
 ) -> list[Hypothesis]:
     """
     Args:
@@ -110,10 +138,11 @@ def modified_beam_search(
       beam: number of hypotheses kept at each frame.
       blank_penalty: subtracted from the blank's logit.
       fusion: adds to token scores before the best hypotheses are chosen.
+      guide: adds the scores of the CTC head to those of the hypotheses.
     Returns:
       One hypothesis per utterance.
     """
-    state = ModifiedBeam(model, len(encoder_out), beam, blank_penalty, fusion)
+    state = ModifiedBeam(model, len(encoder_out), beam, blank_penalty, fusion, guide)
     state.advance(encoder_out, encoder_out_lens)
     return state.best()
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16000
-_TAIL = 0.8  # seconds of silence after a stream, whose last chunk needs what follows the speech
+STREAM_TAIL = 0.8  # seconds of silence after a stream, whose last chunk needs what follows the speech
 
 
 def write_message(file: IO[bytes], content: Any, arrays: Sequence[NDArray[np.float32]] = ()) -> None:
@@ -61,7 +61,7 @@ def decode(recogniser: Any, windows: Sequence[NDArray[np.float32]], settings: di
             stream.set_option(name, value)
         stream.accept_waveform(SAMPLE_RATE, samples)
         if online:
-            stream.accept_waveform(SAMPLE_RATE, np.zeros(int(_TAIL * SAMPLE_RATE), dtype=np.float32))
+            stream.accept_waveform(SAMPLE_RATE, np.zeros(int(STREAM_TAIL * SAMPLE_RATE), dtype=np.float32))
             stream.input_finished()
         streams.append(stream)
     if online:

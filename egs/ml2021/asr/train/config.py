@@ -184,6 +184,8 @@ class AsrConfig:
     train: TrainConfig = field(default_factory=TrainConfig)  # optimiser, epochs, checkpoints
     # start with stage 3's encoder, which must be trained on train only
     init_encoder_from_aligner: bool = field(default=False, metadata=FILE)
+    # with stage 3's encoder: tokens start with the weights of the aligner's units that they are pronounced with
+    init_tokens_from_aligner: bool = False
     weigh_batches: bool = False  # true: weigh batches by their audio, as icefall does; false: all batches equally
     frozen_encoder_steps: int = 0  # steps at the start in which an initialised encoder stays unchanged
     # initialised modules that stay unchanged throughout, such as [encoder_embed]
@@ -228,7 +230,12 @@ class AsrConfig:
 
 
 def require_base(config: AsrConfig, has_base: bool) -> None:
-    """Raise ConfigError if LoRA or adapters are to be trained, but there is no checkpoint with initial weights."""
+    """Raise ConfigError if there is no checkpoint with initial weights, but LoRA, adapters or tokens need one."""
+    require(
+        has_base or not config.init_tokens_from_aligner,
+        "init_tokens_from_aligner needs the aligner: init_encoder_from_aligner: true in stage 5, --init-from "
+        "data/C/aligned/aligner/pretrained.pt --init-modules encoder_embed,encoder by hand",
+    )
     require(
         has_base or not config.keeps_base,
         "lora and model.adapter_dim fine-tune a trained recogniser: name its checkpoint with --init-from of "

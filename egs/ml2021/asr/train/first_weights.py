@@ -20,6 +20,7 @@ from ml2021.asr.model.recogniser import AsrModel
 from ml2021.training.checkpoint import load_checkpoint
 from ml2021.training.resume import shape_differences
 
+UNITS_HEAD = "units_output"
 logger = logging.getLogger(__name__)
 
 
@@ -86,7 +87,8 @@ def _other_values(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -
 def _with_our_heads(weights: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The weights without an attention decoder, and with the model's CTC head if they have none.
 
-    icefall can train an attention decoder, and trains a CTC head only on request.
+    icefall can train an attention decoder, and trains a CTC head only on request. The head on units stays the model's
+    own, if it has one: train.units.init_units_head sets it.
     """
     result = {k: v for k, v in weights.items() if not _is_in(k, "attention_decoder")}
     if len(result) < len(weights):
@@ -94,7 +96,10 @@ def _with_our_heads(weights: Mapping[str, Tensor], state: Mapping[str, Tensor], 
     if not has_ctc_head(weights):
         logger.warning("%s has no CTC head: it is initialised at random", path)
         result |= {k: v for k, v in state.items() if _is_in(k, "ctc_output")}
-    return result
+    own = {k: v for k, v in state.items() if _is_in(k, UNITS_HEAD)}
+    if not own and any(_is_in(k, UNITS_HEAD) for k in weights):
+        logger.warning("%s has a head on units of pronunciation, which is left out (units_ctc_scale is 0)", path)
+    return {k: v for k, v in result.items() if not _is_in(k, UNITS_HEAD)} | own
 
 
 def _with_our_adapters(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -58,6 +58,8 @@ VALUES = {
     "am-scale": ("model.am_scale", "weight of the encoder alone in the simple loss"),
     "simple-loss-scale": ("model.simple_loss_scale", "weight of the simple loss after warm_step"),
     "ctc-loss-scale": ("model.ctc_loss_scale", "weight of the CTC loss"),
+    "units-ctc-scale": ("model.units_ctc_scale", "weight of the CTC loss on units of pronunciation; 0: no such head"),
+    "units-stacks": ("model.units_stacks", "stacks of the encoder below that head; 0: all"),
     "use-cr-ctc": ("model.use_cr_ctc", "train on two views of each utterance (CR-CTC)"),
     "cr-loss-scale": ("model.cr_loss_scale", "weight of the consistency of the two views"),
     "cr-warm-step": ("model.cr_warm_step", "steps until the consistency has its full weight"),

@@ -40,11 +40,14 @@ def training_stage(
       trainer: ml2021 or icefall.
       redo: see Stage.
     Raises:
-      ConfigError: icefall is to train from Shar, or with LoRA or adapters; these have no checkpoint to start from.
+      ConfigError: icefall is to train from Shar, with a head on units, or with LoRA or adapters; these have no
+        checkpoint to start from.
     """
     require_base(config, init_from is not None)
     if trainer == "icefall" and config.keeps_base:
         raise ConfigError("--trainer icefall trains all weights: set lora.rank and model.adapter_dim to 0")
+    if trainer == "icefall" and config.model.has_units_head:
+        raise ConfigError("--trainer icefall has no head on units of pronunciation: set model.units_ctc_scale to 0")
     if trainer == "icefall" and (config.data.shar_dir or config.data.shar_dev_dir):
         raise ConfigError("--trainer icefall reads stage 4's manifests: take shar_dir and shar_dev_dir out of data")
     if trainer == "icefall" and config.data.mux_cuts:

@@ -9,6 +9,7 @@ import torch
 from lhotse import CutSet
 from torch import Tensor, nn
 
+from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.loss.transducer import transducer_losses
@@ -21,6 +22,7 @@ from ml2021.asr.search.methods import search
 from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.train.loading import Batch
+from ml2021.asr.train.units import fingerprint_of, units_of
 from ml2021.training.task import Example, StepLoss, Task
 
 VALID_MAX_DURATION = 200.0  # seconds of audio per batch of dev, which needs no gradients
@@ -30,8 +32,23 @@ FRAMES_PER_SECOND = 100
 class TransducerTask(Task):
     """Simple and pruned transducer loss, CTC loss and, with two views, their consistency, weighted as in icefall."""
 
-    def __init__(self, data: AsrDataModule, tokens: TokenTable, lang_hash: str, config: AsrConfig) -> None:
-        self.data, self.tokens, self.lang_hash, self.config = data, tokens, lang_hash, config
+    def __init__(
+        self,
+        data: AsrDataModule,
+        tokens: TokenTable,
+        lang_hash: str,
+        config: AsrConfig,
+        units: PronunciationUnits | None = None,
+    ) -> None:
+        """
+        Args:
+          data: the windows.
+          tokens: of the model.
+          lang_hash: digest of their files.
+          config: model and training.
+          units: of the model's head on units; None: it has none.
+        """
+        self.data, self.tokens, self.lang_hash, self.config, self.units = data, tokens, lang_hash, config, units
         self.batch_limit = f"--max-duration (data.max_duration in asr.yaml), now {config.data.max_duration:g} s"
 
     def train_batches(self, epoch: int) -> Iterator[CutSet]:
@@ -84,7 +101,7 @@ class TransducerTask(Task):
         encoder = {f"encoder.{k}": str(v) for k, v in to_mapping(model.encoder).items()}
         vocabulary = f"{len(self.tokens)} tokens, sha256 {self.lang_hash[:16]}"
         lora = {"lora": f"alpha {self.config.lora.alpha:g}"} if self.config.lora.rank else {}  # shapes tell the rest
-        return self.data.describe() | {"vocabulary": vocabulary} | encoder | lora
+        return self.data.describe() | {"vocabulary": vocabulary} | encoder | lora | fingerprint_of(self.units, model)
 
     def final_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Those of the model for decoding, with LoRA merged."""
@@ -108,11 +125,13 @@ class TransducerTask(Task):
         supervisions = batch["supervisions"]
         order = torch.argsort(supervisions["sequence_idx"])
         lens = supervisions["num_frames"][order]
-        tokens = [self.tokens.encode(supervisions["text"][i]) for i in order.tolist()]
+        texts = [supervisions["text"][i] for i in order.tolist()]
+        tokens = [self.tokens.encode(text) for text in texts]
         features = batch["inputs"].to(device, non_blocking=True)
         num_views = len(features) // len(lens)  # 2 in training with CR-CTC
         # lens on the CPU: no GPU is waited for
-        losses = transducer_losses(model, features, lens.repeat(num_views), tokens * num_views, num_views == 2)
+        units = None if self.units is None else [units_of(text, self.units) for text in texts] * num_views
+        losses = transducer_losses(model, features, lens.repeat(num_views), tokens * num_views, num_views == 2, units)
         num_frames = float(lens.sum()) / SUBSAMPLING_FACTOR
         simple_scale, pruned_scale, cr_scale = _scales(self.config, step)
         loss = simple_scale * losses.simple + pruned_scale * losses.pruned
@@ -120,6 +139,8 @@ class TransducerTask(Task):
         loss = loss + self.config.model.ctc_loss_scale * losses.ctc
         if losses.cr is not None:
             loss = loss + cr_scale * losses.cr
+        if losses.units is not None:
+            loss = loss + self.config.model.units_ctc_scale * losses.units
         loss = loss / (full if self.config.weigh_batches else num_frames)
         sums = {
             "simple_loss": losses.simple.detach(),
@@ -128,6 +149,8 @@ class TransducerTask(Task):
         }
         if losses.cr is not None:
             sums["cr_loss"] = losses.cr.detach()
+        if losses.units is not None:
+            sums["units_ctc_loss"] = losses.units.detach()
         seconds, is_mean = float(lens.sum()) / FRAMES_PER_SECOND, not self.config.weigh_batches
         return StepLoss(loss, sums, num_frames, seconds, losses.num_left_out, is_mean)
 

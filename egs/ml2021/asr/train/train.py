@@ -10,25 +10,29 @@ import contextlib
 import logging
 import shutil
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lhotse_prep.tokens.lang import lang_hash, load_lang
+from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import write_json, write_text
 from lhotse_prep.workflow.locks import folder_lock
 from ml2021.asr.model.layers.fused import use_compiled
 from ml2021.asr.model.recogniser import AsrModel, num_parameters
+from ml2021.asr.model.spelling import UNITS
 from ml2021.asr.train.config import AsrConfig, require_base
 from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.train.fine_tuning import keep_base
-from ml2021.asr.train.first_weights import init_from
+from ml2021.asr.train.first_weights import UNITS_HEAD, init_from
 from ml2021.asr.train.options import TrainOptions, config_of, options_of, write_asr_config
 from ml2021.asr.train.stage import training_by_hand
 from ml2021.asr.train.task import TransducerTask
+from ml2021.asr.train.token_weights import start_tokens
+from ml2021.asr.train.units import init_units_head, units_for
 from ml2021.asr.train.unknown_words import require_writable
 from ml2021.training.diagnostics import inf_check
 from ml2021.training.distributed import World, join_world, leave_world
@@ -51,7 +55,8 @@ def train_recogniser(
     Args:
       cuts: stage 4's folder; None: none, as the configuration names Shar for train and dev.
       lang: stage 2's folder; it is copied to exp_dir/lang.
-      exp_dir: receives epoch-N.pt, pretrained.pt, tensorboard/, config.json, lang/, scores.json.
+      exp_dir: receives epoch-N.pt, pretrained.pt, tensorboard/, config.json, lang/, scores.json, and units/ with a head
+        on units.
       config: model, data and training.
       options: options of this start.
       world: this process among all processes; None: it is the only one.
@@ -66,12 +71,13 @@ def train_recogniser(
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     use_compiled(config.compile, device)
     tokens = load_lang(lang)
-    torch.manual_seed(config.train.seed)
-    model = AsrModel(config.model, len(tokens))
-    size = num_parameters(model)
-    _initialise(model, config, options, lang)
     data = AsrDataModule(cuts, config.data, config.train.seed, config.model.use_cr_ctc)
-    task = TransducerTask(data, tokens, lang_hash(lang), config)
+    units = units_for(config.model, options.init_from, data)
+    torch.manual_seed(config.train.seed)
+    model = AsrModel(config.model, len(tokens), 0 if units is None else len(units))
+    size = num_parameters(model)
+    _initialise(model, config, options, lang, tokens)
+    task = TransducerTask(data, tokens, lang_hash(lang), config, units)
     trainer = Trainer(model, task, config.train, exp_dir, device, world)
     trainer.resume(options.start)  # may raise, so before anything is written
     require_writable(data, tokens, lang)
@@ -88,6 +94,8 @@ def train_recogniser(
             return
         if world.is_main:
             shutil.copytree(lang, exp_dir / "lang", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".done"))
+            if units is not None:
+                units.save(exp_dir / UNITS)
             write_asr_config(exp_dir, config, options.decode)
             options.begin()
         trainer.fit()
@@ -113,12 +121,16 @@ def train_by_hand(args: Namespace) -> None:
         leave_world()
 
 
-def _initialise(model: AsrModel, config: AsrConfig, options: TrainOptions, lang: Path) -> None:
+def _initialise(model: AsrModel, config: AsrConfig, options: TrainOptions, lang: Path, tokens: TokenTable) -> None:
     """The weights to start with, and which of them are trained."""
     require_base(config, options.init_from is not None)
     if options.init_from is not None:
         other = _is_other_vocabulary(options.init_from, lang)
-        new = init_from(model, options.init_from, options.init_modules, other)
+        new: Collection[str] = init_from(model, options.init_from, options.init_modules, other)
+        if config.init_tokens_from_aligner:
+            start_tokens(model, options.init_from, tokens)
+        if config.model.has_units_head:
+            new = {name for name in new if not name.startswith(UNITS_HEAD)} | init_units_head(model, options.init_from)
         if config.keeps_base:
             keep_base(model, config.lora, new)
     _require_modules(model, config.freeze_modules)

@@ -18,7 +18,8 @@ from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.decode.config import DecodeConfig, StreamingConfig
-from ml2021.asr.decode.streaming import decode_streams, main, with_chunk
+from ml2021.asr.decode.streaming import main
+from ml2021.asr.decode.streams import decode_streams, with_chunk
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import SILENCE, AsrModel
 from ml2021.asr.search.hypothesis import Hypothesis

@@ -19,7 +19,8 @@ from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.fusion.rnn import RnnLm, RnnScorer
 from ml2021.asr.fusion.scorer import select
 from ml2021.asr.fusion.task import LmTask
-from ml2021.asr.fusion.train import main, train_lm
+from ml2021.asr.fusion.train import main
+from ml2021.asr.fusion.train_lm import train_lm
 from ml2021.training.config import TrainConfig
 
 BOS_ID = 7

@@ -21,7 +21,8 @@ from ml2021.asr.decode.__main__ import main as decode
 from ml2021.asr.decode.long_form import words_of
 from ml2021.asr.export.sherpa import SherpaConfig, decode_cuts
 from ml2021.asr.fusion.hotwords import read_hotwords
-from ml2021.asr.icefall.import_checkpoint import import_checkpoint, main
+from ml2021.asr.icefall.convert import import_checkpoint
+from ml2021.asr.icefall.import_checkpoint import main
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
@@ -136,4 +137,4 @@ def test_words_have_the_times_of_their_bytes(imported, tmp_path):  # type: ignor
 def test_hotwords_of_sherpa_are_for_characters(tmp_path: Path) -> None:
     (tmp_path / "bpe.vocab").write_text("<blk>\t0\n")
     with pytest.raises(ConfigError, match="kind bpe or bbpe"):
-        decode_cuts(tmp_path, tmp_path / "cuts", tmp_path / "out", SherpaConfig(hotwords_file="a.txt"))
+        decode_cuts(tmp_path, tmp_path / "cuts", SherpaConfig(hotwords_file="a.txt"))

@@ -32,8 +32,8 @@ from ml2021.asr.fusion.config import LmConfig, RnnLmConfig
 from ml2021.asr.fusion.hotwords import read_hotwords
 from ml2021.asr.fusion.load import load_lm
 from ml2021.asr.fusion.ngram import train_ngram
-from ml2021.asr.fusion.train import train_lm
-from ml2021.asr.icefall import import_checkpoint as module
+from ml2021.asr.fusion.train_lm import train_lm
+from ml2021.asr.icefall import convert as module
 from ml2021.asr.icefall.bpe_model import require_same_ids, sentencepiece_model
 from ml2021.asr.icefall.import_checkpoint import main
 from ml2021.asr.loss.transducer import transducer_losses
@@ -42,7 +42,7 @@ from ml2021.asr.model.layout import layout_differences, layout_of
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.search.greedy import greedy_search
-from ml2021.asr.search.lg_graph import spell
+from ml2021.asr.search.lg import spell
 from ml2021.asr.search.modified_beam_search import modified_beam_search
 from ml2021.asr.search.streaming import StreamingRecogniser
 from ml2021.asr.train.data import AsrDataModule

@@ -22,7 +22,8 @@ from ml2021.asr.model.config import TransducerConfig
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.model.zipformer.config import ZipformerConfig
 from ml2021.asr.search.fast_beam_search import FastBeam, fast_beam_search, fast_beam_search_nbest
-from ml2021.asr.search.lg_graph import build_lg, load_lg, main, spell
+from ml2021.asr.search.lg import build_lg, load_lg, spell
+from ml2021.asr.search.lg_graph import main
 
 SMALL = ZipformerConfig(
     num_encoder_layers=(1,),

@@ -30,7 +30,7 @@ from ml2021.asr.search.fast_beam_search import (
     fast_beam_search_nbest,
     import_k2,
 )
-from ml2021.asr.search.lg_graph import build_lg
+from ml2021.asr.search.lg import build_lg
 
 pytestmark = [
     pytest.mark.needs_k2,

@@ -161,13 +161,14 @@ class Zipformer(ScheduledModule):
         )
         self.downsample_output = Downsample(2, config.mask_padding)
 
-    def forward(self, x: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, lens: Tensor, num_lower: int = 0) -> tuple[Tensor, Tensor]:
         """
         Args:
           x: (N, T, D) with D of the first stack.
           lens: (N,).
+          num_lower: if not 0, the output of the first num_lower stacks is appended to that of all.
         Returns:
-          (N, T', D'), (N,).
+          (N, T', D') or, with num_lower, (N, T', D' + output_dim(num_lower)); (N,).
         """
         chunk_size, left_chunks = self._choose_chunk()
         chunk_mask = None if chunk_size < 0 else _chunk_mask(x.shape[1], chunk_size, left_chunks, x.device)
@@ -177,7 +178,14 @@ class Zipformer(ScheduledModule):
             x = _with_channels(x, stack.dim)
             x = encoder(x, lens, chunk_mask, chunk_size, feature_mask)
             outputs.append(x)
-        return self.downsample_output(self._full_dim(outputs), lens), (lens + 1) // 2
+        full = self._full_dim(outputs)
+        if num_lower:
+            full = torch.cat([full, self._full_dim(outputs[:num_lower])], dim=2)
+        return self.downsample_output(full, lens), (lens + 1) // 2
+
+    def output_dim(self, num_lower: int) -> int:
+        """The number of channels of the output of the first num_lower stacks."""
+        return max(stack.dim for stack in self.stacks[:num_lower])
 
     def streaming_forward(self, x: Tensor, mask: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """

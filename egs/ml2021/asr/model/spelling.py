@@ -1,0 +1,24 @@
+"""How a recogniser with a head on units writes words: in units of pronunciation, and in tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
+from lhotse_prep.tokens.token_table import TokenTable
+
+UNITS = "units"  # the folder beside lang with the units of the head
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """The two alphabets of a recogniser."""
+
+    units: PronunciationUnits
+    tokens: TokenTable
+
+
+def load_spelling(exp_dir: Path, tokens: TokenTable) -> Spelling:
+    """Read the units in exp_dir/units; raises DataError if a file is missing."""
+    return Spelling(PronunciationUnits.load(exp_dir / UNITS), tokens)

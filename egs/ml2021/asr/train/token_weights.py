@@ -1,0 +1,73 @@
+"""First weights of the recogniser's tokens: those of the aligner's units that they are pronounced with.
+
+The aligner tells sounds apart, so a character or a piece of a word begins as what it sounds like, also one that
+training has seldom or never: what remains to be learned is which of the characters of one sound is meant.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lhotse_prep.tokens.pronunciation_units import BLANK_ID, PronunciationUnits
+from lhotse_prep.tokens.token_table import WORD_START, TokenTable
+from lhotse_prep.workflow.errors import DataError
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.training.checkpoint import load_checkpoint
+
+logger = logging.getLogger(__name__)
+
+_HEAD = "ctc_output.1."
+
+
+def start_tokens(model: AsrModel, aligner: Path, tokens: TokenTable) -> None:
+    """Set the rows of tokens in the CTC head and in simple_am_proj.
+
+    A token's row is that of its last unit (the final of a syllable: where the whole syllable has been spoken); tokens
+    that share it share its probability. Tokens without a pronunciation, such as <unk>, keep their random rows.
+
+    Args:
+      model: a recogniser whose encoder has the aligner's weights.
+      aligner: pretrained.pt of stage 3, with units.txt and units.bpe.model beside it.
+      tokens: of the model.
+    Raises:
+      DataError: a file is missing or damaged, or the head does not fit the encoder.
+    """
+    units = PronunciationUnits.load(aligner.parent)
+    weights = load_checkpoint(aligner)["model"]
+    head = {name: weights.get(_HEAD + name) for name in ("weight", "bias")}
+    layers = (model.ctc_output[1], model.simple_am_proj)
+    shape = (len(units), model.encoder_config.output_dim)
+    if head["weight"] is None or head["bias"] is None or tuple(head["weight"].shape) != shape:
+        raise DataError(f"{aligner} has no CTC head of {shape[0]} units and {shape[1]} dimensions, as units.txt needs")
+    rows = {i: unit for i, unit in enumerate(_last_units(tokens, units)) if unit is not None}
+    shared = Counter(rows.values())
+    for layer in layers:
+        _set_rows(layer, rows, shared, head["weight"], head["bias"])
+    logger.info("%d of %d tokens start with the weights of their sounds in %s", len(rows), len(tokens), aligner)
+
+
+@torch.no_grad()
+def _set_rows(layer: nn.Module, rows: dict[int, int], shared: Counter[int], weight: Tensor, bias: Tensor) -> None:
+    assert isinstance(layer, nn.Linear)
+    for token, unit in rows.items():
+        layer.weight[token] = weight[unit]
+        layer.bias[token] = bias[unit] - math.log(shared[unit])
+
+
+def _last_units(tokens: TokenTable, units: PronunciationUnits) -> list[int | None]:
+    """The last unit of each token; None: it has no pronunciation."""
+    last: list[int | None] = []
+    for i, symbol in enumerate(tokens.symbols):
+        if i == BLANK_ID:
+            last.append(BLANK_ID)
+            continue
+        word = "" if i in tokens.special.silent or i == tokens.special.unk else symbol.removeprefix(WORD_START)
+        spelled = units.encode_words([word.lower()])[0] if word else []
+        last.append(spelled[-1] if spelled else None)
+    return last
