@@ -21,7 +21,7 @@ from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.stage import Input, Stage, recorded_audio
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.aligner.config import AlignerConfig
-from ml2021.asr.train.config import SpecAugmentConfig
+from ml2021.asr.augment.config import SpecAugmentConfig
 from ml2021.training.launch import add_process_options, follow, on_cpu_by_default, processes_of
 
 GIVEN = "given.json"  # in data/C/aligned: the value of --aligner-model

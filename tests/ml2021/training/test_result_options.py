@@ -15,9 +15,10 @@ from lhotse_prep.windows.config import WindowConfig
 from lhotse_prep.workflow.result_options import result_options
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.aligner.config import AlignerConfig
+from ml2021.asr.augment.config import SoundAugmentConfig
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.fusion.config import LmConfig
-from ml2021.asr.train.config import AsrConfig, AsrDataConfig, SoundAugmentConfig
+from ml2021.asr.train.config import AsrConfig, AsrDataConfig
 from ml2021.mt.config import MtConfig, TranslateConfig
 from ml2021.st.config import SentenceConfig, SubtitleConfig
 from ml2021.training.config import TrainConfig

@@ -18,10 +18,10 @@ from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import iterate_jsonl, write_jsonl
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.aligner.prepared import Frames, PreparedLecture, StoredFrames, as_array
+from ml2021.asr.augment.masks import augment_batch, spec_augment
 from ml2021.asr.model.layers.encoder_frames import SUBSAMPLING_FACTOR
 from ml2021.asr.model.layers.schedule import set_batch_count
 from ml2021.asr.model.recogniser import encoder_out_lens
-from ml2021.asr.train.augment import augment_batch, spec_augment
 from ml2021.training.task import StepLoss, Task
 
 UNKNOWN = -1  # label of a frame of which it is not known what is said in it

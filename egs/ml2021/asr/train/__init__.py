@@ -1,4 +1,4 @@
-"""Training of the recogniser: configuration, command line, data, augmentation, first weights, task.
+"""Training of the recogniser: configuration, command line, data, first weights, task.
 
-decode, aligner, export and icefall may import all of it; it imports model, loss, search and training.
+decode, aligner, export and icefall may import all of it; it imports model, loss, search, augment and training.
 """

@@ -25,10 +25,11 @@ from lhotse_prep.windows.read import read_windows
 from lhotse_prep.windows.read_shar import Shar
 from lhotse_prep.workflow.digests import digest_bytes
 from lhotse_prep.workflow.errors import ConfigError, DataError
+from ml2021.asr.augment.recordings import read_noises, read_rirs
+from ml2021.asr.augment.sound import SoundAugment, require_codecs
 from ml2021.asr.train.config import AsrDataConfig
 from ml2021.asr.train.loading import Batch, BatchLoader
 from ml2021.asr.train.replay import Replay
-from ml2021.asr.train.sound import SoundAugment, read_noises, read_rirs, require_codecs
 from ml2021.training.seeds import derived_seed
 
 BUFFER_SIZE = 20_000  # cuts among which the sampler draws

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from lhotse_prep.audio.fbank import fbank_extractor
 from lhotse_prep.windows.shar_data import load_window, shar_item
 from lhotse_prep.workflow.errors import DataError
-from ml2021.asr.train.augment import TwoViews, spec_augment
-from ml2021.asr.train.config import NUM_MEL_BINS, AsrDataConfig
-from ml2021.asr.train.sound import SoundAugment
+from ml2021.asr.augment.config import NUM_MEL_BINS
+from ml2021.asr.augment.masks import TwoViews, spec_augment
+from ml2021.asr.augment.sound import SoundAugment
+from ml2021.asr.train.config import AsrDataConfig
 from ml2021.training.seeds import derived_seed, seed_everything
 
 # that of K2SpeechRecognitionDataset, plus `ids`: the cut ids by row of `inputs`; with two views, these are the rows of

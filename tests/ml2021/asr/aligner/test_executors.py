@@ -32,8 +32,9 @@ from ml2021.asr.aligner.ctc_times import CtcTimes
 from ml2021.asr.aligner.prepared import Preparation, StoredFrames, read_lecture
 from ml2021.asr.aligner.trained_times import training_lectures
 from ml2021.asr.aligner.windows import AlignerTask, read_windows, training_windows, write_windows
+from ml2021.asr.augment.config import SpecAugmentConfig
 from ml2021.asr.model.recogniser import CtcModel
-from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
+from ml2021.asr.train.config import AsrDataConfig
 from ml2021.training.checkpoint import load_checkpoint
 from ml2021.training.config import TrainConfig
 from ml2021.training.launch import Processes

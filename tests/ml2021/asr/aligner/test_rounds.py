@@ -14,8 +14,9 @@ from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.aligner.prepared import PreparedLecture as Lecture
 from ml2021.asr.aligner.rounds import align_lectures
 from ml2021.asr.aligner.windows import UNKNOWN, AlignerTask, frame_labels, training_windows
+from ml2021.asr.augment.config import SpecAugmentConfig
 from ml2021.asr.model.recogniser import CtcModel
-from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
+from ml2021.asr.train.config import AsrDataConfig
 from ml2021.training.config import TrainConfig
 from tests.ml2021.asr.zipformers import OF_ALIGNER
 

@@ -7,9 +7,10 @@ import pytest
 from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.strict_config import from_mapping
 from ml2021.asr.aligner.config import AlignerConfig
+from ml2021.asr.augment.config import SpecAugmentConfig
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.model.config import TransducerConfig
-from ml2021.asr.train.config import AsrConfig, AsrDataConfig, SpecAugmentConfig
+from ml2021.asr.train.config import AsrConfig, AsrDataConfig
 from ml2021.mt.config import MtModelConfig
 from ml2021.training.config import TrainConfig
 

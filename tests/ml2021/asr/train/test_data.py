@@ -16,7 +16,8 @@ from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
 
 from lhotse_prep.audio.fbank import fbank_extractor
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
+from ml2021.asr.augment.config import SpecAugmentConfig
+from ml2021.asr.train.config import AsrDataConfig
 from ml2021.asr.train.data import AsrDataModule
 
 NUM_CUTS = 12

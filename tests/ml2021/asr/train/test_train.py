@@ -19,11 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lhotse_prep.tokens.lang import load_lang
 from lhotse_prep.workflow.errors import ConfigError, DataError
+from ml2021.asr.augment.config import SpecAugmentConfig
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.windows import decode_cuts
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.train.config import AsrConfig, SpecAugmentConfig
+from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.options import TrainOptions, read_asr_config
 from ml2021.asr.train.train import train_recogniser
 from ml2021.asr.train.worker import Job

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from lhotse import CutSet
 
-from ml2021.asr.train.config import AsrDataConfig, SoundAugmentConfig, SpecAugmentConfig
+from ml2021.asr.augment.config import SoundAugmentConfig, SpecAugmentConfig
+from ml2021.asr.train.config import AsrDataConfig
 from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.train.loading import Batch
 

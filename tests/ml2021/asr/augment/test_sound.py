@@ -18,9 +18,11 @@ from lhotse.dataset import CutMix
 from lhotse.shar import SharWriter
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from ml2021.asr.train.config import CODECS, AsrConfig, AsrDataConfig, SoundAugmentConfig, SpecAugmentConfig
+from ml2021.asr.augment.config import CODECS, SoundAugmentConfig, SpecAugmentConfig
+from ml2021.asr.augment.recordings import read_noises, read_rirs
+from ml2021.asr.augment.sound import SoundAugment
+from ml2021.asr.train.config import AsrConfig, AsrDataConfig
 from ml2021.asr.train.data import AsrDataModule
-from ml2021.asr.train.sound import SoundAugment, read_noises, read_rirs
 from ml2021.asr.train.stage import training_stage
 
 RATE = 16000
@@ -280,7 +282,7 @@ def test_off_changes_nothing(cuts_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     off = SoundAugmentConfig(rir_max_t60=0.3, clipping_gain=(1.0, 2.0), codecs=("gsm",))
     expected = batches(cuts_dir, config())
-    monkeypatch.setattr("ml2021.asr.train.sound.SoundAugment.__init__", forbidden)
+    monkeypatch.setattr("ml2021.asr.augment.sound.SoundAugment.__init__", forbidden)
     for a, b in zip(batches(cuts_dir, config(sound_augment=off)), expected, strict=True):
         assert torch.equal(a["inputs"], b["inputs"])
 

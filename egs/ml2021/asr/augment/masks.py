@@ -14,7 +14,7 @@ import torch
 from lhotse.dataset import SpecAugment
 from torch import Tensor
 
-from ml2021.asr.train.config import SpecAugmentConfig
+from ml2021.asr.augment.config import SpecAugmentConfig
 
 
 class _SpecAugment(SpecAugment):  # type: ignore[misc]  # Lhotse has no types

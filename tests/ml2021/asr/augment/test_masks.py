@@ -11,8 +11,8 @@ from lhotse.dataset import SpecAugment
 from torch import Tensor
 
 from lhotse_prep.workflow.errors import ConfigError
-from ml2021.asr.train.augment import TwoViews, augment_batch, spec_augment
-from ml2021.asr.train.config import SpecAugmentConfig
+from ml2021.asr.augment.config import SpecAugmentConfig
+from ml2021.asr.augment.masks import TwoViews, augment_batch, spec_augment
 from ml2021.training.seeds import seed_everything
 
 OFF: dict[str, list[dict[str, float]]] = {  # the ways to switch a part off; the first leaves it on
