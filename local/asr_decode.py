@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Stage 6: recognise the test and dev windows and score them; first train the language model if decoding uses one."""
+"""Stage 6: recognise the test and dev windows and score them; first train the language model if decoding uses one.
+
+Of a new model, dev is also recognised by both heads, transducer and CTC.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +48,13 @@ def main(argv: list[str]) -> None:
     if args.trainer == "icefall":
         _decode_with_icefall(args, config)
         return
+    _decode(args, config, processes)
+    if config.both_heads:
+        _compare_heads(args, config.script)
+
+
+def _decode(args: Namespace, config: DecodeConfig, processes: Processes) -> None:
+    """Decode dev and test into exp/asr/METHOD."""
     config = with_lm_dir(config, args.exp)
     lm = load_config(args.conf / "decode.yaml", "lm", LmConfig)
     inputs = _inputs(args)
@@ -69,6 +79,21 @@ def main(argv: list[str]) -> None:
     with stage.work() as out:
         rates = decode_parts(args.exp / "asr", cuts, parts, out, config, None, suffix)
         write_json(out / "scores.json", _scores(rates, args.data / "manifests"))
+
+
+def _compare_heads(args: Namespace, script: str) -> None:
+    """Decode dev by transducer and CTC into exp/asr/heads/dev, once for each model."""
+    windows = Input(args.data / "cuts", 4, ("ml2021_cuts_dev*", "feats_dev*"))
+    inputs = [windows, Input(args.exp / "asr", 5, ASR_FILES)]
+    stage = Stage("asr-heads", args.exp / "asr" / "heads" / "dev", inputs, {"script": script})
+    if stage.is_done():
+        return
+    from lhotse_prep.windows.read import read_windows
+    from ml2021.asr.decode.heads import compare_heads
+
+    if any(True for _ in read_windows(args.data / "cuts", "dev")):
+        with stage.work() as out:
+            compare_heads(args.exp / "asr", args.data / "cuts", out, script)
 
 
 def _inputs(args: Namespace) -> list[Input]:
