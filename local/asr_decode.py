@@ -145,9 +145,9 @@ def _scores(rates: Mapping[str, ErrorRate], manifests: Path) -> dict[str, Any]:
 
 def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     """Decode dev and test with icefall's decode.py into exp/asr/icefall-METHOD."""
-    if config.has_fusion or config.blank_penalty or config.script:
-        logger.warning("icefall's decode.py does not use lm_scale, hotwords_file, blank_penalty and script")
-        config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0, script="")
+    if config.has_fusion or config.blank_penalty or config.ctc_scale or config.script:
+        logger.warning("icefall's decode.py does not use lm_scale, hotwords_file, blank_penalty, ctc_scale and script")
+        config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0, ctc_scale=0.0, script="")
     out_dir = args.exp / "asr" / f"icefall-{config.decoding_method}"
     options, old_options = {"decode": _of_windows(config), "trainer": "icefall"}, to_mapping(config)
     stage = Stage("asr-decode", out_dir, _inputs(args), options, old_options=old_options | {"trainer": "icefall"})

@@ -115,7 +115,7 @@ class AsrModel(EncoderModel):
         super().__init__(config.encoder, vocab_size)
         self.config = config
         dim = config.encoder.output_dim
-        self.decoder = Decoder(vocab_size, config.decoder_dim, BLANK_ID, config.context_size)
+        self.decoder = Decoder(vocab_size, config.decoder_dim, BLANK_ID, config.context_size, config.decoder_dropout)
         self.joiner = Joiner(dim, config.decoder_dim, config.joiner_dim, vocab_size)
         self.simple_am_proj = scaled_linear(dim, vocab_size, 0.25)
         self.simple_lm_proj = scaled_linear(config.decoder_dim, vocab_size, 0.25)
