@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lhotse_prep.workflow.digests import digest_file
-from lhotse_prep.workflow.result_options import only_if
+from lhotse_prep.workflow.result_options import HOW_IT_RUNS, only_if
 from lhotse_prep.workflow.strict_config import require, require_all
 from ml2021.asr.search.config import SearchConfig, require_finite
 from ml2021.asr.words.script import SCRIPTS, require_script
@@ -42,6 +42,8 @@ class DecodeConfig(SearchConfig):
     long_form: LongFormConfig = field(default_factory=LongFormConfig)
     # OpenCC conversion of what is recognised, such as s2twp (a model of Simplified characters, Taiwan's wanted)
     script: str = field(default="", metadata=only_if(script=SCRIPTS))
+    # stage 6: also decode up to 3 minutes of dev by both heads, and warn if the transducer is behind CTC
+    both_heads: bool = field(default=True, metadata=HOW_IT_RUNS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
