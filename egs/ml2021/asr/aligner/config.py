@@ -18,6 +18,7 @@ _UNUSED = (
     "time_mask_ratio",
     "on_the_fly_feats",
     "speed_factors",
+    "sound_augment",
     "noise_probability",
     "noise_snr",
     "shar_weights",

@@ -52,6 +52,7 @@ def train_with_icefall(
     resolved = as_icefall_trains(config)
     for difference in differences(config, resolved):
         logger.info("icefall trains with %s", difference)
+    AsrDataModule(cuts, resolved.data, resolved.train.seed).prepare()  # may raise, so before anything is written
     exp_dir.mkdir(parents=True, exist_ok=True)
     shutil.copytree(lang, exp_dir / "lang", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".done"))
     write_bpe_model(exp_dir / "lang" / "icefall.model", tokens, cuts, resolved)

@@ -10,6 +10,9 @@ from ml2021.asr.model.config import LoraConfig, TransducerConfig
 from ml2021.training.config import TrainConfig
 
 NUM_MEL_BINS = 80  # of the features
+HIGHEST_CUTOFF = 7_900  # Hz; sound of 16 kHz has frequencies up to 8000
+CUTOFF_STEP = 100  # Hz between frequencies of low-pass; resamplers to rates without a large common divisor are huge
+CODECS = ("opus", "mp3", "vorbis", "gsm", "mulaw")  # those of Lhotse that need no libraries beyond soundfile
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,51 @@ class SpecAugmentConfig:
 
 
 @dataclass(frozen=True)
+class SoundAugmentConfig:
+    """What is done to the sound of windows to train on, in this order; noise comes after reverberation."""
+
+    reverb_probability: float = 0.0  # probability that a window is reverberated
+    # RecordingSet file of impulse responses of rooms, 16 kHz, one channel; null: random ones, drawn anew each time
+    rir_recordings: str | None = field(default=None, metadata=FILE)
+    rir_max_t60: float = 0.8  # longest reverberation time of random impulse responses in seconds; the shortest is 0.1
+    clipping_probability: float = 0.0  # probability that a window is overdriven, half of them hard and half softly
+    clipping_gain: tuple[float, ...] = (3.0, 15.0)  # lowest and highest dB of the loudest sample above full scale
+    lowpass_probability: float = 0.0  # probability that a window loses its high frequencies
+    lowpass_cutoff: tuple[float, ...] = (3000.0, 7000.0)  # lowest and highest frequency in Hz that is the last to stay
+    codec_probability: float = 0.0  # probability that a window goes through a codec
+    codecs: tuple[str, ...] = CODECS  # those that are drawn from; gsm and mulaw are telephones, of 8 kHz
+    # lowest and highest compression by opus, mp3 and vorbis, 0..1, where 1 is the lowest bitrate
+    codec_level: tuple[float, ...] = (0.5, 0.95)
+
+    def __post_init__(self) -> None:
+        for name in ("reverb", "clipping", "lowpass", "codec"):
+            probability = getattr(self, f"{name}_probability")
+            require(0 <= probability <= 1, f"{name}_probability must be in 0..1, got {probability}")
+        require(
+            self.rir_recordings is None or self.reverb_probability > 0,
+            "rir_recordings is given, but reverb_probability is 0, so that nothing is reverberated",
+        )
+        require(0.1 < self.rir_max_t60 <= 5, f"rir_max_t60 must be above 0.1 and at most 5 s, got {self.rir_max_t60}")
+        limits = {"clipping_gain": (0, 60), "lowpass_cutoff": (500, HIGHEST_CUTOFF), "codec_level": (0, 1)}
+        for name, (low, high) in limits.items():
+            values = getattr(self, name)
+            is_range = len(values) == 2 and low <= values[0] <= values[1] <= high
+            require(is_range, f"{name} must be two numbers, ascending, in {low}..{high}, got {list(values)}")
+        bad = [codec for codec in self.codecs if codec not in CODECS]
+        require(
+            not bad and len(self.codecs) > 0, f"codecs must be some of {', '.join(CODECS)}, got {list(self.codecs)}"
+        )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is done."""
+        return (
+            max(self.reverb_probability, self.clipping_probability, self.lowpass_probability, self.codec_probability)
+            > 0
+        )
+
+
+@dataclass(frozen=True)
 class AsrDataConfig:
     """Batches of windows (cuts), their features and augmentation."""
 
@@ -63,6 +111,9 @@ class AsrDataConfig:
     # with model.use_cr_ctc, num_frame_masks and max_frames_fraction of spec_augment are multiplied by this
     time_mask_ratio: float = 2.5
     on_the_fly_feats: bool = False  # true: compute features from the audio instead of reading those of stage 4
+    sound_augment: SoundAugmentConfig = field(
+        default_factory=SoundAugmentConfig
+    )  # rooms, codecs; needs on_the_fly_feats
     speed_factors: tuple[float, ...] = ()  # train also on copies at these speeds, as [0.9, 1.1]; needs on_the_fly_feats
     # folders with Lhotse Shar to train from, instead of the train part of stage 4's manifests
     shar_dir: tuple[str, ...] = field(default=(), metadata=FILE)
@@ -89,6 +140,10 @@ class AsrDataConfig:
         require(
             self.on_the_fly_feats or not self.speed_factors,
             "speed_factors need on_the_fly_feats: true; for stored features set the speeds of stage 4 (prep.yaml)",
+        )
+        require(
+            self.on_the_fly_feats or not self.sound_augment.is_on,
+            "sound_augment needs on_the_fly_feats: true, since stored features are those of the sound as it is",
         )
         bad = [x for x in self.speed_factors if not 0.5 <= x <= 2 or x == 1]
         require(not bad, f"speed_factors must be in 0.5..2 and not 1, got {bad}")

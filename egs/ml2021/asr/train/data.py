@@ -1,9 +1,10 @@
 """Batches of cuts for the recogniser, from Lhotse's samplers and dataset.
 
 The batches of an epoch are first planned, as lists of cuts without their data, and then loaded, optionally by worker
-processes. The grouping into batches depends only on seed and epoch; speed, noise and masks of a batch depend only on
-seed, epoch and the number of the batch. So each process can plan the whole epoch and load its part of it, and a resumed
-training plans the epoch again and goes on where it stopped. A plan holds BUFFER_SIZE cuts at a time.
+processes. The grouping into batches depends only on seed and epoch; noise and masks of a batch depend only on seed,
+epoch and the number of the batch; rooms, clipping, low-pass and codecs of a cut only on seed, epoch and its id. So each
+process can plan the whole epoch and load its part of it, and a resumed training plans the epoch again and goes on where
+it stopped. A plan holds BUFFER_SIZE cuts at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lhotse.cut import Cut
 from lhotse.cut.data import DataCut
 from lhotse.dataset import DynamicBucketingSampler, SimpleCutSampler
 
-from lhotse_prep.manifests.files import AUDIO, FEATS, load_safely
+from lhotse_prep.manifests.files import AUDIO, FEATS
 from lhotse_prep.windows.read import read_windows
 from lhotse_prep.windows.read_shar import Shar
 from lhotse_prep.workflow.digests import digest_bytes
@@ -27,6 +28,7 @@ from lhotse_prep.workflow.errors import ConfigError, DataError
 from ml2021.asr.train.config import AsrDataConfig
 from ml2021.asr.train.loading import Batch, BatchLoader
 from ml2021.asr.train.replay import Replay
+from ml2021.asr.train.sound import SoundAugment, read_noises, read_rirs, require_codecs
 from ml2021.training.seeds import derived_seed
 
 BUFFER_SIZE = 20_000  # cuts among which the sampler draws
@@ -145,9 +147,20 @@ class AsrDataModule:
 
     def load_train(self, numbered: Iterator[tuple[int, CutSet]], epoch: int) -> Iterator[Batch]:
         """Features and texts of planned (number, cuts), augmented; the seed, epoch and number decide how."""
-        if self._train_loader is None:
-            self._train_loader = BatchLoader(self.config, self.seed, True, self._noise(), self.two_views)
+        self.prepare()
+        assert self._train_loader is not None
         return self._train_loader.load(numbered, epoch)
+
+    def prepare(self) -> None:
+        """Read and check what windows are augmented with, once; a training calls it before it begins.
+
+        Raises:
+          DataError: a file with noises or impulse responses, or one of these, is missing or not as it must be.
+          ConfigError: libsndfile cannot use one of the codecs.
+        """
+        if self._train_loader is None:
+            sound = self._sound() if self.config.sound_augment.is_on else None
+            self._train_loader = BatchLoader(self.config, self.seed, True, self._noise(), sound, self.two_views)
 
     def eval_plan(self, part: str, max_duration: float) -> Iterator[CutSet]:
         """The cuts of each batch of a part, the shortest first; all cuts of the part are in memory, packed."""
@@ -199,15 +212,14 @@ class AsrDataModule:
         return self._replay_size
 
     def _noise(self) -> CutSet | None:
-        if self.config.noise_cuts is None:
-            return None
-        path = Path(self.config.noise_cuts)
-        if not path.is_file():
-            raise DataError(f"no noise {path}; noise_cuts must name a CutSet file of Lhotse (.jsonl.gz)")
-        noise = load_safely(path, CutSet, self.needs)
-        if not len(noise):
-            raise DataError(f"{path} has no cuts; noise_cuts must name a CutSet file with noises, or be null")
-        return noise
+        return None if self.config.noise_cuts is None else read_noises(Path(self.config.noise_cuts), self.needs)
+
+    def _sound(self) -> SoundAugment:
+        config = self.config.sound_augment
+        if config.codec_probability > 0:
+            require_codecs(config.codecs)
+        rirs = [] if config.rir_recordings is None else read_rirs(Path(config.rir_recordings))
+        return SoundAugment(config, self.seed, rirs)
 
 
 def _joined(sets: Sequence[CutSet]) -> CutSet:

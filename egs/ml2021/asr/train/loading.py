@@ -1,9 +1,10 @@
-"""Loads planned batches: data, speed, noise, features and masks; in the training process or in worker processes."""
+"""Loads planned batches: data, sound, noise, features and masks; in the training process or in worker processes."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lhotse_prep.windows.shar_data import load_window, shar_item
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.train.augment import TwoViews, spec_augment
 from ml2021.asr.train.config import NUM_MEL_BINS, AsrDataConfig
+from ml2021.asr.train.sound import SoundAugment
 from ml2021.training.seeds import derived_seed, seed_everything
 
 # that of K2SpeechRecognitionDataset, plus `ids`: the cut ids by row of `inputs`; with two views, these are the rows of
@@ -32,9 +34,15 @@ class BatchLoader:
     """Loads planned batches in worker processes, which stay from one epoch to the next, or in this process."""
 
     def __init__(
-        self, config: AsrDataConfig, seed: int, training: bool, noise: CutSet | None = None, two_views: bool = False
+        self,
+        config: AsrDataConfig,
+        seed: int,
+        training: bool,
+        noise: CutSet | None = None,
+        sound: SoundAugment | None = None,
+        two_views: bool = False,
     ) -> None:
-        self._dataset = _Loading(config, seed, training, noise, two_views)
+        self._dataset = _Loading(config, seed, training, noise, sound, two_views)
         self._num_workers = config.num_workers
         self._plan = _Plan()
         self._workers: DataLoader[Batch] | None = None
@@ -81,8 +89,16 @@ class _Plan:
 class _Loading(Dataset[Batch]):
     """(epoch, number, cuts) -> batch; runs in the training process or in a worker."""
 
-    def __init__(self, config: AsrDataConfig, seed: int, training: bool, noise: CutSet | None, two_views: bool) -> None:
-        self.config, self.seed, self.training, self.noise = config, seed, training, noise
+    def __init__(
+        self,
+        config: AsrDataConfig,
+        seed: int,
+        training: bool,
+        noise: CutSet | None,
+        sound: SoundAugment | None,
+        two_views: bool,
+    ) -> None:
+        self.config, self.seed, self.training, self.noise, self.sound = config, seed, training, noise, sound
         augment: SpecAugment | TwoViews | None = None
         if training and two_views:
             augment = TwoViews(config.spec_augment, config.time_mask_ratio)
@@ -142,20 +158,23 @@ class _Loading(Dataset[Batch]):
                 return _wrong_bins(cut, num_bins)
         return error
 
-    def _cut_transforms(self, epoch: int, number: int) -> list[CutMix]:
-        if self.noise is None:
-            return []
-        rng = random.Random(derived_seed(self.seed, epoch, number, LOADING))
-        return [
-            CutMix(
-                self.noise,
-                snr=self.config.noise_snr,
-                p=self.config.noise_probability,
-                pad_to_longest=False,
-                preserve_id=True,
-                seed=rng,
+    def _cut_transforms(self, epoch: int, number: int) -> list[Callable[[CutSet], CutSet]]:
+        noise = []
+        if self.noise is not None:
+            rng = random.Random(derived_seed(self.seed, epoch, number, LOADING))
+            noise.append(
+                CutMix(
+                    self.noise,
+                    snr=self.config.noise_snr,
+                    p=self.config.noise_probability,
+                    pad_to_longest=False,
+                    preserve_id=True,
+                    seed=rng,
+                )
             )
-        ]
+        if self.sound is None:
+            return noise
+        return [partial(self.sound.in_rooms, epoch=epoch), *noise, partial(self.sound.recorded, epoch=epoch)]
 
     def _input_strategy(self) -> BatchIO:
         return OnTheFlyFeatures(fbank_extractor()) if self.config.on_the_fly_feats else PrecomputedFeatures()

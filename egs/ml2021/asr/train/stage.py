@@ -52,8 +52,8 @@ def training_stage(
         raise ConfigError("--trainer icefall reads stage 4's manifests: take shar_dir and shar_dev_dir out of data")
     if trainer == "icefall" and config.data.mux_cuts:
         raise ConfigError("--trainer icefall reads stage 4's manifests: take mux_cuts and mux_weights out of data")
-    noise = [config.data.noise_cuts] if config.data.noise_cuts is not None else []
-    manifests = [Input(Path(file), is_new=True) for file in (*noise, *config.data.mux_cuts)]
+    augmentation = [f for f in (config.data.noise_cuts, config.data.sound_augment.rir_recordings) if f is not None]
+    manifests = [Input(Path(file), is_new=True) for file in (*augmentation, *config.data.mux_cuts)]
     initial = [init_from] if init_from is not None else []
     others = {"trainer": trainer, "init_modules": list(init_modules)}
 

@@ -63,7 +63,7 @@ def train_recogniser(
       device: where to compute; None: a GPU if there is one.
     Raises:
       DataError: the checkpoints in exp_dir are of another training, the tokens cannot write
-        the texts, or files are missing or damaged.
+        the texts, or files are missing or damaged, those of noises and impulse responses too.
       ConfigError: config.compile is true, but torch.compile does not work here; a module or layer that the
         configuration names does not exist; there is no checkpoint for LoRA or adapters to start from.
     """
@@ -81,6 +81,7 @@ def train_recogniser(
     trainer = Trainer(model, task, config.train, exp_dir, device, world)
     trainer.resume(options.start)  # may raise, so before anything is written
     require_writable(data, tokens, lang)
+    data.prepare()
     logger.info("%d tokens, %d parameters", len(tokens), size)
     if config.keeps_base:
         logger.info("%d parameters are trained", num_parameters(model))

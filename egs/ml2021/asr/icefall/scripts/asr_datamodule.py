@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from lhotse import CutSet
 
-from ml2021.asr.train.config import AsrDataConfig, SpecAugmentConfig
+from ml2021.asr.train.config import AsrDataConfig, SoundAugmentConfig, SpecAugmentConfig
 from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.train.loading import Batch
 
@@ -176,7 +176,10 @@ def _data_config(values: dict[str, Any]) -> AsrDataConfig:
 
     The values were checked when config.json was written.
     """
-    plain: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "spec_augment"
-    }
-    return AsrDataConfig(spec_augment=SpecAugmentConfig(**values["spec_augment"]), **plain)
+    sections = {"spec_augment": SpecAugmentConfig, "sound_augment": SoundAugmentConfig}
+    given = {name: section(**_with_tuples(values[name])) for name, section in sections.items() if name in values}
+    return AsrDataConfig(**_with_tuples({k: v for k, v in values.items() if k not in sections}), **given)
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
