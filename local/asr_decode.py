@@ -23,6 +23,7 @@ from ml2021.asr.fusion.config import LmConfig
 from ml2021.asr.fusion.stage import CUTS as LM_CUTS
 from ml2021.asr.fusion.stage import TEXTS as LM_TEXTS
 from ml2021.asr.fusion.stage import lm_stage
+from ml2021.asr.search.config import LEXICON
 from ml2021.training.launch import Processes, add_process_options, follow, processes_of, run_processes
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ def _decode(args: Namespace, config: DecodeConfig, processes: Processes) -> None
         if is_trained_here:
             _train_lm(args, lm, processes)
         inputs.append(Input(Path(config.lm_dir), 6 if is_trained_here else None, LM_FILES))
+    if config.lexicon_file is not None:
+        is_made_here = Path(config.lexicon_file) == args.exp / "lexicon" / LEXICON
+        if is_made_here:
+            _make_lexicon(args, config)
+        inputs.append(Input(Path(config.lexicon_file), 6 if is_made_here else None, is_new=True))
     if config.hotwords_file is not None:
         inputs.append(Input(Path(config.hotwords_file)))
     if config.lg_file is not None:
@@ -186,6 +192,30 @@ def _train_lm(args: Namespace, config: LmConfig, processes: Processes) -> None:
             run_processes("ml2021.asr.fusion.worker", arguments_of(cuts, texts, lang, out, config), processes)
         else:
             train_lm(cuts, texts, lang, out, config)
+
+
+def _make_lexicon(args: Namespace, config: DecodeConfig) -> None:
+    """Make exp/lexicon from the texts that a language model is trained on and those of the configuration."""
+    inputs = [
+        Input(args.data / "cuts", 4, LM_CUTS[:1]),
+        Input(args.exp / "asr", 5, ("units/*",)),
+        Input(args.data / "manifests", 1, LM_TEXTS),
+        *(Input(Path(file)) for file in config.lexicon_texts),
+    ]
+    stage = Stage("lexicon", args.exp / "lexicon", inputs, {})
+    if stage.is_done():
+        return
+    from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
+    from ml2021.asr.model.spelling import UNITS
+    from ml2021.asr.search.lexicon import texts_of_corpus, write_lexicon
+
+    if not (args.exp / "asr" / UNITS).is_dir():
+        raise ConfigError("lexicon_search needs a head on units: train with asr.model.units_ctc_scale > 0 (asr.yaml)")
+    texts = texts_of_corpus(
+        args.data / "cuts", args.data / "manifests" / LM_TEXTS[0], [Path(f) for f in config.lexicon_texts]
+    )
+    with stage.work() as out:
+        write_lexicon(out / LEXICON, texts, PronunciationUnits.load(args.exp / "asr" / UNITS))
 
 
 if __name__ == "__main__":
