@@ -206,8 +206,8 @@ def _make_lexicon(args: Namespace, config: DecodeConfig) -> None:
     if stage.is_done():
         return
     from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
+    from ml2021.asr.fusion.lexicon import texts_of_corpus, write_lexicon
     from ml2021.asr.model.spelling import UNITS
-    from ml2021.asr.search.lexicon import texts_of_corpus, write_lexicon
 
     if not (args.exp / "asr" / UNITS).is_dir():
         raise ConfigError("lexicon_search needs a head on units: train with asr.model.units_ctc_scale > 0 (asr.yaml)")

@@ -66,7 +66,7 @@ class SearchConfig:
     ctc_scale: float = field(default=0.0, metadata=only_if(decoding_method="modified_beam_search"))
     # with ctc_scale: encoder frames (40 ms) by which tokens of the transducer and of the CTC head may lie apart
     ctc_lag: int = field(default=10, metadata=only_if(decoding_method="modified_beam_search"))
-    # lexicon_search: the words and their units, made by ml2021.asr.search.lexicon; null: exp/C/lexicon/lexicon.txt
+    # lexicon_search: the words and their units, made by ml2021.asr.fusion.lexicon; null: exp/C/lexicon/lexicon.txt
     lexicon_file: str | None = field(default=None, metadata=FILE)
     # lexicon_search: text files with more words for stage 6's lexicon, beside the corpus's texts of training
     lexicon_texts: tuple[str, ...] = field(default=(), metadata=FILE)

@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml2021.asr.fusion.lexicon import Lexicon
 from ml2021.asr.fusion.scorer import Scorer, select
 from ml2021.asr.search.ctc_greedy import penalised
 from ml2021.asr.search.hypothesis import Hypothesis
-from ml2021.asr.search.lexicon import Lexicon
 
 # columns of floats: log-probs of the alignments that end in a blank and in the last unit; scores of complete words; of
 # the units of the incomplete word, the largest log-prob of the last one and the sum of those of the others

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.fusion.lexicon import load_lexicon
 from ml2021.asr.fusion.scorer import Scorer
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.beam_search import beam_search
@@ -19,7 +20,6 @@ from ml2021.asr.search.ctc_prefix_score import CtcGuide
 from ml2021.asr.search.fast_beam_search import FastBeam, fast_beam_search, fast_beam_search_nbest
 from ml2021.asr.search.greedy import greedy_search
 from ml2021.asr.search.hypothesis import Hypothesis
-from ml2021.asr.search.lexicon import load_lexicon
 from ml2021.asr.search.lg import load_lg
 from ml2021.asr.search.modified_beam_search import modified_beam_search
 

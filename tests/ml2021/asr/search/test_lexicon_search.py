@@ -14,11 +14,11 @@ from torch import Tensor
 
 from lhotse_prep.tokens.bpe import train_bpe
 from lhotse_prep.tokens.token_table import TokenTable
+from ml2021.asr.fusion.lexicon import Lexicon
 from ml2021.asr.fusion.ngram import train_ngram
 from ml2021.asr.fusion.ngram_scorer import NgramScorer
 from ml2021.asr.fusion.scorer import Fusion, Scorer
 from ml2021.asr.search.hypothesis import Hypothesis
-from ml2021.asr.search.lexicon import Lexicon
 from ml2021.asr.search.lexicon_search import LexiconSearchConfig, lexicon_search
 
 NUM_UNITS = 4  # with blank

@@ -1,6 +1,6 @@
 """A lexicon: words and their units of pronunciation, in the format of Kaldi's lexicon.txt, and as a trie for a search.
 
-python -m ml2021.asr.search.lexicon --exp-dir exp/mini/asr --cuts data/mini/cuts \\
+python -m ml2021.asr.fusion.lexicon --exp-dir exp/mini/asr --cuts data/mini/cuts \\
     --texts data/mini/manifests/texts.jsonl slides.txt --out exp/mini/lexicon/lexicon.txt
 
 A line is `word unit unit ...`; a word with several readings has several lines. The words are Han characters and English
@@ -201,7 +201,7 @@ def texts_of_corpus(cuts: Path | None, texts: Path | None, more: Iterable[Path] 
 
 def main(argv: list[str]) -> None:
     """Write the lexicon of a recogniser that has a head on units, from texts."""
-    parser = argparse.ArgumentParser(prog="python -m ml2021.asr.search.lexicon", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ml2021.asr.fusion.lexicon", description=main.__doc__)
     parser.add_argument("--exp-dir", type=Path, required=True, help="stage 5's folder, with units/")
     parser.add_argument("--cuts", type=Path, help="stage 4's folder, whose train windows have texts")
     parser.add_argument(
