@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Stage 6: recognise the test and dev windows and score them; first train the language model if decoding uses one."""
+"""Stage 6: recognise the test and dev windows and score them; first train the language model if decoding uses one.
+
+Of a new model, dev is also recognised by both heads, transducer and CTC.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from ml2021.asr.fusion.config import LmConfig
 from ml2021.asr.fusion.stage import CUTS as LM_CUTS
 from ml2021.asr.fusion.stage import TEXTS as LM_TEXTS
 from ml2021.asr.fusion.stage import lm_stage
+from ml2021.asr.search.config import LEXICON
 from ml2021.training.launch import Processes, add_process_options, follow, processes_of, run_processes
 
 if TYPE_CHECKING:
@@ -45,6 +49,13 @@ def main(argv: list[str]) -> None:
     if args.trainer == "icefall":
         _decode_with_icefall(args, config)
         return
+    _decode(args, config, processes)
+    if config.both_heads:
+        _compare_heads(args, config.script)
+
+
+def _decode(args: Namespace, config: DecodeConfig, processes: Processes) -> None:
+    """Decode dev and test into exp/asr/METHOD."""
     config = with_lm_dir(config, args.exp)
     lm = load_config(args.conf / "decode.yaml", "lm", LmConfig)
     inputs = _inputs(args)
@@ -53,6 +64,11 @@ def main(argv: list[str]) -> None:
         if is_trained_here:
             _train_lm(args, lm, processes)
         inputs.append(Input(Path(config.lm_dir), 6 if is_trained_here else None, LM_FILES))
+    if config.lexicon_file is not None:
+        is_made_here = Path(config.lexicon_file) == args.exp / "lexicon" / LEXICON
+        if is_made_here:
+            _make_lexicon(args, config)
+        inputs.append(Input(Path(config.lexicon_file), 6 if is_made_here else None, is_new=True))
     if config.hotwords_file is not None:
         inputs.append(Input(Path(config.hotwords_file)))
     if config.lg_file is not None:
@@ -69,6 +85,21 @@ def main(argv: list[str]) -> None:
     with stage.work() as out:
         rates = decode_parts(args.exp / "asr", cuts, parts, out, config, None, suffix)
         write_json(out / "scores.json", _scores(rates, args.data / "manifests"))
+
+
+def _compare_heads(args: Namespace, script: str) -> None:
+    """Decode dev by transducer and CTC into exp/asr/heads/dev, once for each model."""
+    windows = Input(args.data / "cuts", 4, ("ml2021_cuts_dev*", "feats_dev*"))
+    inputs = [windows, Input(args.exp / "asr", 5, ASR_FILES)]
+    stage = Stage("asr-heads", args.exp / "asr" / "heads" / "dev", inputs, {"script": script})
+    if stage.is_done():
+        return
+    from lhotse_prep.windows.read import read_windows
+    from ml2021.asr.decode.heads import compare_heads
+
+    if any(True for _ in read_windows(args.data / "cuts", "dev")):
+        with stage.work() as out:
+            compare_heads(args.exp / "asr", args.data / "cuts", out, script)
 
 
 def _inputs(args: Namespace) -> list[Input]:
@@ -120,9 +151,9 @@ def _scores(rates: Mapping[str, ErrorRate], manifests: Path) -> dict[str, Any]:
 
 def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     """Decode dev and test with icefall's decode.py into exp/asr/icefall-METHOD."""
-    if config.has_fusion or config.blank_penalty or config.script:
-        logger.warning("icefall's decode.py does not use lm_scale, hotwords_file, blank_penalty and script")
-        config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0, script="")
+    if config.has_fusion or config.blank_penalty or config.ctc_scale or config.script:
+        logger.warning("icefall's decode.py does not use lm_scale, hotwords_file, blank_penalty, ctc_scale and script")
+        config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0, ctc_scale=0.0, script="")
     out_dir = args.exp / "asr" / f"icefall-{config.decoding_method}"
     options, old_options = {"decode": _of_windows(config), "trainer": "icefall"}, to_mapping(config)
     stage = Stage("asr-decode", out_dir, _inputs(args), options, old_options=old_options | {"trainer": "icefall"})
@@ -161,6 +192,30 @@ def _train_lm(args: Namespace, config: LmConfig, processes: Processes) -> None:
             run_processes("ml2021.asr.fusion.worker", arguments_of(cuts, texts, lang, out, config), processes)
         else:
             train_lm(cuts, texts, lang, out, config)
+
+
+def _make_lexicon(args: Namespace, config: DecodeConfig) -> None:
+    """Make exp/lexicon from the texts that a language model is trained on and those of the configuration."""
+    inputs = [
+        Input(args.data / "cuts", 4, LM_CUTS[:1]),
+        Input(args.exp / "asr", 5, ("units/*",)),
+        Input(args.data / "manifests", 1, LM_TEXTS),
+        *(Input(Path(file)) for file in config.lexicon_texts),
+    ]
+    stage = Stage("lexicon", args.exp / "lexicon", inputs, {})
+    if stage.is_done():
+        return
+    from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
+    from ml2021.asr.fusion.lexicon import texts_of_corpus, write_lexicon
+    from ml2021.asr.model.spelling import UNITS
+
+    if not (args.exp / "asr" / UNITS).is_dir():
+        raise ConfigError("lexicon_search needs a head on units: train with asr.model.units_ctc_scale > 0 (asr.yaml)")
+    texts = texts_of_corpus(
+        args.data / "cuts", args.data / "manifests" / LM_TEXTS[0], [Path(f) for f in config.lexicon_texts]
+    )
+    with stage.work() as out:
+        write_lexicon(out / LEXICON, texts, PronunciationUnits.load(args.exp / "asr" / UNITS))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ def main(argv: list[str]) -> None:
         inputs.append(Input(Path(decode.hotwords_file)))
     if decode.lg_file is not None:
         inputs.append(Input(Path(decode.lg_file), is_new=True))
+    if decode.lexicon_file is not None:
+        lexicon = Path(decode.lexicon_file)
+        inputs.append(Input(lexicon, 6 if lexicon.parent == args.exp / "lexicon" else None, is_new=True))
     inputs += recorded_audio(args.data)
     options = {"decode": decode, "sentences": sentences, "subtitles": subtitles, "translate": translate}
     old_options = {name: to_mapping(config) for name, config in options.items()}

@@ -24,9 +24,9 @@ from ml2021.asr.fusion.config import LmConfig
 from ml2021.asr.icefall.config import IcefallConfig
 from ml2021.asr.loss.transducer import transducer_losses
 from ml2021.asr.model.config import TransducerConfig
+from ml2021.asr.model.fine_tuning import keep_base
 from ml2021.asr.model.recogniser import AsrModel, CtcModel, num_parameters
 from ml2021.asr.train.config import AsrConfig
-from ml2021.asr.train.fine_tuning import keep_base
 from ml2021.mt.config import MtConfig, TranslateConfig
 from ml2021.mt.model import build_model
 from ml2021.st.config import SentenceConfig, SubtitleConfig

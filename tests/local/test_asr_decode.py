@@ -13,7 +13,7 @@ from lhotse import MonoCut, Recording, SupervisionSegment
 
 from lhotse_prep.manifests.files import write_manifest
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from ml2021.asr.decode import windows
+from ml2021.asr.decode import heads, windows
 from ml2021.scoring.counts import ErrorRate
 from ml2021.scoring.icefall_files import write_icefall_files
 
@@ -50,6 +50,7 @@ def data(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog:
 
     monkeypatch.chdir(project)
     monkeypatch.setattr(windows, "decode_parts", decode_parts)
+    monkeypatch.setattr(heads, "compare_heads", lambda *_: None)
     caplog.set_level(logging.INFO)
     make_part(tmp_path, "test")
     for folder in ("manifests", "cuts", "asr"):
@@ -104,6 +105,31 @@ def test_script_is_an_option_that_results_depend_on(project: Path, data: Path, m
     assert list((data / "asr" / "greedy_search").glob("wer-summary-test-*-s2twp.txt"))
     with pytest.raises(ConfigError, match="script must be one of .*s2twp"):
         main([*arguments, "--script", "taiwan"])
+
+
+def test_both_heads_are_compared_once_for_a_model(project: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_part(data, "dev")
+    calls = []
+
+    def compare_heads(*arguments: Any) -> None:
+        calls.append(arguments[3])
+        (arguments[2] / "heads.json").write_text("{}")
+
+    monkeypatch.setattr(heads, "compare_heads", compare_heads)
+    main = runpy.run_path(str(project / "local" / "asr_decode.py"))["main"]
+    conf = data / "conf"
+    conf.mkdir()
+    arguments = ["--conf", str(conf), "--data", str(data), "--exp", str(data)]
+    for method, both_heads in (("greedy_search", False), ("greedy_search", True), ("ctc_greedy_search", True)):
+        section = f"decode: {{decoding_method: {method}, both_heads: {str(both_heads).lower()}}}\n"
+        (conf / "decode.yaml").write_text(section)
+        main(arguments)
+        assert calls == [""] * both_heads
+        assert (data / "asr" / "heads" / "dev" / "heads.json").exists() == both_heads
+    (data / "asr" / "pretrained.pt").touch()  # another model
+    (data / "asr" / ".done").write_text(json.dumps({"key": "", "seconds": 0, "outputs": {"pretrained.pt": "1"}}))
+    main(arguments)
+    assert calls == ["", ""]
 
 
 @pytest.mark.parametrize("has_file", [True, False])

@@ -21,6 +21,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 
 from lhotse_prep.corpora.mini.english import comparative, plural, superlative, verb_form, with_article
 
@@ -60,15 +62,21 @@ class Rule:
     head: str = ""
     measure: str = ""
 
-    @property
+    @cached_property
     def name(self) -> tuple[str, str]:
         """(symbol, Mandarin side), by which uses of the rule are counted."""
         return self.symbol, self.mandarin
 
-    def slots(self) -> list[str]:
+    @cached_property
+    def slots(self) -> tuple[str, ...]:
         """The names of the slots in the order of the Mandarin side, without repetition."""
         names = [m[2] + m[3] for m in _SLOT.finditer(self.mandarin) if not m[1]]
-        return list(dict.fromkeys(names))
+        return tuple(dict.fromkeys(names))
+
+    @cached_property
+    def phrase(self) -> Phrase:
+        """The phrase of a rule without slots."""
+        return Phrase(self.mandarin, self.english, self.head, self.measure, (self.name,))
 
 
 def parse_rules(text: str) -> list[Rule]:
@@ -89,6 +97,8 @@ class Grammar:
 
     rules: Mapping[str, list[Rule]]
     used: Counter[tuple[str, str]] = field(default_factory=Counter)
+    # {symbol: cumulative weights of its rules}, until one of them is used
+    _weights: dict[str, list[float]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, rules: Iterable[Rule]) -> Grammar:
@@ -111,12 +121,16 @@ class Grammar:
         """
         rules = self.rules[symbol]
         if depth >= _MAX_DEPTH:  # to end the recursion
-            fewest = min(len(r.slots()) for r in rules)
-            rules = [r for r in rules if len(r.slots()) == fewest]
-        weights = [r.weight / (1 + self.used[r.name] / r.weight) ** _USE_DISCOUNT for r in rules]
-        rule = rng.choices(rules, weights)[0]
+            fewest = min(len(r.slots) for r in rules)
+            rules = [r for r in rules if len(r.slots) == fewest]
+            weights = self._cumulative_weights(rules)
+        elif symbol in self._weights:
+            weights = self._weights[symbol]
+        else:
+            weights = self._weights[symbol] = self._cumulative_weights(rules)
+        rule = rng.choices(rules, cum_weights=weights)[0]
         parts = dict(filled or {})
-        for slot in rule.slots():
+        for slot in rule.slots:
             if slot not in parts:
                 parts[slot] = self.draw(slot.rstrip("0123456789"), rng, None, depth + 1)
         return write_phrase(rule, parts)
@@ -124,10 +138,17 @@ class Grammar:
     def count(self, phrase: Phrase) -> None:
         """Count a drawn phrase as used."""
         self.used.update(phrase.names)
+        for symbol, _ in phrase.names:
+            self._weights.pop(symbol, None)
+
+    def _cumulative_weights(self, rules: Iterable[Rule]) -> list[float]:
+        return list(accumulate(r.weight / (1 + self.used[r.name] / r.weight) ** _USE_DISCOUNT for r in rules))
 
 
 def write_phrase(rule: Rule, parts: Mapping[str, Phrase]) -> Phrase:
     """The phrase of a rule with its slots filled; `parts` are the phrases by slot."""
+    if not parts:
+        return rule.phrase
     number, measure = rule.head, rule.measure
     slot, _, as_plural = rule.head.partition(".")
     if slot in parts:

@@ -24,13 +24,20 @@ from ml2021.st.config import SentenceConfig, SubtitleConfig
 from ml2021.training.config import TrainConfig
 
 HOW_IT_RUNS = {"keep_epochs", "save_every_n", "keep_last_k", "log_interval", "max_bad_steps", "scan_worst_batches"}
-HOW_IT_RUNS |= {"num_diagnostics_batches", "num_workers", "num_processes", "loss_backend", "compile"}
+HOW_IT_RUNS |= {"num_diagnostics_batches", "num_workers", "num_processes", "loss_backend", "compile", "both_heads"}
 FILES = {"noise_cuts", "init_encoder_from_aligner", "model", "from_dir", "utterances", "lm_dir", "hotwords_file"}
-FILES |= {"lg_file", "init_from", "comet_model", "shar_dir", "shar_dev_dir", "mux_cuts"}
-FILES |= {"rir_recordings"}
+FILES |= {"lg_file", "init_from", "comet_model", "shar_dir", "shar_dev_dir", "mux_cuts", "lexicon_file"}
+FILES |= {"rir_recordings", "lexicon_texts"}
 UNUSED_BY_ADAMW_AND_COSINE = {"warmup_start", "lr_batches", "lr_epochs"}
 UNUSED_BY_GREEDY_SEARCH = {"beam_size", "max_sym_per_frame", "beam", "max_contexts", "max_states", "num_paths"}
-UNUSED_BY_GREEDY_SEARCH |= {"nbest_scale", "ngram_lm_scale", "script"}  # empty: none
+UNUSED_BY_GREEDY_SEARCH |= {
+    "nbest_scale",
+    "ngram_lm_scale",
+    "ctc_scale",
+    "ctc_lag",
+    "word_score",
+    "script",
+}  # empty: none
 UNUSED_BY_THE_ALIGNER = {"num_epochs", "num_buckets", "on_the_fly_feats", "speed_factors", "noise_probability"}
 UNUSED_BY_THE_ALIGNER |= {"noise_snr", "shar_weights", "mux_weights", "time_mask_ratio", "average_by_dev"}
 UNUSED_BY_THE_ALIGNER |= {f.name for f in dataclasses.fields(SoundAugmentConfig)}

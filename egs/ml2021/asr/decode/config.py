@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lhotse_prep.workflow.digests import digest_file
-from lhotse_prep.workflow.result_options import only_if
+from lhotse_prep.workflow.result_options import HOW_IT_RUNS, only_if
 from lhotse_prep.workflow.strict_config import require, require_all
-from ml2021.asr.search.config import SearchConfig, require_finite
+from ml2021.asr.search.config import LEXICON, SearchConfig, require_finite
 from ml2021.asr.words.script import SCRIPTS, require_script
 
 PROJECT = Path(__file__).resolve().parents[4]  # run.sh runs every stage here: paths in its configuration begin here
@@ -42,6 +42,8 @@ class DecodeConfig(SearchConfig):
     long_form: LongFormConfig = field(default_factory=LongFormConfig)
     # OpenCC conversion of what is recognised, such as s2twp (a model of Simplified characters, Taiwan's wanted)
     script: str = field(default="", metadata=only_if(script=SCRIPTS))
+    # stage 6: also decode up to 3 minutes of dev by both heads, and warn if the transducer is behind CTC
+    both_heads: bool = field(default=True, metadata=HOW_IT_RUNS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,13 +71,15 @@ class StreamingConfig:
 
 
 def with_lm_dir(config: DecodeConfig, exp: Path) -> DecodeConfig:
-    """Set lm_dir to exp/lm, which stage 6 makes, if a language model is used and lm_dir is not set."""
+    """Set lm_dir to exp/lm, which stage 6 makes, if a language model is used and lm_dir is not set; so the lexicon."""
+    if config.decoding_method == "lexicon_search" and config.lexicon_file is None:
+        config = replace(config, lexicon_file=str(exp / "lexicon" / LEXICON))
     return replace(config, lm_dir=str(exp / "lm")) if config.lm_scale > 0 and config.lm_dir is None else config
 
 
 def with_files_of_project(config: DecodeConfig, project: Path = PROJECT) -> DecodeConfig:
     """Name files that are not where the program runs, but in the folder where run.sh runs, by their whole path."""
-    paths = {name: getattr(config, name) for name in ("hotwords_file", "lg_file", "lm_dir")}
+    paths = {name: getattr(config, name) for name in ("hotwords_file", "lg_file", "lm_dir", "lexicon_file")}
     elsewhere: dict[str, Any] = {
         name: str(project / path)
         for name, path in paths.items()
@@ -85,8 +89,8 @@ def with_files_of_project(config: DecodeConfig, project: Path = PROJECT) -> Deco
 
 
 def file_digests(config: DecodeConfig) -> dict[str, str]:
-    """{option, or option/NAME: digest} of the files that a configuration names: hotwords, graph, language model."""
-    files = {name: getattr(config, name) for name in ("hotwords_file", "lg_file")}
+    """{option, or option/NAME: digest} of the files of a configuration: hotwords, graph, lexicon, language model."""
+    files = {name: getattr(config, name) for name in ("hotwords_file", "lg_file", "lexicon_file")}
     paths = {name: Path(path) for name, path in files.items() if path is not None}
     if config.lm_dir is not None:
         paths |= {f"lm_dir/{name}": Path(config.lm_dir) / name for name in LM_FILES}

@@ -45,6 +45,7 @@ from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.search.methods import token_table
 from ml2021.asr.words.script import convert_script
 from ml2021.asr.words.timed_word import NoSpeechError, TimedWord
 from ml2021.scoring.counts import ErrorRate
@@ -115,7 +116,8 @@ def decode_lectures(
         fusion = load_fusion(config, tokens, next(model.parameters()).device)
         return lambda audio: convert_script(recognise(audio, model, tokens, config, fusion), config.script)
 
-    return recognise_lectures(opened, lectures, out_dir, _settings(model, config), tokens.symbols)
+    symbols = token_table(model, tokens, config).symbols
+    return recognise_lectures(opened, lectures, out_dir, _settings(model, config), symbols)
 
 
 def recognise_lectures(

@@ -29,7 +29,7 @@ from ml2021.asr.decode.merge_windows import merge
 from ml2021.asr.fusion.scorer import Scorer
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.search.methods import search
+from ml2021.asr.search.methods import search, token_table
 from ml2021.asr.words.recording import blocks_of, open_recording, samples_of
 from ml2021.asr.words.timed_word import NoSpeechError, TimedToken, TimedWord
 from ml2021.training.memory import give_back_freed_memory
@@ -56,7 +56,7 @@ def recognise(
             raise NoSpeechError(f"{audio}: no speech was detected in it; is it silent, or the wrong recording?")
         chunks = windows_over_speech(regions, f.frames, config.long_form)
         decoded = list(_decode_chunks(f, chunks, model, config, fusion))
-    return words_of(merge(decoded), tokens, regions)
+    return words_of(merge(decoded), token_table(model, tokens, config), regions)
 
 
 def windows_over_speech(regions: NDArray[np.int64], num_samples: int, config: LongFormConfig) -> list[Chunk]:

@@ -26,7 +26,7 @@ PARTS = ("train", "dev", "test")
 VALUES: dict[str, tuple[type, str]] = {
     "max-duration": (float, "seconds of audio in a batch"),
     "blank-penalty": (float, "subtracted from the blank's logit, for fewer deletions"),
-    "beam-size": (int, "hypotheses of modified_beam_search, beam_search, ctc_prefix_beam_search"),
+    "beam-size": (int, f"hypotheses of {', '.join(FUSION_METHODS)}"),
     "max-sym-per-frame": (int, "tokens per frame that beam_search may emit, with a model of rnnt_type regular"),
     "beam": (float, "fast_beam_search: a path is dropped if its log-probability is this far below the best"),
     "max-contexts": (int, "fast_beam_search: decoder contexts per frame"),
@@ -39,6 +39,8 @@ VALUES: dict[str, tuple[type, str]] = {
     "ctc-lag": (int, "with --ctc-scale: frames of 40 ms by which tokens may lie apart from the CTC head's"),
     "lm-scale": (float, f"scale of the language model, with {' or '.join(FUSION_METHODS)}; 0: none"),
     "lm-dir": (str, "its folder, from python -m ml2021.asr.fusion.train or with an lm.arpa; else lm beside EXP_DIR"),
+    "lexicon-file": (str, "words and their units for lexicon_search; else lexicon/lexicon.txt beside EXP_DIR"),
+    "word-score": (float, "lexicon_search: added for each word"),
     "hotwords-file": (str, f"terms that get a bonus, one per line, with {' or '.join(FUSION_METHODS)}"),
     "hotwords-score": (float, "bonus of each token of a hotword"),
     "script": (str, "OpenCC conversion of what is recognised, such as s2twp; also with --recogniser"),
@@ -234,8 +236,10 @@ def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool)
             parts.append(f"nbest-scale-{c.nbest_scale:g}-num-paths-{c.num_paths}")
         if "LG" in c.decoding_method:
             parts.append(f"ngram-lm-scale-{c.ngram_lm_scale:g}")
-    elif "beam_search" in c.decoding_method:
+    elif c.decoding_method in FUSION_METHODS:
         parts.append(f"beam-size-{c.beam_size}")
+    if c.decoding_method == "lexicon_search" and c.word_score:
+        parts.append(f"word-score-{c.word_score:g}")
     if c.blank_penalty:
         parts.append(f"blank-penalty-{c.blank_penalty:g}")
     if c.ctc_scale:

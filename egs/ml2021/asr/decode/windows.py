@@ -26,7 +26,7 @@ from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.fusion.scorer import Scorer
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.search.methods import search
+from ml2021.asr.search.methods import search, token_table
 from ml2021.asr.train.config import AsrDataConfig
 from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.words.script import convert_text
@@ -46,12 +46,13 @@ def decode_cuts(
 
 def texts_by_model(model: AsrModel, tokens: TokenTable, config: DecodeConfig, fusion: Scorer | None = None) -> TextsOf:
     """What gives the texts of a batch with a model of this project."""
+    table = token_table(model, tokens, config)
 
     def texts_of(batch: dict[str, Any]) -> list[str]:
         supervisions = batch["supervisions"]
         lens = supervisions["num_frames"][torch.argsort(supervisions["sequence_idx"])]
         hypotheses = search(model, batch["inputs"], lens, config, fusion)
-        return [convert_text(tokens.decode(h.tokens), config.script) for h in hypotheses]
+        return [convert_text(table.decode(h.tokens), config.script) for h in hypotheses]
 
     return texts_of
 

@@ -1,4 +1,4 @@
-"""Shallow fusion, which adds to the scores of hypotheses: n-gram and LSTM language models, their training, hotwords.
+"""Shallow fusion, which adds to the scores of hypotheses: n-gram and LSTM language models, lexicons, hotwords.
 
-search, decode, export and st may import all of it; it imports words, training and lhotse_prep.
+search, decode, export and st may import all of it; it imports words, model, training and lhotse_prep.
 """

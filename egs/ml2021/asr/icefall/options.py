@@ -32,7 +32,9 @@ NEEDED = {  # options that a recent enough checkout has
 def as_icefall_trains(config: AsrConfig) -> AsrConfig:
     """Replace the values that icefall's train.py has no option for by the ones that it uses."""
     encoder = replace(config.model.encoder, mask_padding=False, warmup_batches=4000.0)
-    model = replace(config.model, encoder=encoder, rnnt_type="regular", loss_backend="k2", use_cr_ctc=False)
+    model = replace(
+        config.model, encoder=encoder, rnnt_type="regular", loss_backend="k2", use_cr_ctc=False, decoder_dropout=0.0
+    )
     train = replace(
         config.train,
         optimizer="scaled_adam",

@@ -44,6 +44,9 @@ class TransducerConfig:
     encoder: ZipformerConfig = field(default_factory=ZipformerConfig)  # the layout of the encoder
     decoder_dim: int = 512  # dimension of the decoder (prediction network)
     context_size: int = 2  # number of previous tokens that the stateless decoder sees
+    # in training, the probability that the decoder does not see a token, and that one of its outputs is 0; for little
+    # speech, whose texts it would learn by heart
+    decoder_dropout: float = 0.0
     joiner_dim: int = 512  # dimension in which the joiner adds encoder and decoder outputs
     # bottleneck of the adapters in each layer of the encoder; training changes them and no other trained weights;
     # 0: no adapters
@@ -72,6 +75,9 @@ class TransducerConfig:
         require(self.loss_backend in backends, f"loss_backend must be one of {backends}, got {self.loss_backend!r}")
         require_all(self, ("decoder_dim", "joiner_dim"), 1)
         require_all(self, ("adapter_dim",), 0)
+        require(
+            0 <= self.decoder_dropout < 1, f"decoder_dropout must be at least 0, below 1; got {self.decoder_dropout}"
+        )
         require_all(self, ("lm_scale", "am_scale", "simple_loss_scale", "ctc_loss_scale", "warm_step"), 0)
         require_all(self, ("cr_loss_scale", "cr_warm_step", "units_ctc_scale"), 0)
         num_stacks = len(self.encoder.stacks())

@@ -124,7 +124,7 @@ class AsrModel(EncoderModel):
         self.config, self.num_units = config, num_units
         self.spelling: Spelling | None = None  # of a model with a head on units, if it is loaded for decoding
         dim = config.encoder.output_dim
-        self.decoder = Decoder(vocab_size, config.decoder_dim, BLANK_ID, config.context_size)
+        self.decoder = Decoder(vocab_size, config.decoder_dim, BLANK_ID, config.context_size, config.decoder_dropout)
         self.joiner = Joiner(dim, config.decoder_dim, config.joiner_dim, vocab_size)
         self.simple_am_proj = scaled_linear(dim, vocab_size, 0.25)
         self.simple_lm_proj = scaled_linear(config.decoder_dim, vocab_size, 0.25)

@@ -11,7 +11,7 @@ from lhotse_prep.tokens.token_table import TokenTable
 UNITS = "units"  # the folder beside lang with the units of the head
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spelling:
     """The two alphabets of a recogniser."""
 

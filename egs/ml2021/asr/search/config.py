@@ -18,9 +18,11 @@ DECODING_METHODS = (
     "fast_beam_search_nbest_LG",
     "ctc_greedy_search",
     "ctc_prefix_beam_search",
+    "lexicon_search",
 )
 
-FUSION_METHODS = ("modified_beam_search", "beam_search", "ctc_prefix_beam_search")  # can use fusion
+LEXICON = "lexicon.txt"  # name of a lexicon's file, in stage 6's folder lexicon
+FUSION_METHODS = ("modified_beam_search", "beam_search", "ctc_prefix_beam_search", "lexicon_search")  # can use fusion
 _FAST = ("fast_beam_search", "fast_beam_search_nbest", "fast_beam_search_nbest_LG")
 
 
@@ -37,12 +39,12 @@ class SearchConfig:
     """The search method and its parameters, for windows, lectures and streams.
 
     decoding_method is greedy_search, modified_beam_search, beam_search, fast_beam_search, fast_beam_search_nbest,
-    fast_beam_search_nbest_LG, ctc_greedy_search or ctc_prefix_beam_search.
+    fast_beam_search_nbest_LG, ctc_greedy_search, ctc_prefix_beam_search or lexicon_search.
     """
 
     decoding_method: str = "greedy_search"  # name of the search; docs/decoding.md lists them
     blank_penalty: float = 0.0  # subtracted from the blank's log-probability, to reduce deletions
-    # hypotheses kept by modified_beam_search, beam_search and ctc_prefix_beam_search
+    # hypotheses kept by modified_beam_search, beam_search, ctc_prefix_beam_search and lexicon_search
     beam_size: int = field(default=4, metadata=only_if(decoding_method=FUSION_METHODS))
     # beam_search: limit on tokens per frame; needs a model of rnnt_type regular
     max_sym_per_frame: int = field(default=5, metadata=only_if(decoding_method="beam_search"))
@@ -64,6 +66,12 @@ class SearchConfig:
     ctc_scale: float = field(default=0.0, metadata=only_if(decoding_method="modified_beam_search"))
     # with ctc_scale: encoder frames (40 ms) by which tokens of the transducer and of the CTC head may lie apart
     ctc_lag: int = field(default=10, metadata=only_if(decoding_method="modified_beam_search"))
+    # lexicon_search: the words and their units, made by ml2021.asr.fusion.lexicon; null: exp/C/lexicon/lexicon.txt
+    lexicon_file: str | None = field(default=None, metadata=FILE)
+    # lexicon_search: text files with more words for stage 6's lexicon, beside the corpus's texts of training
+    lexicon_texts: tuple[str, ...] = field(default=(), metadata=FILE)
+    # lexicon_search: added to the score for each word
+    word_score: float = field(default=0.0, metadata=only_if(decoding_method="lexicon_search"))
     lm_scale: float = 0.0  # weight of the language model's log-probabilities; 0: no language model
     # folder of the language model, made by ml2021.asr.fusion.train; null: exp/C/lm
     lm_dir: str | None = field(default=None, metadata=FILE)
@@ -92,12 +100,18 @@ class SearchConfig:
         require(self.ctc_lag >= 0, f"ctc_lag must be >= 0 frames, got {self.ctc_lag}")
         fits = method == "modified_beam_search" or self.ctc_scale == 0
         require(fits, f"ctc_scale needs modified_beam_search, not {method}")
+        require(all(self.lexicon_texts), "lexicon_texts must name files, got an empty name")
         has_graph = method != "fast_beam_search_nbest_LG" or self.lg_file is not None
         require(
             has_graph, f"{method} needs a graph: make one with python -m ml2021.asr.search.lg_graph, name it lg_file"
         )
         fits = method in FUSION_METHODS or not self.has_fusion
         require(fits, f"lm_scale and hotwords_file need one of {', '.join(FUSION_METHODS)}, not {method}")
+
+    @property
+    def needs_units(self) -> bool:
+        """Whether the model must have a head on units of pronunciation."""
+        return self.decoding_method == "lexicon_search"
 
     @property
     def has_fusion(self) -> bool:

@@ -80,12 +80,12 @@ class CtcPrefixes:
         """
         columns = self.states.shape[2] if num_frames is None else num_frames + 1
         before, last = self.states[rows], self.last[rows]
-        own = self.log_probs[rows // self.beam, :, tokens]  # (B, T)
+        emitted = self.log_probs[rows // self.beam, :, tokens]  # (B, T)
         ending_in_any = torch.logaddexp(before[:, _LABEL], before[:, _BLANK])
         grown_from = torch.where((tokens == last)[:, None], before[:, _BLANK], ending_in_any)
         after = torch.full_like(before, -torch.inf)
-        after[:, _NEW, 1:] = own + grown_from[:, :-1]
-        stays, blanks = _from_start(own[:, : columns - 1]), self.blanks[rows, :columns]
+        after[:, _NEW, 1:] = emitted + grown_from[:, :-1]
+        stays, blanks = _from_start(emitted[:, : columns - 1]), self.blanks[rows, :columns]
         label = stays + torch.logcumsumexp(after[:, _NEW, :columns] - stays, dim=1)
         blank = blanks[:, 1:] + torch.logcumsumexp((label - blanks)[:, :-1], dim=1)
         after[:, _LABEL, :columns], after[:, _BLANK, 1:columns] = label, blank

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.model.context import project
 from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
-from ml2021.asr.search.context import project
 from ml2021.asr.search.hypothesis import Hypothesis
 
 

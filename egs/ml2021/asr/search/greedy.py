@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ml2021.asr.model.context import project, start_context
 from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
-from ml2021.asr.search.context import project, start_context
 from ml2021.asr.search.hypothesis import Hypothesis
 
 LOOK_AHEAD = 8  # frames (of all utterances together) joined at once with one context on a CPU; most frames are blank

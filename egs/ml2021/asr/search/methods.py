@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
+from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.fusion.lexicon import load_lexicon
 from ml2021.asr.fusion.scorer import Scorer
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.beam_search import beam_search
-from ml2021.asr.search.config import SearchConfig
+from ml2021.asr.search.config import LEXICON, SearchConfig
 from ml2021.asr.search.ctc_greedy import ctc_greedy_search
 from ml2021.asr.search.ctc_prefix_beam import ctc_prefix_beam_search
 from ml2021.asr.search.ctc_prefix_score import CtcGuide
@@ -32,21 +36,35 @@ def search(
       ConfigError: see search_encoder_out.
     """
     device = next(model.parameters()).device
+    below = None
     with torch.inference_mode():  # a tenth faster than no_grad
-        encoder_out, lens = model.forward_encoder(features.to(device), feature_lens)
-    return search_encoder_out(model, encoder_out, lens, config, fusion)
+        if config.needs_units and model.config.has_units_head:
+            encoder_out, lens, below = model.forward_for_units(features.to(device), feature_lens)
+        else:
+            encoder_out, lens = model.forward_encoder(features.to(device), feature_lens)
+    return search_encoder_out(model, encoder_out, lens, config, fusion, below)
 
 
 @torch.inference_mode(False)  # k2 needs the version counters of its tensors
 @torch.no_grad()
 def search_encoder_out(
-    model: AsrModel, encoder_out: Tensor, lens: Tensor, config: SearchConfig, fusion: Scorer | None = None
+    model: AsrModel,
+    encoder_out: Tensor,
+    lens: Tensor,
+    config: SearchConfig,
+    fusion: Scorer | None = None,
+    below: Tensor | None = None,
 ) -> list[Hypothesis]:
     """Decode encoder_out (N, T', D) with lengths lens (N,).
 
+    Args:
+      model: as load_model gives it, if the method needs units of pronunciation.
+      below: (N, T', C), the input of the head on units, see forward_for_units; for methods that need units.
     Raises:
       ConfigError: the configuration uses a language model or hotwords, but fusion is None; or the method needs k2 and
-        it is not installed; or it needs a CTC head that was trained, or rnnt_type regular, and the model lacks it.
+        it is not installed; or it needs a CTC head that was trained, one on units, or rnnt_type regular, and the model
+        lacks it.
+      DataError: the lexicon is missing or damaged.
     """
     if config.has_fusion and fusion is None:
         raise ConfigError("decoding with lm_scale or hotwords_file needs the fusion from load_fusion")
@@ -70,6 +88,8 @@ def search_encoder_out(
     if c.decoding_method == "fast_beam_search_nbest_LG":
         graph = load_lg(str(c.lg_file), c.ngram_lm_scale, encoder_out.device)
         return fast_beam_search_nbest(model, encoder_out, lens, _fast_beam(c), graph)
+    if c.decoding_method == "lexicon_search":
+        return _lexicon_search(model, below, lens, c, fusion)
     _require_ctc_head(model, c.decoding_method)
     log_probs = model.ctc_output(encoder_out).float()
     if c.decoding_method == "ctc_greedy_search":
@@ -87,6 +107,32 @@ def _require_ctc_head(model: AsrModel, name: str) -> None:
     """Raise ConfigError if the CTC head was not trained; name: what needs it."""
     if model.config.ctc_loss_scale == 0:
         raise ConfigError(f"{name} needs a CTC head; this model was trained with ctc_loss_scale 0")
+
+
+def _lexicon_search(
+    model: AsrModel, below: Tensor | None, lens: Tensor, c: SearchConfig, fusion: Scorer | None
+) -> list[Hypothesis]:
+    if below is None or model.spelling is None:
+        raise ConfigError(
+            f"{c.decoding_method} needs a CTC head on units of pronunciation; this model was trained with "
+            "units_ctc_scale 0"
+        )
+    from ml2021.asr.search.lexicon_search import LexiconSearchConfig, lexicon_search  # compiled; few need it
+
+    lexicon = load_lexicon(Path(c.lexicon_file or LEXICON), model.spelling)
+    sizes = LexiconSearchConfig(c.beam_size, c.word_score, c.lm_scale)
+    return lexicon_search(model.units_log_probs(below), lens, lexicon, sizes, c.blank_penalty, fusion)
+
+
+def token_table(model: AsrModel, tokens: TokenTable, config: SearchConfig) -> TokenTable:
+    """The table of the tokens that a search gives: that of the model or, with a lexicon, one with its words.
+
+    Raises:
+      DataError: the lexicon is missing or damaged.
+    """
+    if config.decoding_method != "lexicon_search" or model.spelling is None:
+        return tokens
+    return load_lexicon(Path(config.lexicon_file or LEXICON), model.spelling).table
 
 
 def _fast_beam(c: SearchConfig) -> FastBeam:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ml2021.asr.fusion.scorer import Scorer, select
+from ml2021.asr.model.context import project, start_context
 from ml2021.asr.model.recogniser import BLANK_ID, AsrModel
-from ml2021.asr.search.context import project, start_context
 from ml2021.asr.search.ctc_prefix_score import CtcGuide
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.trellis import Trellis, extended, start_hashes

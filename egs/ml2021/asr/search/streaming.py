@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.model.context import project, start_context
 from ml2021.asr.model.recogniser import BLANK_ID, NUM_FEATURES, SILENCE, AsrModel
 from ml2021.asr.model.zipformer.layer import STATES_PER_LAYER
-from ml2021.asr.search.context import project, start_context
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.modified_beam_search import ModifiedBeam
 

@@ -53,6 +53,7 @@ VALUES = {
     "chunk-size": ("model.encoder.chunk_size", "frames of 20 ms per chunk, such as 16,32,64,-1"),
     "left-context-frames": ("model.encoder.left_context_frames", "frames of 20 ms, such as 64,128,256,-1"),
     "context-size": ("model.context_size", "number of previous tokens that the decoder sees"),
+    "decoder-dropout": ("model.decoder_dropout", "dropout of the decoder's tokens and outputs, for little speech"),
     "prune-range": ("model.prune_range", "symbol positions per frame of the pruned loss"),
     "lm-scale": ("model.lm_scale", "weight of the decoder alone in the simple loss"),
     "am-scale": ("model.am_scale", "weight of the encoder alone in the simple loss"),

@@ -21,12 +21,12 @@ from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import write_json, write_text
 from lhotse_prep.workflow.locks import folder_lock
+from ml2021.asr.model.fine_tuning import keep_base
 from ml2021.asr.model.layers.fused import use_compiled
 from ml2021.asr.model.recogniser import AsrModel, num_parameters
 from ml2021.asr.model.spelling import UNITS
 from ml2021.asr.train.config import AsrConfig, require_base
 from ml2021.asr.train.data import AsrDataModule
-from ml2021.asr.train.fine_tuning import keep_base
 from ml2021.asr.train.first_weights import UNITS_HEAD, init_from
 from ml2021.asr.train.options import TrainOptions, config_of, options_of, write_asr_config
 from ml2021.asr.train.stage import training_by_hand

@@ -61,8 +61,9 @@ def test_deep_recursion_ends():
 def test_used_rules_are_drawn_less():
     grammar = Grammar.of([Rule("X", 1.0, "一", "one"), Rule("X", 1.0, "二", "two")])
     rng = random.Random(0)
+    assert 70 < sum(grammar.draw("X", rng).english == "two" for _ in range(200)) < 130
     for _ in range(50):
-        grammar.used["X", "一"] += 1
+        grammar.count(grammar.rules["X"][0].phrase)
     assert sum(grammar.draw("X", rng).english == "two" for _ in range(200)) > 150
 
 
@@ -71,7 +72,7 @@ def test_every_slot_of_the_grammar_has_rules_and_every_rule_can_be_written():
     rng = random.Random(0)
     for rules in grammar.rules.values():
         for r in rules:
-            parts = {slot: grammar.draw(slot.rstrip("0123456789"), rng) for slot in r.slots()}
+            parts = {slot: grammar.draw(slot.rstrip("0123456789"), rng) for slot in r.slots}
             phrase = write_phrase(r, parts)
             assert "{" not in phrase.mandarin + phrase.english
             if r.head:
