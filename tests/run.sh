@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-arguments=(-q -n auto --maxprocesses 4 --dist loadfile)
+arguments=(-q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder) # conftest.py has the order
 if [[ ${1:-} == --slow ]]; then
   shift
 else
@@ -12,5 +12,6 @@ else
 fi
 ML2021_EXTRAS="test"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} NUMBA_NUM_THREADS=${NUMBA_NUM_THREADS:-1} # the cores are busy with other files
+unset PYTHONDONTWRITEBYTECODE # dozens of processes would compile all sources anew
 . ./path.sh || exit 1
 exec "$ml2021_python" -m pytest "${arguments[@]}" "$@"
