@@ -68,6 +68,8 @@ class SearchConfig:
     lexicon_texts: tuple[str, ...] = field(default=(), metadata=FILE)
     # lexicon_search: added to the score for each word
     word_score: float = field(default=0.0, metadata=only_if(decoding_method="lexicon_search"))
+    # modified_beam_search: weight of the log-prob that the head on units gives to each hypothesis of the last beam
+    units_rescore_scale: float = field(default=0.0, metadata=only_if(decoding_method="modified_beam_search"))
     lm_scale: float = 0.0  # weight of the language model's log-probabilities; 0: no language model
     # folder of the language model, made by ml2021.asr.fusion.train; null: exp/C/lm
     lm_dir: str | None = field(default=None, metadata=FILE)
@@ -90,7 +92,7 @@ class SearchConfig:
             "nbest_scale",
         ):
             require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
-        for name in ("lm_scale", "ngram_lm_scale"):
+        for name in ("lm_scale", "ngram_lm_scale", "units_rescore_scale"):
             require(getattr(self, name) >= 0, f"{name} must be >= 0, got {getattr(self, name)}")
         require(all(self.lexicon_texts), "lexicon_texts must name files, got an empty name")
         has_graph = method != "fast_beam_search_nbest_LG" or self.lg_file is not None
@@ -103,7 +105,8 @@ class SearchConfig:
     @property
     def needs_units(self) -> bool:
         """Whether the model must have a head on units of pronunciation."""
-        return self.decoding_method == "lexicon_search"
+        rescores = self.decoding_method == "modified_beam_search" and self.units_rescore_scale > 0
+        return rescores or self.decoding_method == "lexicon_search"
 
     @property
     def has_fusion(self) -> bool:

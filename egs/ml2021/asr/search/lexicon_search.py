@@ -272,26 +272,30 @@ def _candidates(
                 key = old[k, _HASH] if word < 0 else _hashed(old[k, _HASH], word)
                 to = child if word < 0 else 0
                 at = _slot(slots, integers, key, to, unit)
-                if slots[at] >= 0:
-                    floats[slots[at], _LABEL] = _log_add(floats[slots[at], _LABEL], score)
-                    continue
-                slots[at] = count
-                floats[count], integers[count] = old_floats[k], old[k]
-                floats[count, _BLANK], floats[count, _LABEL] = -np.inf, score
-                floats[count, _PAST] = 0.0 if node == 0 else old_floats[k, _PAST] + old_floats[k, _PEAK]
-                floats[count, _PEAK] = log_probs[unit]
-                integers[count, _NODE], integers[count, _LAST], integers[count, _HASH] = to, unit, key
-                integers[count, _COUNT] = 1 if node == 0 else old[k, _COUNT] + 1
+                c, more, blank = slots[at], -np.inf, -np.inf
+                if c >= 0:  # the same hypothesis: it has both log-probs, and the times of the larger one
+                    more, blank = floats[c, _LABEL], floats[c, _BLANK]
+                    if score <= max(more, blank):
+                        floats[c, _LABEL] = _log_add(more, score)
+                        continue
+                else:
+                    c = slots[at] = count
+                    count += 1
+                floats[c], integers[c] = old_floats[k], old[k]
+                floats[c, _BLANK], floats[c, _LABEL] = blank, _log_add(more, score)
+                floats[c, _PAST] = 0.0 if node == 0 else old_floats[k, _PAST] + old_floats[k, _PEAK]
+                floats[c, _PEAK] = log_probs[unit]
+                integers[c, _NODE], integers[c, _LAST], integers[c, _HASH] = to, unit, key
+                integers[c, _COUNT] = 1 if node == 0 else old[k, _COUNT] + 1
                 if node == 0:
-                    integers[count, _BEGIN] = frame
-                integers[count, _PARENT], integers[count, _WORD] = k, word
+                    integers[c, _BEGIN] = frame
+                integers[c, _PARENT], integers[c, _WORD] = k, word
                 if word >= 0:
-                    floats[count, _ADDED] += words.bonus[word]
+                    floats[c, _ADDED] += words.bonus[word]
                     if has_lm:
-                        floats[count, _ADDED] += rows[k, words.first_token[word]]
-                    integers[count, _WORD_3], integers[count, _WORD_2] = old[k, _WORD_2], old[k, _WORD_1]
-                    integers[count, _WORD_1] = word
-                count += 1
+                        floats[c, _ADDED] += rows[k, words.first_token[word]]
+                    integers[c, _WORD_3], integers[c, _WORD_2] = old[k, _WORD_2], old[k, _WORD_1]
+                    integers[c, _WORD_1] = word
     for c in range(count):  # each candidate is in the run of places that begins at its hash
         at = _hashed(_hashed(integers[c, _HASH], integers[c, _NODE]), integers[c, _LAST]) & (len(slots) - 1)
         while slots[at] >= 0:
