@@ -37,7 +37,7 @@ from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.windows import decode_cuts
 from ml2021.asr.fusion.config import LmConfig
 from ml2021.asr.fusion.load import load_fusion
-from ml2021.asr.fusion.train import train_lm
+from ml2021.asr.fusion.train_lm import train_lm
 from ml2021.asr.model.load import load_model
 from ml2021.scoring.counts import Counts, ErrorRate, by_utterance, score
 from ml2021.scoring.significance import chance_of_improvement, interval

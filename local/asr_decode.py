@@ -130,7 +130,8 @@ def _scores(rates: Mapping[str, ErrorRate], manifests: Path) -> dict[str, Any]:
 
     Returns:
       Of the test part: `mer_windows`; `coverage_windows`, how many of the transcripts' words are in windows; and
-      `mer_windows_complete`, the rate with the other words as deletions. Keys of the dev part end in `_dev`.
+      `mer_windows_complete`, the rate with the other words as deletions; `units_error_windows`, the error rate of units
+      of pronunciation in percent, if the model has a head on them. Keys of the dev part end in `_dev`.
     """
     from lhotse import SupervisionSet
 
@@ -144,6 +145,8 @@ def _scores(rates: Mapping[str, ErrorRate], manifests: Path) -> dict[str, Any]:
         covered = coverage(rate, (s.text or "" for s in lectures))
         logger.info("%s: MER of windows %s; %s", part, rate.total, covered)
         scores[f"mer_windows{suffix}"] = rate.percents()
+        if rate.units is not None:
+            scores[f"units_error_windows{suffix}"] = rate.units.percent
         scores[f"coverage_windows{suffix}"] = covered.summary()
         scores[f"mer_windows_complete{suffix}"] = covered.complete.percents()
     return scores

@@ -69,6 +69,7 @@ class ErrorRate:
     en: Counts = field(default_factory=Counts)
     switches: Counts = field(default_factory=Counts)  # at changes of language
     alignments: dict[str, Alignment] = field(default_factory=dict)  # by utterance id
+    units: Counts | None = None  # of units of pronunciation; None: the recogniser has no head on them
 
     def percents(self) -> dict[str, float | None]:
         """The rates {"mer", "zh", "en"} in percent; None if the reference has no token of that kind."""

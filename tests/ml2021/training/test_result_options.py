@@ -30,14 +30,8 @@ FILES |= {"lg_file", "init_from", "comet_model", "shar_dir", "shar_dev_dir", "mu
 FILES |= {"rir_recordings", "lexicon_texts"}
 UNUSED_BY_ADAMW_AND_COSINE = {"warmup_start", "lr_batches", "lr_epochs"}
 UNUSED_BY_GREEDY_SEARCH = {"beam_size", "max_sym_per_frame", "beam", "max_contexts", "max_states", "num_paths"}
-UNUSED_BY_GREEDY_SEARCH |= {
-    "nbest_scale",
-    "ngram_lm_scale",
-    "ctc_scale",
-    "ctc_lag",
-    "word_score",
-    "script",
-}  # empty: none
+UNUSED_BY_GREEDY_SEARCH |= {"nbest_scale", "ngram_lm_scale", "ctc_scale", "ctc_lag", "word_score"}
+UNUSED_BY_GREEDY_SEARCH |= {"units_rescore_scale", "script"}  # empty: none
 UNUSED_BY_THE_ALIGNER = {"num_epochs", "num_buckets", "on_the_fly_feats", "speed_factors", "noise_probability"}
 UNUSED_BY_THE_ALIGNER |= {"noise_snr", "shar_weights", "mux_weights", "time_mask_ratio", "average_by_dev"}
 UNUSED_BY_THE_ALIGNER |= {f.name for f in dataclasses.fields(SoundAugmentConfig)}

@@ -41,6 +41,7 @@ VALUES: dict[str, tuple[type, str]] = {
     "lm-dir": (str, "its folder, from python -m ml2021.asr.fusion.train or with an lm.arpa; else lm beside EXP_DIR"),
     "lexicon-file": (str, "words and their units for lexicon_search; else lexicon/lexicon.txt beside EXP_DIR"),
     "word-score": (float, "lexicon_search: added for each word"),
+    "units-rescore-scale": (float, "modified_beam_search: weight of the head on units for its last hypotheses"),
     "hotwords-file": (str, f"terms that get a bonus, one per line, with {' or '.join(FUSION_METHODS)}"),
     "hotwords-score": (float, "bonus of each token of a hotword"),
     "script": (str, "OpenCC conversion of what is recognised, such as s2twp; also with --recogniser"),
@@ -240,6 +241,8 @@ def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool)
         parts.append(f"beam-size-{c.beam_size}")
     if c.decoding_method == "lexicon_search" and c.word_score:
         parts.append(f"word-score-{c.word_score:g}")
+    if c.decoding_method == "modified_beam_search" and c.units_rescore_scale:
+        parts.append(f"units-rescore-scale-{c.units_rescore_scale:g}")
     if c.blank_penalty:
         parts.append(f"blank-penalty-{c.blank_penalty:g}")
     if c.ctc_scale:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
@@ -26,11 +27,13 @@ from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.fusion.scorer import Scorer
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
-from ml2021.asr.search.methods import search, token_table
+from ml2021.asr.search.ctc_greedy import ctc_greedy_search
+from ml2021.asr.search.methods import encoded, search_encoder_out, token_table
 from ml2021.asr.train.config import AsrDataConfig
 from ml2021.asr.train.data import AsrDataModule
+from ml2021.asr.train.units import units_of
 from ml2021.asr.words.script import convert_text
-from ml2021.scoring.counts import ErrorRate
+from ml2021.scoring.counts import Counts, ErrorRate, score
 from ml2021.scoring.icefall_files import write_icefall_files
 
 logger = logging.getLogger(__name__)
@@ -44,14 +47,46 @@ def decode_cuts(
     return recognise_windows(cuts_dir, part, config.max_duration, texts_by_model(model, tokens, config, fusion))
 
 
-def texts_by_model(model: AsrModel, tokens: TokenTable, config: DecodeConfig, fusion: Scorer | None = None) -> TextsOf:
-    """What gives the texts of a batch with a model of this project."""
+class UnitsScore:
+    """Counts the errors of a model's head on units of pronunciation, by CTC greedy search, batch after batch."""
+
+    def __init__(self, units: PronunciationUnits) -> None:
+        self.units, self.symbols = units, ["", *units.symbols]
+        self.rows = list[tuple[str, str, str]]()  # of windows whose text the units can write
+
+    def add(self, texts: Sequence[str], log_probs: Tensor, lens: Tensor) -> None:
+        """Add the reference texts of utterances, and the log-probs of their units (N, T', V) with lengths (N,)."""
+        for text, hypothesis in zip(texts, ctc_greedy_search(log_probs, lens), strict=True):
+            if ref := units_of(text, self.units):
+                row = (" ".join(self.symbols[i] for i in ids) for ids in (ref, hypothesis.tokens))
+                self.rows.append((str(len(self.rows)), *row))
+
+    def counts(self) -> Counts:
+        """The counts so far, which begin anew."""
+        rows, self.rows = self.rows, []
+        return score(rows).total
+
+
+def texts_by_model(
+    model: AsrModel,
+    tokens: TokenTable,
+    config: DecodeConfig,
+    fusion: Scorer | None = None,
+    units: UnitsScore | None = None,
+) -> TextsOf:
+    """What gives the texts of a batch with a model of this project, and adds its units to `units`."""
     table = token_table(model, tokens, config)
 
     def texts_of(batch: dict[str, Any]) -> list[str]:
         supervisions = batch["supervisions"]
-        lens = supervisions["num_frames"][torch.argsort(supervisions["sequence_idx"])]
-        hypotheses = search(model, batch["inputs"], lens, config, fusion)
+        order = torch.argsort(supervisions["sequence_idx"])
+        needs_units = units is not None or config.needs_units
+        encoder_out, lens, below = encoded(model, batch["inputs"], supervisions["num_frames"][order], needs_units)
+        if units is not None and below is not None:
+            with torch.inference_mode():
+                log_probs = model.units_log_probs(below)
+            units.add([supervisions["text"][i] for i in order.tolist()], log_probs, lens)
+        hypotheses = search_encoder_out(model, encoder_out, lens, config, fusion, below)
         return [convert_text(table.decode(h.tokens), config.script) for h in hypotheses]
 
     return texts_of
@@ -98,8 +133,9 @@ def decode_parts(
     model, tokens = load_model(exp_dir, weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    texts_of = texts_by_model(model, tokens, config, load_fusion(config, tokens, device))
-    return score_parts(cuts_dir, parts, out_dir, config.max_duration, texts_of, suffix, config.decoding_method)
+    units = None if model.spelling is None else UnitsScore(model.spelling.units)
+    texts_of = texts_by_model(model, tokens, config, load_fusion(config, tokens, device), units)
+    return score_parts(cuts_dir, parts, out_dir, config.max_duration, texts_of, suffix, config.decoding_method, units)
 
 
 def score_parts(
@@ -110,6 +146,7 @@ def score_parts(
     texts_of: TextsOf,
     suffix: str,
     method: str,
+    units: UnitsScore | None = None,
 ) -> dict[str, ErrorRate]:
     """Recognise the windows of some parts with anything, and write recogs-, errs-, wer-summary- files of each.
 
@@ -117,6 +154,7 @@ def score_parts(
       cuts_dir, out_dir, suffix: see decode_parts.
       max_duration, texts_of: see recognise_windows.
       method: the name of the decoding in the summary.
+      units: what texts_of adds units to, if the recogniser has a head on them.
     Raises:
       DataError: a part has no windows.
     """
@@ -127,6 +165,9 @@ def score_parts(
         if not results:
             raise DataError(f"the {part} part has no windows to decode in {cuts_dir}")
         rates[part] = write_icefall_files(out_dir, part, suffix, method, results)
+        if units is not None:
+            rates[part].units = units.counts()
+            logger.info("%s: error rate of the units of pronunciation %s", part, rates[part].units)
         seconds = time.time() - started
         logger.info("%s: %d windows in %.1f s, MER %s", part, len(results), seconds, rates[part].total)
     return rates
@@ -143,4 +184,6 @@ def run(args: argparse.Namespace) -> None:
     suffix = suffix_of(config, name, args.use_averaged_model)
     out_dir = args.out_dir or args.exp_dir / config.decoding_method
     rates = decode_parts(args.exp_dir, args.cuts, [args.part], out_dir, config, weights, suffix)
-    write_json(out_dir / f"scores-{args.part}-{suffix}.json", {"mer_windows": rates[args.part].percents()})
+    rate = rates[args.part]
+    more = {} if rate.units is None else {"units_error_windows": rate.units.percent}
+    write_json(out_dir / f"scores-{args.part}-{suffix}.json", {"mer_windows": rate.percents(), **more})

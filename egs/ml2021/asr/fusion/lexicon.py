@@ -20,13 +20,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lhotse_prep.manifests.files import UNTRANSLATED, iterate_texts
 from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.tokens.lang import load_lang
 from lhotse_prep.tokens.more_words import can_write, with_words
 from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.tokens.token_table import TokenTable
-from lhotse_prep.windows.read import read_windows
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import read_text, write_text
@@ -187,6 +185,12 @@ def texts_of_corpus(cuts: Path | None, texts: Path | None, more: Iterable[Path] 
     Raises:
       DataError: a file is missing or damaged.
     """
+    from lhotse_prep.manifests.files import (
+        UNTRANSLATED,
+        iterate_texts,
+    )  # these import Lhotse, which --help does without
+    from lhotse_prep.windows.read import read_windows
+
     if cuts is not None:
         yield from (cut.supervisions[0].text for cut in read_windows(cuts, "train"))
     beside = [] if texts is None else [p for p in [texts.with_name(UNTRANSLATED)] if p.is_file()]

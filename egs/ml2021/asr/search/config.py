@@ -72,6 +72,8 @@ class SearchConfig:
     lexicon_texts: tuple[str, ...] = field(default=(), metadata=FILE)
     # lexicon_search: added to the score for each word
     word_score: float = field(default=0.0, metadata=only_if(decoding_method="lexicon_search"))
+    # modified_beam_search: weight of the log-prob that the head on units gives to each hypothesis of the last beam
+    units_rescore_scale: float = field(default=0.0, metadata=only_if(decoding_method="modified_beam_search"))
     lm_scale: float = 0.0  # weight of the language model's log-probabilities; 0: no language model
     # folder of the language model, made by ml2021.asr.fusion.train; null: exp/C/lm
     lm_dir: str | None = field(default=None, metadata=FILE)
@@ -94,7 +96,7 @@ class SearchConfig:
             "nbest_scale",
         ):
             require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
-        for name in ("lm_scale", "ngram_lm_scale"):
+        for name in ("lm_scale", "ngram_lm_scale", "units_rescore_scale"):
             require(getattr(self, name) >= 0, f"{name} must be >= 0, got {getattr(self, name)}")
         require(0 <= self.ctc_scale < 1, f"ctc_scale must be at least 0 and below 1, got {self.ctc_scale}")
         require(self.ctc_lag >= 0, f"ctc_lag must be >= 0 frames, got {self.ctc_lag}")
@@ -111,7 +113,8 @@ class SearchConfig:
     @property
     def needs_units(self) -> bool:
         """Whether the model must have a head on units of pronunciation."""
-        return self.decoding_method == "lexicon_search"
+        rescores = self.decoding_method == "modified_beam_search" and self.units_rescore_scale > 0
+        return rescores or self.decoding_method == "lexicon_search"
 
     @property
     def has_fusion(self) -> bool:

@@ -44,6 +44,13 @@ class _Words(NamedTuple):
     bonus: NDArray[np.float64]  # (W,)
 
 
+class _Rows(NamedTuple):
+    """Hypotheses, a row each; see the columns above."""
+
+    floats: NDArray[np.float64]
+    integers: NDArray[np.int64]
+
+
 class _Records(NamedTuple):
     """Complete words of hypotheses, as a tree."""
 
@@ -119,8 +126,8 @@ class _LexiconBeam:
         rows = self.fusion.scores(states).float().cpu().numpy() if self.fusion else np.zeros((1, 1), np.float32)
         for t in range(len(log_probs)):
             count = _candidates(
-                log_probs[t], t, floats, integers, rows, self.lexicon.trie, self.words, self.records, self.floats,
-                self.integers, self.slots, self.fusion is not None,
+                log_probs[t], t, _Rows(floats, integers), _Rows(self.floats, self.integers), self.slots, rows,
+                self.lexicon.trie, self.words, self.records, self.fusion is not None,
             )  # fmt: skip
             chosen = _chosen(self.floats[:count], self.integers[:count], self.config.beam, self.config.alike)
             floats, integers = self.floats[chosen], self.integers[chosen]
@@ -224,23 +231,25 @@ def _slot(slots, integers, words, node, last):  # pragma: no cover (compiled)
 
 @numba.njit(cache=True, error_model="numpy")
 def _candidates(
-    log_probs, frame, old_floats, old, rows, trie, words, records, floats, integers, slots, has_lm
+    log_probs, frame, before, after, slots, rows, trie, words, records, has_lm
 ):  # pragma: no cover (compiled)
     """All hypotheses after a frame: those that stay as they are, and those with one more unit.
 
     Args:
       log_probs: (U,).
       frame: its number.
-      old_floats, old: the hypotheses before it.
+      before: the hypotheses before it.
+      after: the candidates, overwritten.
+      slots: all -1, also afterwards.
       rows: (K, V) scores of the next token after each.
       trie, words: the lexicon.
       records: of words; times and peaks of last words are updated.
-      floats, integers: the candidates, overwritten.
-      slots: all -1, also afterwards.
       has_lm: whether rows count.
     Returns:
       The number of candidates.
     """
+    old_floats, old = before
+    floats, integers = after
     count = 0
     for k in range(len(old)):
         floats[count], integers[count] = old_floats[k], old[k]
@@ -272,26 +281,30 @@ def _candidates(
                 key = old[k, _HASH] if word < 0 else _hashed(old[k, _HASH], word)
                 to = child if word < 0 else 0
                 at = _slot(slots, integers, key, to, unit)
-                if slots[at] >= 0:
-                    floats[slots[at], _LABEL] = _log_add(floats[slots[at], _LABEL], score)
-                    continue
-                slots[at] = count
-                floats[count], integers[count] = old_floats[k], old[k]
-                floats[count, _BLANK], floats[count, _LABEL] = -np.inf, score
-                floats[count, _PAST] = 0.0 if node == 0 else old_floats[k, _PAST] + old_floats[k, _PEAK]
-                floats[count, _PEAK] = log_probs[unit]
-                integers[count, _NODE], integers[count, _LAST], integers[count, _HASH] = to, unit, key
-                integers[count, _COUNT] = 1 if node == 0 else old[k, _COUNT] + 1
+                c, more, blank = slots[at], -np.inf, -np.inf
+                if c >= 0:  # the same hypothesis: it has both log-probs, and the times of the larger one
+                    more, blank = floats[c, _LABEL], floats[c, _BLANK]
+                    if score <= max(more, blank):
+                        floats[c, _LABEL] = _log_add(more, score)
+                        continue
+                else:
+                    c = slots[at] = count
+                    count += 1
+                floats[c], integers[c] = old_floats[k], old[k]
+                floats[c, _BLANK], floats[c, _LABEL] = blank, _log_add(more, score)
+                floats[c, _PAST] = 0.0 if node == 0 else old_floats[k, _PAST] + old_floats[k, _PEAK]
+                floats[c, _PEAK] = log_probs[unit]
+                integers[c, _NODE], integers[c, _LAST], integers[c, _HASH] = to, unit, key
+                integers[c, _COUNT] = 1 if node == 0 else old[k, _COUNT] + 1
                 if node == 0:
-                    integers[count, _BEGIN] = frame
-                integers[count, _PARENT], integers[count, _WORD] = k, word
+                    integers[c, _BEGIN] = frame
+                integers[c, _PARENT], integers[c, _WORD] = k, word
                 if word >= 0:
-                    floats[count, _ADDED] += words.bonus[word]
+                    floats[c, _ADDED] += words.bonus[word]
                     if has_lm:
-                        floats[count, _ADDED] += rows[k, words.first_token[word]]
-                    integers[count, _WORD_3], integers[count, _WORD_2] = old[k, _WORD_2], old[k, _WORD_1]
-                    integers[count, _WORD_1] = word
-                count += 1
+                        floats[c, _ADDED] += rows[k, words.first_token[word]]
+                    integers[c, _WORD_3], integers[c, _WORD_2] = old[k, _WORD_2], old[k, _WORD_1]
+                    integers[c, _WORD_1] = word
     for c in range(count):  # each candidate is in the run of places that begins at its hash
         at = _hashed(_hashed(integers[c, _HASH], integers[c, _NODE]), integers[c, _LAST]) & (len(slots) - 1)
         while slots[at] >= 0:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import ConfigError
 from ml2021.asr.fusion.lexicon import load_lexicon
 from ml2021.asr.fusion.scorer import Scorer
 from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.spelling import Spelling
 from ml2021.asr.search.beam_search import beam_search
 from ml2021.asr.search.config import LEXICON, SearchConfig
 from ml2021.asr.search.ctc_greedy import ctc_greedy_search
@@ -35,14 +37,20 @@ def search(
     Raises:
       ConfigError: see search_encoder_out.
     """
-    device = next(model.parameters()).device
-    below = None
-    with torch.inference_mode():  # a tenth faster than no_grad
-        if config.needs_units and model.config.has_units_head:
-            encoder_out, lens, below = model.forward_for_units(features.to(device), feature_lens)
-        else:
-            encoder_out, lens = model.forward_encoder(features.to(device), feature_lens)
+    encoder_out, lens, below = encoded(model, features, feature_lens, config.needs_units)
     return search_encoder_out(model, encoder_out, lens, config, fusion, below)
+
+
+def encoded(
+    model: AsrModel, features: Tensor, feature_lens: Tensor, for_units: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """encoder_out (N, T', D), its lengths (N,) and, for_units, the input of the head on units if the model has one."""
+    features = features.to(next(model.parameters()).device)
+    with torch.inference_mode():  # a tenth faster than no_grad
+        if for_units and model.config.has_units_head:
+            return model.forward_for_units(features, feature_lens)
+        encoder_out, lens = model.forward_encoder(features, feature_lens)
+    return encoder_out, lens, None
 
 
 @torch.inference_mode(False)  # k2 needs the version counters of its tensors
@@ -73,7 +81,11 @@ def search_encoder_out(
         return greedy_search(model, encoder_out, lens, c.blank_penalty)
     if c.decoding_method == "modified_beam_search":
         guide = None if c.ctc_scale == 0 else _guide(model, encoder_out, lens, c)
-        return modified_beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, fusion, guide)
+        rescore = None
+        if c.needs_units:
+            spelling, units_log_probs = _units(model, below, "units_rescore_scale")
+            rescore = partial(_rescored, units_log_probs, lens, spelling, c.units_rescore_scale)
+        return modified_beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, fusion, guide, rescore)
     if c.decoding_method == "beam_search":
         if model.config.rnnt_type != "regular":  # it has not learned to emit another symbol at the same frame
             raise ConfigError(
@@ -112,16 +124,41 @@ def _require_ctc_head(model: AsrModel, name: str) -> None:
 def _lexicon_search(
     model: AsrModel, below: Tensor | None, lens: Tensor, c: SearchConfig, fusion: Scorer | None
 ) -> list[Hypothesis]:
-    if below is None or model.spelling is None:
-        raise ConfigError(
-            f"{c.decoding_method} needs a CTC head on units of pronunciation; this model was trained with "
-            "units_ctc_scale 0"
-        )
+    spelling, log_probs = _units(model, below, c.decoding_method)
     from ml2021.asr.search.lexicon_search import LexiconSearchConfig, lexicon_search  # compiled; few need it
 
-    lexicon = load_lexicon(Path(c.lexicon_file or LEXICON), model.spelling)
+    lexicon = load_lexicon(Path(c.lexicon_file or LEXICON), spelling)
     sizes = LexiconSearchConfig(c.beam_size, c.word_score, c.lm_scale)
-    return lexicon_search(model.units_log_probs(below), lens, lexicon, sizes, c.blank_penalty, fusion)
+    return lexicon_search(log_probs, lens, lexicon, sizes, c.blank_penalty, fusion)
+
+
+def _units(model: AsrModel, below: Tensor | None, what: str) -> tuple[Spelling, Tensor]:
+    """The spelling of a model and the log-probs of its units; raises ConfigError if it has no head on them."""
+    if below is None or model.spelling is None:
+        raise ConfigError(
+            f"{what} needs a CTC head on units of pronunciation; this model was trained with units_ctc_scale 0"
+        )
+    return model.spelling, model.units_log_probs(below)
+
+
+def _rescored(
+    log_probs: Tensor, lens: Tensor, spelling: Spelling, scale: float, hypotheses: list[list[Hypothesis]]
+) -> Tensor:
+    """The log-prob of the units of each hypothesis times a scale, (N, K), from log_probs (N, T', U) and lens (N,).
+
+    -inf for more units than frames; 0 for all hypotheses of an utterance if that is so for all of them.
+    """
+    flat, beam = [h for of_utterance in hypotheses for h in of_utterance], len(hypotheses[0])
+    words = [spelling.tokens.decode(h.tokens).split() for h in flat]
+    units = [[u for word in spelling.units.encode_words(of_hyp) for u in word] for of_hyp in words]
+    unit_lens = torch.tensor([len(ids) for ids in units])
+    targets = torch.tensor([u for ids in units for u in ids], dtype=torch.int64)
+    rows = log_probs.repeat_interleave(beam, dim=0).transpose(0, 1)
+    losses = nn.functional.ctc_loss(
+        rows, targets.to(rows.device), lens.repeat_interleave(beam), unit_lens.to(lens.device), reduction="none"
+    )
+    scores = -scale * losses.view(-1, beam)
+    return torch.where(torch.isfinite(scores).any(dim=1, keepdim=True), scores, torch.zeros_like(scores))
 
 
 def token_table(model: AsrModel, tokens: TokenTable, config: SearchConfig) -> TokenTable:

@@ -5,6 +5,8 @@ Legend: N utterances, K beam, T frames, D encoder dimension, J joiner dimension,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -60,14 +62,24 @@ class ModifiedBeam:
             totals = totals + (final if self.guide is None else self.guide.others * final)
         return totals if self.guide is None else totals + self.guide.final().view_as(totals)
 
-    def best(self) -> list[Hypothesis]:
+    def hypotheses(self) -> list[list[Hypothesis]]:
+        """All hypotheses of each utterance, by their place in the beam."""
+        num_utterances, device = len(self.log_probs), self.log_probs.device
+        columns = [self.trellis.trace(torch.full((num_utterances,), k, device=device)) for k in range(self.beam)]
+        return [list(of_utterance) for of_utterance in zip(*columns)]
+
+    def best(self, more: Tensor | None = None) -> list[Hypothesis]:
         """The hypothesis of each utterance with the highest log-prob per token, counting the start context.
 
         With a guide: with the highest score, since CTC counts the tokens that are left out.
+
+        Args:
+          more: (N, K), added to the totals first.
         """
+        totals = self.totals() if more is None else self.totals() + more
         if self.guide is not None:
-            return self.trellis.trace(self.totals().argmax(dim=1))
-        normalised = self.totals() / (self.num_tokens + self.model.decoder.context_size)
+            return self.trellis.trace(totals.argmax(dim=1))
+        normalised = totals / (self.num_tokens + self.model.decoder.context_size)
         return self.trellis.trace(normalised.argmax(dim=1))
 
     def num_settled(self) -> list[int]:
@@ -129,6 +141,7 @@ def modified_beam_search(
     blank_penalty: float = 0.0,
     fusion: Scorer | None = None,
     guide: CtcGuide | None = None,
+    rescore: Callable[[list[list[Hypothesis]]], Tensor] | None = None,
 ) -> list[Hypothesis]:
     """
     Args:
@@ -139,12 +152,13 @@ def modified_beam_search(
       blank_penalty: subtracted from the blank's logit.
       fusion: adds to token scores before the best hypotheses are chosen.
       guide: adds the scores of the CTC head to those of the hypotheses.
+      rescore: gives what is added to the log-probs of the last beam's hypotheses, (N, K), before the best is chosen.
     Returns:
       One hypothesis per utterance.
     """
     state = ModifiedBeam(model, len(encoder_out), beam, blank_penalty, fusion, guide)
     state.advance(encoder_out, encoder_out_lens)
-    return state.best()
+    return state.best(None if rescore is None else rescore(state.hypotheses()))
 
 
 def _merged(log_probs: Tensor, hashes: Tensor) -> Tensor:

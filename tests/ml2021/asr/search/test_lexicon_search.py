@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +16,26 @@ import torch
 from torch import Tensor
 
 from lhotse_prep.tokens.bpe import train_bpe
+from lhotse_prep.tokens.lang import load_lang
+from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.tokens.token_table import TokenTable
-from ml2021.asr.fusion.lexicon import Lexicon
+from lhotse_prep.workflow.errors import ConfigError, DataError
+from lhotse_prep.workflow.files import write_json
+from lhotse_prep.workflow.strict_config import to_mapping
+from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.decode.windows import decode_parts
+from ml2021.asr.fusion.lexicon import Lexicon, load_lexicon, main
 from ml2021.asr.fusion.ngram import train_ngram
 from ml2021.asr.fusion.ngram_scorer import NgramScorer
 from ml2021.asr.fusion.scorer import Fusion, Scorer
+from ml2021.asr.model.load import load_model
+from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.search.config import SearchConfig
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.lexicon_search import LexiconSearchConfig, lexicon_search
+from ml2021.asr.search.methods import search as search_batch
+from ml2021.asr.search.methods import token_table
+from ml2021.training.checkpoint import save_checkpoint
 
 NUM_UNITS = 4  # with blank
 # two words of the same sound, two readings of a word, a word that begins another, English, and one without a token
@@ -112,3 +128,114 @@ def test_the_best_of_all_word_sequences(tokens: TokenTable, lexicon: Lexicon, se
     narrow = search(log_probs, lexicon, LexiconSearchConfig(12, config.word_score, scale, 1), fusion)
     ids = tuple(words.index(w) for w in lexicon.table.decode(narrow.tokens).split())
     assert scores[ids] >= best - 1.0
+
+
+def peaks(units: Sequence[int], num_units: int, num_frames: int) -> Tensor:
+    """(T, U) log-probs with a unit in every second frame from the third on, and blanks."""
+    logits = torch.zeros(num_frames, num_units)
+    logits[:, 0] = 6.0
+    for i, unit in enumerate(units):
+        logits[2 + 2 * i, unit] = 14.0
+    return logits.log_softmax(dim=1)
+
+
+def test_tokens_have_the_times_of_their_units(lexicon: Lexicon) -> None:
+    """Here 光 is 3, 四 is 2 3, and ab is 3 3 of two tokens or more; a peak of a unit is later than its first frame."""
+    log_probs = peaks([3, 2, 3], NUM_UNITS, 12)
+    hypothesis = search(log_probs, lexicon, LexiconSearchConfig(8), None)
+    assert lexicon.table.decode(hypothesis.tokens) == "光 四" and hypothesis.frames == (2, 4)
+    assert min(hypothesis.scores) > 0.9
+    log_probs = peaks([3, 3], NUM_UNITS, 12)
+    only = Lexicon({"ab": READINGS["ab"]}, lexicon.table)
+    hypothesis = search(log_probs, only, LexiconSearchConfig(8), None)
+    assert only.table.decode(hypothesis.tokens) == "ab"
+    assert hypothesis.frames[0] == 2 and (len(hypothesis.frames) == 1 or hypothesis.frames[-1] == 4)
+    assert search(peaks([], NUM_UNITS, 5), lexicon, LexiconSearchConfig(8), None) == Hypothesis((), (), ())
+
+
+@pytest.fixture(scope="module")
+def exp_dir(tone_corpus, config, tmp_path_factory) -> Path:  # type: ignore[no-untyped-def]
+    """A recogniser with a head on the lower stack, not trained."""
+    folder = tmp_path_factory.mktemp("with-units")
+    shutil.copytree(tone_corpus.lang, folder / "lang")
+    units = PronunciationUnits.of_texts(["一 二 三 四 五 六 七 八 光 新", "model data"], 10)
+    units.save(folder / "units")
+    model_config = replace(config.model, units_ctc_scale=0.5, units_stacks=1)
+    write_json(folder / "config.json", to_mapping(replace(config, model=model_config)))
+    torch.manual_seed(0)
+    model = AsrModel(model_config, len(load_lang(folder / "lang")), len(units))
+    save_checkpoint(folder / "pretrained.pt", {"model": model.state_dict()})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lexicon_file(exp_dir: Path, tone_corpus, tmp_path_factory) -> Path:  # type: ignore[no-untyped-def]
+    """Of the train windows and of a text with a character that no transcript has."""
+    folder = tmp_path_factory.mktemp("lexicon")
+    (folder / "slides.txt").write_text("光，Model!\n", encoding="utf-8")
+    options = ["--exp-dir", exp_dir, "--cuts", tone_corpus.cuts, "--texts", folder / "slides.txt"]
+    main([*map(str, options), "--out", str(folder / "lexicon.txt")])
+    return folder / "lexicon.txt"
+
+
+def test_a_word_that_only_a_text_has_is_recognised_in_windows(  # type: ignore[no-untyped-def]
+    exp_dir, lexicon_file, tone_corpus, tmp_path, monkeypatch
+) -> None:
+    """The character 光 is no token of the recogniser. The head is replaced by one that is sure of these units."""
+    model, tokens = load_model(exp_dir)
+    assert "光" not in tokens.symbols
+    units = [u for word in model.spelling.units.encode_words(["光", "二"]) for u in word]
+    monkeypatch.setattr(
+        AsrModel,
+        "units_log_probs",
+        lambda self, below: peaks(units, self.num_units, below.shape[1]).repeat(len(below), 1, 1),
+    )
+    config = DecodeConfig("lexicon_search", lexicon_file=str(lexicon_file))
+    rates = decode_parts(exp_dir, tone_corpus.cuts, ["dev"], tmp_path, config, None, "x")
+    recogs = (tmp_path / "recogs-dev-x.txt").read_text(encoding="utf-8")
+    assert recogs.count("hyp=['光', '二']") == 4
+    refs = [line.split("\t")[1] for line in recogs.splitlines() if "ref=" in line]
+    words = [word for ref in refs for word in ref if word in "一二三四五六七八"]
+    assert rates["dev"].units.num_ref == sum(map(len, model.spelling.units.encode_words(words)))
+    assert rates["dev"].units.errors > 0
+
+
+def test_units_choose_among_the_hypotheses_of_a_beam(exp_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = load_model(exp_dir)
+    features, lens = torch.randn(2, 200, 80), torch.tensor([200, 150])
+    plain = SearchConfig("modified_beam_search", beam_size=6)
+    before = search_batch(model, features, lens, plain)
+    assert search_batch(model, features, lens, replace(plain, units_rescore_scale=1e-9)) == before
+    spelled = list[list[int]]()
+
+    def sure(self: AsrModel, below: Tensor) -> Tensor:
+        return peaks(spelled[0], self.num_units, below.shape[1]).repeat(len(below), 1, 1)
+
+    monkeypatch.setattr(AsrModel, "units_log_probs", sure)
+    assert model.spelling is not None
+    for text in ("", "三"):
+        spelled[:] = [[u for word in model.spelling.units.encode_words(text.split()) for u in word]]
+        chosen = search_batch(model, features, lens, replace(plain, units_rescore_scale=1000.0))
+        errors = [len(model.spelling.units.encode_words(_words(model, h))) for h in chosen]
+        assert errors <= [len(model.spelling.units.encode_words(_words(model, h))) for h in before] or text
+
+
+def _words(model: AsrModel, hypothesis: Hypothesis) -> list[str]:
+    assert model.spelling is not None
+    return model.spelling.tokens.decode(hypothesis.tokens).split()
+
+
+def test_a_model_without_the_head_or_a_lexicon_is_refused(trained, exp_dir, tmp_path):  # type: ignore[no-untyped-def]
+    model, tokens = load_model(trained)
+    batch = torch.randn(1, 100, 80), torch.tensor([100])
+    for config in (SearchConfig("lexicon_search"), SearchConfig("modified_beam_search", units_rescore_scale=0.5)):
+        with pytest.raises(ConfigError, match="needs a CTC head on units"):
+            search_batch(model, *batch, config)
+    assert token_table(model, tokens, SearchConfig("lexicon_search")) is tokens
+    model, _ = load_model(exp_dir)
+    with pytest.raises(DataError, match="no lexicon"):
+        search_batch(model, *batch, SearchConfig("lexicon_search", lexicon_file=str(tmp_path / "lexicon.txt")))
+    for content, message in (("二 er\n三 qq\n", "line 2: .*'qq' is no unit"), ("二\n", "no units"), ("\n", "no words")):
+        (tmp_path / "lexicon.txt").write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match=message):
+            load_lexicon(tmp_path / "lexicon.txt", model.spelling)
