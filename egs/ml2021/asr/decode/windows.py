@@ -58,8 +58,8 @@ class UnitsScore:
         """Add the reference texts of utterances, and the log-probs of their units (N, T', V) with lengths (N,)."""
         for text, hypothesis in zip(texts, ctc_greedy_search(log_probs, lens), strict=True):
             if ref := units_of(text, self.units):
-                row = (" ".join(self.symbols[i] for i in ids) for ids in (ref, hypothesis.tokens))
-                self.rows.append((str(len(self.rows)), *row))
+                before, after = (" ".join(self.symbols[i] for i in ids) for ids in (ref, hypothesis.tokens))
+                self.rows.append((str(len(self.rows)), before, after))
 
     def counts(self) -> Counts:
         """The counts so far, which begin anew."""

@@ -115,8 +115,8 @@ def readings_of_texts(texts: Iterable[str], units: PronunciationUnits) -> tuple[
         if alone:
             counts[word, tuple(alone)] += 1
     readings: dict[str, list[tuple[int, ...]]] = {}
-    for word, ids in sorted(counts):
-        readings.setdefault(word, []).append(ids)
+    for word, reading in sorted(counts):
+        readings.setdefault(word, []).append(reading)
     return readings, len(unknown - readings.keys())
 
 

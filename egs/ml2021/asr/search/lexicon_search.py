@@ -31,7 +31,7 @@ _BLANK, _LABEL, _ADDED, _PEAK, _PAST = range(5)
 # columns of integers: place in the trie, last unit, hash of the words, number of the record of the last word, frame at
 # which the incomplete word began, number of its units, the last three words; of candidates also the hypothesis that it
 # was, and its new word or -1
-_NODE, _LAST, _HASH, _RECORD, _BEGIN, _COUNT, _WORD_1, _WORD_2, _WORD_3, _PARENT, _WORD = range(11)
+_NODE, _LAST, _HASH, _RECORD, _BEGIN, _NUM, _WORD_1, _WORD_2, _WORD_3, _PARENT, _WORD = range(11)
 _FLOOR = -30.0  # units with a smaller log-prob are not tried
 _MORE = 4  # times the beam, the candidates from which it is chosen
 _MULTIPLIER = 6364136223846793005  # of Knuth's MMIX generator; products wrap at 64 bits
@@ -58,7 +58,7 @@ class _Records(NamedTuple):
     word: NDArray[np.int64]
     begin: NDArray[np.int64]  # frames of its first and last unit
     end: NDArray[np.int64]
-    count: NDArray[np.int64]  # its units
+    num_units: NDArray[np.int64]
     past: NDArray[np.float64]  # as of hypotheses
     peak: NDArray[np.float64]
 
@@ -118,7 +118,7 @@ class _LexiconBeam:
 
     def search(self, log_probs: NDArray[np.float64]) -> Hypothesis:
         """The best hypothesis of an utterance, log_probs (T, U)."""
-        self.records = _Records(*(np.empty(1024, np.int64) for _ in range(5)), *(np.empty(1024) for _ in range(2)))
+        self.records = _Records(*np.empty((5, 1024), np.int64), *np.empty((2, 1024)))
         self.num_records = 0
         floats, integers = np.zeros((1, 5)), np.zeros((1, 11), np.int64)
         floats[0, _LABEL], integers[0, _RECORD], integers[0, _WORD_1 : _WORD_3 + 1] = -np.inf, -1, -1
@@ -153,7 +153,7 @@ class _LexiconBeam:
             self.records = _Records(*(np.concatenate([x, np.empty_like(x)]) for x in self.records))
         r, ints = self.records, integers[new]
         r.parent[first:last], r.word[first:last] = ints[:, _RECORD], ints[:, _WORD]
-        r.begin[first:last], r.end[first:last], r.count[first:last] = ints[:, _BEGIN], t, ints[:, _COUNT]
+        r.begin[first:last], r.end[first:last], r.num_units[first:last] = ints[:, _BEGIN], t, ints[:, _NUM]
         r.past[first:last], r.peak[first:last] = floats[new, _PAST], floats[new, _PEAK]
         integers[new, _RECORD] = np.arange(first, last)
         self.num_records = last
@@ -190,12 +190,12 @@ class _LexiconBeam:
             path.append(record)
             record = int(r.parent[record])
         # from the last word to the first; a word's peak may have moved behind the beginning of the next
-        first_frames = np.minimum.accumulate(np.where(r.count[path] == 1, r.end[path], r.begin[path]))
+        first_frames = np.minimum.accumulate(np.where(r.num_units[path] == 1, r.end[path], r.begin[path]))
         last_frames = np.minimum(r.end[path], np.append(np.iinfo(np.int64).max, first_frames[:-1]))
         tokens, frames, scores = list[int](), list[int](), list[float]()
         for i, begin, end in zip(reversed(path), first_frames[::-1].tolist(), last_frames[::-1].tolist()):
             ids = self.lexicon.tokens[r.word[i]]
-            score = round(math.exp((r.past[i] + r.peak[i]) / r.count[i]), 4)
+            score = round(math.exp((r.past[i] + r.peak[i]) / r.num_units[i]), 4)
             tokens += ids
             frames += np.linspace(begin, max(begin, end), len(ids)).astype(int).tolist()
             scores += [score] * len(ids)
@@ -264,7 +264,7 @@ def _candidates(
                     records.end[old[k, _RECORD]] = frame
             elif log_probs[last] > floats[count, _PEAK]:
                 floats[count, _PEAK] = log_probs[last]
-                if old[k, _COUNT] == 1:
+                if old[k, _NUM] == 1:
                     integers[count, _BEGIN] = frame
         slots[_slot(slots, integers, old[k, _HASH], old[k, _NODE], last)] = count
         count += 1
@@ -295,7 +295,7 @@ def _candidates(
                 floats[c, _PAST] = 0.0 if node == 0 else old_floats[k, _PAST] + old_floats[k, _PEAK]
                 floats[c, _PEAK] = log_probs[unit]
                 integers[c, _NODE], integers[c, _LAST], integers[c, _HASH] = to, unit, key
-                integers[c, _COUNT] = 1 if node == 0 else old[k, _COUNT] + 1
+                integers[c, _NUM] = 1 if node == 0 else old[k, _NUM] + 1
                 if node == 0:
                     integers[c, _BEGIN] = frame
                 integers[c, _PARENT], integers[c, _WORD] = k, word
@@ -324,15 +324,15 @@ def _chosen(floats, integers, beam, alike):  # pragma: no cover (compiled)
     near = np.flatnonzero((ranks <= limit) & (ranks < np.inf))
     near = near[np.argsort(ranks[near])]
     chosen, count = np.empty(beam, np.int64), 0
-    for c in near:
-        same = 0
+    for candidate in near:
+        num_same = 0
         for other in chosen[:count]:
             is_same = True
             for column in (_NODE, _LAST, _WORD_1, _WORD_2, _WORD_3):
-                is_same &= integers[c, column] == integers[other, column]
-            same += is_same
-        if same < alike:
-            chosen[count] = c
+                is_same &= integers[candidate, column] == integers[other, column]
+            num_same += is_same
+        if num_same < alike:
+            chosen[count] = candidate
             count += 1
             if count == beam:
                 break
