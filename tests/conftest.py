@@ -10,8 +10,8 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# Files that take longest, the longest first. Side by side they begin first, since a long file that begins last runs alone
-# while the other cores wait (in xdist's own order, by the number of tests, the run of all stages was near the end).
+# Files that take longest, the longest first. Side by side they begin first, since a long file that begins last runs
+# alone while the other cores wait: in xdist's own order, by the number of tests, that of all stages was near the end.
 LONGEST = (
     "test_smoke.py",
     "ml2021/asr/icefall/test_published_checkpoints.py",
