@@ -67,20 +67,20 @@ def main(argv: list[str]) -> None:
         _train_lm(data, args.out / "lm" / name, kind, args.lm_order)
     sys.stdout.write(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n")
     first: dict[tuple[int, str], list[Counts]] = {}
-    for name, values in _options(args.train):
+    for name, values in options_of(args.train):
         for seed in args.seed:
-            exp, seconds = _train(args.out, args.conf, name, _nested(values), seed)
-            for decoding, chosen in _options(args.decode):
+            exp, seconds = _train(args.out, args.conf, name, nested(values), seed)
+            for decoding, chosen in options_of(args.decode):
                 rate = _decode(exp, data / "cuts", args.part, chosen, args.out)
                 counts = [u.total for u in by_utterance(rate)]
                 baseline = first.setdefault((seed, decoding), counts)
                 chance = chance_of_improvement(baseline, counts) if counts is not baseline else None
-                row = _row(rate, counts, chance)
+                row = table_row(rate, counts, chance)
                 sys.stdout.write(f"| {' | '.join([name, str(seed), decoding, *row, seconds])} |\n")
                 sys.stdout.flush()
 
 
-def _options(arguments: list[str]) -> list[tuple[str, dict[str, Any]]]:
+def options_of(arguments: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """(name, values) of each NAME=KEY: VALUE, ...; raises ConfigError if the values cannot be read."""
     options = []
     for argument in arguments:
@@ -93,7 +93,7 @@ def _options(arguments: list[str]) -> list[tuple[str, dict[str, Any]]]:
     return options
 
 
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """{"a.b": 1} -> {"a": {"b": 1}}."""
     result: dict[str, Any] = {}
     for key, value in values.items():
@@ -105,9 +105,9 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Old values with the new ones in their place."""
-    both = {key: _merged(old[key], value) for key, value in new.items() if isinstance(value, dict) and key in old}
+    both = {key: merged(old[key], value) for key, value in new.items() if isinstance(value, dict) and key in old}
     return {**old, **new, **both}
 
 
@@ -117,7 +117,7 @@ def _train(out: Path, conf: Path, name: str, values: dict[str, Any], seed: int) 
     folder = exp / "conf"
     shutil.copytree(conf, folder, dirs_exist_ok=True)
     content = yaml.safe_load((conf / "asr.yaml").read_text(encoding="utf-8"))
-    content["asr"] = _merged(content["asr"], _merged(values, {"train": {**values.get("train", {}), "seed": seed}}))
+    content["asr"] = merged(content["asr"], merged(values, {"train": {**values.get("train", {}), "seed": seed}}))
     write_text(folder / "asr.yaml", yaml.safe_dump(content, sort_keys=False))
     started, was_there = time.monotonic(), (exp / "asr" / "pretrained.pt").is_file()
     run_stage("asr_train.py", folder, out / "data", "--exp", str(exp.resolve()), log=exp / "log")
@@ -142,7 +142,7 @@ def _decode(exp: Path, cuts: Path, part: str, values: Mapping[str, Any], out: Pa
     return score(decode_cuts(model, tokens, cuts, part, config, load_fusion(config, tokens, torch.device("cpu"))))
 
 
-def _row(rate: ErrorRate, counts: list[Counts], chance: float | None) -> list[str]:
+def table_row(rate: ErrorRate, counts: list[Counts], chance: float | None) -> list[str]:
     """The cells from the error rate to the comparison."""
     t = rate.total
     cells = ["-" if t.percent is None else f"{t.percent:.2f}", str(interval(counts))]
