@@ -75,7 +75,7 @@ def power(samples: np.ndarray, low: float = 0.0, high: float = RATE / 2) -> floa
     return float(spectrum[(frequencies >= low) & (frequencies < high)].sum())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_windows_stay_as_long_and_keep_their_texts(windows: CutSet, seed: int) -> None:
     """With noise between, as in training; the sound of most windows changes."""
     noise = CutSet.from_cuts([windows[0].recording.to_cut().truncate(duration=0.3)])
@@ -199,7 +199,7 @@ def test_rooms_come_before_noise_so_that_the_snr_is_as_given(windows: CutSet, tm
     """Then clipping and codecs work on the mixture."""
     noise = recording(tmp_path, "noise", np.random.default_rng(2).normal(0, 0.1, 3 * RATE)).to_cut()
     config = SoundAugmentConfig(reverb_probability=1.0, rir_max_t60=0.2)
-    reverberated = SoundAugment(config, 1).in_rooms(windows, 1)
+    reverberated = SoundAugment(config, 1).in_rooms(windows.subset(first=3), 1)
     mixed = CutMix(CutSet.from_cuts([noise]), snr=6.0, p=1.0, pad_to_longest=False, preserve_id=True)(reverberated)
     for speech, mixture in zip(reverberated, mixed, strict=True):
         clean, noisy = speech.load_audio(), mixture.load_audio()
