@@ -38,7 +38,7 @@ class Dictionary:
             for i in range(len(run) - n + 1)
         }
         weights: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        for entry in cedict.entries():
+        for entry in cedict.entries(candidates):
             words = [w for w in dict.fromkeys([entry.traditional, entry.simplified]) if w in candidates]
             if words and (match := _PINYIN_AND_GLOSSES.match(entry.rest)):
                 for word, (unit, weight) in product(words, _translations(match["glosses"], match["pinyin"])):

