@@ -96,10 +96,10 @@ def _with_our_heads(weights: Mapping[str, Tensor], state: Mapping[str, Tensor], 
     if not has_ctc_head(weights):
         logger.warning("%s has no CTC head: it is initialised at random", path)
         result |= {k: v for k, v in state.items() if _is_in(k, "ctc_output")}
-    own = {k: v for k, v in state.items() if _is_in(k, UNITS_HEAD)}
-    if not own and any(_is_in(k, UNITS_HEAD) for k in weights):
+    ours = {k: v for k, v in state.items() if _is_in(k, UNITS_HEAD)}
+    if not ours and any(_is_in(k, UNITS_HEAD) for k in weights):
         logger.warning("%s has a head on units of pronunciation, which is left out (units_ctc_scale is 0)", path)
-    return {k: v for k, v in result.items() if not _is_in(k, UNITS_HEAD)} | own
+    return {k: v for k, v in result.items() if not _is_in(k, UNITS_HEAD)} | ours
 
 
 def _with_our_adapters(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
