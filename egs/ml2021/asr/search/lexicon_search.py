@@ -44,13 +44,6 @@ class _Words(NamedTuple):
     bonus: NDArray[np.float64]  # (W,)
 
 
-class _Rows(NamedTuple):
-    """Hypotheses, a row each; see the columns above."""
-
-    floats: NDArray[np.float64]
-    integers: NDArray[np.int64]
-
-
 class _Records(NamedTuple):
     """Complete words of hypotheses, as a tree."""
 
@@ -123,12 +116,10 @@ class _LexiconBeam:
         floats, integers = np.zeros((1, 5)), np.zeros((1, 11), np.int64)
         floats[0, _LABEL], integers[0, _RECORD], integers[0, _WORD_1 : _WORD_3 + 1] = -np.inf, -1, -1
         states = self.fusion.start(1) if self.fusion else ()
-        rows = self.fusion.scores(states).float().cpu().numpy() if self.fusion else np.zeros((1, 1), np.float32)
+        rows = self.fusion.scores(states).float().cpu().numpy() if self.fusion else np.zeros((1, 0), np.float32)
         for t in range(len(log_probs)):
-            count = _candidates(
-                log_probs[t], t, _Rows(floats, integers), _Rows(self.floats, self.integers), self.slots, rows,
-                self.lexicon.trie, self.words, self.records, self.fusion is not None,
-            )  # fmt: skip
+            before, after = (floats, integers, rows), (self.floats, self.integers, self.slots)
+            count = _candidates(log_probs[t], t, before, self.lexicon.trie, self.words, self.records, after)
             chosen = _chosen(self.floats[:count], self.integers[:count], self.config.beam, self.config.alike)
             floats, integers = self.floats[chosen], self.integers[chosen]
             parents, new = integers[:, _PARENT], np.flatnonzero(integers[:, _WORD] >= 0)
@@ -230,26 +221,21 @@ def _slot(slots, integers, words, node, last):  # pragma: no cover (compiled)
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _candidates(
-    log_probs, frame, before, after, slots, rows, trie, words, records, has_lm
-):  # pragma: no cover (compiled)
+def _candidates(log_probs, frame, hypotheses, trie, words, records, candidates):  # pragma: no cover (compiled)
     """All hypotheses after a frame: those that stay as they are, and those with one more unit.
 
     Args:
       log_probs: (U,).
       frame: its number.
-      before: the hypotheses before it.
-      after: the candidates, overwritten.
-      slots: all -1, also afterwards.
-      rows: (K, V) scores of the next token after each.
+      hypotheses: floats and integers of those before it, and (K, V) scores of the next token after each; (., 0): none.
       trie, words: the lexicon.
       records: of words; times and peaks of last words are updated.
-      has_lm: whether rows count.
+      candidates: their floats, integers and hash table, overwritten. The table has to be all -1, and is so afterwards.
     Returns:
       The number of candidates.
     """
-    old_floats, old = before
-    floats, integers = after
+    old_floats, old, rows = hypotheses
+    floats, integers, slots = candidates
     count = 0
     for k in range(len(old)):
         floats[count], integers[count] = old_floats[k], old[k]
@@ -301,7 +287,7 @@ def _candidates(
                 integers[c, _PARENT], integers[c, _WORD] = k, word
                 if word >= 0:
                     floats[c, _ADDED] += words.bonus[word]
-                    if has_lm:
+                    if rows.shape[1]:
                         floats[c, _ADDED] += rows[k, words.first_token[word]]
                     integers[c, _WORD_3], integers[c, _WORD_2] = old[k, _WORD_2], old[k, _WORD_1]
                     integers[c, _WORD_1] = word
