@@ -28,9 +28,9 @@ CONFIG = AlignerConfig(
         max_duration=12.0, ref_duration=0.5, spec_augment=SpecAugmentConfig(0, num_frame_masks=0, num_feature_masks=0)
     ),
     train=TrainConfig(base_lr=5e-3, warmup_steps=20, average_period=5, average_epochs=1, keep_epochs=2),
-    first_epochs=8,
-    max_rounds=3,
-    min_steps=250,
+    first_epochs=4,
+    max_rounds=2,
+    min_steps=50,
     num_english_pieces=10,
     window_duration=4.0,
 )
