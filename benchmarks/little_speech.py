@@ -34,15 +34,17 @@ from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import write_text
 from lhotse_prep.workflow.strict_config import from_mapping
 from ml2021.asr.decode.config import DecodeConfig
-from ml2021.asr.decode.windows import decode_cuts
+from ml2021.asr.decode.options import suffix_of
+from ml2021.asr.decode.windows import decode_parts
 from ml2021.asr.fusion.config import LmConfig
-from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.fusion.train_lm import train_lm
-from ml2021.asr.model.load import load_model
-from ml2021.scoring.counts import Counts, ErrorRate, by_utterance, score
+from ml2021.scoring.counts import Counts, ErrorRate, by_utterance
 from ml2021.scoring.significance import chance_of_improvement, interval
 
-COLUMNS = ("training", "seed", "decoding", "CER %", "95%", "del", "ins", "sub", "better than the first", "training s")
+COLUMNS = (
+    *("training", "seed", "decoding", "CER %", "95%", "del", "ins", "sub", "units %"),
+    *("better than the first", "training s"),
+)
 
 
 def main(argv: list[str]) -> None:
@@ -71,7 +73,7 @@ def main(argv: list[str]) -> None:
         for seed in args.seed:
             exp, seconds = _train(args.out, args.conf, name, nested(values), seed)
             for decoding, chosen in options_of(args.decode):
-                rate = _decode(exp, data / "cuts", args.part, chosen, args.out)
+                rate = _decode(exp, data / "cuts", args.part, decoding, chosen, args.out)
                 counts = [u.total for u in by_utterance(rate)]
                 baseline = first.setdefault((seed, decoding), counts)
                 chance = chance_of_improvement(baseline, counts) if counts is not baseline else None
@@ -133,13 +135,12 @@ def _train_lm(data: Path, folder: Path, kind: str, order: int) -> None:
         train_lm(data / "cuts", texts, data / "lang", folder, LmConfig("ngram", order))
 
 
-def _decode(exp: Path, cuts: Path, part: str, values: Mapping[str, Any], out: Path) -> ErrorRate:
-    """Decode the windows of a part."""
+def _decode(exp: Path, cuts: Path, part: str, name: str, values: Mapping[str, Any], out: Path) -> ErrorRate:
+    """Decode the windows of a part; the files of results are in EXP/NAME."""
     config = from_mapping(dict(values), DecodeConfig, "--decode")
     if config.lm_dir is not None:
         config = replace(config, lm_dir=str(out / "lm" / config.lm_dir))
-    model, tokens = load_model(exp)
-    return score(decode_cuts(model, tokens, cuts, part, config, load_fusion(config, tokens, torch.device("cpu"))))
+    return decode_parts(exp, cuts, [part], exp / name, config, None, suffix_of(config, "", False))[part]
 
 
 def table_row(rate: ErrorRate, counts: list[Counts], chance: float | None) -> list[str]:
@@ -147,6 +148,7 @@ def table_row(rate: ErrorRate, counts: list[Counts], chance: float | None) -> li
     t = rate.total
     cells = ["-" if t.percent is None else f"{t.percent:.2f}", str(interval(counts))]
     cells += [str(t.deletions), str(t.insertions), str(t.substitutions)]
+    cells.append("-" if rate.units is None or rate.units.percent is None else f"{rate.units.percent:.2f}")
     return [*cells, "-" if chance is None else f"{chance:.1%}"]
 
 

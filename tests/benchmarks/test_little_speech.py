@@ -36,5 +36,5 @@ def test_row_has_the_errors_and_the_comparison() -> None:
     good = score((i, ref, ref) for i, ref in refs.items())
     bad_counts, good_counts = ([u.total for u in by_utterance(x)] for x in (bad, good))
     chance = chance_of_improvement(bad_counts, good_counts)
-    assert table_row(bad, bad_counts, None) == ["50.00", "[50.00, 50.00]", "16", "0", "0", "-"]
-    assert table_row(good, good_counts, chance) == ["0.00", "[0.00, 0.00]", "0", "0", "0", "100.0%"]
+    assert table_row(bad, bad_counts, None) == ["50.00", "[50.00, 50.00]", "16", "0", "0", "-", "-"]
+    assert table_row(good, good_counts, chance) == ["0.00", "[0.00, 0.00]", "0", "0", "0", "-", "100.0%"]
