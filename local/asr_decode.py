@@ -214,9 +214,8 @@ def _make_lexicon(args: Namespace, config: DecodeConfig) -> None:
 
     if not (args.exp / "asr" / UNITS).is_dir():
         raise ConfigError("lexicon_search needs a head on units: train with asr.model.units_ctc_scale > 0 (asr.yaml)")
-    texts = texts_of_corpus(
-        args.data / "cuts", args.data / "manifests" / LM_TEXTS[0], [Path(f) for f in config.lexicon_texts]
-    )
+    files = [args.data / "manifests" / LM_TEXTS[0], *map(Path, config.lexicon_texts)]
+    texts = texts_of_corpus(args.data / "cuts", files)
     with stage.work() as out:
         write_lexicon(out / LEXICON, texts, PronunciationUnits.load(args.exp / "asr" / UNITS))
 

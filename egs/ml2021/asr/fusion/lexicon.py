@@ -175,28 +175,27 @@ def load_lexicon(path: Path, spelling: Spelling) -> Lexicon:
     return _loaded(str(path), stat.st_mtime_ns if stat else 0, stat.st_size if stat else 0, spelling)
 
 
-def texts_of_corpus(cuts: Path | None, texts: Path | None, more: Iterable[Path] = ()) -> Iterator[str]:
+def texts_of_corpus(cuts: Path | None, texts: Iterable[Path]) -> Iterator[str]:
     """Normalised texts for a lexicon.
 
     Args:
       cuts: stage 4's folder, whose train windows have texts; None: none.
-      texts: stage 1's texts.jsonl; an untranslated.jsonl beside it is read too, as for a language model.
-      more: files like it (.jsonl), or of plain text in the script of the transcripts.
+      texts: files of plain text in the script of the transcripts, or .jsonl like stage 1's texts.jsonl; as for a
+        language model, an untranslated.jsonl beside a texts.jsonl is read too.
     Raises:
       DataError: a file is missing or damaged.
     """
-    from lhotse_prep.manifests.files import (
-        UNTRANSLATED,
-        iterate_texts,
-    )  # these import Lhotse, which --help does without
+    # these import Lhotse, which --help does without
+    from lhotse_prep.manifests.files import TEXTS, UNTRANSLATED, iterate_texts
     from lhotse_prep.windows.read import read_windows
 
     if cuts is not None:
         yield from (cut.supervisions[0].text for cut in read_windows(cuts, "train"))
-    beside = [] if texts is None else [p for p in [texts.with_name(UNTRANSLATED)] if p.is_file()]
-    for path in [*([] if texts is None else [texts]), *beside, *more]:
+    for path in texts:
+        beside = path.with_name(UNTRANSLATED)
         if path.suffix == ".jsonl":
-            yield from (row["text"] for row in iterate_texts(path))
+            for file in [path, beside] if path.name == TEXTS and beside.is_file() else [path]:
+                yield from (row["text"] for row in iterate_texts(file))
         elif (content := read_text(path)) is None:
             raise DataError(f"no file {path} with texts for the lexicon")
         else:
@@ -214,7 +213,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="such as exp/mini/lexicon/lexicon.txt")
     args = parser.parse_args(argv)
     spelling = load_spelling(args.exp_dir, load_lang(args.exp_dir / "lang"))
-    write_lexicon(args.out, texts_of_corpus(args.cuts, None, args.texts), spelling.units)
+    write_lexicon(args.out, texts_of_corpus(args.cuts, args.texts), spelling.units)
 
 
 if __name__ == "__main__":

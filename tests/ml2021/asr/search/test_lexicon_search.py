@@ -24,7 +24,7 @@ from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.windows import decode_parts
-from ml2021.asr.fusion.lexicon import Lexicon, load_lexicon, main
+from ml2021.asr.fusion.lexicon import Lexicon, load_lexicon, main, texts_of_corpus
 from ml2021.asr.fusion.ngram import train_ngram
 from ml2021.asr.fusion.ngram_scorer import NgramScorer
 from ml2021.asr.fusion.scorer import Fusion, Scorer
@@ -176,6 +176,16 @@ def lexicon_file(exp_dir: Path, tone_corpus, tmp_path_factory) -> Path:  # type:
     options = ["--exp-dir", exp_dir, "--cuts", tone_corpus.cuts, "--texts", folder / "slides.txt"]
     main([*map(str, options), "--out", str(folder / "lexicon.txt")])
     return folder / "lexicon.txt"
+
+
+def test_texts_of_a_corpus_are_those_of_its_language_model(tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"id": "a", "text": "我 們"}\n', encoding="utf-8")
+    (tmp_path / "untranslated.jsonl").write_text('{"id": "b", "text": "model"}\n', encoding="utf-8")
+    (tmp_path / "slides.txt").write_text("光，Model!\n", encoding="utf-8")
+    files = [tmp_path / name for name in ("texts.jsonl", "slides.txt")]
+    assert list(texts_of_corpus(None, files)) == ["我 們", "model", "光 model"]
+    with pytest.raises(DataError, match=r"no file .*lost\.txt"):
+        list(texts_of_corpus(None, [tmp_path / "lost.txt"]))
 
 
 def test_a_word_that_only_a_text_has_is_recognised_in_windows(  # type: ignore[no-untyped-def]
