@@ -14,6 +14,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 # alone while the other cores wait (xdist, by the number of tests, began the run of all stages near the end).
 LONGEST = (
     "test_smoke.py",
+    "ml2021/asr/export/test_export.py",
     "ml2021/asr/icefall/test_published_checkpoints.py",
     "ml2021/asr/aligner/test_executors.py",
     "lhotse_prep/workflow/test_executor.py",
@@ -23,11 +24,15 @@ LONGEST = (
     "ml2021/training/test_distributed.py",
     "ml2021/training/test_gradient_exchange.py",
     "ml2021/asr/icefall/test_import_checkpoint.py",
-    "ml2021/asr/export/test_export.py",
     "ml2021/mt/test_train.py",
     "local/test_export.py",
     "lhotse_prep/bitext/test_pairs.py",
     "benchmarks/test_gpu.py",
+    "benchmarks/test_lecture_damage.py",
+    "ml2021/asr/test_cuda_paths.py",
+    "ml2021/asr/train/test_fine_tuning.py",
+    "lhotse_prep/alignment/test_first_times.py",
+    "ml2021/asr/aligner/test_rounds.py",
 )
 
 # Before torch is imported: small tensors gain nothing from threads, and on a busy machine waiting for them costs much.
