@@ -29,7 +29,7 @@ from ml2021.asr.fusion.ngram import train_ngram
 from ml2021.asr.fusion.ngram_scorer import NgramScorer
 from ml2021.asr.fusion.scorer import Fusion, Scorer
 from ml2021.asr.model.load import load_model
-from ml2021.asr.model.recogniser import AsrModel
+from ml2021.asr.model.recogniser import AsrModel, encoder_out_lens
 from ml2021.asr.search.config import SearchConfig
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.lexicon_search import LexiconSearchConfig, lexicon_search
@@ -233,6 +233,19 @@ def test_units_choose_among_the_hypotheses_of_a_beam(exp_dir: Path, monkeypatch:
 def _words(model: AsrModel, hypothesis: Hypothesis) -> list[str]:
     assert model.spelling is not None
     return model.spelling.tokens.decode(hypothesis.tokens).split()
+
+
+def test_audio_shorter_than_the_receptive_field_is_decoded(exp_dir: Path, lexicon_file: Path) -> None:
+    model, _ = load_model(exp_dir)
+    torch.manual_seed(0)
+    features, lens = torch.randn(6, 12, 80), torch.tensor([1, 2, 5, 8, 9, 12])
+    config = SearchConfig("lexicon_search", beam_size=64, lexicon_file=str(lexicon_file), blank_penalty=8.0)
+    hypotheses = search_batch(model, features, lens, config)
+    assert any(h.tokens for h in hypotheses)
+    with torch.inference_mode():
+        assert search_batch(model, features, lens, config) == hypotheses
+    for hypothesis, num_frames in zip(hypotheses, encoder_out_lens(lens).tolist()):
+        assert all(0 <= f < num_frames for f in hypothesis.frames) and all(0 < s <= 1 for s in hypothesis.scores)
 
 
 def test_a_model_without_the_head_or_a_lexicon_is_refused(trained, exp_dir, tmp_path):  # type: ignore[no-untyped-def]
