@@ -356,6 +356,6 @@ def test_tests_run_sh_excludes_slow_tests_by_default(house: House, project: Path
         house.calls_file.unlink()
         return call.replace("\t", " ")
 
-    call = f"{house.root} -m pytest -q -n auto --maxprocesses 4 --dist loadfile"
+    call = f"{house.root} -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
     assert run() == f"{call} -m not slow"
     assert run("--slow", "-x", "tests/a b") == f"{call} -x tests/a b"
