@@ -29,6 +29,8 @@ import torch
 import yaml
 
 from benchmarks.stages import run_stage
+from lhotse_prep.manifests.files import TEXTS
+from lhotse_prep.tokens.lang import load_lang
 from lhotse_prep.workflow.entry import run_main
 from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import write_text
@@ -37,7 +39,9 @@ from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.options import suffix_of
 from ml2021.asr.decode.windows import decode_parts
 from ml2021.asr.fusion.config import LmConfig
+from ml2021.asr.fusion.lexicon import texts_of_corpus, write_lexicon
 from ml2021.asr.fusion.train_lm import train_lm
+from ml2021.asr.model.spelling import load_spelling
 from ml2021.scoring.counts import Counts, ErrorRate, by_utterance
 from ml2021.scoring.significance import chance_of_improvement, interval
 
@@ -91,6 +95,8 @@ def options_of(arguments: list[str]) -> list[tuple[str, dict[str, Any]]]:
             values = yaml.safe_load(f"{{{rest}}}")
         except yaml.YAMLError as e:
             raise ConfigError(f"{argument}: expected NAME=KEY: VALUE, KEY: VALUE ... ({e})") from e
+        if not isinstance(values, dict) or any(not isinstance(key, str) or v is None for key, v in values.items()):
+            raise ConfigError(f"{argument}: expected NAME=KEY: VALUE, KEY: VALUE ...")
         options.append((name, values))
     return options
 
@@ -140,6 +146,10 @@ def _decode(exp: Path, cuts: Path, part: str, name: str, values: Mapping[str, An
     config = from_mapping(dict(values), DecodeConfig, "--decode")
     if config.lm_dir is not None:
         config = replace(config, lm_dir=str(out / "lm" / config.lm_dir))
+    if config.decoding_method == "lexicon_search" and config.lexicon_file is None:
+        config = replace(config, lexicon_file=str(exp / "lexicon.txt"))
+        texts = texts_of_corpus(cuts, [out / "data" / "manifests" / TEXTS])
+        write_lexicon(exp / "lexicon.txt", texts, load_spelling(exp, load_lang(exp / "lang")).units)
     return decode_parts(exp, cuts, [part], exp / name, config, None, suffix_of(config, "", False))[part]
 
 

@@ -56,6 +56,10 @@ def main(argv: list[str]) -> None:
 
 def _decode(args: Namespace, config: DecodeConfig, processes: Processes) -> None:
     """Decode dev and test into exp/asr/METHOD."""
+    if config.lexicon_file is not None and config.lexicon_texts:
+        raise ConfigError(
+            "lexicon_texts are for the lexicon that stage 6 makes: leave out lexicon_file, or add words to it"
+        )
     config = with_lm_dir(config, args.exp)
     lm = load_config(args.conf / "decode.yaml", "lm", LmConfig)
     inputs = _inputs(args)
@@ -97,8 +101,8 @@ def _compare_heads(args: Namespace, script: str) -> None:
     from lhotse_prep.windows.read import read_windows
     from ml2021.asr.decode.heads import compare_heads
 
-    if any(True for _ in read_windows(args.data / "cuts", "dev")):
-        with stage.work() as out:
+    with stage.work() as out:
+        if any(True for _ in read_windows(args.data / "cuts", "dev")):
             compare_heads(args.exp / "asr", args.data / "cuts", out, script)
 
 
@@ -154,9 +158,13 @@ def _scores(rates: Mapping[str, ErrorRate], manifests: Path) -> dict[str, Any]:
 
 def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     """Decode dev and test with icefall's decode.py into exp/asr/icefall-METHOD."""
-    if config.has_fusion or config.blank_penalty or config.ctc_scale or config.script:
-        logger.warning("icefall's decode.py does not use lm_scale, hotwords_file, blank_penalty, ctc_scale and script")
-        config = replace(config, lm_scale=0.0, hotwords_file=None, blank_penalty=0.0, ctc_scale=0.0, script="")
+    if config.decoding_method == "lexicon_search":
+        raise ConfigError("icefall's decode.py has no lexicon_search: choose another decoding_method in decode.yaml")
+    scales = {"lm_scale": 0.0, "blank_penalty": 0.0, "ctc_scale": 0.0, "units_rescore_scale": 0.0}
+    unused = {**scales, "hotwords_file": None, "script": ""}
+    if any(getattr(config, name) != value for name, value in unused.items()):
+        logger.warning("icefall's decode.py does not use %s", ", ".join(unused))
+        config = replace(config, **unused)
     out_dir = args.exp / "asr" / f"icefall-{config.decoding_method}"
     options, old_options = {"decode": _of_windows(config), "trainer": "icefall"}, to_mapping(config)
     stage = Stage("asr-decode", out_dir, _inputs(args), options, old_options=old_options | {"trainer": "icefall"})

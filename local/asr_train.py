@@ -11,7 +11,7 @@ from lhotse_prep.workflow.stage import Input, read_done
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.train.config import AsrConfig
-from ml2021.asr.train.stage import CUTS, training_stage
+from ml2021.asr.train.stage import CUTS, needs_units, training_stage
 from ml2021.training.launch import add_process_options, follow, on_cpu_by_default, processes_of, run_processes
 
 
@@ -52,8 +52,7 @@ def main(argv: list[str]) -> None:
                 f"{args.conf}/asr.yaml: stage 3 trained no aligner in {args.data}/aligned but used a given model: "
                 "set init_encoder_from_aligner: false"
             )
-        needs_units = config.init_tokens_from_aligner or config.model.has_units_head
-        units = ("aligner/units*",) if needs_units else ()
+        units = ("aligner/units*",) if needs_units(config) else ()
         initial = Input(args.data / "aligned", 3, ("aligner/pretrained.pt", *units))
     elif config.frozen_encoder_steps or config.freeze_modules:
         name, empty = ("frozen_encoder_steps", 0) if config.frozen_encoder_steps else ("freeze_modules", [])

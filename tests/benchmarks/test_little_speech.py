@@ -17,6 +17,9 @@ def test_options_are_yaml() -> None:
     ]
     with pytest.raises(ConfigError, match="expected NAME=KEY: VALUE"):
         options_of(["bad=[1"])
+    for bad in ("x=5", "x=train.seed"):
+        with pytest.raises(ConfigError, match="expected NAME=KEY: VALUE"):
+            options_of([bad])
 
 
 def test_values_replace_single_keys_of_a_section() -> None:

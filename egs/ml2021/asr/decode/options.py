@@ -192,7 +192,9 @@ def config_of(args: argparse.Namespace) -> DecodeConfig:
         if args.decoding_method not in FUSION_METHODS:  # decode.yaml has them for another method
             values = {"lm_scale": 0.0, "hotwords_file": None} | values
         if args.decoding_method != "modified_beam_search":
-            values = {"ctc_scale": 0.0} | values
+            values = {"ctc_scale": 0.0, "units_rescore_scale": 0.0} | values
+        if args.decoding_method != "lexicon_search":
+            values = {"word_score": 0.0, "lexicon_texts": ()} | values
     return with_lm_dir(replace(config, **values), args.exp_dir.parent)
 
 

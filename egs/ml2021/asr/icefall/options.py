@@ -42,6 +42,8 @@ def as_icefall_trains(config: AsrConfig) -> AsrConfig:
         warmup_steps=500,
         warmup_start=0.1,
         accum_grad=1,
+        lr_scale_modules=(),
+        lr_scales=(),
         save_every_n=max(config.train.save_every_n, config.train.average_period),
     )
     return replace(config, model=model, train=train, weigh_batches=True, frozen_encoder_steps=0)

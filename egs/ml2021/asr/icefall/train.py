@@ -20,6 +20,7 @@ from ml2021.asr.train.config import AsrConfig
 from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.train.first_weights import init_from
 from ml2021.asr.train.options import TrainOptions, write_asr_config
+from ml2021.asr.train.token_weights import start_tokens
 from ml2021.training.checkpoint import epoch_numbers, load_averaged, save_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ def _write_start(path: Path, config: AsrConfig, tokens: TokenTable, options: Tra
     model = AsrModel(config.model, len(tokens))
     if options.init_from is not None:
         init_from(model, options.init_from, options.init_modules)
+        if config.init_tokens_from_aligner:
+            start_tokens(model, options.init_from, tokens)
     progress = {"best_train_loss": float("inf"), "best_valid_loss": float("inf")}  # none yet
     progress |= {"best_train_epoch": -1, "best_valid_epoch": -1, "batch_idx_train": 0, "cur_epoch": 1}
     weights = model.state_dict()

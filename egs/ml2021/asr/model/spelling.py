@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.tokens.token_table import TokenTable
+from lhotse_prep.workflow.errors import DataError
 
 UNITS = "units"  # the folder beside lang with the units of the head
 
@@ -20,5 +21,10 @@ class Spelling:
 
 
 def load_spelling(exp_dir: Path, tokens: TokenTable) -> Spelling:
-    """Read the units in exp_dir/units; raises DataError if a file is missing."""
+    """Read the units in exp_dir/units; raises DataError if there are none."""
+    if not (exp_dir / UNITS / "units.txt").is_file():
+        raise DataError(
+            f"no {exp_dir / UNITS / 'units.txt'}: the recogniser has no head on units of pronunciation (train it with "
+            "asr.model.units_ctc_scale > 0), or its folder was not copied whole"
+        )
     return Spelling(PronunciationUnits.load(exp_dir / UNITS), tokens)

@@ -102,6 +102,10 @@ class SearchConfig:
         require(self.ctc_lag >= 0, f"ctc_lag must be >= 0 frames, got {self.ctc_lag}")
         fits = method == "modified_beam_search" or self.ctc_scale == 0
         require(fits, f"ctc_scale needs modified_beam_search, not {method}")
+        fits = method == "modified_beam_search" or self.units_rescore_scale == 0
+        require(fits, f"units_rescore_scale needs modified_beam_search, not {method}")
+        fits = method == "lexicon_search" or not (self.word_score or self.lexicon_texts)
+        require(fits, f"word_score and lexicon_texts need lexicon_search, not {method}")
         require(all(self.lexicon_texts), "lexicon_texts must name files, got an empty name")
         has_graph = method != "fast_beam_search_nbest_LG" or self.lg_file is not None
         require(

@@ -118,7 +118,9 @@ class CtcGuide:
         # scores of the beam are those of the transducer plus all others, divided by 1 - w
         self.factor, self.others = scale / (1 - scale), 1 / (1 - scale)
         self.lag, self.frame = lag, 0
-        by_token = torch.nn.functional.max_pool1d(log_probs.transpose(1, 2), 2 * lag + 1, 1, lag)
+        padding = torch.arange(log_probs.shape[1], device=lens.device) >= lens[:, None]
+        inside = log_probs.masked_fill(padding[..., None].to(log_probs.device), -torch.inf)
+        by_token = torch.nn.functional.max_pool1d(inside.transpose(1, 2), 2 * lag + 1, 1, lag)
         self.nearby = by_token.transpose(1, 2)  # (N, T, V): the highest log-prob of a token within lag frames
 
     def ranks(self, scores: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class _Records(NamedTuple):
 class LexiconSearchConfig:
     """Sizes of the search, and what a word adds."""
 
-    beam: int = 16  # hypotheses kept
+    beam: int  # hypotheses kept
     word_score: float = 0.0  # added for each word
     lm_scale: float = 0.0  # that fusion has, for words that are the unknown token to it
     alike: int = 1  # hypotheses kept that differ only in words before the last three

@@ -84,7 +84,8 @@ def search_encoder_out(
         rescore = None
         if c.needs_units:
             spelling, units_log_probs = _units(model, below, "units_rescore_scale")
-            rescore = partial(_rescored, units_log_probs, lens, spelling, c.units_rescore_scale)
+            scale = c.units_rescore_scale / (1 - c.ctc_scale)  # scores with a guide are divided by this
+            rescore = partial(_rescored, units_log_probs, lens, spelling, scale)
         return modified_beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, fusion, guide, rescore)
     if c.decoding_method == "beam_search":
         if model.config.rnnt_type != "regular":  # it has not learned to emit another symbol at the same frame

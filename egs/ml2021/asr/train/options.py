@@ -182,6 +182,8 @@ def config_of(args: argparse.Namespace) -> AsrConfig:
         )
     if args.init_from is None:
         values["frozen_encoder_steps"], values["freeze_modules"] = 0, []  # there are no trained weights to protect
+        if args.lr_scale_modules is None and args.lr_scales is None:
+            values["train"] |= {"lr_scale_modules": [], "lr_scales": []}
     return from_mapping(values, AsrConfig, "command line")
 
 

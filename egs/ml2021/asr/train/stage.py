@@ -80,6 +80,11 @@ def training_stage(
     )
 
 
+def needs_units(config: AsrConfig) -> bool:
+    """Whether the units of pronunciation beside the initial weights matter."""
+    return config.init_tokens_from_aligner or config.model.has_units_head
+
+
 def _windows(manifests: Input | None, data: AsrDataConfig) -> list[Input]:
     """What training reads of stage 4's folder, and the folders with Shar that it reads instead."""
     folders = [*data.shar_dir, *data.shar_dev_dir]
@@ -108,6 +113,9 @@ def training_by_hand(
 ) -> Stage:
     """The same for `python -m ml2021.asr.train`, whose inputs may be anywhere."""
     initial = input_at(init_from) if init_from is not None else None
+    if initial is not None and initial.made_by is not None and needs_units(config):
+        units = str(init_from.absolute().parent.relative_to(initial.path) / "units*") if init_from else ""
+        initial = replace(initial, files=(*initial.files, units))  # as stage 5 has it
     windows = None
     if cuts is not None:  # stage 4 has read the features already
         windows = input_at(cuts, CUTS if read_done(cuts) is not None else CUTS[:2])

@@ -45,6 +45,8 @@ def test_sentencepiece_gives_the_ids_of_the_tokens(tone_corpus) -> None:  # type
 
 def test_values_without_an_icefall_option_are_listed(config: AsrConfig) -> None:
     config = replace(config, model=replace(config.model, use_cr_ctc=True))
+    config = replace(config, train=replace(config.train, lr_scale_modules=("encoder",), lr_scales=(0.5,)))
+    assert as_icefall_trains(config).train.lr_scale_modules == ()
     listed = differences(config, as_icefall_trains(config))
     assert "model.use_cr_ctc False (asr.yaml has True)" in listed
     assert "model.rnnt_type regular (asr.yaml has modified)" in listed

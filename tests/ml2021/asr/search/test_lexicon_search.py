@@ -251,6 +251,9 @@ def test_audio_shorter_than_the_receptive_field_is_decoded(exp_dir: Path, lexico
 def test_a_model_without_the_head_or_a_lexicon_is_refused(trained, exp_dir, tmp_path):  # type: ignore[no-untyped-def]
     model, tokens = load_model(trained)
     batch = torch.randn(1, 100, 80), torch.tensor([100])
+    for name, value in (("units_rescore_scale", 0.5), ("word_score", 1.0), ("lexicon_texts", ("a.txt",))):
+        with pytest.raises(ConfigError, match=name):
+            SearchConfig("greedy_search", **{name: value})
     for config in (SearchConfig("lexicon_search"), SearchConfig("modified_beam_search", units_rescore_scale=0.5)):
         with pytest.raises(ConfigError, match="needs a CTC head on units"):
             search_batch(model, *batch, config)

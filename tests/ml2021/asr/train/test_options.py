@@ -155,3 +155,16 @@ def test_a_layout_with_adapters_keeps_them(
     (tmp_path / "asr.yaml").write_text(f"asr: {{model: {{adapter_dim: {asked}}}}}")
     chosen = config_of(parse_arguments(arguments(tmp_path, "--model", str(tmp_path / "config.json"))))
     assert chosen.model.adapter_dim == result and chosen.model.encoder == config.model.encoder
+
+
+def test_without_initial_weights_no_part_learns_slower(conf: Path, tmp_path: Path) -> None:
+    text = (conf / "asr.yaml").read_text()
+    assert text.count("\nasr:\n") == 1
+    slow = "    lr_scale_modules: [encoder]\n    lr_scales: [0.5]\n"
+    head, tail = text.split("\nasr:\n")
+    assert tail.count("  train:\n") == 1
+    (tmp_path / "asr.yaml").write_text(head + "\nasr:\n" + tail.replace("  train:\n", "  train:\n" + slow))
+    given = ["--init-from", "a.pt"], ["--lr-scale-modules", "encoder", "--lr-scales", "0.5"]
+    assert config_of(parse_arguments(arguments(tmp_path))).train.lr_scales == ()
+    for options in given:
+        assert config_of(parse_arguments(arguments(tmp_path, *options))).train.lr_scales == (0.5,)

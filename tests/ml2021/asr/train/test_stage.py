@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from lhotse_prep.workflow.stage import Stage
+from lhotse_prep.workflow.stage import Input, Stage
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.train.__main__ import main
 from ml2021.asr.train.config import AsrConfig
-from ml2021.asr.train.stage import training_by_hand
+from ml2021.asr.train.stage import CUTS, training_by_hand, training_stage
 from ml2021.training.checkpoint import load_checkpoint
 
 
@@ -128,3 +129,22 @@ def test_an_encoder_that_starts_at_random_is_not_frozen(experiment: Experiment) 
     experiment.change(("asr:\n", "asr:\n  frozen_encoder_steps: 10\n"))
     with pytest.raises(ConfigError, match="frozen_encoder_steps is 10, but without init_encoder_from_aligner"):
         experiment.run_sh()
+
+
+def test_units_count_by_hand_as_in_stage_5(experiment: Experiment) -> None:
+    e = experiment
+    with Stage("align", e.data / "aligned", [], {}).work() as out:
+        (out / "aligner").mkdir()
+        for name in ("pretrained.pt", "units.txt", "units.bpe.model", "config.json"):
+            (out / "aligner" / name).write_text(name)
+    config = load_config(e.conf / "asr.yaml", "asr", AsrConfig)
+    modules, aligner = ("encoder_embed", "encoder"), e.data / "aligned" / "aligner" / "pretrained.pt"
+    for uses_units in (False, True):
+        chosen = replace(config, init_tokens_from_aligner=uses_units)
+        files = ("aligner/pretrained.pt", *(["aligner/units*"] if uses_units else []))
+        inputs = Input(e.data / "lang", 2), Input(e.data / "cuts", 4, CUTS)
+        of_stage_5 = training_stage(inputs, e.asr, chosen, Input(e.data / "aligned", 3, files), modules)
+        by_hand = training_by_hand(e.data / "cuts", e.data / "lang", e.asr, chosen, aligner, modules)
+        initial = [stage.inputs[2] for stage in (of_stage_5, by_hand)]
+        assert initial[0].files == initial[1].files and initial[0].path == initial[1].path
+        assert len(initial[0].files) == 1 + uses_units
