@@ -161,7 +161,7 @@ def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     if config.decoding_method == "lexicon_search":
         raise ConfigError("icefall's decode.py has no lexicon_search: choose another decoding_method in decode.yaml")
     scales = {"lm_scale": 0.0, "blank_penalty": 0.0, "ctc_scale": 0.0, "units_rescore_scale": 0.0}
-    unused = {**scales, "hotwords_file": None, "script": ""}
+    unused: dict[str, Any] = {**scales, "hotwords_file": None, "script": ""}
     if any(getattr(config, name) != value for name, value in unused.items()):
         logger.warning("icefall's decode.py does not use %s", ", ".join(unused))
         config = replace(config, **unused)
