@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PosixPath
 from typing import Any
 
@@ -15,6 +15,8 @@ from torch import Tensor
 from lhotse_prep.workflow.digests import digest_file
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import whole_file, write_text
+
+MARGIN = 0.01  # of the loss on dev: smaller differences between averages are chance
 
 # icefall's epoch-N.pt also holds its options, including paths, whose class has another name from Python 3.13 on.
 _PATHS: list[Any] = [(PosixPath, "pathlib.PosixPath"), (PosixPath, "pathlib._local.PosixPath")]
@@ -147,6 +149,18 @@ def load_averaged(exp_dir: Path, epoch: int | None, avg: int, use_averaged_model
             return running_average
         return average_with_running_average(start, end)
     return average_checkpoints([exp_dir / f"epoch-{e}.pt" for e in range(epoch - avg + 1, epoch + 1)])
+
+
+def best_average(losses: Mapping[int, float]) -> int:
+    """The most epochs whose average has a loss on dev of at most MARGIN above the least.
+
+    A smaller difference is chance, and an average over more epochs is less subject to it.
+
+    Args:
+      losses: {number of last epochs: loss on dev}, not empty.
+    """
+    least = min(losses.values())
+    return max(n for n, loss in losses.items() if loss <= least + MARGIN * abs(least))
 
 
 def averages_to_compare(exp_dir: Path, epoch: int, most: int) -> list[int]:

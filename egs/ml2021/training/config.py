@@ -41,8 +41,8 @@ class TrainConfig:
     lr_epochs: float = field(default=3.5, metadata=only_if(schedule="eden"))
     average_period: int = 20  # steps between updates of the running average of the weights
     average_epochs: int = 5  # number of last epochs whose average becomes pretrained.pt
-    # true: pretrained.pt is the average over the last average_epochs, half of them or one, whichever has the least loss
-    # on dev; false, or without dev: always that over average_epochs
+    # true: pretrained.pt is the average over the last average_epochs, half of them or one: the most whose loss on dev
+    # is within 1% of the least; false, or without dev: always that over average_epochs
     average_by_dev: bool = True
     # number of newest epoch-N.pt files to keep; more than average_epochs
     keep_epochs: int = field(default=8, metadata=HOW_IT_RUNS)

@@ -25,6 +25,7 @@ from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import write_json
 from ml2021.training.checkpoint import (
     averages_to_compare,
+    best_average,
     epoch_numbers,
     load_averaged,
     load_checkpoint,
@@ -349,7 +350,7 @@ class Trainer:
         losses = self._losses_of_averages()
         if not self.world.is_main:
             return
-        num_averaged = min(losses, key=lambda n: (losses[n], -n))
+        num_averaged = best_average(losses)
         chosen = {"last_epoch": c.num_epochs, "average_epochs": num_averaged}
         if len(losses) > 1:
             shown = ", ".join(f"{loss:.4g} over {n}" for n, loss in losses.items())

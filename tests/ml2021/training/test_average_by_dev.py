@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ml2021.training.checkpoint import averages_to_compare, load_averaged, load_checkpoint
+from ml2021.training.checkpoint import averages_to_compare, best_average, load_averaged, load_checkpoint
 from ml2021.training.config import TrainConfig
 from ml2021.training.distributed import World
 from ml2021.training.task import StepLoss, Task
@@ -106,8 +107,8 @@ def test_without_dev_the_average_is_over_all_of_average_epochs(tmp_path: Path) -
 def test_a_run_killed_while_averages_are_compared_ends_with_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer_of(tmp_path / "whole", -100.0).run()
-    trainer, count = trainer_of(tmp_path / "killed", -100.0), iter(range(100))
+    trainer_of(tmp_path / "whole", -2.0).run()
+    trainer, count = trainer_of(tmp_path / "killed", -2.0), iter(range(100))
     dev_sums = trainer._dev_sums
     limit = BY_DEV.num_epochs + 1
 
@@ -120,7 +121,7 @@ def test_a_run_killed_while_averages_are_compared_ends_with_the_same(
     with pytest.raises(Killed):
         trainer.run()
     assert not (tmp_path / "killed" / "pretrained.pt").exists()
-    trainer_of(tmp_path / "killed", -100.0).run()
+    trainer_of(tmp_path / "killed", -2.0).run()
     assert pretrained(tmp_path / "whole") == pretrained(tmp_path / "killed") == averaged(tmp_path / "whole", 1)
     assert record_of(tmp_path / "whole") == record_of(tmp_path / "killed")
 
@@ -136,7 +137,7 @@ def test_epochs_whose_checkpoints_are_gone_are_not_compared(tmp_path: Path) -> N
 
 def train_in_process(world: World, folder: Path) -> None:
     """Dev has 3 batches, so that the processes have different numbers of them."""
-    task = NumberTask(-100.0, num_valid=3)
+    task = NumberTask(-2.0, num_valid=3)
     Trainer(Number(), task, BY_DEV, folder, torch.device("cpu"), world).run()
 
 
@@ -146,3 +147,11 @@ def test_several_processes_choose_as_one_does(tmp_path: Path) -> None:
         in_processes(train_in_process, size, tmp_path / name, shares_batches=True)
     assert record_of(tmp_path / "one") == record_of(tmp_path / "two")
     assert pretrained(tmp_path / "one") == pretrained(tmp_path / "two")
+
+
+def test_smaller_differences_than_one_percent_are_chance() -> None:
+    assert best_average({4: 0.1338, 2: 0.1334, 1: 0.1332}) == 4  # mini
+    assert best_average({4: 1.139, 2: 1.11, 1: 1.114}) == 2  # 20 minutes of a person's speech
+    assert best_average({4: 1.02, 2: 1.011, 1: 1.0}) == 1
+    assert best_average({4: -0.99, 2: -1.0, 1: 0.5}) == 4
+    assert best_average({2: math.inf, 1: 3.0}) == 1 and best_average({2: math.inf, 1: math.inf}) == 2
