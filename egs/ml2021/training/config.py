@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from lhotse_prep.workflow.result_options import HOW_IT_RUNS, only_if
 from lhotse_prep.workflow.strict_config import require, require_all
 
-CONTINUED = (
-    "num_epochs",
-    "average_epochs",
-    "average_by_dev",
-)  # with another value of these, training goes on where it was
+# with another value of these, training goes on where it was
+CONTINUED = ("num_epochs", "average_epochs", "average_by_dev")
 
 
 @dataclass(frozen=True)

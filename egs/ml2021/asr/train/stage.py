@@ -114,8 +114,8 @@ def training_by_hand(
     """The same for `python -m ml2021.asr.train`, whose inputs may be anywhere."""
     initial = input_at(init_from) if init_from is not None else None
     if initial is not None and initial.made_by is not None and needs_units(config):
-        units = str(init_from.absolute().parent.relative_to(initial.path) / "units*") if init_from else ""
-        initial = replace(initial, files=(*initial.files, units))  # as stage 5 has it
+        units = [str(Path(file).parent / "units*") for file in initial.files]  # beside it, as stage 5 has them
+        initial = replace(initial, files=(*initial.files, *units))
     windows = None
     if cuts is not None:  # stage 4 has read the features already
         windows = input_at(cuts, CUTS if read_done(cuts) is not None else CUTS[:2])

@@ -6,7 +6,7 @@ Stage 3's aligner leaves its units beside its weights; a recogniser of ours has 
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,11 +20,10 @@ from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.model.spelling import UNITS
 from ml2021.asr.train.data import AsrDataModule
 from ml2021.asr.train.first_weights import UNITS_HEAD as HEAD
+from ml2021.asr.train.unknown_words import MOST_UNKNOWN, NUM_CHECKED, unknown_words
 from ml2021.training.checkpoint import load_checkpoint
 
 NUM_ENGLISH_PIECES = 150  # of units that are made from the texts, as of the aligner's by default
-NUM_CHECKED = 2000  # windows
-MOST_UNKNOWN = 0.2  # of their Chinese characters and words
 ALIGNER_HEAD = "ctc_output"
 logger = logging.getLogger(__name__)
 
@@ -122,26 +121,22 @@ def _require_writable(data: AsrDataModule, units: PronunciationUnits, folder: Pa
     Raises:
       DataError: they are more than MOST_UNKNOWN.
     """
-    unknown, total, num_windows = Counter[str](), 0, 0
-    for cut in islice(data.train_cuts(), NUM_CHECKED):
-        words = cut.supervisions[0].text.split()
-        missing = [word for word, ids in zip(words, units.write_words(words), strict=True) if ids is None]
-        total += len(words)
-        num_windows += bool(missing)
-        unknown.update(missing)
-    count = unknown.total()
-    if not count:
+
+    def unknown_of(words: Sequence[str]) -> list[str]:
+        return [word for word, ids in zip(words, units.write_words(words), strict=True) if ids is None]
+
+    unknown = unknown_words(islice(data.train_cuts(), NUM_CHECKED), unknown_of)
+    if not unknown.count:
         return
-    examples = ", ".join(word for word, _ in unknown.most_common(5))
-    if count > MOST_UNKNOWN * total:
+    if unknown.are_too_many:
         raise DataError(
-            f"the units of {folder} cannot write {count / total:.0%} of the words of the training windows "
-            f"({examples}), over {MOST_UNKNOWN:.0%}: they are of another language; run stage 3 again, or set "
-            "units_ctc_scale: 0"
+            f"the units of {folder} cannot write {unknown.count / unknown.total:.0%} of the words of the training "
+            f"windows ({unknown.examples}), over {MOST_UNKNOWN:.0%}: they are of another language; run stage 3 "
+            "again, or set units_ctc_scale: 0"
         )
     logger.warning(
         "%d of the first training windows have no loss on units, which cannot write %d of their words (%s)",
-        num_windows,
-        count,
-        examples,
+        unknown.num_windows,
+        unknown.count,
+        unknown.examples,
     )
