@@ -55,12 +55,12 @@ def write_windows(
     parts = [_Part(part, manifests, aligned, config, out_dir) for part in PARTS]
     with whole_file(out_dir / "left_out.jsonl") as left_out:
         for part in parts:
-            _write_cuts(part.name, _counted(part, left_out), out_dir, final_dir, config, executor)
+            write_cuts(part.name, _counted(part, left_out), out_dir, final_dir, config, executor)
             if part.name == "train" and not part.num_windows:
                 raise DataError("no training windows: see times and confidences of the aligned supervisions (stage 3)")
             for speed in config.speed_factors if part.name == "train" else ():
                 faster = (cut.perturb_speed(speed) for cuts, _ in part.lectures() for cut in cuts)
-                _write_cuts(f"{part.name}_sp{speed:g}", faster, out_dir, final_dir, config, executor)
+                write_cuts(f"{part.name}_sp{speed:g}", faster, out_dir, final_dir, config, executor)
             summary = part.summary()
             logger.info(
                 "%s: %d windows, %.2f h of %.2f h, %d of %d tokens; %d left out, %d without audio",
@@ -154,7 +154,7 @@ def _counted(part: _Part, left_out: IO[str]) -> Iterator[MonoCut]:
         yield from cuts
 
 
-def _write_cuts(
+def write_cuts(
     name: str, windows: Iterable[MonoCut], out_dir: Path, final_dir: Path, config: WindowConfig, executor: Executor
 ) -> None:
     """Write windows to ml2021_cuts_NAME.jsonl.gz, their features to feats_NAME/ and, if config.shar, shar/NAME/."""

@@ -15,6 +15,7 @@ import numpy as np
 import soundfile as sf
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from lhotse_prep.alignment.config import StretchConfig
@@ -141,20 +142,27 @@ def batches_by_duration(chunks: Sequence[Chunk], max_duration: float) -> list[li
     return batches
 
 
+def feature_batches(
+    f: sf.SoundFile, chunks: Sequence[Chunk], max_duration: float
+) -> Iterator[tuple[list[Chunk], Tensor, Tensor]]:
+    """Yield windows in order in batches of at most max_duration seconds: N windows, features (N, T, 80), lens (N,)."""
+    extractor = fbank_extractor()
+    with tqdm(total=len(chunks), desc="recognising", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for batch in batches_by_duration(chunks, max_duration):
+            features = [torch.from_numpy(fbank(samples_of(f, c.begin, c.end), extractor)) for c in batch]
+            lens = torch.tensor([len(x) for x in features])
+            yield batch, torch.nn.utils.rnn.pad_sequence(features, batch_first=True), lens
+            give_back_freed_memory()
+            bar.update(len(batch))
+
+
 def _decode_chunks(
     f: sf.SoundFile, chunks: Sequence[Chunk], model: AsrModel, config: DecodeConfig, fusion: Scorer | None
 ) -> Iterator[tuple[Chunk, list[TimedToken]]]:
     """Yield windows in order with their tokens, decoded in batches of at most config.max_duration seconds."""
-    extractor = fbank_extractor()
-    with tqdm(total=len(chunks), desc="recognising", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for batch in batches_by_duration(chunks, config.max_duration):
-            features = [torch.from_numpy(fbank(samples_of(f, c.begin, c.end), extractor)) for c in batch]
-            lens = torch.tensor([len(x) for x in features])
-            padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-            hypotheses = search(model, padded, lens, config, fusion)
-            for chunk, hypothesis in zip(batch, hypotheses, strict=True):
-                offset = chunk.begin // FRAME
-                rows = zip(hypothesis.tokens, hypothesis.frames, hypothesis.scores)
-                yield chunk, [TimedToken(i, offset + frame, score) for i, frame, score in rows]
-            give_back_freed_memory()
-            bar.update(len(batch))
+    for batch, features, lens in feature_batches(f, chunks, config.max_duration):
+        hypotheses = search(model, features, lens, config, fusion)
+        for chunk, hypothesis in zip(batch, hypotheses, strict=True):
+            offset = chunk.begin // FRAME
+            rows = zip(hypothesis.tokens, hypothesis.frames, hypothesis.scores)
+            yield chunk, [TimedToken(i, offset + frame, score) for i, frame, score in rows]
