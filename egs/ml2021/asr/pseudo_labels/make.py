@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> None:
         windows = load_config(args.conf / "prep.yaml", "windows", WindowConfig)
         checks = load_config(args.conf / "prep.yaml", "checks", CheckConfig)
     lectures = _recordings_of(args)
-    if args.manifests is not None:
+    if args.manifests is None:
+        logger.warning("without --manifests, recordings of the corpus's dev and test parts are not refused")
+    else:
         require_other_ids([lecture.id for lecture in lectures], args.manifests)
     labeller, digests = _open_labeller(args, windows.target_duration)
     labelled = label_recordings(labeller.labels_of, lectures, args.out_dir / "recordings", digests)

@@ -13,7 +13,7 @@ from lhotse import CutSet, MonoCut
 from lhotse_prep.manifests.files import part_file
 from lhotse_prep.windows.config import WindowConfig
 from lhotse_prep.windows.write import write_cuts
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.errors import DataError, list_names
 from lhotse_prep.workflow.executor import Executor
 from lhotse_prep.workflow.files import json_line, whole_file, whole_folder
 from ml2021.asr.pseudo_labels.config import SelectConfig
@@ -36,13 +36,15 @@ def write_selected(
       windows: whether Lhotse Shar is written too.
       executor: where features are computed.
     Raises:
-      DataError: no window is kept, in which case out_dir has left_out.jsonl only.
+      DataError: there is no speech, or no window is kept; out_dir has left_out.jsonl only.
     """
     totals: Counter[str] = Counter()
     with whole_folder(out_dir) as work, whole_file(work / "left_out.jsonl") as left_out:
         kept = _kept(labelled, select, left_out, totals)
         write_cuts(PART, kept, work, out_dir, windows, executor)
     path = part_file(out_dir, "cuts", PART)
+    if not totals:
+        raise DataError(f"no speech was detected in {list_names(list(labelled))}: there is no window to label")
     if not totals[_KEPT]:
         raise DataError(
             f"no window is kept ({_hours(totals)}): see {out_dir / 'left_out.jsonl'}, and choose other limits "
