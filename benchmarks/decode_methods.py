@@ -72,7 +72,7 @@ def _configs(args: argparse.Namespace) -> list[DecodeConfig]:
     for method in args.method:
         has_beam = method in FUSION_METHODS
         for beam_size in args.beam_size if has_beam else args.beam_size[:1]:
-            plain = DecodeConfig(method, args.max_duration, beam_size=beam_size)
+            plain = DecodeConfig(method, max_duration=args.max_duration, beam_size=beam_size)
             configs.append(plain)
             if method in FUSION_METHODS:
                 configs += [with_lm_dir(replace(plain, lm_scale=s), args.exp) for s in args.lm_scale]
