@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 6: recognise the test and dev windows and score them; first train the language model if decoding uses one.
+"""Stage 6: recognise the test and dev windows and score them; first train the language models that decoding uses.
 
 Of a new model, dev is also recognised by both heads, transducer and CTC.
 """
@@ -19,11 +19,11 @@ from lhotse_prep.workflow.files import write_json
 from lhotse_prep.workflow.stage import Input, Stage
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
 from ml2021.asr.decode.config import ASR_FILES, LM_FILES, DecodeConfig, LongFormConfig, with_lm_dir
-from ml2021.asr.fusion.config import LmConfig
+from ml2021.asr.fusion.config import LODR, LmConfig
 from ml2021.asr.fusion.stage import CUTS as LM_CUTS
 from ml2021.asr.fusion.stage import TEXTS as LM_TEXTS
 from ml2021.asr.fusion.stage import lm_stage
-from ml2021.asr.search.config import LEXICON
+from ml2021.asr.search.config import LEXICON, NO_LM
 from ml2021.training.launch import Processes, add_process_options, follow, processes_of, run_processes
 
 if TYPE_CHECKING:
@@ -63,11 +63,14 @@ def _decode(args: Namespace, config: DecodeConfig, processes: Processes) -> None
     config = with_lm_dir(config, args.exp)
     lm = load_config(args.conf / "decode.yaml", "lm", LmConfig)
     inputs = _inputs(args)
-    if config.lm_dir is not None:
-        is_trained_here = Path(config.lm_dir) == args.exp / "lm"
-        if is_trained_here:
-            _train_lm(args, lm, processes)
-        inputs.append(Input(Path(config.lm_dir), 6 if is_trained_here else None, LM_FILES))
+    texts = args.data / "manifests" / LM_TEXTS[0]
+    models = (("lm", config.lm_dir, lm, texts), ("lodr", config.lodr_dir, LODR, None))
+    for name, folder, lm_config, lm_texts in models:
+        if folder is not None:
+            is_trained_here = Path(folder) == args.exp / name
+            if is_trained_here:
+                _train_lm(args, args.exp / name, lm_config, lm_texts, processes)
+            inputs.append(Input(Path(folder), 6 if is_trained_here else None, LM_FILES))
     if config.lexicon_file is not None:
         is_made_here = Path(config.lexicon_file) == args.exp / "lexicon" / LEXICON
         if is_made_here:
@@ -160,7 +163,7 @@ def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
     """Decode dev and test with icefall's decode.py into exp/asr/icefall-METHOD."""
     if config.decoding_method == "lexicon_search":
         raise ConfigError("icefall's decode.py has no lexicon_search: choose another decoding_method in decode.yaml")
-    scales = {"lm_scale": 0.0, "blank_penalty": 0.0, "ctc_scale": 0.0, "units_rescore_scale": 0.0}
+    scales = {**NO_LM, "blank_penalty": 0.0, "ctc_scale": 0.0, "units_rescore_scale": 0.0}
     unused: dict[str, Any] = {**scales, "hotwords_file": None, "script": ""}
     if any(getattr(config, name) != value for name, value in unused.items()):
         logger.warning("icefall's decode.py does not use %s", ", ".join(unused))
@@ -181,23 +184,21 @@ def _decode_with_icefall(args: Namespace, config: DecodeConfig) -> None:
         write_json(out / "scores.json", _scores(rates, args.data / "manifests"))
 
 
-def _train_lm(args: Namespace, config: LmConfig, processes: Processes) -> None:
-    """Train exp/lm unless it is up to date."""
+def _train_lm(args: Namespace, lm_dir: Path, config: LmConfig, texts: Path | None, processes: Processes) -> None:
+    """Train a language model unless it is up to date, also on the texts of text-only lectures if they are given."""
     if config.kind == "none":
         raise ConfigError("decode.lm_scale is not 0, but lm.kind is none: choose ngram or rnn, or set decode.lm_dir")
-    inputs = [
-        Input(args.data / "cuts", 4, LM_CUTS),
-        Input(args.data / "lang", 2),
-        Input(args.data / "manifests", 1, LM_TEXTS),
-    ]
-    stage = lm_stage(inputs, args.exp / "lm", config, args.redo)
+    inputs = [Input(args.data / "cuts", 4, LM_CUTS), Input(args.data / "lang", 2)]
+    if texts is not None:
+        inputs.append(Input(args.data / "manifests", 1, LM_TEXTS))
+    stage = lm_stage(inputs, lm_dir, config, args.redo)
     if stage.is_done():
         return
     from ml2021.asr.fusion.train_lm import train_lm
 
-    cuts, texts, lang = args.data / "cuts", args.data / "manifests" / "texts.jsonl", args.data / "lang"
+    cuts, lang = args.data / "cuts", args.data / "lang"
     with stage.work() as out:
-        if processes.size > 1 and config.kind == "rnn":
+        if processes.size > 1 and config.kind == "rnn" and texts is not None:
             from ml2021.asr.fusion.worker import arguments_of
 
             run_processes("ml2021.asr.fusion.worker", arguments_of(cuts, texts, lang, out, config), processes)

@@ -30,10 +30,9 @@ def main(argv: list[str]) -> None:
         Input(args.exp / "asr", 5, ASR_FILES),
         Input(args.exp / "mt", 8, MT_FILES),
     ]
-    if decode.lm_dir is not None:
-        lm_dir = Path(decode.lm_dir)
-        # a user's folder has no stage's mark
-        inputs.append(Input(lm_dir, 6 if lm_dir == args.exp / "lm" else None, LM_FILES))
+    for name, folder in (("lm", decode.lm_dir), ("lodr", decode.lodr_dir)):
+        if folder is not None:  # a user's folder has no stage's mark
+            inputs.append(Input(Path(folder), 6 if Path(folder) == args.exp / name else None, LM_FILES))
     if decode.hotwords_file is not None:
         inputs.append(Input(Path(decode.hotwords_file)))
     if decode.lg_file is not None:

@@ -11,6 +11,7 @@ from lhotse_prep.workflow.entry import number
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.decode.config import with_lm_dir
+from ml2021.asr.search.config import NO_LM
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.mt.config import TranslateConfig
 from ml2021.st.config import SentenceConfig, SubtitleConfig
@@ -82,7 +83,7 @@ def recognition_of(args: argparse.Namespace, asr: str | None) -> RecogniserOptio
     if asr is not None and is_ours(Path(asr)):
         decode = decode_config(Path(asr), args.conf)
         if args.lm_scale is not None:
-            decode = replace(decode, lm_scale=args.lm_scale)
+            decode = replace(decode, lm_scale=args.lm_scale) if args.lm_scale != 0 else replace(decode, **NO_LM)
         decode = with_lm_dir(decode, Path(asr).parent)
     elif args.lm_scale is not None:
         raise ConfigError(f"--lm-scale is for recognisers of this project, and {asr} is another kind")

@@ -71,15 +71,21 @@ class StreamingConfig:
 
 
 def with_lm_dir(config: DecodeConfig, exp: Path) -> DecodeConfig:
-    """Set lm_dir to exp/lm, which stage 6 makes, if a language model is used and lm_dir is not set; so the lexicon."""
+    """Set lm_dir to exp/lm, which stage 6 makes, if a language model is used and lm_dir is not set.
+
+    So are lodr_dir, to exp/lodr, and lexicon_file.
+    """
     if config.decoding_method == "lexicon_search" and config.lexicon_file is None:
         config = replace(config, lexicon_file=str(exp / "lexicon" / LEXICON))
-    return replace(config, lm_dir=str(exp / "lm")) if config.lm_scale > 0 and config.lm_dir is None else config
+    if config.lm_scale > 0 and config.lm_dir is None:
+        config = replace(config, lm_dir=str(exp / "lm"))
+    return replace(config, lodr_dir=str(exp / "lodr")) if config.lodr_scale > 0 and config.lodr_dir is None else config
 
 
 def with_files_of_project(config: DecodeConfig, project: Path = PROJECT) -> DecodeConfig:
     """Name files that are not where the program runs, but in the folder where run.sh runs, by their whole path."""
-    paths = {name: getattr(config, name) for name in ("hotwords_file", "lg_file", "lm_dir", "lexicon_file")}
+    names = ("hotwords_file", "lg_file", "lm_dir", "lodr_dir", "lexicon_file")
+    paths = {name: getattr(config, name) for name in names}
     elsewhere: dict[str, Any] = {
         name: str(project / path)
         for name, path in paths.items()
@@ -89,9 +95,10 @@ def with_files_of_project(config: DecodeConfig, project: Path = PROJECT) -> Deco
 
 
 def file_digests(config: DecodeConfig) -> dict[str, str]:
-    """{option, or option/NAME: digest} of the files of a configuration: hotwords, graph, lexicon, language model."""
+    """{option, or option/NAME: digest} of the files of a configuration: hotwords, graph, lexicon, language models."""
     files = {name: getattr(config, name) for name in ("hotwords_file", "lg_file", "lexicon_file")}
     paths = {name: Path(path) for name, path in files.items() if path is not None}
-    if config.lm_dir is not None:
-        paths |= {f"lm_dir/{name}": Path(config.lm_dir) / name for name in LM_FILES}
+    for name, folder in (("lm_dir", config.lm_dir), ("lodr_dir", config.lodr_dir)):
+        if folder is not None:
+            paths |= {f"{name}/{file}": Path(folder) / file for file in LM_FILES}
     return {name: digest_file(path) for name, path in paths.items() if path.is_file()}

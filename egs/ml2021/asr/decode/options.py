@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.strict_config import from_mapping, load_config
 from ml2021.asr.decode.config import DecodeConfig, with_files_of_project, with_lm_dir
-from ml2021.asr.search.config import DECODING_METHODS, FUSION_METHODS
+from ml2021.asr.search.config import DECODING_METHODS, FUSION_METHODS, NO_LM, SUBTRACTED
 from ml2021.asr.train.options import boolean
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ VALUES: dict[str, tuple[type, str]] = {
     "ctc-lag": (int, "with --ctc-scale: frames of 40 ms by which tokens may lie apart from the CTC head's"),
     "lm-scale": (float, f"scale of the language model, with {' or '.join(FUSION_METHODS)}; 0: none"),
     "lm-dir": (str, "its folder, from python -m ml2021.asr.fusion.train or with an lm.arpa; else lm beside EXP_DIR"),
+    "lodr-scale": (float, "scale of a bigram of the training transcripts, subtracted from the language model (LODR)"),
+    "lodr-dir": (str, "its folder, as that of --lm-dir; else lodr beside EXP_DIR"),
+    "ilm-scale": (float, "scale of the transducer's internal language model, which is subtracted (ILME)"),
     "lexicon-file": (str, "words and their units for lexicon_search; else lexicon/lexicon.txt beside EXP_DIR"),
     "word-score": (float, "lexicon_search: added for each word"),
     "units-rescore-scale": (float, "modified_beam_search: weight of the head on units for its last hypotheses"),
@@ -187,10 +190,13 @@ def config_of(args: argparse.Namespace) -> DecodeConfig:
     config = decode_config(args.exp_dir, args.conf)
     values: dict[str, Any] = {flag.replace("-", "_"): getattr(args, flag.replace("-", "_")) for flag in VALUES}
     values = {key: value for key, value in values.items() if value is not None}
+    if values.get("lm_scale") == 0:
+        values = NO_LM | values
     if args.decoding_method is not None:
         values["decoding_method"] = args.decoding_method
         if args.decoding_method not in FUSION_METHODS:  # decode.yaml has them for another method
-            values = {"lm_scale": 0.0, "hotwords_file": None} | values
+            values = {**NO_LM, "hotwords_file": None} | values
+        values = {name: 0.0 for name, methods in SUBTRACTED.items() if args.decoding_method not in methods} | values
         if args.decoding_method != "modified_beam_search":
             values = {"ctc_scale": 0.0, "units_rescore_scale": 0.0} | values
         if args.decoding_method != "lexicon_search":
@@ -251,6 +257,10 @@ def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool)
         parts.append(f"ctc-scale-{c.ctc_scale:g}")
     if c.lm_scale:
         parts.append(f"lm-scale-{c.lm_scale:g}")
+    if c.lodr_scale:
+        parts.append(f"lodr-scale-{c.lodr_scale:g}")
+    if c.ilm_scale:
+        parts.append(f"ilm-scale-{c.ilm_scale:g}")
     if c.hotwords_file is not None:
         parts.append(f"hotwords-score-{c.hotwords_score:g}")
     if c.script:

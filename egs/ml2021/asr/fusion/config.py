@@ -24,6 +24,14 @@ class FusionSettings(Protocol):
         """Folder of the language model."""
 
     @property
+    def lodr_scale(self) -> float:
+        """Weight of the log-probabilities that a language model of the transcripts subtracts; 0: none."""
+
+    @property
+    def lodr_dir(self) -> str | None:
+        """Folder of the language model of the transcripts."""
+
+    @property
     def hotwords_file(self) -> str | None:
         """File with terms that get a bonus, one per line."""
 
@@ -65,3 +73,6 @@ class LmConfig:
             raise ConfigError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if not 1 <= self.order <= 9:
             raise ConfigError(f"order must be in 1..9, got {self.order}")
+
+
+LODR = LmConfig("ngram", order=2)  # what lodr_scale subtracts, trained on the transcripts of the train part alone

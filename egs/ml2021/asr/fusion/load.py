@@ -20,10 +20,10 @@ from ml2021.training.checkpoint import load_checkpoint
 
 
 def load_fusion(config: FusionSettings, tokens: TokenTable, device: torch.device) -> Scorer | None:
-    """The language model and hotwords of a configuration; None if it has neither.
+    """The language models and hotwords of a configuration; None if it has neither.
 
     Raises:
-      ConfigError: lm_scale is set, but lm_dir is not.
+      ConfigError: lm_scale is set, but lm_dir is not; or lodr_scale, but not lodr_dir.
       DataError: a file is missing or damaged, or the language model's tokens are not those of the recogniser.
     """
     scorers: list[Scorer] = []
@@ -31,6 +31,10 @@ def load_fusion(config: FusionSettings, tokens: TokenTable, device: torch.device
         if config.lm_dir is None:
             raise ConfigError("lm_scale needs a language model: name its folder with lm_dir (--lm-dir)")
         scorers.append(load_lm(Path(config.lm_dir), tokens, config.lm_scale, device))
+    if config.lodr_scale > 0:
+        if config.lodr_dir is None:
+            raise ConfigError("lodr_scale needs a model of the transcripts: name its folder with lodr_dir (--lodr-dir)")
+        scorers.append(load_lm(Path(config.lodr_dir), tokens, -config.lodr_scale, device))
     if config.hotwords_file is not None:
         terms = read_hotwords(Path(config.hotwords_file), tokens, config.hotwords_score)
         scorers.append(Hotwords(terms, len(tokens), device))
@@ -40,14 +44,18 @@ def load_fusion(config: FusionSettings, tokens: TokenTable, device: torch.device
 def load_lm(lm_dir: Path, tokens: TokenTable, scale: float, device: torch.device) -> Scorer:
     """Load the language model in a folder written by ml2021.asr.fusion.train, or that contains only an lm.arpa.
 
+    Args:
+      scale: factor of its log-probabilities; below 0: minus lodr_scale.
     Raises:
       DataError: the folder has no language model, it is damaged, or its tokens are not those of the recogniser.
     """
     config_path = lm_dir / "config.json"
     if not (config_path.is_file() or (lm_dir / "lm.arpa").is_file()):
+        name = "lm" if scale > 0 else "lodr"
         raise DataError(
-            f"no language model in {lm_dir}, and lm_scale is {scale:g}: stage 6 of run.sh trains one, as does "
-            "python -m ml2021.asr.fusion.train; to decode without one, use --lm-scale 0 (lm_scale: 0 in decode.yaml)"
+            f"no language model in {lm_dir}, and {name}_scale is {abs(scale):g}: stage 6 of run.sh trains one, as does "
+            f"python -m ml2021.asr.fusion.train; to decode without one, use --{name}-scale 0 ({name}_scale: 0 in "
+            "decode.yaml)"
         )
     if not config_path.is_file():
         return _ngram_scorer(lm_dir / "lm.arpa", tokens, scale, device)

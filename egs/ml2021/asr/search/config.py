@@ -23,6 +23,11 @@ DECODING_METHODS = (
 
 LEXICON = "lexicon.txt"  # name of a lexicon's file, in stage 6's folder lexicon
 FUSION_METHODS = ("modified_beam_search", "beam_search", "ctc_prefix_beam_search", "lexicon_search")  # can use fusion
+SUBTRACTED = {  # {scale of what is subtracted from a language model: the methods that can do so}
+    "lodr_scale": ("modified_beam_search", "beam_search", "ctc_prefix_beam_search"),
+    "ilm_scale": ("modified_beam_search", "beam_search"),
+}
+NO_LM = {"lm_scale": 0.0, "lodr_scale": 0.0, "ilm_scale": 0.0}  # values of decoding without a language model
 _FAST = ("fast_beam_search", "fast_beam_search_nbest", "fast_beam_search_nbest_LG")
 
 
@@ -77,6 +82,12 @@ class SearchConfig:
     lm_scale: float = 0.0  # weight of the language model's log-probabilities; 0: no language model
     # folder of the language model, made by ml2021.asr.fusion.train; null: exp/C/lm
     lm_dir: str | None = field(default=None, metadata=FILE)
+    # LODR: weight of an n-gram of the training transcripts, subtracted from lm_scale's language model; 0: none
+    lodr_scale: float = field(default=0.0, metadata=only_if(decoding_method=SUBTRACTED["lodr_scale"]))
+    # folder of that n-gram, made by ml2021.asr.fusion.train; null: exp/C/lodr, a bigram that stage 6 makes
+    lodr_dir: str | None = field(default=None, metadata=FILE)
+    # ILME: weight of the transducer's internal language model, which is subtracted; 0: none
+    ilm_scale: float = field(default=0.0, metadata=only_if(decoding_method=SUBTRACTED["ilm_scale"]))
     # file with a hotword per line, optionally followed by its own score, as `:2.5`
     hotwords_file: str | None = field(default=None, metadata=FILE)
     hotwords_score: float = 1.5  # bonus per token of hotwords without their own score
@@ -96,7 +107,7 @@ class SearchConfig:
             "nbest_scale",
         ):
             require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
-        for name in ("lm_scale", "ngram_lm_scale", "units_rescore_scale"):
+        for name in ("lm_scale", "lodr_scale", "ilm_scale", "ngram_lm_scale", "units_rescore_scale"):
             require(getattr(self, name) >= 0, f"{name} must be >= 0, got {getattr(self, name)}")
         require(0 <= self.ctc_scale < 1, f"ctc_scale must be at least 0 and below 1, got {self.ctc_scale}")
         require(self.ctc_lag >= 0, f"ctc_lag must be >= 0 frames, got {self.ctc_lag}")
@@ -113,6 +124,11 @@ class SearchConfig:
         )
         fits = method in FUSION_METHODS or not self.has_fusion
         require(fits, f"lm_scale and hotwords_file need one of {', '.join(FUSION_METHODS)}, not {method}")
+        for name, methods in SUBTRACTED.items():
+            fits = method in methods or getattr(self, name) == 0
+            require(fits, f"{name} needs one of {', '.join(methods)}, not {method}")
+        fits = self.lm_scale > 0 or self.lodr_scale == 0
+        require(fits, "lodr_scale goes with a language model of more text: set lm_scale too, or lodr_scale: 0")
 
     @property
     def needs_units(self) -> bool:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import ConfigError
+from ml2021.asr.fusion.internal_lm import InternalLm
 from ml2021.asr.fusion.lexicon import load_lexicon
-from ml2021.asr.fusion.scorer import Scorer
+from ml2021.asr.fusion.scorer import Fusion, Scorer
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.model.spelling import Spelling
 from ml2021.asr.search.beam_search import beam_search
@@ -33,7 +34,8 @@ def search(
     """Decode a batch, features (N, T, F) and feature_lens (N,), with the method of the configuration.
 
     Args:
-      fusion: the language model and hotwords of the configuration, from ml2021.asr.fusion.load.load_fusion.
+      fusion: the language models and hotwords of the configuration, from ml2021.asr.fusion.load.load_fusion; that
+        inside the transducer, which ilm_scale subtracts, is added to it.
     Raises:
       ConfigError: see search_encoder_out.
     """
@@ -77,6 +79,8 @@ def search_encoder_out(
     if config.has_fusion and fusion is None:
         raise ConfigError("decoding with lm_scale or hotwords_file needs the fusion from load_fusion")
     c = config
+    if c.ilm_scale > 0:
+        fusion = Fusion([*([] if fusion is None else [fusion]), InternalLm(model, c.ilm_scale)])
     if c.decoding_method == "greedy_search":
         return greedy_search(model, encoder_out, lens, c.blank_penalty)
     if c.decoding_method == "modified_beam_search":
