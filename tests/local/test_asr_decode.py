@@ -148,3 +148,22 @@ def test_windows_of_other_manifests_are_refused(project: Path, data: Path) -> No
     write_manifest(data / "manifests" / "ml2021_supervisions_test.jsonl.gz", [lecture])
     with pytest.raises(DataError, match="have 6 words, but their transcripts 2: .*run stages 3 and 4 again"):
         run_stage_6(project, data)
+
+
+def test_what_icefall_does_not_use_is_said(
+    project: Path, data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    configs = []
+
+    def decode_with_icefall(*arguments: Any) -> dict[str, ErrorRate]:
+        configs.append(arguments[4])
+        return {}
+
+    monkeypatch.setattr("ml2021.asr.icefall.checkout.find_checkout", lambda *_: None)
+    monkeypatch.setattr("ml2021.asr.icefall.decode.decode_with_icefall", decode_with_icefall)
+    (data / "decode.yaml").write_text("decode: {decoding_method: modified_beam_search, ilm_scale: 0.2}")
+    (data / "asr.yaml").touch()
+    main = runpy.run_path(str(project / "local" / "asr_decode.py"))["main"]
+    main(["--conf", str(data), "--data", str(data), "--exp", str(data), "--trainer", "icefall"])
+    assert "icefall's decode.py does not use lm_scale, lodr_scale, ilm_scale" in caplog.text
+    assert [config.ilm_scale for config in configs] == [0.0]

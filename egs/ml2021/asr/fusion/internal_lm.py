@@ -52,7 +52,7 @@ class InternalLm(Scorer):
     def _next_scores(self, context: Tensor) -> Tensor:
         """Contexts (B, C) -> (B, V)."""
         lm = project(self.model, context)
-        logits = self.model.joiner(torch.zeros_like(lm), lm).float()
+        logits: Tensor = self.model.joiner(torch.zeros_like(lm), lm).float()
         logits[:, BLANK_ID] = -torch.inf
         scores = -self.scale * logits.log_softmax(dim=1)
         scores[:, BLANK_ID] = 0.0

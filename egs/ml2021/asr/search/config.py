@@ -23,11 +23,11 @@ DECODING_METHODS = (
 
 LEXICON = "lexicon.txt"  # name of a lexicon's file, in stage 6's folder lexicon
 FUSION_METHODS = ("modified_beam_search", "beam_search", "ctc_prefix_beam_search", "lexicon_search")  # can use fusion
-SUBTRACTED = {  # {scale of what is subtracted from a language model: the methods that can do so}
+SUBTRACTED: dict[str, tuple[str, ...]] = {  # {scale of an internal language model: methods that subtract it}
     "lodr_scale": ("modified_beam_search", "beam_search", "ctc_prefix_beam_search"),
     "ilm_scale": ("modified_beam_search", "beam_search"),
 }
-NO_LM = {"lm_scale": 0.0, "lodr_scale": 0.0, "ilm_scale": 0.0}  # values of decoding without a language model
+NO_LM: dict[str, Any] = {"lm_scale": 0.0, "lodr_scale": 0.0, "ilm_scale": 0.0}  # decoding without a language model
 _FAST = ("fast_beam_search", "fast_beam_search_nbest", "fast_beam_search_nbest_LG")
 
 

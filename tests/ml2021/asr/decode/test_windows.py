@@ -220,13 +220,18 @@ def test_iter_averages_over_the_checkpoints_up_to_it(tmp_path: Path) -> None:
 
 
 def test_language_model_of_the_file_is_not_for_a_method_that_takes_none(tmp_path: Path) -> None:
-    values = "decode: {decoding_method: modified_beam_search, lm_scale: 0.3, hotwords_file: a.txt}"
+    scales = "lm_scale: 0.3, lodr_scale: 0.2, ilm_scale: 0.1"
+    values = f"decode: {{decoding_method: modified_beam_search, {scales}, hotwords_file: a.txt}}"
     (tmp_path / "decode.yaml").write_text(values)
     options = ["--exp-dir", "exp/c/asr", "--cuts", "x", "--conf", str(tmp_path)]
     config = config_of(parser().parse_args(options))
-    assert config.lm_dir == "exp/c/lm"
-    name = "modified_beam_search-beam-size-4-lm-scale-0.3-hotwords-score-1.5"
+    assert config.lm_dir == "exp/c/lm" and config.lodr_dir == "exp/c/lodr"
+    name = "modified_beam_search-beam-size-4-lm-scale-0.3-lodr-scale-0.2-ilm-scale-0.1-hotwords-score-1.5"
     assert suffix_of(config, "", True) == name
+    config = config_of(parser().parse_args([*options, "--lm-scale", "0"]))
+    assert suffix_of(config, "", True) == "modified_beam_search-beam-size-4-hotwords-score-1.5"
+    config = config_of(parser().parse_args([*options, "--decoding-method", "ctc_prefix_beam_search"]))
+    assert suffix_of(config, "", True).endswith("-beam-size-4-lm-scale-0.3-lodr-scale-0.2-hotwords-score-1.5")
     config = config_of(parser().parse_args([*options, "--decoding-method", "greedy_search"]))
     assert not config.has_fusion and suffix_of(config, "epoch-2-avg-1", False) == "epoch-2-avg-1-greedy_search"
 

@@ -1,15 +1,19 @@
-"""Stage 6 goes on with a language model that was trained by hand in its folder."""
+"""Stage 6 goes on with a language model that was trained by hand in its folder, and trains what is subtracted."""
 
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.stage import Input, Stage
+from ml2021.asr.decode import windows
+from ml2021.asr.fusion.arpa import read_arpa
 from ml2021.asr.fusion.config import LmConfig, RnnLmConfig
 from ml2021.asr.fusion.stage import CUTS, TEXTS, lm_stage
 from ml2021.asr.fusion.train import main
@@ -50,3 +54,29 @@ def test_a_language_model_by_hand_is_taken_over(data: Path) -> None:
         pass
     with stage(data, LmConfig("ngram", 3)).work() as out:
         assert (out / "lm.arpa").read_bytes() == by_hand
+
+
+def test_stage_6_trains_the_model_that_is_subtracted_on_the_train_windows_alone(
+    data: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+
+    def decode_parts(*arguments: Any) -> dict[str, Any]:
+        decoded.append(arguments[4].lodr_dir)
+        return {}
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(windows, "decode_parts", decode_parts)
+    with Stage("asr-train", data / "asr", [], {}).work() as out:
+        (out / "config.json").write_text("{}")
+    values = "decoding_method: modified_beam_search, lm_scale: 0.2, lodr_scale: 0.1, both_heads: false"
+    (data / "decode.yaml").write_text(f"decode: {{{values}}}\nlm: {{kind: ngram, order: 3}}\n")
+    arguments = ["--conf", str(data), "--data", str(data), "--exp", str(data)]
+    main_of_stage_6 = runpy.run_path(str(project / "local" / "asr_decode.py"))["main"]
+    main_of_stage_6(arguments)
+    models = {name: read_arpa(data / name / "lm.arpa") for name in ("lm", "lodr")}
+    assert {name: model.order for name, model in models.items()} == {"lm": 3, "lodr": 2}
+    scores = {name: json.loads((data / name / "scores.json").read_text()) for name in models}
+    assert scores["lm"]["lm_num_tokens"] == scores["lodr"]["lm_num_tokens"] + 2  # texts.jsonl
+    main_of_stage_6(arguments)
+    assert decoded == [str(data / "lodr")]
