@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 @torch.no_grad()
 def internal_log_probs(model: AsrModel, tokens: tuple[int, ...]) -> Tensor:
-    """log P of tokens 1.. after `tokens`, (V - 1,): tanh of the decoder's projection through the joiner's last layer."""
+    """log P of tokens 1.. after `tokens`, (V - 1,): the decoder's projection through tanh and the joiner's output."""
     lm = model.joiner.decoder_proj(model.decoder(torch.tensor([(-1, 0, *tokens)[-2:]]), need_pad=False))[0, 0]
     output = model.joiner.output_linear
     return (output.weight[1:] @ torch.tanh(lm) + output.bias[1:]).log_softmax(dim=0)
@@ -84,7 +84,8 @@ def test_every_method_subtracts_and_scale_0_changes_nothing() -> None:
     torch.manual_seed(0)
     model = AsrModel(TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=16, rnnt_type="regular"), 7).eval()
     with torch.no_grad():
-        model.joiner.output_linear.bias[1:] = torch.arange(6.0)  # tokens of very different probabilities
+        for p in model.joiner.parameters():  # far from uniform
+            p.mul_(3)
     x, lens = torch.randn(2, 12, DIM), torch.tensor([12, 5])
     plain = search_encoder_out(model, x, lens, SearchConfig("modified_beam_search"))
     off = SearchConfig("modified_beam_search", lodr_dir="nowhere")
