@@ -17,7 +17,7 @@ LHOTSE_PREP = (
 )  # fmt: skip
 ASR = (
     "words", "sherpa", "whisper", "qwen", "model.layers", "model.zipformer", "model", "loss", "fusion", "search",
-    "augment", "train", "decode", "pseudo_labels", "aligner", "export", "icefall.scripts", "icefall",
+    "augment", "train", "decode", "pseudo_labels", "tuning", "aligner", "export", "icefall.scripts", "icefall",
 )  # fmt: skip
 ML2021 = (
     "training", "scoring", *(f"asr.{room}" for room in ASR), "mt.terms", "mt.llm", "mt", "st.cues", "st.known_text",

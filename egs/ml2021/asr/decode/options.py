@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,16 +88,7 @@ def parser() -> argparse.ArgumentParser:
         "large-v3, for whole lectures; the options for it are --beam-size, --hotwords, --script and those at the end",
     )
     add_model_options(p, is_required=False)
-    p.add_argument(
-        "--conf",
-        type=Path,
-        metavar="DIR",
-        help="folder with the decode.yaml to take values from [the values that EXP_DIR was trained with]",
-    )
-    p.add_argument("--decoding-method", type=_method, help=f"{', '.join(DECODING_METHODS)} [as --conf]")
-    for flag, (kind, text) in VALUES.items():
-        also = ["--hotwords"] if flag == "hotwords-file" else []
-        p.add_argument(f"--{flag}", *also, type=kind, help=f"{text} [as --conf]")
+    add_value_options(p)
     p.add_argument(
         "--out-dir", type=Path, help="where the files go [EXP_DIR/METHOD, for whole lectures EXP_DIR/METHOD-long]"
     )
@@ -146,6 +137,20 @@ def add_model_options(p: argparse.ArgumentParser, is_required: bool = True) -> N
     p.add_argument("--use-averaged-model", type=boolean, default=True, help="average by model_avg [%(default)s]")
 
 
+def add_value_options(p: argparse.ArgumentParser) -> None:
+    """Add the options that say how it decodes; see config_of."""
+    p.add_argument(
+        "--conf",
+        type=Path,
+        metavar="DIR",
+        help="folder with the decode.yaml to take values from [the values that EXP_DIR was trained with]",
+    )
+    p.add_argument("--decoding-method", type=method, help=f"{', '.join(DECODING_METHODS)} [as --conf]")
+    for flag, (kind, text) in VALUES.items():
+        also = ["--hotwords"] if flag == "hotwords-file" else []
+        p.add_argument(f"--{flag}", *also, type=kind, help=f"{text} [as --conf]")
+
+
 def experiment_decode_config(exp_dir: Path) -> DecodeConfig:
     """The values for decoding that an experiment was trained with: key `decode` of its config.json, or the defaults.
 
@@ -187,21 +192,32 @@ def config_of(args: argparse.Namespace) -> DecodeConfig:
       DataError: the experiment's config.json is missing or damaged.
       ConfigError: a value is out of range, or the method takes no language model or hotwords.
     """
-    config = decode_config(args.exp_dir, args.conf)
-    values: dict[str, Any] = {flag.replace("-", "_"): getattr(args, flag.replace("-", "_")) for flag in VALUES}
-    values = {key: value for key, value in values.items() if value is not None}
-    if values.get("lm_scale") == 0:
-        values = NO_LM | values
-    if args.decoding_method is not None:
-        values["decoding_method"] = args.decoding_method
-        if args.decoding_method not in FUSION_METHODS:  # decode.yaml has them for another method
-            values = {**NO_LM, "hotwords_file": None} | values
-        values = {name: 0.0 for name, methods in SUBTRACTED.items() if args.decoding_method not in methods} | values
-        if args.decoding_method != "modified_beam_search":
-            values = {"ctc_scale": 0.0, "units_rescore_scale": 0.0} | values
-        if args.decoding_method != "lexicon_search":
-            values = {"word_score": 0.0, "lexicon_texts": ()} | values
-    return with_lm_dir(replace(config, **values), args.exp_dir.parent)
+    config = with_values(decode_config(args.exp_dir, args.conf), given_values(args))
+    return with_lm_dir(config, args.exp_dir.parent)
+
+
+def given_values(args: argparse.Namespace) -> dict[str, Any]:
+    """{key of section decode: value} of the options of add_value_options that are on the command line."""
+    names = ["decoding_method", *(flag.replace("-", "_") for flag in VALUES)]
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def with_values(config: DecodeConfig, values: Mapping[str, Any]) -> DecodeConfig:
+    """The configuration with some values replaced; a method among them is without what is for other methods.
+
+    Raises:
+      ConfigError: a value is out of range, or is given and is not for the method.
+    """
+    other: dict[str, Any] = dict(NO_LM) if values.get("lm_scale") == 0 else {}
+    if "decoding_method" in values:  # decode.yaml may have them for another method
+        if values["decoding_method"] not in FUSION_METHODS:
+            other |= {**NO_LM, "hotwords_file": None}
+        other |= {name: 0.0 for name, methods in SUBTRACTED.items() if values["decoding_method"] not in methods}
+        if values["decoding_method"] != "modified_beam_search":
+            other |= {"ctc_scale": 0.0, "units_rescore_scale": 0.0}
+        if values["decoding_method"] != "lexicon_search":
+            other |= {"word_score": 0.0, "lexicon_texts": ()}
+    return replace(config, **(other | dict(values)))
 
 
 def weights_of(args: argparse.Namespace) -> tuple[dict[str, Tensor] | None, str]:
@@ -293,8 +309,9 @@ def _averaged_steps(exp_dir: Path, step: int, avg: int, use_averaged_model: bool
     return load_checkpoint(paths[-1])["model"] if avg == 1 else average_checkpoints(paths[-avg:])
 
 
-def _method(text: str) -> str:
-    method = text.replace("-", "_")
-    if method not in DECODING_METHODS:
+def method(text: str) -> str:
+    """A decoding method, with hyphens or underscores, as an option of argparse."""
+    name = text.replace("-", "_")
+    if name not in DECODING_METHODS:
         raise argparse.ArgumentTypeError(f"one of {', '.join(DECODING_METHODS)}, got {text!r}")
-    return method
+    return name
