@@ -14,6 +14,7 @@ from tqdm import tqdm
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.fusion.config import FusionSettings
 from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.fusion.scorer import Scorer
 from ml2021.asr.model.load import load_model
@@ -75,7 +76,8 @@ def outcomes_of(
 def _fusions(configs: Sequence[DecodeConfig], tokens: TokenTable, device: torch.device) -> list[Scorer | None]:
     """The language model and hotwords of each configuration; those with equal ones share them."""
     loaded: dict[tuple[object, ...], Scorer | None] = {}
-    keys = [(c.lm_scale, c.lm_dir if c.lm_scale else None, c.hotwords_file, c.hotwords_score) for c in configs]
+    names = [name for name, value in vars(FusionSettings).items() if isinstance(value, property)]
+    keys = [tuple(getattr(config, name) for name in names) for config in configs]
     for key, config in zip(keys, configs):
         if key not in loaded:
             loaded[key] = load_fusion(config, tokens, device)

@@ -23,6 +23,8 @@ _TYPES |= {flag.replace("-", "_"): kind for flag, (kind, _) in VALUES.items() if
 _NEEDS: dict[str, tuple[str, Callable[[DecodeConfig], bool]]] = {
     "ctc_lag": ("modified_beam_search with ctc_scale above 0", lambda c: c.ctc_scale > 0),
     "lm_dir": ("lm_scale above 0", lambda c: c.lm_scale > 0),
+    "lodr_scale": ("lm_scale above 0", lambda c: c.lm_scale > 0),
+    "lodr_dir": ("lodr_scale above 0", lambda c: c.lodr_scale > 0),
     "hotwords_score": ("hotwords_file", lambda c: c.hotwords_file is not None),
     "lexicon_file": ("decoding_method lexicon_search", lambda c: c.decoding_method == "lexicon_search"),
     "lg_file": (
@@ -102,7 +104,10 @@ def combinations(
     effective = set[str]()
     for chosen in itertools.product(*choices.values()):
         given = dict(zip(choices, chosen))
-        written = with_values(base, {**fixed, **given})
+        together = {**fixed, **given}
+        if together.get("lm_scale", base.lm_scale) == 0:
+            together.pop("lodr_scale", None)  # it is for combinations with a language model
+        written = with_values(base, together)
         effective |= {name for name in (*fixed, *given) if _has_effect(name, written)}
         values = {name: value for name, value in given.items() if _has_effect(name, written)}
         order = tuple(orders[name][value] if name in values else 0 for name, value in given.items())

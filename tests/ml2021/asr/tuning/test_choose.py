@@ -113,13 +113,20 @@ def test_the_best_of_separate_decodings_is_chosen(  # type: ignore[no-untyped-de
     assert list(yaml.safe_load(out.read_text(encoding="utf-8"))) == ["decode"]
 
 
-def test_combinations_that_differ_in_nothing_are_decoded_once(trained, tone_corpus, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_combinations_that_differ_in_nothing_are_decoded_once(trained, lm_dir, tone_corpus, tmp_path) -> None:  # type: ignore[no-untyped-def]
     """Without the CTC head's scores, ctc_lag has no effect, and greedy search has no beam."""
     choices: dict[str, Sequence[Any]] = {"ctc_scale": (0, 0.3), "ctc_lag": (5, 10, 20)}
     rows = choose(trained, tone_corpus.cuts, tmp_path / "a.yaml", choices, *BEAM)["combinations"]
     values = sorted(tuple(row["values"].values()) for row in rows)
     assert values == [(0.0,), (0.3, 5), (0.3, 10), (0.3, 20)]
-    methods = {"decoding_method": ("greedy-search", "modified_beam_search"), "beam_size": (2, 4)}
+    choices = {"lm_scale": (0, 0.3), "lodr_scale": (0, 0.1, 0.2)}
+    options = (*BEAM, "--lm-dir", str(lm_dir), "--lodr-dir", str(lm_dir))
+    rows = choose(trained, tone_corpus.cuts, tmp_path / "a.yaml", choices, *options)["combinations"]
+    assert sorted(tuple(row["values"].values()) for row in rows) == [(0.0,), (0.3, 0.0), (0.3, 0.1), (0.3, 0.2)]
+    methods: dict[str, Sequence[Any]] = {
+        "decoding_method": ("greedy-search", "modified_beam_search"),
+        "beam_size": (2, 4),
+    }
     rows = choose(trained, tone_corpus.cuts, tmp_path / "a.yaml", methods)["combinations"]
     assert len(rows) == 3 and {"decoding_method": "greedy_search"} in [row["values"] for row in rows]
 
@@ -148,6 +155,11 @@ def test_combinations_that_differ_in_nothing_are_decoded_once(trained, tone_corp
         (["--option", "hotwords_score=1,2", "--hotwords-file", "scored.txt", *BEAM], ConfigError, "score of its own"),
         (["--option", "hotwords_score=1,2", "--hotwords-file", "lost.txt", *BEAM], DataError, "no hotwords file"),
         (["--option", "lm_scale=0,0.3", *BEAM], DataError, "no language model"),
+        (
+            ["--option", "lodr_scale=0,0.1", *BEAM],
+            ConfigError,
+            "lodr_scale has no effect here: it needs lm_scale above 0",
+        ),
         (["--option", "units_rescore_scale=0,1", *BEAM], ConfigError, "needs a CTC head on units"),
         (["--option", f"beam_size={','.join(map(str, range(1, 300)))}", *BEAM], ConfigError, "299 combinations.* 200"),
         (["--option", "beam_size=2", "--out", "a.txt", *BEAM], ConfigError, r"ends in \.yaml"),
