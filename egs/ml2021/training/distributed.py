@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lhotse_prep.workflow.errors import DataError
 from ml2021.training.task import StepLoss, Task
 
+_MOST_ROUNDING = 0.01  # processors of other kinds round otherwise
 T = TypeVar("T")
 
 
@@ -65,6 +66,27 @@ class World:
         if self.size > 1:
             for tensor in model.state_dict().values():
                 dist.broadcast(tensor, 0)
+
+    @torch.no_grad()
+    def require_same(self, model: nn.Module) -> None:
+        """Raise DataError in all processes if a weight of one differs from rank 0's by more than rounding.
+
+        Then they have not trained one model, whatever the losses look like.
+        """
+        if self.size == 1:
+            return
+        worst = 0.0  # difference relative to the root mean square of the tensor
+        for parameter in model.parameters():
+            of_main = parameter.detach().clone()
+            dist.broadcast(of_main, 0)
+            scale = of_main.float().square().mean().sqrt().clamp(min=1e-5)
+            worst = max(worst, float((parameter - of_main).abs().max() / scale))
+        worst = max(self.gather(worst))
+        if not worst <= _MOST_ROUNDING:
+            raise DataError(
+                f"the weights of the {self.size} processes differ by up to {worst:.1%}: their gradients were not "
+                "exchanged. Train in one process, and report this with the configuration"
+            )
 
     def from_main(self, value: T) -> T:
         """Rank 0's value (a picklable object), in every process."""
@@ -116,7 +138,15 @@ class SharedLoss:
         """
         self.module, self.world = LossModule(model, task), world
         self.parallel: DistributedDataParallel | None = None
-        if world.size > 1 and any(p.requires_grad for p in model.parameters()):
+        self._trained: list[bool] | None = None  # of each parameter, when self.parallel was made
+
+    def _exchange(self) -> None:
+        """Exchange gradients of what is trained now. What did not need a gradient before would be left out for good."""
+        trained = [p.requires_grad for p in self.module.parameters()]
+        if trained == self._trained:
+            return
+        self.parallel, self._trained = None, trained
+        if self.world.size > 1 and any(trained):
             # depthwise convolutions give gradients with other strides in a dimension of size 1, which is harmless
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             self.parallel = DistributedDataParallel(
@@ -129,6 +159,8 @@ class SharedLoss:
         Args:
           counts: false: another process has the same part.
         """
+        self.module.task.choose_trained(self.module.model, step)
+        self._exchange()
         loss = (self.parallel or self.module)(batch, step)
         result, self.module.result = self.module.result, None
         assert result is not None

@@ -73,6 +73,9 @@ class Task(ABC):
     def valid_batches(self) -> Iterator[Any]:
         """The planned batches of the dev part."""
 
+    def choose_trained(self, model: nn.Module, step: int) -> None:  # noqa: B027 (optional)
+        """Set which parameters are trained (requires_grad) in a step, where it is not the same in all."""
+
     @abstractmethod
     def compute_loss(self, model: nn.Module, batch: Any, step: int) -> StepLoss:
         """The loss of a loaded batch; step is the number of optimiser steps since the start of training."""

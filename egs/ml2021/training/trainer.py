@@ -138,6 +138,7 @@ class Trainer:
             try:
                 while state.epoch <= self.config.num_epochs:
                     self._train_epoch(progress)
+                    self.world.require_same(self.model)
                     self._validate(progress)
                     state.epoch, state.batches_done = state.epoch + 1, 0
                     state.update_average()

@@ -117,7 +117,7 @@ def test_medium_zipformer_with_fake_tensors() -> None:
         with torch.device("cuda"):
             model = AsrModel(medium(), 500).eval()
             features, lens = torch.empty(3, 200, 80), torch.empty(3, dtype=torch.int64)
-        encoder_out, out_lens = model._encode(features, lens)
+        encoder_out, out_lens = model._encode(features, lens, 0)
         log_probs = model.ctc_output(encoder_out)
         decoder_out = model.decoder(torch.zeros(3, 9, dtype=torch.int64, device="cuda"))
         am, lm = model.joiner.encoder_proj(encoder_out), model.joiner.decoder_proj(decoder_out)

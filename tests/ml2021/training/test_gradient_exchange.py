@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lhotse_prep.workflow.errors import DataError
 from ml2021.training.checkpoint import load_checkpoint
 from ml2021.training.config import TrainConfig
 from ml2021.training.distributed import SharedLoss, World
@@ -18,8 +19,9 @@ from ml2021.training.task import StepLoss, Task
 from ml2021.training.trainer import Trainer
 from tests.ml2021.training.several_processes import SHORT, in_processes
 
-CONFIG = replace(SHORT, max_bad_steps=4)
+CONFIG = replace(SHORT, max_bad_steps=4, scan_worst_batches=True)
 FROZEN_STEPS = 2
+WORST = 99  # number of a batch that is only tried
 
 
 class Branches(nn.Module):
@@ -49,13 +51,21 @@ class BranchTask(Task):
     def valid_batches(self) -> Iterator[tuple[int, Tensor]]:
         return iter(())
 
+    def choose_trained(self, model: nn.Module, step: int) -> None:
+        assert isinstance(model, Branches)
+        model.first.requires_grad_(step >= FROZEN_STEPS)
+
+    def worst_batches(self) -> Iterator[tuple[int, Tensor]]:
+        """Tried before the gradients' exchange is set up, when the first part is frozen."""
+        return iter([(WORST, torch.zeros(5, 3))])
+
     def compute_loss(self, model: nn.Module, batch: tuple[int, Tensor], step: int) -> StepLoss:
         assert isinstance(model, Branches)
         number, x = batch
         if step == self.kill_at:
             raise KeyboardInterrupt
-        self.seen.append((step, number))
-        model.first.requires_grad_(step >= FROZEN_STEPS)
+        if number != WORST:
+            self.seen.append((step, number))
         with torch.no_grad():
             model.running.mul_(0.9).add_(0.1 * x.mean(dim=0))
         hidden = nn.functional.dropout(model.first(x).tanh(), 0.2, model.training)
@@ -189,6 +199,24 @@ def train_in_fp16(world: World, exp_dir: Path) -> None:
     torch.save({"model": model.state_dict(), "seen": []}, exp_dir / f"rank-{world.rank}.pth")
 
 
+def test_weights_that_differ_between_processes_end_the_training() -> None:
+    """As if their gradients had not been exchanged."""
+    in_processes(drift_apart, 2)
+
+
+def drift_apart(world: World) -> None:
+    torch.manual_seed(0)
+    model = Branches()
+    world.require_same(model)
+    with torch.no_grad():
+        model.first.weight[0, 0] *= 1 + 1e-6 * world.rank  # rounding
+    world.require_same(model)
+    with torch.no_grad():
+        model.first.weight[0, 0] += 0.1 * world.rank
+    with pytest.raises(DataError, match="weights of the 2 processes differ by up to"):
+        world.require_same(model)
+
+
 def test_gradients_travel_only_with_the_last_batch_of_a_step() -> None:
     in_processes(count_exchanges, 2)
 
@@ -196,6 +224,7 @@ def test_gradients_travel_only_with_the_last_batch_of_a_step() -> None:
 def count_exchanges(world: World) -> None:
     model, task = Branches(), BranchTask()
     loss = SharedLoss(model, task, world)
+    loss((world.rank, torch.ones(2, 3)), FROZEN_STEPS).loss.backward()
     assert loss.parallel is not None
     exchanged: list[int] = []
 

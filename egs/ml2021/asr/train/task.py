@@ -111,14 +111,19 @@ class TransducerTask(Task):
         """The values that decide the grouping of cuts into batches."""
         return self.data.batching()
 
+    def choose_trained(self, model: nn.Module, step: int) -> None:
+        """All but an encoder that stays unchanged at the start, and freeze_modules."""
+        assert isinstance(model, AsrModel)
+        if self.config.keeps_base:  # keep_base has chosen
+            return
+        for encoder in (model.encoder_embed, model.encoder):
+            encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
+        for name in self.config.freeze_modules:
+            model.get_submodule(name).requires_grad_(False)
+
     def compute_loss(self, model: nn.Module, batch: Batch, step: int) -> StepLoss:
         """The weighted loss per encoder frame (weigh_batches: per frame of a full batch), and the sums to report."""
         assert isinstance(model, AsrModel)
-        if not self.config.keeps_base:  # else keep_base has chosen what is trained
-            for encoder in (model.encoder_embed, model.encoder):
-                encoder.requires_grad_(step >= self.config.frozen_encoder_steps)
-            for name in self.config.freeze_modules:
-                model.get_submodule(name).requires_grad_(False)
         batch_count = self.config.data.batch_count(step * self.batches_per_step)
         set_batch_count(model, self.config.batches_ahead + batch_count)
         device = next(model.parameters()).device
