@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lhotse_prep.alignment.config import FaultConfig
+from lhotse_prep.alignment.passages import drop_wrong_passages
 from lhotse_prep.alignment.search.align import align
 from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.search.strays import drop_strays
@@ -52,7 +53,8 @@ def align_words(
     else:
         path = align(log_probs, flat, lecture_id, **faults.costs, distance=SAMPLE_RATE // frame)
         path = drop_strays(path, faults.min_island, isolation=5 * SAMPLE_RATE // frame)
-    return words_of_units(path, [len(w) for w in word_units], frame)
+    times = words_of_units(path, [len(w) for w in word_units], frame)
+    return times if faults is None else drop_wrong_passages(times)
 
 
 def words_of_units(path: Alignment, sizes: Sequence[int], frame: int) -> WordTimes:

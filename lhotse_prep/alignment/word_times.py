@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lhotse_prep.audio.vad import HANGOVER
 
 _LONGEST_FILL = 3.0  # seconds that the words between two timed words may take
-_LEAST_SPEECH, _MOST_SPEECH = 0.4, 2.5  # speech that words may fill, relative to the length expected of them
+_LEAST_SPEECH, _MOST_SPEECH = 1.2, 2.5  # speech that words may fill, relative to the length expected of them
 _LONG_WORD = 0.5  # seconds that a word may take whatever is expected: foreign words are often spelt
 _SLACK = 0.15  # seconds of speech that may belong to a neighbour
 _REST = 0.65  # seconds of speech that may be the rest of the last word before a pause
