@@ -30,9 +30,8 @@ from numpy.typing import NDArray
 from benchmarks import sounds
 from benchmarks.alignment_truth import read_truth
 from benchmarks.lecture_damage import KINDS, NOT_SAID, Others, SpokenLecture, damaged
-from lhotse_prep.alignment.confidence import RECOGNISED
 from lhotse_prep.alignment.units_to_words import align_words, finish_times
-from lhotse_prep.alignment.word_times import WordTimes
+from lhotse_prep.alignment.word_times import RECOGNISED, WordTimes
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.workflow.errors import DataError

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lhotse_prep.alignment.outside_times import part_covered
-from lhotse_prep.alignment.word_times import WordTimes
-
-RECOGNISED = 0.5  # score of a word from which a model counts as having recognised it
+from lhotse_prep.alignment.word_times import RECOGNISED, WordTimes
 
 
 def part_recognised(times: WordTimes) -> float:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lhotse_prep.alignment.config import FaultConfig
-from lhotse_prep.alignment.passages import drop_wrong_passages
 from lhotse_prep.alignment.search.align import align
 from lhotse_prep.alignment.search.best_path import Alignment
+from lhotse_prep.alignment.search.passages import wrong_passages
 from lhotse_prep.alignment.search.strays import drop_strays
-from lhotse_prep.alignment.word_times import WordTimes, complete
+from lhotse_prep.alignment.word_times import RECOGNISED, WordTimes, complete
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.errors import DataError
 
@@ -54,7 +54,13 @@ def align_words(
         path = align(log_probs, flat, lecture_id, **faults.costs, distance=SAMPLE_RATE // frame)
         path = drop_strays(path, faults.min_island, isolation=5 * SAMPLE_RATE // frame)
     times = words_of_units(path, [len(w) for w in word_units], frame)
-    return times if faults is None else drop_wrong_passages(times)
+    return times if faults is None else _without(times, wrong_passages(times.score >= RECOGNISED))
+
+
+def _without(times: WordTimes, wrong: NDArray[np.bool_]) -> WordTimes:
+    """The times without those of some words (W,)."""
+    start, end = np.where(wrong, np.nan, times.start), np.where(wrong, np.nan, times.end)
+    return replace(times, start=start, end=end, score=np.where(wrong, 0.0, times.score))
 
 
 def words_of_units(path: Alignment, sizes: Sequence[int], frame: int) -> WordTimes:

@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 
 from lhotse_prep.audio.vad import HANGOVER
 
+RECOGNISED = 0.5  # score of a word from which a model counts as having recognised it
 _LONGEST_FILL = 3.0  # seconds that the words between two timed words may take
-_LEAST_SPEECH, _MOST_SPEECH = 1.2, 2.5  # speech that words may fill, relative to the length expected of them
+_LEAST_SPEECH, _MOST_SPEECH = 0.4, 2.5  # speech that words may fill, relative to the length expected of them
+# _LEAST_SPEECH where the model recognises most words, so that one that it misses is foreign and long, or not said; this
+# much may also be the rest of the word before
+_MOST_RECOGNISED, _LEAST_OF_FEW = 0.8, 1.2
 _LONG_WORD = 0.5  # seconds that a word may take whatever is expected: foreign words are often spelt
 _SLACK = 0.15  # seconds of speech that may belong to a neighbour
 _REST = 0.65  # seconds of speech that may be the rest of the last word before a pause
@@ -43,6 +47,8 @@ def complete(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np
     unit = _unit_duration(start, num_units)
     if not np.isfinite(unit):
         return times
+    is_sure = float((times.score >= RECOGNISED).mean()) >= _MOST_RECOGNISED
+    least = _LEAST_OF_FEW if is_sure else _LEAST_SPEECH
     untimed = np.flatnonzero(np.isnan(start))
     for run in np.split(untimed, np.flatnonzero(np.diff(untimed) > 1) + 1) if len(untimed) else []:
         first, stop = int(run[0]), int(run[-1]) + 1
@@ -52,7 +58,7 @@ def complete(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np
         pieces = _clip(regions, begin, start[stop])
         expected = unit * num_units[first:stop].sum()
         most = max(_MOST_SPEECH * expected, _LONG_WORD * (stop - first)) + _SLACK
-        fitting = [p for p in _choices(pieces) if _LEAST_SPEECH * expected <= _length(p) <= most]
+        fitting = [p for p in _choices(pieces) if least * expected <= _length(p) <= most]
         if fitting and expected <= _LONGEST_FILL:
             speech = min(fitting, key=lambda p: abs(np.log(_length(p) / expected)))
             start[first:stop], end[first:stop] = _spread(num_units[first:stop], speech)

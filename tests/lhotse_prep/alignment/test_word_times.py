@@ -9,12 +9,17 @@ from lhotse_prep.alignment.word_times import WordTimes, complete
 
 
 def completed(
-    starts: list[float | None], regions: list[tuple[float, float]], units: list[int] | None = None
+    starts: list[float | None],
+    regions: list[tuple[float, float]],
+    units: list[int] | None = None,
+    score: float = 0.4,  # of a model that is not sure of most words
 ) -> tuple[list[float], list[float]]:
     """Completed starts and ends of words, of two units unless given, 0.1 s per unit; the model's words last 0.05 s."""
     start = np.array([np.nan if s is None else s for s in starts])
     lead = np.arange(5) * 0.2 - 100  # earlier words in a row, which give the length of a unit
-    times = WordTimes(np.concatenate([lead, start]), np.concatenate([lead, start]) + 0.05, np.ones(len(start) + 5))
+    times = WordTimes(
+        np.concatenate([lead, start]), np.concatenate([lead, start]) + 0.05, np.full(len(start) + 5, score)
+    )
     sizes = np.array([2] * 5 + (units or [2] * len(starts)))
     filled_in = complete(times, sizes, np.array([(-101.0, -90.0), *regions]))
     assert np.array_equal(filled_in.score, times.score)
@@ -48,6 +53,15 @@ def test_many_words_do_not_fit_into_little_speech_nor_few_into_much() -> None:
 def test_words_on_both_sides_of_a_pause() -> None:
     starts, _ = completed([0.0, None, None, 1.4], [(0.0, 0.4), (1.2, 3.0)])
     assert starts == pytest.approx([0.0, 0.2, 1.2, 1.4])
+
+
+def test_a_model_that_is_sure_of_most_words_leaves_out_what_the_end_of_a_neighbour_may_be() -> None:
+    """A word of 0.2 s between others: 0.2 s of speech may belong to the word before, 0.3 s do not."""
+    for end, is_timed in ((0.6, False), (0.7, True)):
+        starts, _ = completed([0.0, 0.2, None, end, 1.0], [(0.0, 3.0)], score=0.9)
+        assert np.isfinite(starts[2]) == is_timed
+        starts, _ = completed([0.0, 0.2, None, end, 1.0], [(0.0, 3.0)])
+        assert starts[2] == pytest.approx(0.4)
 
 
 def test_late_first_word_starts_at_the_onset_of_speech() -> None:

@@ -1,47 +1,37 @@
 """Passages of a transcript that are not what is said where they were placed.
 
-The search may read a word as another one, since transcripts have wrong words. So it places even a paragraph that is said
-elsewhere, or nowhere, onto speech that has no text. Of such a paragraph, the model recognises few words, by chance.
+The search may read a word as another one, since transcripts have wrong words. So it places even a paragraph that is
+said elsewhere, or nowhere, onto speech that has no text. Of such a paragraph, the model recognises few words: those
+that it recognises by chance.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
-
-from lhotse_prep.alignment.confidence import RECOGNISED
-from lhotse_prep.alignment.word_times import WordTimes
 
 _BY_CHANCE = 0.25  # part of the words recognised where others are said (measured: 0.17 to 0.31)
 _MOST, _LEAST = 0.9, 0.35  # part recognised of a right text: more proves no more; with less, nothing can be told
 _CHANGE = 7.0  # nats that it costs to change between right and wrong text
 
 
-def drop_wrong_passages(times: WordTimes) -> WordTimes:
-    """Take the times from the words of passages that are recognised no better than by chance.
+def wrong_passages(recognised: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(W,) which words are in passages that are recognised no better than by chance.
 
-    The words are a hidden Markov model with two states, said here and not said here. In the first, as many are recognised
-    as of the lecture's other words; the most probable states are those of Viterbi's algorithm. A few words in a row that
-    are not recognised keep their times: a run of seven loses them if the model recognises nearly all others.
+    The words are a hidden Markov model with two states, said here and not said here. In the first, as many are
+    recognised as of the lecture's other words; the most probable states are those of Viterbi's algorithm. A few words
+    in a row that are not recognised are no passage: it takes seven if the model recognises nearly all others.
 
     Args:
-      times: as the search placed the words, with scores.
+      recognised: (W,) whether the model recognises each word of a transcript where the search placed it.
     """
-    recognised = np.isfinite(times.start) & (times.score >= RECOGNISED)
     wrong = np.zeros(len(recognised), dtype=bool)
     for _ in range(2):  # then without the passages of the first time
         part = float(recognised[~wrong].mean()) if not wrong.all() else 0.0
         if part < _LEAST:
-            return times
+            break
         wrong = _wrong_words(recognised, min(part, _MOST))
-    return replace(
-        times,
-        start=np.where(wrong, np.nan, times.start),
-        end=np.where(wrong, np.nan, times.end),
-        score=np.where(wrong, 0.0, times.score),
-    )
+    return wrong
 
 
 def _wrong_words(recognised: NDArray[np.bool_], part: float) -> NDArray[np.bool_]:
