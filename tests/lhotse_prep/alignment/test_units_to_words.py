@@ -7,6 +7,7 @@ import pytest
 
 from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.units_to_words import align_words, finish_times, median_lag, onset_lags, words_of_units
+from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.aligner.config import AlignerConfig
 
@@ -42,6 +43,16 @@ def test_lag_is_the_median_from_onset_to_first_word_and_is_subtracted() -> None:
     assert median_lag(onset_lags(times["l"], regions["l"])) == pytest.approx((0.08 + 0.16) / 2)
     finished = finish_times(times, {"l": [[1], [1], [1]]}, regions)["l"]
     assert finished.start == pytest.approx([0.0, 20.08 - 0.12, 40.16 - 0.12])
+
+
+def test_a_noisy_lecture_whose_stretches_begin_anywhere_says_nothing_of_the_lag() -> None:
+    rng = np.random.default_rng(0)
+    regions = np.array([[t, t + 5] for t in range(0, 300, 10)]) * 16_000
+    for spread, is_used in ((0.05, True), (0.4, False)):
+        start = np.arange(0, 300, 10) + 0.05 + spread * rng.random(30)
+        lags = onset_lags(WordTimes(start, start + 0.1, np.ones(30)), regions)
+        assert len(lags) == (29 if is_used else 0)
+    assert median_lag([]) == 0.0
 
 
 def test_vocabulary_that_cannot_write_the_transcript_is_refused() -> None:
