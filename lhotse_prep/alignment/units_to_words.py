@@ -21,6 +21,7 @@ from lhotse_prep.workflow.errors import DataError
 logger = logging.getLogger(__name__)
 
 _MOST_SPREAD = 0.1  # seconds between the quartiles of a lecture's onset_lags (measured: 0.03, in noise 0.05 to 0.24)
+_ENOUGH_LAGS = 8
 _MIN_KNOWN = 0.5  # part of a transcript's words that a model's vocabulary must be able to write
 
 
@@ -112,8 +113,8 @@ def finished(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np
 
 
 def median_lag(lags: Sequence[float]) -> float:
-    """The lag of a model, from the onset_lags of all lectures; 0 if there are none."""
-    lag = float(np.median(lags)) if len(lags) else 0.0
+    """The lag of a model, from the onset_lags of all lectures; 0 if there are too few to tell."""
+    lag = float(np.median(lags)) if len(lags) >= _ENOUGH_LAGS else 0.0
     logger.info("first words of stretches are emitted %.0f ms after speech begins; subtracted", 1000 * lag)
     return lag
 

@@ -30,19 +30,19 @@ def test_word_with_fewer_than_half_its_units_is_not_spoken() -> None:
     assert times.score == pytest.approx([0.5 / 3, 0.0, 0.5])
 
 
-def lagging() -> tuple[dict, dict]:
-    regions = np.array([[0, 10], [20, 30], [40, 50]]) * 16_000
-    path = Alignment(
-        np.array([0, 502, 1004]), np.array([1, 503, 1005]), np.zeros(3), 0.0, np.zeros(0, bool), np.zeros(3, bool)
-    )
-    return {"l": words_of_units(path, [1, 1, 1], FRAME)}, {"l": regions}
-
-
 def test_lag_is_the_median_from_onset_to_first_word_and_is_subtracted() -> None:
-    times, regions = lagging()
-    assert median_lag(onset_lags(times["l"], regions["l"])) == pytest.approx((0.08 + 0.16) / 2)
-    finished = finish_times(times, {"l": [[1], [1], [1]]}, regions)["l"]
-    assert finished.start == pytest.approx([0.0, 20.08 - 0.12, 40.16 - 0.12])
+    onsets = np.arange(10) * 20.0
+    lags = np.array([0.0, *np.tile([0.08, 0.12, 0.16], 3)])
+    times = {"l": WordTimes(onsets + lags, onsets + lags + 0.04, np.ones(10))}
+    regions = {"l": (np.stack([onsets, onsets + 10], axis=1) * 16_000).astype(np.int64)}
+    assert median_lag(onset_lags(times["l"], regions["l"])) == pytest.approx(0.12)
+    finished = finish_times(times, {"l": [[1]] * 10}, regions)["l"]
+    assert finished.start == pytest.approx(np.maximum(onsets + lags - 0.12, 0))
+
+
+@pytest.mark.parametrize(("num", "lag"), [(7, 0.0), (8, 0.1)])
+def test_few_onsets_do_not_tell_the_lag(num: int, lag: float) -> None:
+    assert median_lag([0.1] * num) == pytest.approx(lag)
 
 
 def test_a_noisy_lecture_whose_stretches_begin_anywhere_says_nothing_of_the_lag() -> None:
