@@ -14,14 +14,14 @@ from ml2021.report.results import HEADLINE, collect_results, decode_folders, ren
 
 GOOD: dict[str, Any] = {
     "wall_seconds": {"corpus": 40.0, "total": 1400.0},
-    "alignment_median_ms": 41.2,
-    "alignment_p95_ms": 120.0,
+    "alignment_median_ms": 17.2,
+    "alignment_p95_ms": 44.0,
     "alignment_end_median_ms": 42.0,
     "alignment_end_p95_ms": 95.0,
-    "mer_windows": {"mer": 3.21, "zh": 3.0, "en": 4.5},
-    "mer_lecture": {"mer": 3.4, "zh": 3.1, "en": None},
-    "bleu_mt": 80.0,
-    "bleu_cascade": 77.0,
+    "mer_windows": {"mer": 1.21, "zh": 1.0, "en": 4.5},
+    "mer_lecture": {"mer": 1.4, "zh": 1.1, "en": 4.9},
+    "bleu_mt": 84.5,
+    "bleu_cascade": 82.0,
     "num_parameters_asr": 3_456_789,
     "num_parameters_mt": 2_000_000,
     "sherpa_mer": 3.3,
@@ -112,20 +112,21 @@ def marks(results: dict[str, Any]) -> dict[str, str]:
 
 
 def test_good_results_are_ok() -> None:
-    assert set(marks(GOOD).values()) == {"ok"} and len(marks(GOOD)) == 8
+    assert set(marks(GOOD).values()) == {"ok"} and len(marks(GOOD)) == 9
 
 
 @pytest.mark.parametrize(
     ("key", "value", "row"),
     [
-        ("alignment_median_ms", 80.1, "starts of sentences off by, median (ms)"),
-        ("alignment_p95_ms", 251, "starts of sentences off by, 95% (ms)"),
-        ("alignment_end_median_ms", 80.1, "ends of sentences off by, median (ms)"),
-        ("alignment_end_p95_ms", 251, "ends of sentences off by, 95% (ms)"),
-        ("mer_windows", {"mer": 5.01, "zh": 1.0, "en": 1.0}, "MER of windows (%)"),
-        ("mer_lecture", {"mer": 6.01, "zh": 1.0, "en": 1.0}, "MER of whole lectures (%)"),
-        ("bleu_mt", 59.9, "BLEU, translation of the transcript"),
-        ("bleu_cascade", 74.9, "BLEU, cascade on whole lectures"),
+        ("alignment_median_ms", 20.1, "starts of sentences off by, median (ms)"),
+        ("alignment_p95_ms", 51, "starts of sentences off by, 95% (ms)"),
+        ("alignment_end_median_ms", 60.1, "ends of sentences off by, median (ms)"),
+        ("alignment_end_p95_ms", 201, "ends of sentences off by, 95% (ms)"),
+        ("mer_windows", {"mer": 1.31, "zh": 1.0, "en": 1.0}, "MER of windows (%)"),
+        ("mer_lecture", {"mer": 1.51, "zh": 1.0, "en": 1.0}, "MER of whole lectures (%)"),
+        ("mer_lecture", {"mer": 1.4, "zh": 1.0, "en": 5.1}, "  English words"),
+        ("bleu_mt", 83.9, "BLEU, translation of the transcript"),
+        ("bleu_cascade", 81.4, "BLEU, cascade on whole lectures"),
         ("mer_windows", None, "MER of windows (%)"),
     ],
 )
@@ -135,10 +136,10 @@ def test_result_that_misses_its_bar_is_marked(key: str, value: Any, row: str) ->
 
 def test_table_shows_values_in_columns() -> None:
     lines = render_table(GOOD, has_bars=True).splitlines()
-    assert any(line.split() == ["MER", "of", "windows", "(%)", "3.21", "<=", "5", "ok"] for line in lines)
+    assert any(line.split() == ["MER", "of", "windows", "(%)", "1.21", "<=", "1.3", "ok"] for line in lines)
     assert any("3,456,789" in line for line in lines) and lines[-1] == "seconds by stage: corpus 40"
-    ends = {line.index("3.21") + 4 for line in lines if "3.21" in line} | {
-        line.index("41") + 2 for line in lines if " 41 " in line
+    ends = {line.index("1.21") + 4 for line in lines if "1.21" in line} | {
+        line.index("17") + 2 for line in lines if " 17 " in line
     }
     assert len(ends) == 1  # right-aligned
     assert "<=" not in render_table(GOOD, has_bars=False)
