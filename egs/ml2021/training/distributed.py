@@ -80,9 +80,9 @@ class World:
             of_main = parameter.detach().clone()
             dist.broadcast(of_main, 0)
             scale = of_main.float().square().mean().sqrt().clamp(min=1e-5)
-            worst = max(worst, float((parameter - of_main).abs().max() / scale))
+            worst = max(worst, float(((parameter - of_main).abs() / scale).nan_to_num(nan=torch.inf).max()))
         worst = max(self.gather(worst))
-        if not worst <= _MOST_ROUNDING:
+        if worst > _MOST_ROUNDING:
             raise DataError(
                 f"the weights of the {self.size} processes differ by up to {worst:.1%}: their gradients were not "
                 "exchanged. Train in one process, and report this with the configuration"

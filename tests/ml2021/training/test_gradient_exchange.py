@@ -211,10 +211,11 @@ def drift_apart(world: World) -> None:
     with torch.no_grad():
         model.first.weight[0, 0] *= 1 + 1e-6 * world.rank  # rounding
     world.require_same(model)
-    with torch.no_grad():
-        model.first.weight[0, 0] += 0.1 * world.rank
-    with pytest.raises(DataError, match="weights of the 2 processes differ by up to"):
-        world.require_same(model)
+    for difference in (0.1, torch.nan):
+        with torch.no_grad():
+            model.first.weight[0, 0] += difference if world.rank else 0.0
+        with pytest.raises(DataError, match="weights of the 2 processes differ by up to"):
+            world.require_same(model)
 
 
 def test_gradients_travel_only_with_the_last_batch_of_a_step() -> None:
