@@ -80,7 +80,8 @@ class Results:
             with np.load(path, allow_pickle=False) as f:
                 agreement = float(f["agreement"])
                 start, end, score = f["times"]
-                times = WordTimes(start, end, score, None if np.isnan(agreement) else agreement)
+                wrong = f["wrong"] if f["wrong"].size else None
+                times = WordTimes(start, end, score, None if np.isnan(agreement) else agreement, wrong)
                 return LectureTimes(times, f["regions"], f["num_units"]), [(*x,) for x in json.loads(str(f["log"]))]
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
             raise DataError(
@@ -96,6 +97,7 @@ class Results:
                 folder / f"{name}{_SUFFIX}",
                 times=np.stack([t.start, t.end, t.score]),
                 agreement=np.float64(np.nan if t.agreement is None else t.agreement),
+                wrong=np.zeros(0, dtype=bool) if t.wrong is None else t.wrong,
                 regions=result.regions,
                 num_units=result.num_units,
                 log=np.array(json.dumps(log)),

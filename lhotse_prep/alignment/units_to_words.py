@@ -32,7 +32,7 @@ def align_words(
     frame: int,
     faults: FaultConfig | None,
 ) -> WordTimes:
-    """Times of words as the model emits them.
+    """Times of words as the model emits them, and which of them are in wrong passages.
 
     Args:
       log_probs: (T, V) or blocks of it.
@@ -56,13 +56,10 @@ def align_words(
         path = align(log_probs, flat, lecture_id, **faults.costs, distance=SAMPLE_RATE // frame)
         path = drop_strays(path, faults.min_island, isolation=5 * SAMPLE_RATE // frame)
     times = words_of_units(path, [len(w) for w in word_units], frame)
-    return times if faults is None else _without(times, wrong_passages(times.score >= RECOGNISED))
-
-
-def _without(times: WordTimes, wrong: NDArray[np.bool_]) -> WordTimes:
-    """The times without those of some words (W,)."""
-    start, end = np.where(wrong, np.nan, times.start), np.where(wrong, np.nan, times.end)
-    return replace(times, start=start, end=end, score=np.where(wrong, 0.0, times.score))
+    if faults is None:
+        return times
+    is_known = np.array([bool(units) for units in word_units], dtype=bool)
+    return replace(times, wrong=wrong_passages(times.score >= RECOGNISED, is_known))
 
 
 def words_of_units(path: Alignment, sizes: Sequence[int], frame: int) -> WordTimes:
@@ -100,7 +97,7 @@ def finish_times(
 
 
 def finished(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np.int64], lag: float) -> WordTimes:
-    """The times of one lecture as finish_times gives them.
+    """The times of one lecture as finish_times gives them; words of wrong passages have none.
 
     Args:
       times: as the model emits them.
@@ -109,12 +106,15 @@ def finished(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np
       lag: of all lectures, see median_lag.
     """
     early = replace(times, start=np.maximum(times.start - lag, 0), end=times.end - lag)
-    return complete(early, num_units, regions / SAMPLE_RATE)
+    return complete(early, num_units, regions / SAMPLE_RATE).without_wrong()
 
 
 def median_lag(lags: Sequence[float]) -> float:
     """The lag of a model, from the onset_lags of all lectures; 0 if there are too few to tell."""
-    lag = float(np.median(lags)) if len(lags) >= _ENOUGH_LAGS else 0.0
+    if len(lags) < _ENOUGH_LAGS:
+        logger.info("lag of the model unknown: %d stretches begin with a word, %d are needed", len(lags), _ENOUGH_LAGS)
+        return 0.0
+    lag = float(np.median(lags))
     logger.info("first words of stretches are emitted %.0f ms after speech begins; subtracted", 1000 * lag)
     return lag
 

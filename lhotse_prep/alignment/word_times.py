@@ -33,6 +33,14 @@ class WordTimes:
     end: NDArray[np.float64]  # (W,) seconds
     score: NDArray[np.float64]  # (W,) mean probability of the word's units, 0..1
     agreement: float | None = None  # of a recogniser's words with the speech (speech_fit); None: timed by a model
+    wrong: NDArray[np.bool_] | None = None  # (W,) words of passages that are not said here (search.passages)
+
+    def without_wrong(self) -> WordTimes:
+        """The same without the times of words in wrong passages."""
+        if self.wrong is None:
+            return self
+        start, end = np.where(self.wrong, np.nan, self.start), np.where(self.wrong, np.nan, self.end)
+        return WordTimes(start, end, np.where(self.wrong, 0.0, self.score), self.agreement)
 
 
 def complete(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np.float64]) -> WordTimes:

@@ -134,7 +134,7 @@ class SharedLoss:
     def __init__(self, model: nn.Module, task: Task, world: World) -> None:
         """
         Args:
-          model: rank 0's weights and buffers are copied to the other processes.
+          model: rank 0's weights are copied to the other processes at the first call.
         """
         self.module, self.world = LossModule(model, task), world
         self.parallel: DistributedDataParallel | None = None

@@ -15,7 +15,7 @@ _MOST, _LEAST = 0.9, 0.35  # part recognised of a right text: more proves no mor
 _CHANGE = 7.0  # nats that it costs to change between right and wrong text
 
 
-def wrong_passages(recognised: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def wrong_passages(recognised: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(W,) which words are in passages that are recognised no better than by chance.
 
     The words are a hidden Markov model with two states, said here and not said here. In the first, as many are
@@ -24,20 +24,22 @@ def wrong_passages(recognised: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
     Args:
       recognised: (W,) whether the model recognises each word of a transcript where the search placed it.
+      known: (W,) whether the model can recognise it at all; other words say nothing.
     """
     wrong = np.zeros(len(recognised), dtype=bool)
     for _ in range(2):  # then without the passages of the first time
-        part = float(recognised[~wrong].mean()) if not wrong.all() else 0.0
+        right = known & ~wrong
+        part = float(recognised[right].mean()) if right.any() else 0.0
         if part < _LEAST:
             break
-        wrong = _wrong_words(recognised, min(part, _MOST))
+        wrong = _wrong_words(recognised, known, min(part, _MOST))
     return wrong
 
 
-def _wrong_words(recognised: NDArray[np.bool_], part: float) -> NDArray[np.bool_]:
+def _wrong_words(recognised: NDArray[np.bool_], known: NDArray[np.bool_], part: float) -> NDArray[np.bool_]:
     """(W,) which words are in wrong passages, if this part of the words of a right text is recognised."""
     yes, no = np.log(_BY_CHANCE / part), np.log((1 - _BY_CHANCE) / (1 - part))
-    evidence = np.where(recognised, yes, no)  # for a wrong passage
+    evidence = np.where(known, np.where(recognised, yes, no), 0.0)  # for a wrong passage
     from_right = np.zeros((2, len(evidence)), dtype=bool)  # by state: whether the best path comes from "right"
     right, wrong = 0.0, -_CHANGE
     for w, x in enumerate(evidence.tolist()):

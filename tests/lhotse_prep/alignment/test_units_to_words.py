@@ -40,6 +40,37 @@ def test_lag_is_the_median_from_onset_to_first_word_and_is_subtracted() -> None:
     assert finished.start == pytest.approx(np.maximum(onsets + lags - 0.12, 0))
 
 
+def test_words_of_wrong_passages_have_no_times_even_if_speech_is_left_for_them() -> None:
+    """Eight words that are not recognised, on as much speech as they would take."""
+    start = np.arange(200) * 0.25
+    score = np.where((np.arange(200) >= 90) & (np.arange(200) < 98), 0.01, 0.95)
+    wrong = (np.arange(200) >= 90) & (np.arange(200) < 98)
+    times = {"l": WordTimes(start, start + 0.1, score, wrong=wrong)}
+    finished = finish_times(times, {"l": [[1]] * 200}, {"l": np.array([[0, 60 * 16_000]])})["l"]
+    assert np.array_equal(np.isnan(finished.start), wrong) and np.array_equal(np.isnan(finished.end), wrong)
+    assert (finished.score[wrong] == 0).all() and (finished.score[~wrong] == 0.95).all()
+
+
+def test_alignment_with_faults_tells_which_words_are_in_wrong_passages() -> None:
+    """Forty units are said, twelve are written in the middle that the model does not hear, though somebody speaks."""
+    units = [1 + i % 3 for i in range(40)]
+    log_probs = np.full((520, 6), -9.0, np.float32)
+    log_probs[:, 0] = -0.01
+    for i, unit in enumerate(units):
+        log_probs[10 * i + (120 if i >= 20 else 0), [0, unit]] = -9.0, -0.01
+    for frame in range(205, 315, 9):
+        log_probs[frame, [0, 5]] = -9.0, -0.01  # another unit
+    text = [*units[:20], *[4] * 12, *units[20:]]
+    times = align_words(log_probs, [[u] for u in text], "l", FRAME, AlignerConfig())
+    assert (
+        times.wrong is not None
+        and times.wrong[20:32].all()
+        and not times.wrong[:19].any()
+        and not times.wrong[33:].any()
+    )
+    assert align_words(log_probs, [[u] for u in text], "l", FRAME, None).wrong is None
+
+
 @pytest.mark.parametrize(("num", "lag"), [(7, 0.0), (8, 0.1)])
 def test_few_onsets_do_not_tell_the_lag(num: int, lag: float) -> None:
     assert median_lag([0.1] * num) == pytest.approx(lag)

@@ -50,6 +50,8 @@ class NgramScorer(Scorer):
                     if key[-1] < self.vocab_size:
                         continuations.setdefault(key[:-1], {})[key[-1]] = log_prob * factor
         unknown = model.tables[0].get((UNKNOWN,), (FLOOR / math.log(10), 0.0))[0] * factor
+        if scale < 0:  # what a model does not know must not be worth more than what it knows
+            unknown = min(unknown, max(continuations[()].values(), default=0.0))
         unigrams = torch.full((self.vocab_size,), unknown)
         for token, value in continuations[()].items():
             unigrams[token] = value

@@ -46,7 +46,7 @@ def as_icefall_trains(config: AsrConfig) -> AsrConfig:
         lr_scales=(),
         save_every_n=max(config.train.save_every_n, config.train.average_period),
     )
-    return replace(config, model=model, train=train, weigh_batches=True, frozen_encoder_steps=0)
+    return replace(config, model=model, train=train, weigh_batches=True, frozen_encoder_steps=0, freeze_modules=())
 
 
 def differences(ours: AsrConfig, theirs: AsrConfig) -> list[str]:

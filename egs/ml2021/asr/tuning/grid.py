@@ -14,6 +14,7 @@ from typing import Any
 from lhotse_prep.workflow.errors import ConfigError
 from ml2021.asr.decode.config import DecodeConfig, with_lm_dir
 from ml2021.asr.decode.options import VALUES, method, with_values
+from ml2021.asr.search.config import FUSION_METHODS
 from ml2021.asr.words.hotwords import read_terms
 
 MOST_COMBINATIONS = 200  # each of them decodes the whole part
@@ -32,6 +33,7 @@ _NEEDS: dict[str, tuple[str, Callable[[DecodeConfig], bool]]] = {
         lambda c: c.decoding_method == "fast_beam_search_nbest_LG",
     ),
 }
+_OF_FUSION = ("lm_scale", "lm_dir", "lodr_dir", "hotwords_file", "hotwords_score")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def combinations(
     effective = set[str]()
     for chosen in itertools.product(*choices.values()):
         given = dict(zip(choices, chosen))
-        together = {**fixed, **given}
+        method = given.get("decoding_method", fixed.get("decoding_method", base.decoding_method))
+        together = {**fixed, **{name: value for name, value in given.items() if _is_for(name, method)}}
         if together.get("lm_scale", base.lm_scale) == 0:
             together.pop("lodr_scale", None)  # it is for combinations with a language model
         written = with_values(base, together)
@@ -125,6 +128,12 @@ def _order(values: Sequence[Any]) -> dict[Any, int]:
     are_numbers = all(isinstance(value, (int, float)) for value in values)
     ordered = sorted(values, key=lambda v: (abs(v), v)) if are_numbers else values
     return {value: place for place, value in enumerate(ordered)}
+
+
+def _is_for(name: str, method: str) -> bool:
+    """Whether a method has an option."""
+    methods = FUSION_METHODS if name in _OF_FUSION else _methods_with(name)
+    return not methods or method in methods
 
 
 def _has_effect(name: str, config: DecodeConfig) -> bool:

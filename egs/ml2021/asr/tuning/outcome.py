@@ -14,6 +14,7 @@ from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.files import read_text, write_json, write_text
 from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.decode.config import DecodeConfig
+from ml2021.asr.search.config import NO_LM
 from ml2021.asr.tuning.grid import Combination
 from ml2021.scoring.counts import Counts
 from ml2021.scoring.significance import chance_of_improvement, interval
@@ -110,7 +111,8 @@ def write_choice(out: Path, part: str, best: Outcome, rows: Sequence[dict[str, A
     """
     config = best.combination.written
     values, default = to_mapping(config), to_mapping(DecodeConfig())
-    kept = {k: v for k, v in values.items() if v != default[k] or k in best.combination.values}
+    scales = (*NO_LM, "ctc_scale")  # also where 0: a decode.yaml that they are copied to may have others
+    kept = {k: v for k, v in values.items() if v != default[k] or k in best.combination.values or k in scales}
     section = {"decode": {"decoding_method": config.decoding_method, **kept}}
     header = f"{_HEADER} on {part}, {len(best.windows)} windows: MER {best.total}\n"
     content = {**about, "part": part, "windows": len(best.windows), "rule": RULE, "chosen": rows[0]["values"]}

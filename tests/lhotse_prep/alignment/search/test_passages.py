@@ -7,8 +7,27 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lhotse_prep.alignment.search.passages import wrong_passages
+
+
+def of_known(recognised: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """wrong_passages of words that the model can recognise."""
+    return wrong_passages(recognised, np.ones(len(recognised), dtype=bool))
+
+
+def test_words_that_the_model_cannot_write_say_nothing() -> None:
+    """Foreign words in a row are no passage and take no recognised words with them; a passage goes on over them."""
+    known = np.ones(600, dtype=bool)
+    recognised = np.ones(600, dtype=bool)
+    known[100:110] = known[115:125] = False
+    recognised[~known] = False
+    assert not wrong_passages(recognised, known).any()
+    recognised[200:230] = False
+    known[205:225:2] = False
+    assert wrong_passages(recognised, known)[200:230].all()
+    assert not wrong_passages(np.zeros(600, dtype=bool), np.zeros(600, dtype=bool)).any()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -18,7 +37,7 @@ def test_a_passage_recognised_by_chance_is_told_from_the_others(seed: int, part:
     is_wrong = np.zeros(1500, dtype=bool)
     begin = int(rng.integers(100, 1300))
     is_wrong[begin : begin + length] = True
-    lost = wrong_passages(rng.random(1500) < np.where(is_wrong, 0.2, part))
+    lost = of_known(rng.random(1500) < np.where(is_wrong, 0.2, part))
     assert lost[is_wrong].mean() >= (0.7 if part > 0.6 else 0.4)
     assert lost[~is_wrong].mean() <= 0.02
 
@@ -28,16 +47,16 @@ def test_a_few_words_in_a_row_that_are_not_recognised_are_no_passage(run: int) -
     recognised = np.ones(200, dtype=bool)
     recognised[50 : 50 + run] = False
     recognised[:run] = recognised[-run:] = False
-    assert not wrong_passages(recognised)[50 : 50 + run].any()
+    assert not of_known(recognised)[50 : 50 + run].any()
 
 
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.3])
 def test_there_are_none_where_the_model_recognises_hardly_anything(part: float) -> None:
-    assert not wrong_passages(np.random.default_rng(0).random(800) < part).any()
+    assert not of_known(np.random.default_rng(0).random(800) < part).any()
 
 
 def test_no_words() -> None:
-    assert len(wrong_passages(np.zeros(0, dtype=bool))) == 0
+    assert len(of_known(np.zeros(0, dtype=bool))) == 0
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -46,7 +65,7 @@ def test_the_states_are_the_most_probable_ones(seed: int) -> None:
     rng = np.random.default_rng(seed)
     tail = rng.random(13) < rng.choice([0.05, 0.3, 0.6])
     recognised = np.concatenate([np.ones(300, dtype=bool), tail])
-    lost = wrong_passages(recognised)
+    lost = of_known(recognised)
     part = min(0.9, recognised[~lost].mean())
     yes, no = math.log(0.25 / part), math.log(0.75 / (1 - part))
 
