@@ -50,11 +50,12 @@ class NgramScorer(Scorer):
                     if key[-1] < self.vocab_size:
                         continuations.setdefault(key[:-1], {})[key[-1]] = log_prob * factor
         unknown = model.tables[0].get((UNKNOWN,), (FLOOR / math.log(10), 0.0))[0] * factor
-        if scale < 0:  # what a model does not know must not be worth more than what it knows
-            unknown = min(unknown, max(continuations[()].values(), default=0.0))
         unigrams = torch.full((self.vocab_size,), unknown)
         for token, value in continuations[()].items():
             unigrams[token] = value
+        if scale < 0:  # what a model does not know must not be worth more than what it knows
+            known = [value for token, value in continuations[()].items() if symbols[token] != UNKNOWN]
+            unigrams = unigrams.clamp(max=max(known, default=0.0))
         self._unigrams = unigrams.to(device)
         self._set_contexts({*continuations, *backoffs}, backoffs)
         self._set_arcs(continuations)

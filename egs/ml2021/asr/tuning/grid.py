@@ -132,7 +132,7 @@ def _order(values: Sequence[Any]) -> dict[Any, int]:
 
 def _is_for(name: str, method: str) -> bool:
     """Whether a method has an option."""
-    methods = FUSION_METHODS if name in _OF_FUSION else _methods_with(name)
+    methods = _methods_with(name)
     return not methods or method in methods
 
 
@@ -140,8 +140,7 @@ def _has_effect(name: str, config: DecodeConfig) -> bool:
     """Whether another value of an option could give other words."""
     if name in _NEEDS:
         return _NEEDS[name][1](config)
-    methods = _methods_with(name)
-    return not methods or config.decoding_method in methods
+    return _is_for(name, config.decoding_method)
 
 
 def _needed(name: str) -> str:
@@ -150,6 +149,8 @@ def _needed(name: str) -> str:
 
 def _methods_with(name: str) -> tuple[str, ...]:
     """The decoding methods that an option is for; none: all of them."""
+    if name in _OF_FUSION:
+        return FUSION_METHODS
     (f,) = (f for f in dataclasses.fields(DecodeConfig) if f.name == name)
     return tuple(f.metadata.get("only_if", {}).get("decoding_method", ()))
 

@@ -190,3 +190,14 @@ def test_scorer_accepts_a_model_that_lacks_tokens() -> None:
     scorer = NgramScorer(ArpaModel(tables), SYMBOLS, 1.0, torch.device("cpu"))
     row = scorer.scores(scorer.start(1))[0] / math.log(10)
     assert row.tolist() == pytest.approx([0, -3, -3, -0.1, -3, -3, -3, -3])
+
+
+def test_subtracted_model_pays_no_more_for_unknown_tokens_than_for_the_rarest_known_one() -> None:
+    """LODR: the floor of a token that the model lacks would be a reward of 20 nats times the scale."""
+    known = {(SYMBOLS[3],): (-0.5, 0.0), (SYMBOLS[4],): (-2.0, 0.0), (BOS,): (-99.0, 0.0), (EOS,): (-1.0, 0.0)}
+    for table in (known, known | {("<unk>",): (-99.0, 0.0)}):
+        scorer = NgramScorer(ArpaModel((table,)), SYMBOLS, -0.5, torch.device("cpu"))
+        scores = scorer.scores(scorer.start(1))[0]
+        others = [i for i in range(1, len(SYMBOLS)) if i != 3]
+        assert scores[others].tolist() == pytest.approx([scores[4].item()] * len(others))
+        assert 0 < scores[3] < scores[4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from ml2021.asr.pseudo_labels.__main__ import main
 from ml2021.asr.pseudo_labels.config import SelectConfig
 from ml2021.asr.pseudo_labels.held_out import require_other_ids, require_other_samples, require_other_texts
 from ml2021.asr.pseudo_labels.label import label_recordings
+from ml2021.asr.pseudo_labels.make import _search_of
+from ml2021.asr.pseudo_labels.options import OF_DECODING
 from ml2021.asr.pseudo_labels.recognise import Label, Labeller, texts_in_windows
 from ml2021.asr.pseudo_labels.select import cut_of, disagreement, reason_of
 from ml2021.asr.pseudo_labels.write import write_selected
@@ -273,6 +276,25 @@ def test_labels_are_those_of_two_searches_of_each_window(
     assert [x.second_text for x in compared] == ["", "五"] and [x.text for x in compared] == [x.text for x in labels]
     whole = Labeller(model, tokens, first, None, 1.5).labels_of(audio)  # speech of 3 s goes on at the edges
     assert not any(x.is_between_pauses for x in whole)
+
+
+@pytest.mark.parametrize(
+    ("decode", "lm_scale", "expected"),
+    [
+        ("decoding_method: modified_beam_search, lm_scale: 0.2, ctc_scale: 0.5", None, (0.2, 0.0)),
+        ("decoding_method: modified_beam_search, lm_scale: 0.2, lodr_scale: 0.1", None, (0.2, 0.1)),
+        ("decoding_method: modified_beam_search, lm_scale: 0.2, lodr_scale: 0.1", 0.0, (0.0, 0.0)),
+        ("decoding_method: beam_search, lm_scale: 0.2, lodr_scale: 0.1, ilm_scale: 0.1", None, (0.0, 0.0)),
+    ],
+)
+def test_labels_do_not_depend_on_the_ctc_head(
+    decode: str, lm_scale: float | None, expected: tuple[float, float], tmp_path: Path
+) -> None:
+    (tmp_path / "decode.yaml").write_text(f"decode: {{{decode}}}\n", encoding="utf-8")
+    given = dict.fromkeys((flag.replace("-", "_") for flag in OF_DECODING), None) | {"lm_scale": lm_scale}
+    config = _search_of(Namespace(exp_dir=tmp_path / "asr", conf=tmp_path, **given))
+    assert config.decoding_method == "modified_beam_search" and config.ctc_scale == config.ilm_scale == 0
+    assert (config.lm_scale, config.lodr_scale) == expected
 
 
 def test_model_without_ctc_head_needs_another_recogniser(trained: Path) -> None:

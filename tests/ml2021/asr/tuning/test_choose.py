@@ -123,6 +123,12 @@ def test_combinations_that_differ_in_nothing_are_decoded_once(trained, lm_dir, t
     options = (*BEAM, "--lm-dir", str(lm_dir), "--lodr-dir", str(lm_dir))
     rows = choose(trained, tone_corpus.cuts, tmp_path / "a.yaml", choices, *options)["combinations"]
     assert sorted(tuple(row["values"].values()) for row in rows) == [(0.0,), (0.3, 0.0), (0.3, 0.1), (0.3, 0.2)]
+    choices = {"decoding_method": ("greedy_search", BEAM[1]), "lm_scale": (0, 0.3), "ctc_scale": (0, 0.3)}
+    rows = choose(trained, tone_corpus.cuts, tmp_path / "a.yaml", choices, "--lm-dir", str(lm_dir))["combinations"]
+    values = [tuple(row["values"].values()) for row in rows]
+    assert len(values) == 5 and ("greedy_search",) in values
+    written = yaml.safe_load((tmp_path / "a.yaml").read_text(encoding="utf-8"))["decode"]
+    assert {"lm_scale", "lodr_scale", "ilm_scale", "ctc_scale"} <= written.keys()  # also those that are 0
     methods: dict[str, Sequence[Any]] = {
         "decoding_method": ("greedy-search", "modified_beam_search"),
         "beam_size": (2, 4),
@@ -147,7 +153,11 @@ def test_combinations_that_differ_in_nothing_are_decoded_once(trained, lm_dir, t
         (["--option", "beam_size=0,4", *BEAM], ConfigError, "beam_size must be > 0, got 0"),
         (["--option", "ctc_scale=0,1.5", *BEAM], ConfigError, "ctc_scale must be .* below 1"),
         (["--option", "lm_scale=nan", *BEAM], ConfigError, "lm_scale must be a finite number"),
-        (["--option", "ctc_scale=0,0.3", "--decoding-method", "greedy_search"], ConfigError, "needs modified_beam"),
+        (
+            ["--option", "ctc_scale=0,0.3", "--decoding-method", "greedy_search"],
+            ConfigError,
+            "no effect.*modified_beam",
+        ),
         (["--option", "beam_size=2,4", "--decoding-method", "greedy_search"], ConfigError, "beam_size has no effect"),
         (["--option", "ctc_lag=5,10", *BEAM], ConfigError, "ctc_lag has no effect here: it needs .*ctc_scale above 0"),
         (["--option", "beam_size=2,4", "--num-paths", "9", *BEAM], ConfigError, "num_paths has no effect.*nbest"),
