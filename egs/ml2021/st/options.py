@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,6 @@ from lhotse_prep.workflow.entry import number
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.decode.config import with_lm_dir
-from ml2021.asr.search.config import NO_LM
 from ml2021.asr.words.options import RecogniserOptions
 from ml2021.mt.config import TranslateConfig
 from ml2021.st.config import SentenceConfig, SubtitleConfig
@@ -76,14 +74,14 @@ def recognition_of(args: argparse.Namespace, asr: str | None) -> RecogniserOptio
       ConfigError: an option is wrong, or is for another kind of recogniser.
       DataError: the values of the recogniser's training are missing or damaged.
     """
-    from ml2021.asr.decode.options import decode_config  # imports torch
+    from ml2021.asr.decode.options import decode_config, with_values  # imports torch
     from ml2021.asr.decode.ours import is_ours
 
     decode = None
     if asr is not None and is_ours(Path(asr)):
         decode = decode_config(Path(asr), args.conf)
         if args.lm_scale is not None:
-            decode = replace(decode, lm_scale=args.lm_scale) if args.lm_scale != 0 else replace(decode, **NO_LM)
+            decode = with_values(decode, {"lm_scale": args.lm_scale})
         decode = with_lm_dir(decode, Path(asr).parent)
     elif args.lm_scale is not None:
         raise ConfigError(f"--lm-scale is for recognisers of this project, and {asr} is another kind")

@@ -197,9 +197,9 @@ def config_of(args: argparse.Namespace) -> DecodeConfig:
 
 
 def given_values(args: argparse.Namespace) -> dict[str, Any]:
-    """{key of section decode: value} of the options of add_value_options that are on the command line."""
+    """{key of section decode: value} of those options of add_value_options that are on the command line."""
     names = ["decoding_method", *(flag.replace("-", "_") for flag in VALUES)]
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return {name: value for name in names if (value := vars(args).get(name)) is not None}
 
 
 def with_values(config: DecodeConfig, values: Mapping[str, Any]) -> DecodeConfig:

@@ -25,12 +25,12 @@ from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.decode.config import ASR_FILES, DecodeConfig, file_digests, with_lm_dir
 from ml2021.asr.decode.lectures import Lecture
 from ml2021.asr.decode.open_recogniser import open_recogniser
-from ml2021.asr.decode.options import OF_OTHERS, decode_config, with_values
+from ml2021.asr.decode.options import OF_OTHERS, decode_config, given_values, with_values
 from ml2021.asr.fusion.load import load_fusion
 from ml2021.asr.model.load import load_model
 from ml2021.asr.pseudo_labels.held_out import require_other_ids, require_other_samples, require_other_texts
 from ml2021.asr.pseudo_labels.label import label_recordings
-from ml2021.asr.pseudo_labels.options import OF_DECODING, select_config
+from ml2021.asr.pseudo_labels.options import select_config
 from ml2021.asr.pseudo_labels.recognise import Labeller
 from ml2021.asr.pseudo_labels.write import write_selected
 from ml2021.asr.search.config import NO_LM
@@ -106,8 +106,7 @@ def _search_of(args: argparse.Namespace) -> DecodeConfig:
     if config.decoding_method != _METHOD:
         logger.info("decoding_method is %s: labels come from %s, without fusion", config.decoding_method, _METHOD)
         config = replace(config, decoding_method=_METHOD, hotwords_file=None, word_score=0.0, lexicon_texts=(), **NO_LM)
-    values = {flag.replace("-", "_"): getattr(args, flag.replace("-", "_")) for flag in OF_DECODING}
-    config = with_values(config, {name: value for name, value in values.items() if value is not None})
+    config = with_values(config, given_values(args))
     if config.ctc_scale > 0:
         logger.info("ctc_scale is not used: the transducer's text must not depend on the CTC head")
     return with_lm_dir(replace(config, ctc_scale=0.0), args.exp_dir.parent)

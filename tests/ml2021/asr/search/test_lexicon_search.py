@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +15,8 @@ import torch
 from torch import Tensor
 
 from lhotse_prep.tokens.bpe import train_bpe
-from lhotse_prep.tokens.lang import load_lang
-from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.tokens.token_table import TokenTable
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from lhotse_prep.workflow.files import write_json
-from lhotse_prep.workflow.strict_config import to_mapping
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.windows import decode_parts
 from ml2021.asr.fusion.lexicon import Lexicon, load_lexicon, main, texts_of_corpus
@@ -35,7 +30,7 @@ from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.lexicon_search import LexiconSearchConfig, lexicon_search
 from ml2021.asr.search.methods import search as search_batch
 from ml2021.asr.search.methods import token_table
-from ml2021.training.checkpoint import save_checkpoint
+from tests.ml2021.asr.with_units import make_with_units
 
 NUM_UNITS = 4  # with blank
 # two words of the same sound, two readings of a word, a word that begins another, English, and one without a token
@@ -157,15 +152,7 @@ def test_tokens_have_the_times_of_their_units(lexicon: Lexicon) -> None:
 def exp_dir(tone_corpus, config, tmp_path_factory) -> Path:  # type: ignore[no-untyped-def]
     """A recogniser with a head on the lower stack, not trained."""
     folder = tmp_path_factory.mktemp("with-units")
-    shutil.copytree(tone_corpus.lang, folder / "lang")
-    units = PronunciationUnits.of_texts(["一 二 三 四 五 六 七 八 光 新", "model data"], 10)
-    units.save(folder / "units")
-    model_config = replace(config.model, units_ctc_scale=0.5, units_stacks=1)
-    write_json(folder / "config.json", to_mapping(replace(config, model=model_config)))
-    torch.manual_seed(0)
-    model = AsrModel(model_config, len(load_lang(folder / "lang")), len(units))
-    save_checkpoint(folder / "pretrained.pt", {"model": model.state_dict()})
-    return folder
+    return make_with_units(folder, tone_corpus.lang, config, ["一 二 三 四 五 六 七 八 光 新", "model data"])
 
 
 @pytest.fixture(scope="module")

@@ -6,30 +6,24 @@ import itertools
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
-from lhotse_prep.tokens.lang import load_lang
-from lhotse_prep.tokens.pronunciation_units import PronunciationUnits
 from lhotse_prep.workflow.entry import hyphenated
 from lhotse_prep.workflow.errors import ConfigError, DataError
-from lhotse_prep.workflow.files import write_json
-from lhotse_prep.workflow.strict_config import load_config, to_mapping
+from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.decode.__main__ import main as decode
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.fusion.config import LmConfig
 from ml2021.asr.fusion.lexicon import main as make_lexicon
 from ml2021.asr.fusion.train_lm import train_lm
-from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.tuning import decode_grid
 from ml2021.asr.tuning.choose import main
 from ml2021.asr.tuning.term_recall import read_recogs
-from ml2021.training.checkpoint import save_checkpoint
+from tests.ml2021.asr.with_units import make_with_units
 
 BEAM = ("--decoding-method", "modified_beam_search")
 
@@ -45,14 +39,7 @@ def lm_dir(tone_corpus, tmp_path_factory) -> Path:  # type: ignore[no-untyped-de
 def with_units(tone_corpus, config, tmp_path_factory) -> Path:  # type: ignore[no-untyped-def]
     """A recogniser with a head on units and a lexicon, not trained."""
     folder = tmp_path_factory.mktemp("with-units") / "asr"
-    shutil.copytree(tone_corpus.lang, folder / "lang")
-    units = PronunciationUnits.of_texts(["一 二 三 四 五 六 七 八", "model data"], 10)
-    units.save(folder / "units")
-    model_config = replace(config.model, units_ctc_scale=0.5, units_stacks=1)
-    write_json(folder / "config.json", to_mapping(replace(config, model=model_config)))
-    torch.manual_seed(0)
-    model = AsrModel(model_config, len(load_lang(folder / "lang")), len(units))
-    save_checkpoint(folder / "pretrained.pt", {"model": model.state_dict()})
+    make_with_units(folder, tone_corpus.lang, config, ["一 二 三 四 五 六 七 八", "model data"])
     lexicon = folder.parent / "lexicon" / "lexicon.txt"
     make_lexicon(["--exp-dir", str(folder), "--cuts", str(tone_corpus.cuts), "--out", str(lexicon)])
     return folder
