@@ -138,6 +138,11 @@ def test_the_score_is_chosen_on_dev_without_dev_s_transcripts(  # type: ignore[n
     assert out.read_text(encoding="utf-8") == f"data :{best}\nmodel :{best}\n"
     assert ("dev has as many errors with any score" in caplog.text) == (len({row[1] for row in rows}) == 1)
     assert ("dev has more errors with these hotwords" in caplog.text) == (rows[0][0] == "-")
+    caplog.clear()
+    monkeypatch.setattr(terms, "terms_of_corpus", lambda *_: terms.Terms({("data",), ("model",)}, {("model",)}))
+    terms.main([*map(str, arguments), *options[:3], "20"])
+    assert files[2:] == ["model\n"] and out.read_text(encoding="utf-8") == "data :20\nmodel :20\n"
+    assert "dev has more errors with these hotwords" in caplog.text
     with pytest.raises(DataError, match="all terms are of dev's transcripts"):
         monkeypatch.setattr(terms, "terms_of_corpus", lambda *_: terms.Terms({("model",)}, set()))
         terms.main([*map(str, arguments), *options])
