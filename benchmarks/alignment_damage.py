@@ -18,21 +18,19 @@ that has one. Then, over all kinds together, the share of the words above a conf
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
 import torch
 from numpy.typing import NDArray
 
 from benchmarks import sounds
-from benchmarks.alignment_truth import read_truth
-from benchmarks.lecture_damage import KINDS, NOT_SAID, Others, SpokenLecture, damaged
+from benchmarks.lecture_damage import KINDS, NOT_SAID, SpokenLecture, damaged
+from benchmarks.spoken_corpora import others_of, read_corpora
 from lhotse_prep.alignment.units_to_words import align_words, finish_times
 from lhotse_prep.alignment.word_times import RECOGNISED, WordTimes
-from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.strict_config import load_config
@@ -175,24 +173,6 @@ class _Emissions:
     regions: NDArray[np.int64]  # (R, 2) stretches of speech in samples
 
 
-def read_corpora(folders: Sequence[Path]) -> dict[Path, list[SpokenLecture]]:
-    """The lectures of each folder that have a truth."""
-    corpora = {}
-    for folder in folders:
-        truth = read_truth(folder / "truth")
-        corpora[folder] = [
-            SpokenLecture.of_truth(name, _samples(folder, name), stretches) for name, stretches in truth.items()
-        ]
-    return corpora
-
-
-def others_of(lecture: SpokenLecture, folder: Path, corpora: Mapping[Path, Sequence[SpokenLecture]]) -> Others:
-    """Voices of the other corpora, or of the other lectures if there is one corpus; and texts of all other lectures."""
-    rest = [x for lectures in corpora.values() for x in lectures if x is not lecture]
-    voices = [x.samples for other, lectures in corpora.items() for x in lectures if other != folder]
-    return Others(voices or [x.samples for x in rest], [[w.text for w in x.words] for x in rest])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, nargs="+", required=True, help="folders of lectures with truth/")
@@ -242,16 +222,6 @@ def _print_curve(judged: Judged) -> None:
 
 def _share(chosen: NDArray[np.bool_]) -> str:
     return f"{chosen.mean():.2%}" if len(chosen) else "-"
-
-
-def _samples(folder: Path, name: str) -> NDArray[np.float32]:
-    path = next((p for p in (folder / f"{name}.flac", folder / f"{name}.wav") if p.is_file()), None)
-    if path is None:
-        raise SystemExit(f"{folder} has a truth of {name}, but no {name}.flac or {name}.wav")
-    samples, rate = sf.read(path, dtype="float32")
-    if rate != SAMPLE_RATE:
-        raise SystemExit(f"{path} has {rate} Hz; {SAMPLE_RATE} are needed")
-    return np.asarray(samples)
 
 
 if __name__ == "__main__":

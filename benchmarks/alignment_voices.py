@@ -11,10 +11,13 @@ A corpus is a folder that stage 0 takes, with truth/NAME.json ([[start, end, tex
     words=WORDS     a recogniser's words, a .ctm or .jsonl file or a folder of them: their own times, matched to the
                     text; those that stage 3 takes from them (aligner.refine: false); and those that it refines
 
---whisper MODEL is as words=, with the words that plain faster-whisper gives. All is kept in --out, and not computed
-again there. Prints a table for RESULTS.md, then the words without a time; a picture has the cumulative share of
-utterances by error. In shares and quantiles an utterance without a time is infinitely far off. The score is that of the
-utterance's first (last) word, the median of all that have a time and of those more than 0.5 s off.
+--whisper MODEL is as words=, with the words that plain faster-whisper gives. With --damage KIND, such as
+room+babble-10, sounds are damaged before stage 3 trains on them; babble is that of the other corpora. All is kept in
+--out, and not computed again there.
+
+Prints a table for RESULTS.md, then the words without a time; a picture has the cumulative share of utterances by error.
+In shares and quantiles an utterance without a time is infinitely far off. The score is that of the utterance's first
+(last) word, the median of all that have a time and of those more than 0.5 s off.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from lhotse.supervision import AlignmentItem
 from benchmarks.alignment_truth import Truth, read_truth
 from benchmarks.edge_errors import COLUMNS, Result, plot, result_of
 from benchmarks.recognisers import plain_whisper, write_words
+from benchmarks.spoken_corpora import read_corpora, write_damaged
 from benchmarks.stages import PROJECT, run_stage
 from lhotse_prep.alignment.hypotheses import read_hypotheses
 from lhotse_prep.alignment.lectures import ExactTimes, Lectures
@@ -81,6 +85,18 @@ def prepared(folder: Path, conf: Path, out: Path) -> Corpus:
         if num_words != len(x.words):
             raise SystemExit(f"{folder}: truth/{x.id}.json has {num_words} words, its transcript {len(x.words)}")
     return Corpus(folder.name, data, {x.id: x.audio for x in lectures}, {x.id: x.words for x in lectures}, truth)
+
+
+def with_damage(folders: Sequence[Path], kind: str, seed: int, out: Path) -> list[Path]:
+    """Copies of corpora with damaged sound, in `out`; exits with one line if there is no such kind."""
+    corpora = read_corpora(folders)
+    copies = []
+    for folder in folders:
+        copy = out / "damaged" / f"{folder.name}-{kind}-{seed}"
+        if not copy.exists():
+            write_damaged(folder, corpora, kind, seed, copy)
+        copies.append(copy)
+    return copies
 
 
 def kinds_of_times(
@@ -191,13 +207,16 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--corpus", type=Path, action="append", required=True, help="folder; may be given again")
     parser.add_argument("--from", dest="sources", action="append", default=[], metavar="none|model=DIR|words=FILE")
     parser.add_argument("--whisper", help="folder or name of a Whisper model, such as base")
+    parser.add_argument("--damage", metavar="KIND", help="a kind of lecture_damage.py that changes the sound only")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage [%(default)s]")
     parser.add_argument("--conf", type=Path, default=PROJECT / "conf/ml2021")
     parser.add_argument("--out", type=Path, required=True, help="folder for data, words and the picture")
     parser.add_argument("--num-jobs", type=int, default=1, help="processes, and threads of Whisper [%(default)s]")
     parser.add_argument("--list", type=int, default=20, help="runs of untimed words listed of each [%(default)s]")
     args = parser.parse_args(argv)
+    folders = with_damage(args.corpus, args.damage, args.seed, args.out) if args.damage else args.corpus
     try:
-        corpora = [prepared(folder, args.conf, args.out) for folder in args.corpus]
+        corpora = [prepared(folder, args.conf, args.out) for folder in folders]
     except DataError as e:
         raise SystemExit(str(e)) from e
     results: dict[tuple[str, str], Result] = {}

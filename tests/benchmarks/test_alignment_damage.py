@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.alignment_damage import Aligner, Judged, curve, others_of, row, trusted_threshold
+from benchmarks.alignment_damage import Aligner, Judged, curve, row, trusted_threshold
 from benchmarks.lecture_damage import NOT_SAID, SpokenLecture, Word
 from lhotse_prep.alignment.word_times import WordTimes
 from ml2021.asr.aligner.config import AlignerConfig
@@ -51,16 +50,6 @@ def test_the_curve_and_the_threshold_are_those_of_all_thresholds() -> None:
     assert trusted_threshold(judged, 0.97) == min(t for t, share in shares.items() if share >= 0.97)
     assert curve(judged, [0.5]) == [(0.5, pytest.approx((score[timed] >= 0.5).mean()), pytest.approx(shares[0.5]))]
     assert trusted_threshold(Judged(np.full(3, 9.0), np.ones(3), ~none[:3], none[:3])) is None
-
-
-def test_voices_are_of_other_corpora_and_texts_of_other_lectures() -> None:
-    x, y, z = (
-        SpokenLecture.of_truth(name, np.full(3, n, np.float32), [(0.0, 1.0, name)]) for n, name in enumerate("xyz")
-    )
-    others = others_of(x, Path("a"), {Path("a"): [x, y], Path("b"): [z]})
-    assert [v[0] for v in others.voices] == [2] and others.texts == [["y"], ["z"]]
-    alone = others_of(x, Path("a"), {Path("a"): [x, y]})
-    assert [v[0] for v in alone.voices] == [1] and alone.texts == [["y"]]
 
 
 class Letters:
