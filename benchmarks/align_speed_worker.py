@@ -16,18 +16,17 @@ import numpy as np
 
 from benchmarks.memory import megabytes
 
-BEAM = 200.0  # nats
 Run = Callable[[], np.ndarray]  # returns the start frame of each unit
 
 
-def ours(log_probs: np.ndarray, units: np.ndarray, faults: bool, beam: float | None) -> Run:
+def ours(log_probs: np.ndarray, units: np.ndarray, faults: bool) -> Run:
     """The aligner of this project, without costs for faults in the transcript, or with those of stage 3."""
     from lhotse_prep.alignment.search.align import align
     from ml2021.asr.aligner.config import AlignerConfig
 
     costs = AlignerConfig().costs | {"distance": 25} if faults else {}
-    align(log_probs[:600], units[:20], "warm-up", **costs, beam=beam)  # loads the compiled code
-    return lambda: align(log_probs, units, "speed", **costs, beam=beam).start
+    align(log_probs[:600], units[:20], "warm-up", **costs)  # loads the compiled code
+    return lambda: align(log_probs, units, "speed", **costs).start
 
 
 def torchaudio(log_probs: np.ndarray, units: np.ndarray) -> Run:
@@ -65,10 +64,8 @@ def main() -> None:
     tool, folder, repeats = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     log_probs, units, frames = (np.load(folder / f"{name}.npy") for name in ("log_probs", "units", "frames"))
     makers: dict[str, Callable[[], Run]] = {
-        "ours": lambda: ours(log_probs, units, faults=False, beam=None),
-        "ours with faults allowed": lambda: ours(log_probs, units, faults=True, beam=None),
-        "ours within a beam": lambda: ours(log_probs, units, faults=False, beam=BEAM),
-        "ours within a beam with faults allowed": lambda: ours(log_probs, units, faults=True, beam=BEAM),
+        "ours": lambda: ours(log_probs, units, faults=False),
+        "ours with faults allowed": lambda: ours(log_probs, units, faults=True),
         "torchaudio": lambda: torchaudio(log_probs, units),
         "ctc-segmentation": lambda: ctc_segmentation(log_probs, units),
     }

@@ -8,7 +8,6 @@ Legend: T frames, V symbols with blank (0), U units in the text, C different sym
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -18,12 +17,8 @@ from numpy.typing import NDArray
 from lhotse_prep.alignment.search.best_path import Alignment, best_path
 from lhotse_prep.alignment.search.doubt import doubtful_units
 from lhotse_prep.alignment.search.frame_reader import FrameReader
-from lhotse_prep.alignment.search.rows import Band, Lanes
 from lhotse_prep.alignment.search.states import Text
 from lhotse_prep.workflow.errors import DataError
-
-logger = logging.getLogger(__name__)
-BEAM_CHECK = 4  # a beam is trusted if a beam this many times as wide finds the same path
 
 
 def align(
@@ -34,7 +29,6 @@ def align(
     star_opening: float = 0.0,
     skip_cost: float | None = None,
     mismatch_penalty: float | None = None,
-    beam: float | None = None,
     distance: int | None = None,
 ) -> Alignment:
     """The best path of the units through the frames.
@@ -52,9 +46,6 @@ def align(
       mismatch_penalty: allow a unit to be spoken as another, at the log-prob of the frame's best unit minus this; None:
         do not. Between star_penalty and star_penalty + star_opening + skip_cost, a wrong unit of the text is timed
         where its place holds speech that has no text of its own.
-      beam: drop states whose log-prob is this far below the best of their frame; time and memory are then linear in
-        the length of the lecture. The path is trusted if a beam `BEAM_CHECK` times as wide finds the same one; if it
-        does not, or no path reaches the end, the search is repeated without a beam. None: exact from the start.
       distance: find the units that may just as well be this many frames away, beside gaps of that length; None: do not.
     Raises:
       DataError: empty text, no frames, more units than frames, an id outside the vocabulary, log-probs not finite.
@@ -64,17 +55,7 @@ def align(
     units = np.asarray(units, dtype=np.int64)
     with FrameReader(log_probs, units, lecture, star_penalty, mismatch_penalty) as reader:
         text = Text.of(reader.symbols, None if star_penalty is None else star_opening, skip_cost)
-        path = _within_beam(reader, text, beam, lecture) if beam is not None else None
-        path = path or best_path(reader, text, Lanes(text))
+        path = best_path(reader, text)
         if path is None:
             raise DataError(f"lecture {lecture}: no alignment exists; is this the transcript of another recording?")
         return path if distance is None else replace(path, doubtful=doubtful_units(reader, text, path, distance))
-
-
-def _within_beam(reader: FrameReader, text: Text, beam: float, lecture: str) -> Alignment | None:
-    """The best path if two beams find the same one; otherwise None."""
-    narrow, wide = (best_path(reader, text, Band(text, width)) for width in (beam, BEAM_CHECK * beam))
-    if narrow is not None and wide is not None and narrow.same_places(wide):
-        return wide
-    logger.info("lecture %s: a beam of %g may have lost the best path; searching without", lecture, beam)
-    return None

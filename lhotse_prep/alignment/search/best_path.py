@@ -31,13 +31,10 @@ class Alignment:
         np.bool_
     ]  # (U,) units that may just as well be elsewhere; all False where nothing looked for them
 
-    def same_places(self, other: Alignment) -> bool:
-        """Whether the other has every unit, and speech without text, in the same frames."""
-        return all(np.array_equal(getattr(self, x), getattr(other, x)) for x in ("start", "end", "star"))
 
-
-def best_path(reader: FrameReader, text: Text, rows: Rows) -> Alignment | None:
+def best_path(reader: FrameReader, text: Text) -> Alignment | None:
     """Search forward, then follow the path back; None where no path reaches the end."""
+    rows = Rows(text)
     num_units = len(text.symbols) - 1
     for block in reader.forward(needs_all_units=not text.may_skip):
         rows.advance(block)

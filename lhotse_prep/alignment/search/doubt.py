@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.search.frame_reader import BLOCK, FrameReader
-from lhotse_prep.alignment.search.rows import Band
-from lhotse_prep.alignment.search.states import BLANK, LABEL, NEVER, Block, Text
+from lhotse_prep.alignment.search.states import BLANK, LABEL, NEVER, Block, Scores, Text
+from lhotse_prep.alignment.search.viterbi import advance
 
 WEAK = float(np.log(0.05))  # below this mean log-prob, the model hardly recognises a unit
 _NEAR = 20  # timed units on either side of a gap that are examined: about six seconds of words
@@ -19,7 +19,6 @@ _NEAR = 20  # timed units on either side of a gap that are examined: about six s
 # star_opening: a place amid speech without text costs that much more than a place beside it, so a repetition of the
 # words there causes no doubt.
 _MARGIN = 2.5
-_ALL = 1e9  # a beam that drops nothing
 
 
 def doubtful_units(reader: FrameReader, text: Text, path: Alignment, distance: int) -> NDArray[np.bool_]:
@@ -72,14 +71,17 @@ class _Around:
 
     def _best(self) -> float:
         """Log-prob of the best path."""
-        rows = Band(self.text, _ALL)
         emissions, star_scores = self.frames
-        num_frames, num_units = len(emissions), len(self.units)
-        for begin in range(0, num_frames, BLOCK):
-            rows.advance(Block(emissions[begin : begin + BLOCK], star_scores[begin : begin + BLOCK]))
-        num_blocks = -(-num_frames // BLOCK)
-        last = rows.window(num_blocks, num_units - 1, num_units + 1)
-        return float(max(last[LABEL, 0], last[BLANK, 1])) + rows.offset(num_blocks)
+        states = np.full((3, len(self.units) + 1), NEVER)
+        states[BLANK, 0] = 0.0
+        total = 0.0
+        for begin in range(0, len(emissions), BLOCK):
+            block = Block(emissions[begin : begin + BLOCK], star_scores[begin : begin + BLOCK])
+            advance(block, self.text, Scores(*states))
+            best = float(states.max())  # subtracted, so that float32 keeps its precision near zero
+            states -= best
+            total += best
+        return float(max(states[LABEL, -2], states[BLANK, -1])) + total
 
     def margin(self, unit: int, begin: int, finish: int) -> float:
         """Log-prob of the best path minus that of the best path without `unit` in frames begin..finish - 1."""

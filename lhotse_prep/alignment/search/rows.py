@@ -5,32 +5,19 @@ Legend: F frames of a block, C symbols, U units in the text, K rows of lanes, W 
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lhotse_prep.alignment.search.states import BLANK, NEVER, Block, Scores, Text
-from lhotse_prep.alignment.search.viterbi import LANES, advance_band, advance_lanes
+from lhotse_prep.alignment.search.states import NEVER, Block, Scores, Text
+from lhotse_prep.alignment.search.viterbi import LANES, advance_lanes
 
 _Number = TypeVar("_Number", bound=np.generic)
 
 
-class Rows(Protocol):
-    """Scores of all states, advanced a block at a time; row b is the one before block b."""
-
-    def advance(self, block: Block) -> None:
-        """Go through a block's frames, and keep the row after them."""
-
-    def window(self, row: int, begin: int, stop: int) -> NDArray[np.float32]:
-        """A copy of the scores of units begin..stop - 1 in a kept row, (3, W): BLANK, LABEL and STAR."""
-
-    def offset(self, row: int) -> float:
-        """What has been subtracted from the scores of a kept row, so that float32 keeps its precision near zero."""
-
-
-class Lanes:
-    """All states."""
+class Rows:
+    """Scores of all states, in lanes, advanced a block at a time; row b is the one before block b."""
 
     def __init__(self, text: Text) -> None:
         self.num_rows = -(-len(text.symbols) // LANES)
@@ -53,6 +40,7 @@ class Lanes:
         return np.stack([blank[1:], label[1:], *([star[1:]] if self.text.may_star else [])])
 
     def advance(self, block: Block) -> None:
+        """Go through a block's frames, and keep the row after them."""
         self.states = advance_lanes(block, self.text, self.states)
         best = max(self.states.label[1:].max(), self.states.blank[1:].max())
         for scores in self.states:
@@ -61,44 +49,12 @@ class Lanes:
         self.offsets.append(self.offsets[-1] + float(best))
 
     def window(self, row: int, begin: int, stop: int) -> NDArray[np.float32]:
+        """A copy of the scores of units begin..stop - 1 in a kept row, (3, W): BLANK, LABEL and STAR."""
         lane, place = np.divmod(np.arange(begin, stop), self.num_rows)
         result = np.full((3, stop - begin), NEVER)
         result[: len(self.kept[row])] = self.kept[row][:, place, lane]
         return result
 
     def offset(self, row: int) -> float:
-        return self.offsets[row]
-
-
-class Band:
-    """The states within a beam of the best."""
-
-    def __init__(self, text: Text, beam: float) -> None:
-        self.text, self.beam = text, np.float32(beam)
-        self.states = np.full((3, len(text.symbols)), NEVER)
-        self.states[BLANK, 0] = 0.0
-        self.first, self.stop = 0, 1
-        self.kept = [self._row()]
-        self.offsets = [0.0]
-
-    def _row(self) -> tuple[int, NDArray[np.float32]]:
-        return self.first, self.states[:, self.first : self.stop].copy()
-
-    def advance(self, block: Block) -> None:
-        self.first, self.stop = advance_band(block, self.text, Scores(*self.states), self.beam, self.first, self.stop)
-        band = self.states[:, self.first : self.stop]
-        best = band.max()
-        band -= best
-        self.kept.append(self._row())
-        self.offsets.append(self.offsets[-1] + float(best))
-
-    def window(self, row: int, begin: int, stop: int) -> NDArray[np.float32]:
-        first, values = self.kept[row]
-        result = np.full((3, stop - begin), NEVER)
-        low, high = max(begin, first), min(stop, first + values.shape[1])
-        if low < high:
-            result[:, low - begin : high - begin] = values[:, low - first : high - first]
-        return result
-
-    def offset(self, row: int) -> float:
+        """What has been subtracted from the scores of a kept row, so that float32 keeps its precision near zero."""
         return self.offsets[row]

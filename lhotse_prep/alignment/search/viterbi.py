@@ -20,7 +20,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from lhotse_prep.alignment.search.states import BLANK, LABEL, NEVER, STAR, Scores, Text
+from lhotse_prep.alignment.search.states import BLANK, LABEL, NEVER, STAR, Scores
 
 LANES = 256  # a row of 64 took 1.7 times as long, one of 512 0.95
 _STAY, _FROM_BLANK, _FROM_LABEL = 0, 1, 2  # where a state of the best path comes from, in the frame before
@@ -117,47 +117,21 @@ def _carry_over(blank, carry, skip):  # pragma: no cover (compiled)
 
 
 @numba.njit(cache=True, error_model="numpy")
-def advance_band(block, text, states, beam, first, stop):  # pragma: no cover (compiled)
-    """Advance the states of units first..stop - 1 over a block's frames: those within `beam` of the best.
+def advance(block, text, states):  # pragma: no cover (compiled)
+    """Advance the states of a few units over a block's frames.
 
     Args:
       block: the frames.
       text: with symbols and jump of shape (U + 1,).
-      states: each (U + 1,), changed in place; NEVER outside the band.
-      beam: how far below the frame's best log-prob a state may be.
-      first, stop: the band.
-    Returns:
-      first and stop after the last frame.
+      states: each (U + 1,), changed in place.
     """
-    blank, label, star = states
-    num_states = len(label)
     for t in range(block.emissions.shape[0]):
-        stop = min(stop + 1, num_states)  # label stop - 1 leads to one more unit
-        _step(
-            block.emissions[t],
-            block.star_scores[t],
-            Text(text.symbols[first:stop], text.jump[first:stop], text.opening, text.skip),
-            Scores(blank[first:stop], label[first:stop], star[first:stop]),
-        )
-        best = NEVER
-        for u in range(first, stop):
-            best = max(best, label[u], blank[u])  # no star is above its blank
-        least = best - beam
-        while stop < num_states and blank[stop - 1] - text.skip >= least:
-            blank[stop] = blank[stop - 1] - text.skip
-            stop += 1
-        while label[first] < least and blank[first] < least:
-            label[first] = blank[first] = star[first] = NEVER
-            first += 1
-        while label[stop - 1] < least and blank[stop - 1] < least:
-            stop -= 1
-            label[stop] = blank[stop] = star[stop] = NEVER
-    return first, stop
+        _step(block.emissions[t], block.star_scores[t], text, states)
 
 
 @numba.njit(cache=True, error_model="numpy")
 def _step(frame, star_score, text, states):  # pragma: no cover (compiled)
-    """Advance some units in a row by one frame, in place; nothing comes from the units before them."""
+    """Advance the states by one frame, in place."""
     blank, label, star = states
     label_above, blank_above = NEVER, NEVER
     for u in range(len(label)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -301,45 +300,6 @@ def peaks(seed: int, num_units: int, num_frames: int, num_symbols: int) -> tuple
     log_probs[frames, 0] = -9.0
     log_probs[frames, units] = -0.01
     return log_probs, units, frames
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_beam_that_is_wide_enough_gives_the_best_path(seed: int, caplog: pytest.LogCaptureFixture) -> None:
-    log_probs, units, frames = peaks(seed, 400, 3000, 50)
-    text = np.delete(units, np.s_[100:120])
-    with caplog.at_level(logging.INFO):
-        alignment = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0, beam=200.0)
-        plain = align(log_probs, units, "week1", beam=200.0)
-    assert not caplog.messages
-    exact = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0)
-    assert alignment.total == pytest.approx(exact.total, abs=1e-2) and np.array_equal(alignment.start, exact.start)
-    assert np.array_equal(plain.start, frames)
-
-
-@pytest.mark.parametrize("beam", [2.0, 10.0, 40.0])
-@pytest.mark.parametrize("seed", range(5))
-def test_a_beam_that_loses_the_best_path_is_detected(seed: int, beam: float, caplog: pytest.LogCaptureFixture) -> None:
-    """Unspoken text costs 800 nats, more than either beam: no path over it is kept."""
-    log_probs, units, _ = peaks(seed, 400, 3000, 50)
-    text = np.insert(units, 100, np.random.default_rng(seed).integers(1, 50, 200))
-    with caplog.at_level(logging.INFO):
-        alignment = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0, beam=beam)
-    assert any(f"lecture week1: a beam of {beam:g}" in m for m in caplog.messages)
-    exact = align(log_probs, text, "week1", star_penalty=2.0, skip_cost=4.0)
-    assert alignment.total == exact.total and np.array_equal(alignment.start, exact.start)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_beam_never_changes_the_path(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    log_probs, units, _ = peaks(seed, 200, 1500, 20)
-    log_probs += rng.normal(0, 3, log_probs.shape).astype(np.float32)
-    text = np.delete(units, np.s_[50 : 50 + rng.integers(1, 60)])
-    costs = rng.uniform(0.5, 3.0), rng.uniform(0.0, 5.0), rng.uniform(1.0, 6.0)
-    exact = align(log_probs, text, "week1", *costs)
-    for beam in (20.0, 80.0, 320.0):
-        alignment = align(log_probs, text, "week1", *costs, beam=beam)
-        assert np.array_equal(alignment.start, exact.start) and np.array_equal(alignment.end, exact.end), beam
 
 
 def test_block_whose_path_passes_more_units_than_a_window_holds() -> None:

@@ -105,19 +105,15 @@ def test_number_of_examined_units_is_limited() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_blocks_column_order_half_precision_and_beam_give_the_same(seed: int) -> None:
+def test_blocks_column_order_and_half_precision_give_the_same(seed: int) -> None:
     rng = np.random.default_rng(seed)
     units = rng.integers(1, 13, 300)
     parts = [units[:100], OTHER * 40, units[98:200], units[200:202], OTHER * 60, units[200:]]  # over some blocks
     log_probs = speech(*parts) + rng.normal(0, 1, (2 * sum(map(len, parts)) + 1, 30)).astype(np.float32)
     expected = align(log_probs, units, **COSTS, distance=25)
     assert 0 < expected.doubtful.sum() < 20 and len(log_probs) > 3 * BLOCK
-    for source, beam in (
-        (iter(np.array_split(log_probs, 7)), None),
-        (np.asfortranarray(log_probs), None),
-        (log_probs, 300.0),
-    ):
-        assert np.array_equal(align(source, units, **COSTS, beam=beam, distance=25).doubtful, expected.doubtful)
+    for source in (iter(np.array_split(log_probs, 7)), np.asfortranarray(log_probs)):
+        assert np.array_equal(align(source, units, **COSTS, distance=25).doubtful, expected.doubtful)
     half = log_probs.astype(np.float16)
     expected = align(half.astype(np.float32), units, **COSTS, distance=25)
     for source in (half, iter(np.array_split(half, 7))):
