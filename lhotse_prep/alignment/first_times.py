@@ -77,6 +77,29 @@ def group_regions(regions: NDArray[np.int64], max_samples: int) -> NDArray[np.in
     return np.array(windows, dtype=np.int64)
 
 
+def split_between_words(spans: NDArray[np.int64], middles: NDArray[np.float64], max_samples: int) -> NDArray[np.int64]:
+    """Spans of at most max_samples: longer ones are cut amid the widest gap between words in the second half of a part.
+
+    Where no two words are there, a part is as long as it may be.
+
+    Args:
+      spans: (S, 2) in samples, ascending.
+      middles: (W,) of words in samples; NaN: not spoken.
+      max_samples: of a part.
+    """
+    words = np.sort(middles[np.isfinite(middles)])
+    gaps, between = np.diff(words), (words[1:] + words[:-1]) / 2
+    parts: list[tuple[int, int]] = []
+    for begin, end in spans.tolist():
+        while end - begin > max_samples:
+            first, stop = np.searchsorted(between, (begin + max_samples / 2, begin + max_samples))
+            best = int(between[first + np.argmax(gaps[first:stop])]) if first < stop else begin + max_samples
+            parts.append((begin, best))
+            begin = best
+        parts.append((begin, end))
+    return np.array(parts, dtype=np.int64).reshape(-1, 2)
+
+
 def _synthesise(words: Sequence[str], num_features: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Log-mel features (T, F) of the words spoken without pauses, and the sample at which each begins."""
     import torch

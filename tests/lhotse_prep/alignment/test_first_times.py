@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchaudio.functional import resample
 
-from lhotse_prep.alignment.first_times import _dtw, after_pauses, group_regions, synthetic_times
+from lhotse_prep.alignment.first_times import _dtw, after_pauses, group_regions, split_between_words, synthetic_times
 from lhotse_prep.audio.fbank import fbank
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.synthesis import Speaker, Voice
@@ -115,3 +115,27 @@ def test_warping_follows_a_known_path(seed: int) -> None:
 def test_regions_are_grouped_up_to_the_limit() -> None:
     regions = np.array([[0, 10], [12, 20], [30, 70], [71, 75]])
     assert group_regions(regions, 25).tolist() == [[0, 20], [30, 70], [71, 75]]
+
+
+def test_long_spans_are_cut_in_the_widest_gap_between_words() -> None:
+    middles = np.array([2.0, 8.0, 12.0, np.nan, 24.0, 30.0, 41.0, 95.0, 99.0])
+    spans = np.array([[0, 10], [10, 60], [90, 100]])
+    # of 10..30, the gap amid 27 is the only one in the second half; 27..47 has none there
+    parts = [[0, 10], [10, 27], [27, 47], [47, 60], [90, 100]]
+    assert split_between_words(spans, middles, 20).tolist() == parts
+    # of 10..40, those amid 27 and 35.5 are; the second is wider
+    assert split_between_words(spans, middles, 30).tolist() == [[0, 10], [10, 35], [35, 60], [90, 100]]
+    assert split_between_words(spans, middles, 50).tolist() == spans.tolist()
+    assert split_between_words(spans, np.full(3, np.nan), 25).tolist() == [[0, 10], [10, 35], [35, 60], [90, 100]]
+    assert split_between_words(np.zeros((0, 2), np.int64), middles, 25).shape == (0, 2)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_parts_of_spans_cover_them_and_are_short(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    edges = np.sort(rng.choice(5000, 20, replace=False)).reshape(-1, 2)
+    longest = int(rng.integers(5, 400))
+    parts = split_between_words(edges, rng.uniform(0, 5000, rng.integers(0, 300)), longest)
+    assert (parts[:, 1] - parts[:, 0] <= longest).all() and (parts[:, 1] > parts[:, 0]).all()
+    covered = np.concatenate([np.arange(b, e) for b, e in parts])
+    assert np.array_equal(covered, np.concatenate([np.arange(b, e) for b, e in edges]))

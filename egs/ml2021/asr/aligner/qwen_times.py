@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lhotse_prep.alignment.corpus import TimedLecture
-from lhotse_prep.alignment.first_times import group_regions
+from lhotse_prep.alignment.first_times import group_regions, split_between_words
 from lhotse_prep.alignment.lecture_times import LectureTimes, time_each
 from lhotse_prep.alignment.lectures import Lecture
 from lhotse_prep.alignment.word_times import WordTimes, complete
@@ -64,8 +64,9 @@ def _times_in_windows(
     regions: NDArray[np.int64],
 ) -> WordTimes:
     longest = int(min(_WINDOW, aligner.max_window) * SAMPLE_RATE)
-    spans = [piece for span in group_regions(regions, longest) for piece in _cut(span, longest)]
-    middles = np.nan_to_num((first.start + first.end) / 2 * SAMPLE_RATE, nan=-1.0)
+    middles = (first.start + first.end) / 2 * SAMPLE_RATE
+    spans = split_between_words(group_regions(regions, longest), middles, longest).tolist()
+    middles = np.nan_to_num(middles, nan=-1.0)
     middles = np.maximum.accumulate(np.where(middles < 0, 0.0, middles))
     edges = np.array([(spans[i][1] + spans[i + 1][0]) / 2 for i in range(len(spans) - 1)])
     window = np.searchsorted(edges, middles)
@@ -82,11 +83,3 @@ def _times_in_windows(
                     time.score,
                 )
     return WordTimes(start, end, score)
-
-
-def _cut(span: NDArray[np.int64], longest: int) -> list[tuple[int, int]]:
-    """A span of samples in pieces of at most `longest`."""
-    begin, end = int(span[0]), int(span[1])
-    count = max(1, -(-(end - begin) // longest))
-    edges = np.linspace(begin, end, count + 1).astype(np.int64).tolist()
-    return list(zip(edges, edges[1:]))

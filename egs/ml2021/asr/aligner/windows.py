@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lhotse_prep.alignment.first_times import group_regions
+from lhotse_prep.alignment.first_times import group_regions, split_between_words
 from lhotse_prep.audio.config import FRAME_SHIFT
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.errors import DataError
@@ -26,6 +26,7 @@ from ml2021.training.task import StepLoss, Task
 
 UNKNOWN = -1  # label of a frame of which it is not known what is said in it
 _LONGEST_UNIT = 0.3  # seconds
+_LONGEST = 2.0  # window_durations; where there is noise or music, a stretch of speech may last for minutes
 
 
 class Window(NamedTuple):
@@ -37,10 +38,12 @@ class Window(NamedTuple):
 
 
 def training_windows(lecture: PreparedLecture, word_units: list[list[int]], config: AlignerConfig) -> list[Window]:
-    """Windows between pauses, each with the words whose middle lies inside."""
+    """Windows between pauses, each with the words whose middle lies inside; long ones are cut between words."""
     labels = frame_labels(lecture, word_units)[SUBSAMPLING_FACTOR // 2 :]
     windows: list[Window] = []
-    spans = group_regions(lecture.regions, int(config.window_duration * SAMPLE_RATE))
+    duration = config.window_duration * SAMPLE_RATE
+    spans = group_regions(lecture.regions, int(duration))
+    spans = split_between_words(spans, lecture.times, int(_LONGEST * duration))
     edges = np.append((spans[1:, 0] + spans[:-1, 1]) / 2, np.inf)  # a word in a pause belongs to the nearer window
     order = np.searchsorted(edges, lecture.times)
     spoken = np.flatnonzero(np.isfinite(lecture.times))

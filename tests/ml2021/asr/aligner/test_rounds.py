@@ -103,6 +103,18 @@ def test_frames_are_labelled_by_the_words_that_are_said_in_them() -> None:
         assert len(in_order) > 0.9 * len(window.units) and set(in_order) <= set(window.units)
 
 
+def test_speech_without_pauses_is_cut_into_windows() -> None:
+    """Where there is noise, voice activity detection finds one stretch of speech."""
+    lecture, starts = made_up_lecture("l", 7, num_words=100)
+    lecture.times = starts + 12.0 * SHIFT
+    lecture.regions = np.array([[lecture.regions[0, 0], lecture.regions[-1, 1]]])
+    units = [[1 + i] for i in range(len(lecture.words))]
+    windows = training_windows(lecture, units, CONFIG)
+    assert [u for window in windows for u in window.units] == list(range(1, 101))
+    lengths = np.array([len(window.features) for window in windows]) / 100
+    assert lengths.max() <= 2 * CONFIG.window_duration + 0.02 and np.median(lengths) >= CONFIG.window_duration
+
+
 def test_guided_steps_learn_the_labels_of_frames() -> None:
     lecture, starts = made_up_lecture("l", 7, num_words=60)
     lecture.times = starts + 12.0 * SHIFT
