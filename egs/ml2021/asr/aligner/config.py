@@ -42,8 +42,8 @@ class AlignerConfig(FaultConfig):
     max_rounds: int = field(default=8, metadata=_TRAINED)
     # median over words; at or above it, a round may be the last
     learned_confidence: float = field(default=0.95, metadata=_TRAINED)
-    # of the first round: steps that learn each frame's unit by the first times, before CTC
-    guided_steps: int = field(default=100, metadata=_TRAINED)
+    # of the first round: steps that learn each frame's unit by the first times, before CTC; at most half of the round
+    guided_steps: int = field(default=300, metadata=_TRAINED)
     # of the first round, in whole epochs: CTC loss stays flat for a few hundred steps
     min_steps: int = field(default=500, metadata=_TRAINED)
     # hours of lectures, chosen evenly over train_parts, that train the aligner at most; all lectures are aligned

@@ -31,6 +31,7 @@ from ml2021.asr.aligner.windows import AlignerTask, Window, training_windows
 from ml2021.asr.model.recogniser import CtcModel
 from ml2021.training.checkpoint import load_checkpoint, save_checkpoint
 
+_RISE = 0.01  # of the median confidence, by which a round must exceed those before it to be worth another
 _NEARLY_ALL = 4  # times config.settled that 95% of the words may move in the first round if it is to be the last
 logger = logging.getLogger(__name__)
 
@@ -59,10 +60,10 @@ def train_aligner(
 ) -> float:
     """Train the aligner in rounds until it is sure of the words of these lectures, whose times are updated.
 
-    Rounds end when the median confidence of a word reaches config.learned_confidence and the alignment hardly moves:
-    after the first round already, where the model agrees with the first times, which it was not trained to keep, about
-    nearly all words. After an interruption, finished rounds are not repeated. The last round's model, its config.json
-    and units stay in exp_dir.
+    Rounds end when the alignment hardly moves and the median confidence of a word has reached config.learned_confidence
+    or no longer rises, as in noise: after the first round already, where the model is sure and agrees with the first
+    times about nearly all words. After an interruption, finished rounds are not repeated. The last round's model, its
+    config.json and units stay in exp_dir.
 
     Args:
       lectures: those that train, and others that are aligned between rounds too.
@@ -80,7 +81,7 @@ def train_aligner(
     torch.manual_seed(config.train.seed)
     model = CtcModel(config.encoder, len(units)).to(machinery.device)
     encoded = {x.id: units.encode_words(x.words) for x in lectures if x.id in train_ids}
-    num_steps = 0  # of all rounds
+    num_steps, highest = 0, 0.0  # steps of all rounds; the highest confidence of a round
     for number in range(1, config.max_rounds + 1):
         windows = [w for x in lectures if x.id in train_ids for w in training_windows(x, encoded[x.id], config)]
         num_steps = _train(model, len(units), windows, config, exp_dir, number, num_steps, machinery)
@@ -94,8 +95,9 @@ def train_aligner(
             nearly_all,
         )
         is_settled = median <= config.settled and (number > 1 or nearly_all <= _NEARLY_ALL * config.settled)
-        if confidence >= config.learned_confidence and is_settled:
+        if is_settled and (confidence >= config.learned_confidence or confidence < highest + _RISE):
             break
+        highest = max(highest, confidence)
     save_checkpoint(exp_dir / "pretrained.pt", {"model": model.state_dict()})
     return confidence
 
@@ -142,6 +144,7 @@ def _train(
     if number == 1:
         epochs = max(config.first_epochs, -(-config.min_steps // steps_per_epoch))
         train = replace(config.train, num_epochs=epochs)
+        config = replace(config, guided_steps=min(config.guided_steps, epochs * steps_per_epoch // 2))
     else:
         train = replace(
             config.train,
@@ -149,6 +152,7 @@ def _train(
             warmup_steps=config.train.warmup_steps // 4,
             seed=config.train.seed + number,
         )
+        config = replace(config, guided_steps=0)
     if not (round_dir / "pretrained.pt").is_file():
         logger.info("aligner, round %d: %d windows, %d epochs", number, len(windows), train.num_epochs)
         plan = Round(config, train, first_step, round_dir)

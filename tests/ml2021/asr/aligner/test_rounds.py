@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from ml2021.asr.aligner import rounds
 from ml2021.asr.aligner.config import AlignerConfig
+from ml2021.asr.aligner.machinery import Machinery
 from ml2021.asr.aligner.prepared import PreparedLecture as Lecture
 from ml2021.asr.aligner.rounds import align_lectures
+from ml2021.asr.aligner.train_round import Round
 from ml2021.asr.aligner.windows import UNKNOWN, AlignerTask, frame_labels, training_windows
 from ml2021.asr.augment.config import SpecAugmentConfig
 from ml2021.asr.model.recogniser import CtcModel
@@ -137,3 +140,51 @@ def test_guided_steps_learn_the_labels_of_frames() -> None:
     assert guided.weight == count and guided.loss.item() == pytest.approx(total / count, rel=1e-4)
     later = AlignerTask(windows, config, first_step=3)
     assert set(later.compute_loss(model, batch, 2).sums) == {"ctc_loss"}
+
+
+@pytest.mark.parametrize(
+    ("confidences", "moved", "num_rounds"),
+    [
+        ([0.96], [0.01], 1),  # sure, and it agrees with the first times
+        ([0.5, 0.52, 0.525], [0.01] * 3, 3),  # no longer rises
+        ([0.5, 0.4], [0.01] * 2, 2),  # falls
+        ([0.5, 0.5, 0.5, 0.5], [0.3, 0.3, 0.3, 0.01], 4),  # the words moved until the fourth
+        ([0.5 + 0.05 * i for i in range(8)], [0.01] * 8, 8),  # max_rounds
+    ],
+)
+def test_rounds_end_when_nothing_moves_and_confidence_no_longer_rises(
+    confidences: list[float], moved: list[float], num_rounds: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    results = [(c, np.full(9, m)) for c, m in zip(confidences, moved)]
+    steps = iter(range(10, 100, 10))
+    monkeypatch.setattr(rounds, "_train", lambda *arguments: next(steps))
+    monkeypatch.setattr(rounds, "_align_again", lambda *arguments: results.pop(0))
+    lecture, _ = made_up_lecture("l", 7, num_words=20)
+    config = replace(CONFIG, max_rounds=8)
+    texts = [" ".join(lecture.words)]
+    confidence = rounds.train_aligner([lecture], texts, {"l"}, config, tmp_path, Machinery(torch.device("cpu")))
+    assert confidence == confidences[num_rounds - 1] and not results
+
+
+@pytest.mark.parametrize(("guided_steps", "expected"), [(1000, 8), (5, 5)])
+def test_at_most_half_of_the_first_round_is_guided(
+    guided_steps: int, expected: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plans: list[Round] = []
+
+    def train(*arguments: object) -> None:
+        (plan,) = (x for x in arguments if isinstance(x, Round))
+        plans.append(plan)
+        plan.folder.mkdir(parents=True)
+        torch.save({"model": CtcModel(CONFIG.encoder, 9).state_dict()}, plan.folder / "pretrained.pt")
+
+    monkeypatch.setattr(rounds, "train_round", train)
+    monkeypatch.setattr(rounds, "_align_again", lambda *arguments: (0.5, np.full(9, 1.0)))
+    lecture, _ = made_up_lecture("l", 7, num_words=60)
+    config = replace(CONFIG, guided_steps=guided_steps, first_epochs=8, min_steps=0, max_rounds=2)
+    steps = AlignerTask(training_windows(lecture, [[1]] * 60, config), config).steps_per_epoch()
+    assert steps == 2
+    monkeypatch.setattr(rounds, "CtcModel", lambda encoder, num_units: CtcModel(encoder, 9))
+    texts = [" ".join(lecture.words)]
+    rounds.train_aligner([lecture], texts, {"l"}, config, tmp_path, Machinery(torch.device("cpu")))
+    assert [plan.config.guided_steps for plan in plans] == [expected, 0]
