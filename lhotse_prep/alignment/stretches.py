@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.word_times import WordTimes, drawn_out
 from lhotse_prep.manifests.exact_times import first_token
+from lhotse_prep.text.characters import is_han
 
 
 def make_stretches(
@@ -27,7 +28,7 @@ def make_stretches(
     """
     words = (lecture.text or "").split()
     start, end = _tidy(times, lecture.duration, config.min_word)
-    end = drawn_out(start, end, regions, config.max_word)
+    end = drawn_out(start, end, regions, config.max_word, np.array([is_han(word) for word in words], dtype=bool))
     groups: list[list[int]] = []
     group: list[int] = []
     for w in range(len(words)):

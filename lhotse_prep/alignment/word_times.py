@@ -22,6 +22,8 @@ _MOST_RECOGNISED, _LEAST_OF_FEW = 0.8, 1.2
 _LONG_WORD = 0.5  # seconds that a word may take whatever is expected: foreign words are often spelt
 _SLACK = 0.15  # seconds of speech that may belong to a neighbour
 _REST = 0.65  # seconds of speech that may be the rest of the last word before a pause
+_ENOUGH_TAILS = 50  # syllables before others, to know how long they last after the model has fired
+_LEAST_TAIL, _SHORT_PAUSE = 0.05, 0.1  # seconds
 _LATEST_ONSET = 0.5  # seconds; a word that starts later than this after the onset of speech is not drawn to the onset
 
 
@@ -103,22 +105,32 @@ def drawn_out(
     end: NDArray[np.float64],
     regions: NDArray[np.float64],
     max_word: float | NDArray[np.float64],
+    is_syllable: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Ends of words, drawn out to the next word's start or the end of the speech; CTC fires within a word.
 
     Stretches last HANGOVER longer than their speech. No word is drawn out beyond max_word: at speech that has no text
-    it would last minutes.
+    it would last minutes. Where a syllable would be drawn out much longer than most are, there is a pause that was not
+    detected, since it is short or others speak in it: the syllable lasts as long as three of four.
 
     Args:
       start, end, regions: as in drawn_to_onsets.
       max_word: seconds; one number for all timed words, or one for each.
+      is_syllable: (W,) words of one syllable, such as Chinese characters; None: unknown.
     """
     end = end.copy()
     timed = np.flatnonzero(np.isfinite(start))
     following = np.append(start[timed[1:]], np.inf)
     region = np.searchsorted(regions[:, 0], end[timed], side="right") - 1
-    speech_end = np.where(region >= 0, regions[np.maximum(region, 0), 1], 0.0)
-    limit = np.minimum(np.minimum(speech_end - HANGOVER, following), start[timed] + max_word)
+    speech_end = np.where(region >= 0, regions[np.maximum(region, 0), 1], 0.0) - HANGOVER
+    limit = np.minimum(np.minimum(speech_end, following), start[timed] + max_word)
+    if is_syllable is not None:
+        tails = following - end[timed]
+        goes_on = is_syllable[timed] & (following <= speech_end)
+        if goes_on.sum() >= _ENOUGH_TAILS:
+            usual = max(_LEAST_TAIL, float(np.quantile(tails[goes_on], 0.75)))
+            has_pause = goes_on & (tails > 2 * usual + _SHORT_PAUSE)
+            limit = np.where(has_pause, end[timed] + usual, limit)
     end[timed] = np.maximum(end[timed], limit)
     return end
 

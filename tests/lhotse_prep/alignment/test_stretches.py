@@ -45,6 +45,36 @@ def test_no_word_is_drawn_out_over_speech_without_text() -> None:
     assert [(s.text, s.start, s.end) for s in stretches] == [("w0 w1", 1.0, 2.6), ("w2", 60.0, 61.2)]
 
 
+def even_words(gaps: dict[int, float], num_words: int = 80) -> WordTimes:
+    """Words that a model fires for 0.1 s, 0.1 s apart, but for the gaps after some of them."""
+    start = np.concatenate([[1.0], 1.0 + np.cumsum([0.1 + gaps.get(w, 0.1) for w in range(num_words - 1)])])
+    return WordTimes(start, start + 0.1, np.ones(num_words))
+
+
+def test_a_syllable_before_a_pause_that_was_not_detected_lasts_as_long_as_others() -> None:
+    times = even_words({20: 0.28, 40: 0.6, 60: 0.6})
+    text = ["我"] * 80
+    text[60] = "self-supervised"  # its last piece may last longer than a syllable
+    spoken = SupervisionSegment("x", "x", 0.0, 100.0, text=" ".join(text))
+    ends = {
+        i: s.alignment["word"][k].end - times.end[i]
+        for s in make_stretches(spoken, times, WHOLE, StretchConfig())
+        for k, i in enumerate(range(s.custom["first_token"], s.custom["first_token"] + len(s.text.split())))
+    }
+    # less than twice the usual 0.1 s and 0.1 s more is no pause
+    assert [ends[i] for i in (10, 20, 40, 60)] == pytest.approx([0.1, 0.28, 0.1, 0.6], abs=1e-3)
+    detected = np.array([[0.0, times.end[40] + 0.25], [times.start[41] - 0.1, 100.0]])
+    words = [i for s in make_stretches(spoken, times, detected, StretchConfig()) for i in s.alignment["word"]]
+    assert words[40].end - times.end[40] == pytest.approx(0.25 - HANGOVER, abs=1e-3)
+
+
+def test_a_few_syllables_do_not_tell_how_long_they_last() -> None:
+    times = even_words({20: 0.6}, num_words=40)
+    spoken = SupervisionSegment("x", "x", 0.0, 100.0, text=" ".join("我" * 40))
+    (stretch,) = make_stretches(spoken, times, WHOLE, StretchConfig())
+    assert stretch.alignment["word"][20].end == pytest.approx(times.start[21], abs=1e-3)
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_stretches_are_in_order_and_hold_each_timed_word_once(seed: int) -> None:
     rng = np.random.default_rng(seed)
