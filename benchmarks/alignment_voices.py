@@ -90,9 +90,10 @@ def prepared(folder: Path, conf: Path, out: Path) -> Corpus:
 def with_damage(folders: Sequence[Path], kind: str, seed: int, out: Path) -> list[Path]:
     """Copies of corpora with damaged sound, in `out`; exits with one line if there is no such kind."""
     corpora = read_corpora(folders)
+    among = "-".join(sorted(folder.name for folder in folders))  # whose voices are heard
     copies = []
     for folder in folders:
-        copy = out / "damaged" / f"{folder.name}-{kind}-{seed}"
+        copy = out / "damaged" / f"{folder.name}-{kind}-{seed}-of-{among}"
         if not copy.exists():
             write_damaged(folder, corpora, kind, seed, copy)
         copies.append(copy)

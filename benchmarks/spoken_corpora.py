@@ -12,7 +12,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from benchmarks.alignment_truth import read_truth
-from benchmarks.lecture_damage import Others, SpokenLecture, damaged
+from benchmarks.lecture_damage import KINDS, Others, SpokenLecture, damaged
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 
 Corpora = dict[Path, list[SpokenLecture]]  # the lectures of each folder
@@ -48,12 +48,15 @@ def write_damaged(
       corpora: it, and those whose voices are heard in the damage.
       kind: as for lecture_damage.damaged.
       seed: of the damage.
-      out: folder for the corpus; what is in it is replaced.
+      out: folder for the corpus, written whole or not at all; what is in it is replaced.
     Raises:
-      SystemExit: this kind changes the text.
+      SystemExit: there is no such kind, or it changes the text.
     """
-    if out.exists():
-        shutil.rmtree(out)
+    unknown = [name for name in kind.split("+") if name not in KINDS]
+    if unknown:
+        raise SystemExit(f"--damage {kind}: no damage {unknown[0]!r}; there are {', '.join(KINDS)}")
+    final, out = out, out.with_name(f"{out.name}.part")
+    shutil.rmtree(out, ignore_errors=True)
     (out / "truth").mkdir(parents=True)
     for lecture in corpora[folder]:
         result = damaged(lecture, kind, seed, others_of(lecture, folder, corpora))
@@ -64,8 +67,13 @@ def write_damaged(
         texts = [" ".join(w.text for w in lecture.words if w.utterance == u) for u in range(len(lecture.utterances))]
         truth = [[begin, end, text] for (begin, end), text in zip(result.utterances.tolist(), texts, strict=True)]
         (out / "truth" / f"{lecture.id}.json").write_text(json.dumps(truth, ensure_ascii=False), encoding="utf-8")
-        for name in (f"{lecture.id}.txt", f"{lecture.id}.en.txt"):
-            shutil.copyfile(folder / name, out / name)
+        for path in (folder / f"{lecture.id}.txt", folder / f"{lecture.id}.en.txt"):
+            if path.is_file():
+                shutil.copyfile(path, out / path.name)
+    if (folder / "splits.yaml").is_file():
+        shutil.copyfile(folder / "splits.yaml", out / "splits.yaml")
+    shutil.rmtree(final, ignore_errors=True)
+    out.rename(final)
 
 
 def _samples(folder: Path, name: str) -> NDArray[np.float32]:

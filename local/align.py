@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.alignment.config import StretchConfig
+from lhotse_prep.alignment.config import TIMES_VERSION, StretchConfig
 from lhotse_prep.workflow.config import ExecutorConfig
 from lhotse_prep.workflow.entry import add_executor_options, executor_config, run_main, stage_parser
 from lhotse_prep.workflow.errors import DataError
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
     stretches = load_config(args.conf / "prep.yaml", "stretches", StretchConfig)
     is_name = bool(aligner.model) and _is_hub_name(aligner.model)
     kind = f"given: {aligner.model}" if is_name else "given" if aligner.model else "none"
-    options = {"aligner_model": kind, "aligner": aligner, "stretches": stretches}
+    options = {"aligner_model": kind, "aligner": aligner, "stretches": stretches, "times_version": TIMES_VERSION}
     is_model = (Path(aligner.model) / "config.json").is_file()
     patterns = MODEL_FILES if is_model else ("*",)
     given = [Input(Path(aligner.model), files=patterns)] if aligner.model and not is_name else []

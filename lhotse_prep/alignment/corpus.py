@@ -185,7 +185,7 @@ class _Summary:
         if confidence < _LOW_CONFIDENCE:
             logger.warning(
                 "the median confidence of a word is %.2f: the aligner has learned too little, do not trust these "
-                "times; align more lectures at once, or raise aligner.max_rounds in asr.yaml",
+                "times; align more lectures at once, or raise aligner.first_epochs in asr.yaml",
                 confidence,
             )
         return {"words": num_words, "words_untimed": self._num_untimed, "confidence_median": round(confidence, 4)}

@@ -77,26 +77,32 @@ def group_regions(regions: NDArray[np.int64], max_samples: int) -> NDArray[np.in
     return np.array(windows, dtype=np.int64)
 
 
-def split_between_words(spans: NDArray[np.int64], middles: NDArray[np.float64], max_samples: int) -> NDArray[np.int64]:
+def split_between_words(
+    spans: NDArray[np.int64], start: NDArray[np.float64], end: NDArray[np.float64], max_samples: int
+) -> NDArray[np.int64]:
     """Spans of at most max_samples: longer ones are cut amid the widest gap between words in the second half of a part.
 
-    Where no two words are there, a part is as long as it may be.
+    Where no two words are there, the rest is cut evenly.
 
     Args:
       spans: (S, 2) in samples, ascending.
-      middles: (W,) of words in samples; NaN: not spoken.
-      max_samples: of a part.
+      start, end: (W,) of words in samples; NaN: not spoken.
+      max_samples: of a part, at least 2.
     """
-    words = np.sort(middles[np.isfinite(middles)])
-    gaps, between = np.diff(words), (words[1:] + words[:-1]) / 2
+    spoken = np.flatnonzero(np.isfinite(start))
+    spoken = spoken[np.argsort(start[spoken] + end[spoken], kind="stable")]
+    ends, starts = end[spoken[:-1]], start[spoken[1:]]
+    gaps, between = starts - ends, np.maximum.accumulate((starts + ends) / 2)
     parts: list[tuple[int, int]] = []
-    for begin, end in spans.tolist():
-        while end - begin > max_samples:
-            first, stop = np.searchsorted(between, (begin + max_samples / 2, begin + max_samples))
-            best = int(between[first + np.argmax(gaps[first:stop])]) if first < stop else begin + max_samples
-            parts.append((begin, best))
-            begin = best
-        parts.append((begin, end))
+    for begin, stop in spans.tolist():
+        while stop - begin > max_samples:
+            latest = min(begin + max_samples, stop - max_samples / 4)  # leaves no scrap
+            first, last = np.searchsorted(between, (begin + max_samples / 2, latest))
+            even = begin + (stop - begin) // -(-(stop - begin) // max_samples)
+            cut = int(between[first + np.argmax(gaps[first:last])]) if first < last else even
+            parts.append((begin, cut))
+            begin = cut
+        parts.append((begin, stop))
     return np.array(parts, dtype=np.int64).reshape(-1, 2)
 
 

@@ -126,11 +126,12 @@ def drawn_out(
     limit = np.minimum(np.minimum(speech_end, following), start[timed] + max_word)
     if is_syllable is not None:
         tails = following - end[timed]
-        goes_on = is_syllable[timed] & (following <= speech_end)
+        is_next = np.append(np.diff(timed) == 1, False)  # else the words between may be said there
+        goes_on = is_syllable[timed] & is_next & (following <= speech_end)
         if goes_on.sum() >= _ENOUGH_TAILS:
             usual = max(_LEAST_TAIL, float(np.quantile(tails[goes_on], 0.75)))
             has_pause = goes_on & (tails > 2 * usual + _SHORT_PAUSE)
-            limit = np.where(has_pause, end[timed] + usual, limit)
+            limit = np.where(has_pause, np.minimum(limit, end[timed] + usual), limit)
     end[timed] = np.maximum(end[timed], limit)
     return end
 

@@ -55,6 +55,20 @@ def test_a_lecture_alone_has_no_other_voices(folder: Path, tmp_path: Path) -> No
         write_damaged(folder, read_corpora([folder]), "break", 0, tmp_path / "copy")
 
 
+def test_a_corpus_is_copied_whole_or_not_at_all(folder: Path, tmp_path: Path) -> None:
+    (folder / "x.en.txt").unlink()
+    (folder / "splits.yaml").write_text("x: dev\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"--damage rom: no damage 'rom'; there are none, "):
+        write_damaged(folder, read_corpora([folder]), "rom", 0, tmp_path / "copy")
+    with pytest.raises(SystemExit):
+        write_damaged(folder, read_corpora([folder]), "break", 0, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    corpora = read_corpora([folder])
+    corpora[tmp_path] = [SpokenLecture.of_truth("y", np.ones(16_000, np.float32), [(0.0, 1.0, "丁 戊")])]
+    write_damaged(folder, corpora, "pink-5", 0, tmp_path / "copy")
+    assert sorted(p.name for p in (tmp_path / "copy").iterdir()) == ["splits.yaml", "truth", "x.flac", "x.txt"]
+
+
 def test_damage_to_the_text_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"--damage foreign changes the text: use benchmarks/alignment_damage.py"):
         corpora = read_corpora([folder])

@@ -12,6 +12,7 @@ lectures, --text and --translation are folders with a file NAME.txt, .srt or .vt
 from __future__ import annotations
 
 import argparse
+import glob
 import logging
 import shutil
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile as sf
 
+from lhotse_prep.alignment.config import TIMES_VERSION
 from lhotse_prep.audio.config import AudioLimits
 from lhotse_prep.workflow.digests import digest_file, digest_json
 from lhotse_prep.workflow.entry import run_main
@@ -108,7 +110,7 @@ class Subtitler:
         translation = [line.text for line in read_known_text(item.translation).lines] if item.translation else None
         if translation is None and known.translation and o.mt is None:
             translation = list(known.translation)
-        training = results.state_dir / f"{name}.aligner"
+        training = _training_folder(results, name, content)
         with results.work(name, content) as work_dir:
             audio = as_16k_mono(item.media, work_dir, AudioLimits())
             duration = sf.info(str(audio)).duration
@@ -213,12 +215,22 @@ def _log_faults(name: str, faults: dict[str, Any]) -> None:
         logger.warning("%s: there is speech without text at %s%s", name, shown, more)
 
 
+def _training_folder(results: ResultFolder, name: str, content: str) -> Path:
+    """Where a lecture's aligner trains. A run that was killed goes on from there if options and files are the same."""
+    digest = digest_json([results.options, content])[:12]
+    folder = results.state_dir / f"{name}.{digest}.aligner"
+    for other in results.state_dir.glob(f"{glob.escape(name)}.{'[0-9a-f]' * len(digest)}.aligner"):
+        if other != folder:
+            shutil.rmtree(other)
+    return folder
+
+
 def _digest(options: SubtitleOptions) -> str:
     o = options
     path = Path(o.aligner).expanduser()
     aligner: Any = file_digest(path) if path.is_file() else recogniser_digests(o.aligner) if o.aligner else ""
     values = [result_options(config) for config in (o.aligning, o.sentences, o.translate, o.subtitles)]
-    others = [file_digest(o.glossary), file_digest(o.punctuation), o.train]
+    others = [file_digest(o.glossary), file_digest(o.punctuation), o.train, TIMES_VERSION]
     return digest_json([aligner, o.recognition.digest(), translator_digests(o.mt), values, others])
 
 

@@ -119,15 +119,29 @@ def test_regions_are_grouped_up_to_the_limit() -> None:
 
 def test_long_spans_are_cut_in_the_widest_gap_between_words() -> None:
     middles = np.array([2.0, 8.0, 12.0, np.nan, 24.0, 30.0, 41.0, 95.0, 99.0])
+    start, end = middles - 1, middles + 1
     spans = np.array([[0, 10], [10, 60], [90, 100]])
-    # of 10..30, the gap amid 27 is the only one in the second half; 27..47 has none there
-    parts = [[0, 10], [10, 27], [27, 47], [47, 60], [90, 100]]
-    assert split_between_words(spans, middles, 20).tolist() == parts
+    # of 10..30, the gap amid 27 is the only one in the second half; of 27..60, none is, and the rest is cut evenly
+    parts = [[0, 10], [10, 27], [27, 43], [43, 60], [90, 100]]
+    assert split_between_words(spans, start, end, 20).tolist() == parts
     # of 10..40, those amid 27 and 35.5 are; the second is wider
-    assert split_between_words(spans, middles, 30).tolist() == [[0, 10], [10, 35], [35, 60], [90, 100]]
-    assert split_between_words(spans, middles, 50).tolist() == spans.tolist()
-    assert split_between_words(spans, np.full(3, np.nan), 25).tolist() == [[0, 10], [10, 35], [35, 60], [90, 100]]
-    assert split_between_words(np.zeros((0, 2), np.int64), middles, 25).shape == (0, 2)
+    assert split_between_words(spans, start, end, 30).tolist() == [[0, 10], [10, 35], [35, 60], [90, 100]]
+    assert split_between_words(spans, start, end, 50).tolist() == spans.tolist()
+    nothing = np.full(3, np.nan)
+    assert split_between_words(spans, nothing, nothing, 25).tolist() == [[0, 10], [10, 35], [35, 60], [90, 100]]
+    assert split_between_words(np.zeros((0, 2), np.int64), nothing, nothing, 25).shape == (0, 2)
+
+
+def test_a_span_is_not_cut_in_a_long_word() -> None:
+    """Between the middles of long words and their neighbours are the widest gaps, but no pauses."""
+    lengths = np.array([100 if i % 8 == 7 else 20 for i in range(100)], dtype=float)
+    end = np.cumsum(lengths)
+    start = end - lengths
+    start[50], end[50] = start[50] + 4, end[50] - 4  # a little room
+    parts = split_between_words(np.array([[0, int(end[-1])]]), start, end, 1200)
+    cuts = parts[1:, 0].astype(float)
+    assert len(parts) >= 3
+    assert not any(((start < cut - 1) & (cut + 1 < end)).any() for cut in cuts)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -135,7 +149,13 @@ def test_parts_of_spans_cover_them_and_are_short(seed: int) -> None:
     rng = np.random.default_rng(seed)
     edges = np.sort(rng.choice(5000, 20, replace=False)).reshape(-1, 2)
     longest = int(rng.integers(5, 400))
-    parts = split_between_words(edges, rng.uniform(0, 5000, rng.integers(0, 300)), longest)
-    assert (parts[:, 1] - parts[:, 0] <= longest).all() and (parts[:, 1] > parts[:, 0]).all()
+    middles, half = rng.uniform(0, 5000, 300), rng.uniform(0, 60, 300)
+    middles[rng.random(300) < 0.2] = np.nan
+    parts = split_between_words(edges, middles - half, middles + half, longest)
+    lengths = parts[:, 1] - parts[:, 0]
+    assert (lengths <= longest).all()
+    whole = edges[edges[:, 1] - edges[:, 0] > longest]
+    inside = [(b, e) for b, e in parts.tolist() if any(w[0] <= b and e <= w[1] for w in whole.tolist())]
+    assert all(e - b >= longest // 4 for b, e in inside)  # no scraps
     covered = np.concatenate([np.arange(b, e) for b, e in parts])
     assert np.array_equal(covered, np.concatenate([np.arange(b, e) for b, e in edges]))

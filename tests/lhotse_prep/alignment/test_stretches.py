@@ -68,6 +68,25 @@ def test_a_syllable_before_a_pause_that_was_not_detected_lasts_as_long_as_others
     assert words[40].end - times.end[40] == pytest.approx(0.25 - HANGOVER, abs=1e-3)
 
 
+def test_a_syllable_before_untimed_words_is_drawn_out_to_where_they_may_be_said() -> None:
+    times = even_words({20: 0.6})
+    start = times.start.copy()
+    start[21:24] = np.nan
+    times = WordTimes(start, times.end, times.score)
+    spoken = SupervisionSegment("x", "x", 0.0, 100.0, text=" ".join("我" * 80))
+    before, after = make_stretches(spoken, times, WHOLE, StretchConfig())
+    assert before.end == pytest.approx(after.start, abs=1e-3) and after.custom["first_token"] == 24
+
+
+def test_no_syllable_lasts_longer_than_max_word() -> None:
+    start = 1.0 + np.arange(80.0)
+    start[60:] += 3.0
+    times = WordTimes(start, start + 0.1, np.ones(80))
+    spoken = SupervisionSegment("x", "x", 0.0, 100.0, text=" ".join("我" * 80))
+    stretches = make_stretches(spoken, times, WHOLE, StretchConfig(max_word=0.5))
+    assert all(i.duration <= 0.5001 for s in stretches for i in s.alignment["word"])
+
+
 def test_a_few_syllables_do_not_tell_how_long_they_last() -> None:
     times = even_words({20: 0.6}, num_words=40)
     spoken = SupervisionSegment("x", "x", 0.0, 100.0, text=" ".join("我" * 40))

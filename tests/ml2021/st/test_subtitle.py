@@ -17,6 +17,7 @@ from lhotse_prep.audio.synthesis import Speaker, Voice
 from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.workflow.errors import ConfigError, DataError
 from lhotse_prep.workflow.files import read_jsonl
+from lhotse_prep.workflow.resumable import ResultFolder
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.st import cascade, subtitle
 from ml2021.st.known_text import times
@@ -109,6 +110,18 @@ def test_done_is_skipped_until_recording_text_or_options_change(
     media("a.wav", 20.0)
     subtitle.main([*arguments, "--refine", "none"])
     assert len(aligned) == 5
+
+
+def test_an_aligner_is_trained_on_only_with_the_same_options_and_files(tmp_path: Path) -> None:
+    results = [ResultFolder(tmp_path, ".subtitle", (".srt",), options, may_be_edited=True) for options in ("a", "b")]
+    kept = subtitle._training_folder(results[0], "x[1]", "1")
+    others = [subtitle._training_folder(results[0], name, "1") for name in ("x", "x[1].y", "x[1].0123456789ab")]
+    for folder in (kept, *others):
+        folder.mkdir(parents=True)
+    assert subtitle._training_folder(results[0], "x[1]", "1") == kept and kept.is_dir()
+    changed = subtitle._training_folder(results[1], "x[1]", "1"), subtitle._training_folder(results[0], "x[1]", "2")
+    assert len({kept, *changed}) == 3 and not kept.exists()
+    assert all(folder.is_dir() for folder in others)  # of other recordings
 
 
 def test_translation_of_the_same_lines_is_paired_line_by_line(

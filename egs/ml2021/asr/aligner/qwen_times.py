@@ -1,6 +1,7 @@
 """Stage 3 with Qwen's forced aligner, which takes windows of a few minutes whose words are known.
 
-Synthetic speech and the sound of the units say which words are in a window; windows end in pauses.
+Synthetic speech and the sound of the units say which words are in a window. Windows end at
+pauses, or between words where there are none for long.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lhotse_prep.alignment.config import TIMES_VERSION
 from lhotse_prep.alignment.corpus import TimedLecture
 from lhotse_prep.alignment.first_times import group_regions, split_between_words
 from lhotse_prep.alignment.lecture_times import LectureTimes, time_each
@@ -51,7 +53,9 @@ def time_with_qwen(model: str, lectures: Iterable[Lecture], machinery: Machinery
         num_units = np.full(len(x.words), _UNITS_PER_WORD)
         return LectureTimes(complete(placed, num_units, regions / SAMPLE_RATE), regions, num_units)
 
-    for x, timed in time_each(times, lectures, SerialExecutor(), machinery.results("aligned", [model]), "aligning"):
+    for x, timed in time_each(
+        times, lectures, SerialExecutor(), machinery.results("aligned", [model, TIMES_VERSION]), "aligning"
+    ):
         logger.info("%s: aligned with %s", x.id, aligner.name)
         yield x, timed.times, timed.regions
 
@@ -64,9 +68,9 @@ def _times_in_windows(
     regions: NDArray[np.int64],
 ) -> WordTimes:
     longest = int(min(_WINDOW, aligner.max_window) * SAMPLE_RATE)
-    middles = (first.start + first.end) / 2 * SAMPLE_RATE
-    spans = split_between_words(group_regions(regions, longest), middles, longest).tolist()
-    middles = np.nan_to_num(middles, nan=-1.0)
+    start, end = first.start * SAMPLE_RATE, first.end * SAMPLE_RATE
+    spans = split_between_words(group_regions(regions, longest), start, end, longest).tolist()
+    middles = np.nan_to_num((start + end) / 2, nan=-1.0)
     middles = np.maximum.accumulate(np.where(middles < 0, 0.0, middles))
     edges = np.array([(spans[i][1] + spans[i + 1][0]) / 2 for i in range(len(spans) - 1)])
     window = np.searchsorted(edges, middles)

@@ -1,7 +1,7 @@
 """Stage 3: times for whole lectures from an acoustic model that learns on the lectures themselves.
 
-In each round, windows are cut at pauses by the current times (at first those of synthetic speech), a CTC model on units
-of pronunciation trains on the windows, and every lecture is aligned again with its log-probs.
+In each round, windows are cut at pauses or between words by the current times (at first those of synthetic speech), a
+CTC model on units of pronunciation trains on the windows, and every lecture is aligned again with its log-probs.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from ml2021.asr.aligner.windows import AlignerTask, Window, training_windows
 from ml2021.asr.model.recogniser import CtcModel
 from ml2021.training.checkpoint import load_checkpoint, save_checkpoint
 
+_LEAST_CONFIDENCE = 0.3  # below it, a model has not begun to learn
 _RISE = 0.01  # of the median confidence, by which a round must exceed those before it to be worth another
 _NEARLY_ALL = 4  # times config.settled that 95% of the words may move in the first round if it is to be the last
 logger = logging.getLogger(__name__)
@@ -95,7 +96,8 @@ def train_aligner(
             nearly_all,
         )
         is_settled = median <= config.settled and (number > 1 or nearly_all <= _NEARLY_ALL * config.settled)
-        if is_settled and (confidence >= config.learned_confidence or confidence < highest + _RISE):
+        no_longer_rises = number > 1 and _LEAST_CONFIDENCE <= confidence < highest + _RISE
+        if is_settled and (confidence >= config.learned_confidence or no_longer_rises):
             break
         highest = max(highest, confidence)
     save_checkpoint(exp_dir / "pretrained.pt", {"model": model.state_dict()})

@@ -1,4 +1,4 @@
-"""What the aligner trains on: windows between pauses with the units that are said in them, and their CTC loss."""
+"""What the aligner trains on: windows of speech with the units that are said in them, and their CTC loss."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LONGEST = 2.0  # window_durations; where there is noise or music, a stretch of 
 
 
 class Window(NamedTuple):
-    """A stretch between pauses."""
+    """A piece of speech, from pause to pause or from word to word."""
 
     features: Frames  # (T, 80)
     units: list[int]  # ids
@@ -38,12 +38,13 @@ class Window(NamedTuple):
 
 
 def training_windows(lecture: PreparedLecture, word_units: list[list[int]], config: AlignerConfig) -> list[Window]:
-    """Windows between pauses, each with the words whose middle lies inside; long ones are cut between words."""
+    """Windows cut at pauses, or between words where there are none for long, with the words whose middle is inside."""
     labels = frame_labels(lecture, word_units)[SUBSAMPLING_FACTOR // 2 :]
     windows: list[Window] = []
     duration = config.window_duration * SAMPLE_RATE
     spans = group_regions(lecture.regions, int(duration))
-    spans = split_between_words(spans, lecture.times, int(_LONGEST * duration))
+    half = _half_lengths(lecture.times, np.array([len(units) for units in word_units], dtype=np.float64))
+    spans = split_between_words(spans, lecture.times - half, lecture.times + half, int(_LONGEST * duration))
     edges = np.append((spans[1:, 0] + spans[:-1, 1]) / 2, np.inf)  # a word in a pause belongs to the nearer window
     order = np.searchsorted(edges, lecture.times)
     spoken = np.flatnonzero(np.isfinite(lecture.times))
@@ -57,6 +58,14 @@ def training_windows(lecture: PreparedLecture, word_units: list[list[int]], conf
         if ids and num_frames >= 1.05 * len(ids) + sum(a == b for a, b in zip(ids, ids[1:])):
             windows.append(Window(features, ids, labels[first:stop:SUBSAMPLING_FACTOR].tolist()))
     return windows
+
+
+def _half_lengths(times: NDArray[np.float64], num_units: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half of the length that is expected of each word, in samples, if all units last equally long."""
+    steps, units = np.diff(times), (num_units[1:] + num_units[:-1]) / 2
+    usable = np.isfinite(steps) & (steps > 0) & (units > 0)
+    unit = float(np.median(steps[usable] / units[usable])) if usable.any() else 0.0
+    return num_units * unit / 2
 
 
 def frame_labels(lecture: PreparedLecture, word_units: list[list[int]]) -> NDArray[np.int64]:

@@ -148,7 +148,7 @@ def hypothesis_of_lines(lines: Sequence[TextLine]) -> Hypothesis:
 
 
 def _tidied(supervision: SupervisionSegment, times: WordTimes, regions: NDArray[np.float64]) -> TimedText:
-    """Words in order and drawn out to the next one; short gaps of untimed words share the time that is left there."""
+    """Words in order and drawn out as in stage 3; short gaps of untimed words share the time that is left there."""
     num_words = len(times.start)
     start, end = np.full(num_words, np.nan), np.full(num_words, np.nan)
     for stretch in make_stretches(supervision, times, regions, StretchConfig()):

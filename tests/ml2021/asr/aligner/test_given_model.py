@@ -283,3 +283,24 @@ def test_qwens_aligner_gets_windows_whose_words_are_known(
     assert Stub.windows == [(50 * 16_000, [*WORDS, "的"]), (15 * 16_000, WORDS)]
     assert times["x"].start[:9] == pytest.approx(0.5 * np.arange(9))
     assert times["x"].start[10:] == pytest.approx(100 + 0.5 * np.arange(9))
+
+
+def test_qwens_windows_end_between_words_where_there_are_no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows: list[tuple[int, list[str]]] = []
+
+    class Stub:
+        max_window = 180.0
+
+        def times(self, window: np.ndarray, words: list[str]) -> list[WordTime | None]:
+            windows.append((len(window), words))
+            return [None] * len(words)
+
+    start = np.arange(150.0)
+    first = WordTimes(start, start + 0.98, np.ones(150))
+    first.end[50] = 50.5  # the widest gap of the second half of the first minute
+    words = [str(i) for i in range(150)]
+    whole = np.array([[0, 150 * 16_000]])
+    qwen_times._times_in_windows(Stub(), words, first, np.zeros(150 * 16_000, np.float32), whole)  # type: ignore[arg-type]
+    assert windows[0] == (50.75 * 16_000, words[:51])
+    assert [w for _, inside in windows for w in inside] == words and sum(n for n, _ in windows) == 150 * 16_000
+    assert all(abs(n / 16_000 - len(inside)) < 1 for n, inside in windows)

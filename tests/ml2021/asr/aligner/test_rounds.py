@@ -148,6 +148,7 @@ def test_guided_steps_learn_the_labels_of_frames() -> None:
         ([0.96], [0.01], 1),  # sure, and it agrees with the first times
         ([0.5, 0.52, 0.525], [0.01] * 3, 3),  # no longer rises
         ([0.5, 0.4], [0.01] * 2, 2),  # falls
+        ([0.005, 0.02, 0.021, 0.4, 0.401], [0.01] * 5, 5),  # had not begun to learn until the fourth
         ([0.5, 0.5, 0.5, 0.5], [0.3, 0.3, 0.3, 0.01], 4),  # the words moved until the fourth
         ([0.5 + 0.05 * i for i in range(8)], [0.01] * 8, 8),  # max_rounds
     ],
