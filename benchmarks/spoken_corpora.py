@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from benchmarks.alignment_truth import read_truth
-from benchmarks.lecture_damage import KINDS, Others, SpokenLecture, damaged
+from benchmarks.lecture_damage import Others, SpokenLecture, damaged
 from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.workflow.files import whole_folder, write_json
 
 Corpora = dict[Path, list[SpokenLecture]]  # the lectures of each folder
 
@@ -52,28 +52,29 @@ def write_damaged(
     Raises:
       SystemExit: there is no such kind, or it changes the text.
     """
-    unknown = [name for name in kind.split("+") if name not in KINDS]
-    if unknown:
-        raise SystemExit(f"--damage {kind}: no damage {unknown[0]!r}; there are {', '.join(KINDS)}")
-    final, out = out, out.with_name(f"{out.name}.part")
-    shutil.rmtree(out, ignore_errors=True)
-    (out / "truth").mkdir(parents=True)
-    for lecture in corpora[folder]:
-        result = damaged(lecture, kind, seed, others_of(lecture, folder, corpora))
-        if result.words != lecture.words:
-            raise SystemExit(f"--damage {kind} changes the text: use benchmarks/alignment_damage.py")
-        peak = max(1.0, float(np.abs(result.samples).max()))
-        sf.write(out / f"{lecture.id}.flac", result.samples / peak, SAMPLE_RATE)
-        texts = [" ".join(w.text for w in lecture.words if w.utterance == u) for u in range(len(lecture.utterances))]
-        truth = [[begin, end, text] for (begin, end), text in zip(result.utterances.tolist(), texts, strict=True)]
-        (out / "truth" / f"{lecture.id}.json").write_text(json.dumps(truth, ensure_ascii=False), encoding="utf-8")
-        for path in (folder / f"{lecture.id}.txt", folder / f"{lecture.id}.en.txt"):
-            if path.is_file():
-                shutil.copyfile(path, out / path.name)
-    if (folder / "splits.yaml").is_file():
-        shutil.copyfile(folder / "splits.yaml", out / "splits.yaml")
-    shutil.rmtree(final, ignore_errors=True)
-    out.rename(final)
+    with whole_folder(out) as copy:
+        (copy / "truth").mkdir()
+        for lecture in corpora[folder]:
+            try:
+                result = damaged(lecture, kind, seed, others_of(lecture, folder, corpora))
+            except ValueError as e:
+                raise SystemExit(f"--damage {kind}: {e}") from e
+            if result.words != lecture.words:
+                raise SystemExit(f"--damage {kind} changes the text: use benchmarks/alignment_damage.py")
+            _write_lecture(copy, result)
+        texts = [f"{lecture.id}{suffix}" for lecture in corpora[folder] for suffix in (".txt", ".en.txt")]
+        for name in (*texts, "splits.yaml"):
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, copy / name)
+
+
+def _write_lecture(folder: Path, lecture: SpokenLecture) -> None:
+    """NAME.flac and truth/NAME.json of a lecture whose words are all said."""
+    peak = max(1.0, float(np.abs(lecture.samples).max()))
+    sf.write(folder / f"{lecture.id}.flac", lecture.samples / peak, SAMPLE_RATE)
+    texts = [" ".join(w.text for w in lecture.words if w.utterance == u) for u in range(len(lecture.utterances))]
+    truth = [[begin, end, text] for (begin, end), text in zip(lecture.utterances.tolist(), texts, strict=True)]
+    write_json(folder / "truth" / f"{lecture.id}.json", truth)
 
 
 def _samples(folder: Path, name: str) -> NDArray[np.float32]:

@@ -300,7 +300,7 @@ def test_qwens_windows_end_between_words_where_there_are_no_pauses(monkeypatch: 
     first.end[50] = 50.5  # the widest gap of the second half of the first minute
     words = [str(i) for i in range(150)]
     whole = np.array([[0, 150 * 16_000]])
-    qwen_times._times_in_windows(Stub(), words, first, np.zeros(150 * 16_000, np.float32), whole)  # type: ignore[arg-type]
+    qwen_times._times_in_windows(Stub(), words, first, np.zeros(150 * 16_000, np.float32), whole)
     assert windows[0] == (50.75 * 16_000, words[:51])
     assert [w for _, inside in windows for w in inside] == words and sum(n for n, _ in windows) == 150 * 16_000
     assert all(abs(n / 16_000 - len(inside)) < 1 for n, inside in windows)
