@@ -26,10 +26,18 @@ class LangConfig:
     case: str = "auto"  # lower; upper: tokens in capitals (bpe, bbpe, from_dir); auto: lower, or as from_dir has it
     # a lang folder to copy unchanged, such as icefall's data/lang_bbpe_2000
     from_dir: str | None = field(default=None, metadata=FILE)
+    # char+bpe with from_dir only: Han characters that it lacks become tokens after its own, by min_char_count and
+    # min_text_char_count, for a training that begins with that folder's recogniser
+    add_characters: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in LANG_KINDS:
             raise ConfigError(f"kind must be one of {', '.join(LANG_KINDS)}, got {self.kind!r}")
+        if self.add_characters and (self.from_dir is None or self.kind != "char+bpe"):
+            raise ConfigError(
+                "add_characters adds to the tokens of another folder, of kind char+bpe: name it in from_dir, or set "
+                "add_characters: false"
+            )
         if self.kind == "char" and self.from_dir is None:
             raise ConfigError("kind char needs from_dir: a recipe's list of characters (tokens.txt) to copy")
         if self.num_english_pieces < 2 or self.min_char_count < 1 or self.num_pieces < 8:

@@ -41,18 +41,20 @@ def make_lang(texts: Iterable[str], more_texts: Iterable[str], lang_dir: Path, c
       more_texts: normalised transcripts without audio, used to train the BPE; their characters become tokens of
         char+bpe only with config.min_text_char_count.
       lang_dir: where the files go.
-      config: kind and sizes; with from_dir, that folder is copied and the texts are not used.
+      config: kind and sizes; with from_dir, that folder is copied, and the texts are only used to add_characters.
     Returns:
       The table of the new folder.
     Raises:
       DataError: the texts are empty, or config.from_dir is not a lang folder of config.kind.
     """
-    if config.from_dir is not None:
+    if config.from_dir is not None and not config.add_characters:
         return _copy_lang(Path(config.from_dir), lang_dir, config)
     words = Counter(word for text in texts for word in text.split())
     if not words:
         raise DataError("the training transcripts are empty: there is nothing to make tokens from")
     more_words = Counter(word for text in more_texts for word in text.split())
+    if config.from_dir is not None:
+        return _extend_lang(Path(config.from_dir), words, more_words, lang_dir, config)
     lang_dir.mkdir(parents=True, exist_ok=True)
     if config.kind == "char+bpe":
         return _make_char_bpe(words, more_words, lang_dir, config)
@@ -67,20 +69,25 @@ def make_lang(texts: Iterable[str], more_texts: Iterable[str], lang_dir: Path, c
     return PieceTable(symbols, bpe, upper_case, config.kind == "bbpe")
 
 
-def _only_in_texts(chars: Mapping[str, int], more_words: Counter[str], config: LangConfig) -> set[str]:
-    """The characters of texts without audio that become tokens although no training transcript has them."""
-    least = config.min_text_char_count
-    return {w for w, n in more_words.items() if least and n >= least and _is_character(w) and w not in chars}
+def _frequent(words: Mapping[str, int], more_words: Mapping[str, int], config: LangConfig) -> set[str]:
+    """The Han characters that are frequent enough to become tokens, those that only texts without audio have too."""
+    chars, least = _characters(words), config.min_text_char_count
+    only_in_texts = {c for c, n in _characters(more_words).items() if least and n >= least and c not in chars}
+    return {c for c, n in chars.items() if n >= config.min_char_count} | only_in_texts
+
+
+def _characters(words: Mapping[str, int]) -> dict[str, int]:
+    return {word: count for word, count in words.items() if len(word) == 1 and is_han(word)}
 
 
 def _make_char_bpe(words: Counter[str], more_words: Counter[str], lang_dir: Path, config: LangConfig) -> TokenTable:
-    chars = {w: n for w, n in words.items() if _is_character(w)}
-    english = Counter({w: n for w, n in (words + more_words).items() if not _is_character(w)})
+    both = words + more_words
+    all_han = _characters(both)
+    english = Counter({w: n for w, n in both.items() if w not in all_han})
     alphabet = {c for word in english for c in word}
     bpe = train_bpe(english, max(config.num_english_pieces, len(alphabet) + 2))
     pieces = [bpe.id_to_piece(i) for i in range(bpe.get_piece_size()) if not bpe.is_unknown(i)]
-    frequent = {c for c, n in chars.items() if n >= config.min_char_count}
-    han = sorted(frequent | _only_in_texts(chars, more_words, config))
+    han = sorted(_frequent(words, more_words, config))
     symbols = [BLANK, SOS_EOS, UNK, *han, *[p for p in pieces if p not in set(han)]]
     write_text(lang_dir / "tokens.txt", tokens_txt(symbols))
     with whole_file(lang_dir / "bpe.model", "wb") as f:
@@ -88,10 +95,6 @@ def _make_char_bpe(words: Counter[str], more_words: Counter[str], lang_dir: Path
     info = {"num_tokens": len(symbols), "num_han": len(han), "num_pieces": len(pieces), "hash": lang_hash(lang_dir)}
     write_json(lang_dir / "lang.json", info)
     return TokenTable(symbols, bpe)
-
-
-def _is_character(word: str) -> bool:
-    return len(word) == 1 and is_han(word)
 
 
 def _copy_lang(source: Path, lang_dir: Path, config: LangConfig) -> TokenTable:
@@ -116,6 +119,20 @@ def _copy_lang(source: Path, lang_dir: Path, config: LangConfig) -> TokenTable:
     write_json(lang_dir / "lang.json", info)
     logger.info("%d tokens from %s, kind %s, capitals: %s", len(table), source, table.kind, table.upper_case)
     return table
+
+
+def _extend_lang(
+    source: Path, words: Mapping[str, int], more_words: Mapping[str, int], lang_dir: Path, config: LangConfig
+) -> TokenTable:
+    """Copy a lang folder, and add the frequent Han characters that it lacks after its own tokens."""
+    table = _copy_lang(source, lang_dir, config)
+    added = sorted(_frequent(words, more_words, config) - table.ids.keys())
+    symbols = [*table.symbols, *added]
+    write_text(lang_dir / "tokens.txt", tokens_txt(symbols))
+    info = {"kind": table.kind, "upper_case": table.upper_case, "num_tokens": len(symbols), "num_added": len(added)}
+    write_json(lang_dir / "lang.json", info | {"hash": lang_hash(lang_dir)})
+    logger.info("%d characters are added to the %d tokens", len(added), len(table))
+    return TokenTable(symbols, table.bpe, table.upper_case, table.special)
 
 
 def load_lang(lang_dir: Path, upper_case: bool | None = None) -> TokenTable:

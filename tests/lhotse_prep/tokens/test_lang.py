@@ -14,7 +14,7 @@ from lhotse_prep.tokens.config import LangConfig
 from lhotse_prep.tokens.lang import lang_hash, load_lang, make_lang
 from lhotse_prep.tokens.special_tokens import BLANK_ID
 from lhotse_prep.tokens.token_table import TokenTable
-from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.errors import ConfigError, DataError
 
 TEXTS = [
     "我 們 來 講 機 器 學 習 的 attention 跟 self-supervised learning",
@@ -82,6 +82,24 @@ def test_characters_of_texts_without_audio_become_tokens_on_request(tmp_path: Pa
         assert {c for c in "字新稀" if c in table.ids} == set(expected)
         assert len(table) == len(make_lang(TEXTS, [], tmp_path / f"{least}-none", config)) + len(expected)
         assert table.decode(table.encode("我 " + " ".join(expected))).split() == ["我", *expected]
+
+
+def test_characters_are_added_after_the_tokens_of_another_folder(table: TokenTable, tmp_path: Path) -> None:
+    config = LangConfig(from_dir=str(tmp_path / "lang"), add_characters=True, min_char_count=2, min_text_char_count=3)
+    train, texts = ["說 說 話 我 那 c", "learning 說"], ["聽 聽 聽 寫 寫 話 話 話 我"]
+    more = make_lang(train, texts, tmp_path / "more", config)
+    assert more.symbols == [*table.symbols, "聽", "說"]  # 話 is in the training texts once, so it is rare
+    assert load_lang(tmp_path / "more").symbols == more.symbols
+    assert more.decode(more.encode("我 說 learning 聽")) == "我 說 learning 聽"
+    for text in TEXTS:
+        assert more.encode(text) == table.encode(text)
+    info = json.loads((tmp_path / "more" / "lang.json").read_text(encoding="utf-8"))
+    assert (info["num_tokens"], info["num_added"]) == (len(more), 2)
+    with pytest.raises(DataError, match="training transcripts are empty"):
+        make_lang([], texts, tmp_path / "empty", config)
+    for wrong in ({}, {"from_dir": "x", "kind": "bpe"}):
+        with pytest.raises(ConfigError, match="add_characters adds to the tokens of another folder"):
+            LangConfig(add_characters=True, **wrong)  # type: ignore[arg-type]
 
 
 def test_rare_characters_are_left_out_with_min_char_count(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def keep_base(model: nn.Module, lora: LoraConfig, new: Collection[str]) -> None:
     Args:
       model: an initialised recogniser, with or without adapters; its outputs do not change.
       lora: the updates.
-      new: names of weights that start at random; they have to be trained, whatever else is.
+      new: names of weights of which at least a part starts at random; they have to be trained, whatever else is.
     Raises:
       ConfigError: see add_lora.
     """
@@ -30,4 +30,4 @@ def keep_base(model: nn.Module, lora: LoraConfig, new: Collection[str]) -> None:
         parameter.requires_grad_(is_update(name) or is_of_adapter(name) or name in new)
     others = [name for name in new if not is_of_adapter(name)]
     if others:
-        logger.warning("trained as a whole, since they start at random: %s", ", ".join(sorted(others)))
+        logger.warning("trained as a whole, as not all of them is given: %s", ", ".join(sorted(others)))

@@ -25,9 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 def init_from(
-    model: nn.Module, path: Path, modules: Sequence[str] = (), other_vocabulary: bool = False
+    model: nn.Module, path: Path, modules: Sequence[str] = (), shared_tokens: Mapping[int, int] | None = None
 ) -> frozenset[str]:
-    """Copy weights from a checkpoint. If the vocabularies differ, weights with one row per token are not copied.
+    """Copy weights from a checkpoint. If the vocabularies differ, of weights with one row per token, only the rows of
+    tokens that both have are copied.
 
     A causal model may be initialised from one that is not causal, and one with adapters from one without; with a single
     chunk, its outputs are then the same.
@@ -36,9 +37,10 @@ def init_from(
       model: a recogniser with random weights.
       path: a checkpoint with the key `model`.
       modules: names of the modules to copy, such as encoder or joiner.encoder_proj; none: the whole model.
-      other_vocabulary: whether the vocabularies are known to differ; if False, only their sizes are compared.
+      shared_tokens: for vocabularies that differ, id -> id in the checkpoint of each token that both have; None: they
+        are not known to differ, and only their sizes are compared.
     Returns:
-      The names of the weights that the checkpoint does not give.
+      The names of the weights that the checkpoint does not give, or not wholly.
     Raises:
       DataError: a module is missing in the model or in the checkpoint, or has weights of other shapes; or there are
         updates of LoRA that are not merged.
@@ -55,9 +57,9 @@ def init_from(
     chosen = _chosen(state, modules, f"the model; its modules are {', '.join(n for n, _ in model.named_children())}")
     offered = _chosen(weights, modules, f"{path}; it has {', '.join(sorted({k.split('.')[0] for k in weights}))}")
     per_token = {k for k in chosen if _is_per_token(k)}
-    if not other_vocabulary:
-        other_vocabulary = any(k in offered and offered[k].shape[0] != state[k].shape[0] for k in per_token)
-    skipped = per_token if other_vocabulary else set()
+    if shared_tokens is None and any(k in offered and offered[k].shape[0] != state[k].shape[0] for k in per_token):
+        shared_tokens = {}
+    skipped = per_token if shared_tokens is not None else set()
     targets = {k: v for k, v in chosen.items() if k not in skipped}
     copied = {k: v for k, v in offered.items() if k not in skipped}
     wrong = shape_differences(copied, targets)
@@ -69,11 +71,26 @@ def init_from(
             "the model the layout that the checkpoint has (--model, or asr.model in asr.yaml), or name the modules "
             "that fit with --init-modules"
         )
-    model.load_state_dict({**state, **copied})
+    rows = {k: _with_rows(state[k], offered[k], shared_tokens or {}) for k in skipped & offered.keys()}
+    model.load_state_dict({**state, **copied, **rows})
     logger.info("%d of %d weights are initialised from %s", len(copied), len(state), path)
     if skipped:
-        logger.warning("%s has another vocabulary: initialised at random are %s", path, ", ".join(sorted(skipped)))
+        logger.warning(
+            "%s has another vocabulary: %s are initialised at random in %s",
+            path,
+            f"{len(shared_tokens)} of its tokens are tokens of the model too; the others" if shared_tokens else "all",
+            ", ".join(sorted(skipped)),
+        )
     return frozenset(name for name in state if name not in copied or name not in given)
+
+
+def _with_rows(weight: Tensor, given: Tensor, shared: Mapping[int, int]) -> Tensor:
+    """A weight with one row per token, with the given rows of the shared tokens (id -> row of the given weight)."""
+    if given.shape[1:] != weight.shape[1:]:
+        return weight
+    result = weight.clone()
+    result[list(shared.keys())] = given[list(shared.values())].to(weight)
+    return result
 
 
 def _other_values(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""First weights of the recogniser's tokens: those of the aligner's units that they are pronounced with.
+"""First weights of the recogniser's tokens: their own in another recogniser, or those of the aligner's units.
 
 The aligner tells sounds apart, so a character or a piece of a word begins as what it sounds like, also one that
 training has seldom or never: what remains to be learned is which of the characters of one sound is meant.
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lhotse_prep.tokens.lang import lang_hash, load_lang
 from lhotse_prep.tokens.pronunciation_units import BLANK_ID, PronunciationUnits
 from lhotse_prep.tokens.token_table import WORD_START, TokenTable
 from lhotse_prep.workflow.errors import DataError
@@ -23,6 +24,30 @@ from ml2021.training.checkpoint import load_checkpoint
 logger = logging.getLogger(__name__)
 
 _HEAD = "ctc_output.1."
+
+
+def shared_tokens(checkpoint: Path, lang: Path, tokens: TokenTable) -> dict[int, int] | None:
+    """The tokens that a recogniser shares with the one that it begins with, if their vocabularies differ.
+
+    Args:
+      checkpoint: with the initial weights; a folder lang may lie beside it.
+      lang: the new vocabulary's folder.
+      tokens: of the model.
+    Returns:
+      id -> id in the checkpoint; none are shared if the vocabularies are of different kinds. None: they are the same,
+      or there is no folder beside the checkpoint.
+    Raises:
+      DataError: the checkpoint's vocabulary cannot be read.
+    """
+    folder = checkpoint.parent / "lang"
+    if not (folder / "tokens.txt").is_file():
+        return None
+    theirs = load_lang(folder)
+    if lang_hash(folder) == lang_hash(lang):
+        return None
+    if (theirs.kind, theirs.upper_case) != (tokens.kind, tokens.upper_case):
+        return {}
+    return {i: theirs.ids[symbol] for i, symbol in enumerate(tokens.symbols) if symbol in theirs.ids}
 
 
 def start_tokens(model: AsrModel, aligner: Path, tokens: TokenTable) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lhotse_prep.tokens.config import LangConfig
-from lhotse_prep.tokens.lang import make_lang
+from lhotse_prep.tokens.lang import load_lang, make_lang
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
@@ -44,7 +44,7 @@ def test_init_from_copies_the_named_modules(trained, tone_corpus, one_epoch, tmp
 
 
 @pytest.mark.parametrize("same_size", [False, True])
-def test_another_vocabulary_gets_new_outputs_and_the_log_names_them(  # type: ignore[no-untyped-def]
+def test_another_vocabulary_keeps_the_rows_of_shared_tokens_and_the_log_names_the_layers(  # type: ignore[no-untyped-def]
     trained, tone_corpus, other_lang, one_epoch, tmp_path, caplog, same_size
 ) -> None:
     lang = other_lang
@@ -55,14 +55,32 @@ def test_another_vocabulary_gets_new_outputs_and_the_log_names_them(  # type: ig
     weights = initial_weights(trained / "pretrained.pt", (), tone_corpus, lang, one_epoch, tmp_path / "exp")
     checkpoint = load_checkpoint(trained / "pretrained.pt")["model"]
     per_token = ("decoder.embedding", "joiner.output_linear", "simple_am_proj", "simple_lm_proj", "ctc_output")
+    old, new = load_lang(trained / "lang"), load_lang(lang)
+    kept = {i: old.ids[x] for i, x in enumerate(new.symbols) if x in old.ids}
+    added = [i for i, x in enumerate(new.symbols) if x not in old.ids]
+    assert added
+    assert "一" in old.ids
+    assert new.symbols[0] in old.ids
     for k, v in weights.items():
         if not k.startswith(per_token):
             assert torch.equal(v, checkpoint[k]), k
         else:
-            assert v.shape == checkpoint[k].shape if same_size else v.shape[0] == checkpoint[k].shape[0] + 2
-            assert not same_size or not torch.equal(v, checkpoint[k]), k
+            assert all(torch.equal(v[i], checkpoint[k][j]) for i, j in kept.items()), k
+            assert all(not (checkpoint[k] == v[i]).flatten(1).all(1).any() for i in added if v.dim() > 1), k
             assert k in caplog.text
-    assert "another vocabulary" in caplog.text
+    assert f"another vocabulary: {len(kept)} of its tokens are tokens of the model too; the others" in caplog.text
+
+
+def test_without_a_vocabulary_beside_the_checkpoint_tokens_begin_at_random(  # type: ignore[no-untyped-def]
+    trained, tone_corpus, other_lang, one_epoch, tmp_path, caplog
+) -> None:
+    (tmp_path / "alone").mkdir()
+    path = tmp_path / "alone" / "pretrained.pt"
+    path.write_bytes((trained / "pretrained.pt").read_bytes())
+    weights = initial_weights(path, (), tone_corpus, other_lang, one_epoch, tmp_path / "exp")
+    rows = load_checkpoint(path)["model"]["ctc_output.1.weight"]
+    assert not any((rows == row).all(1).any() for row in weights["ctc_output.1.weight"])
+    assert "another vocabulary: all are initialised at random in ctc_output.1.bias" in caplog.text
 
 
 def test_module_that_is_missing_or_does_not_fit_is_named(trained, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
