@@ -9,7 +9,7 @@ from pathlib import Path
 from lhotse_prep.workflow.entry import run_main, stage_parser
 from lhotse_prep.workflow.stage import Input, Stage, recorded_audio
 from lhotse_prep.workflow.strict_config import load_config, to_mapping
-from ml2021.asr.decode.config import ASR_FILES, LM_FILES, DecodeConfig, with_lm_dir
+from ml2021.asr.decode.config import ASR_FILES, LM_FILES, WINDOWS_VERSION, DecodeConfig, with_lm_dir
 from ml2021.mt.config import MT_FILES, TranslateConfig, as_in_0_2
 from ml2021.st.config import SentenceConfig, SubtitleConfig
 
@@ -44,7 +44,8 @@ def main(argv: list[str]) -> None:
     options = {"decode": decode, "sentences": sentences, "subtitles": subtitles, "translate": translate}
     old_options = {name: to_mapping(config) for name, config in options.items()}
     old_options["translate"] = as_in_0_2(translate, args.exp / "mt")
-    stage = Stage("st", args.exp / "st", inputs, options, old_options=old_options)
+    versioned = {**options, "windows_version": WINDOWS_VERSION}
+    stage = Stage("st", args.exp / "st", inputs, versioned, old_options=old_options)
     if stage.is_done():
         return
     from ml2021.asr.words.options import RecogniserOptions

@@ -90,22 +90,6 @@ def split_long(supervision: SupervisionSegment, max_duration: float) -> list[Sup
     return parts
 
 
-def decoding_chunks(num_samples: int, chunk: int, context: int) -> list[Chunk]:
-    """Overlapping windows over a recording, whose kept parts are disjoint and cover every sample.
-
-    Args:
-      num_samples: of the recording.
-      chunk: samples that each window keeps (the last one may keep fewer).
-      context: samples that are also decoded on either side.
-    """
-    return [
-        Chunk(
-            max(0, begin - context), min(num_samples, begin + chunk + context), begin, min(num_samples, begin + chunk)
-        )
-        for begin in range(0, num_samples, chunk)
-    ]
-
-
 _Group = tuple[list[SupervisionSegment], float, float]  # supervisions; begin and end of their window, seconds
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.little_speech import merged, nested, options_of, table_row
+from benchmarks.little_speech import as_texts, merged, nested, options_of, table_row
 from lhotse_prep.workflow.errors import ConfigError
 from ml2021.scoring.counts import by_utterance, score
 from ml2021.scoring.significance import chance_of_improvement
@@ -20,6 +20,10 @@ def test_options_are_yaml() -> None:
     for bad in ("x=5", "x=train.seed"):
         with pytest.raises(ConfigError, match="expected NAME=KEY: VALUE"):
             options_of([bad])
+
+
+def test_lines_of_a_text_become_normalised_texts() -> None:
+    assert as_texts("今天，GAN好！\n\n…\n第二行") == '{"text": "今 天 gan 好"}\n{"text": "第 二 行"}\n'
 
 
 def test_values_replace_single_keys_of_a_section() -> None:

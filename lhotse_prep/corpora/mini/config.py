@@ -10,11 +10,11 @@ from lhotse_prep.workflow.result_options import HOW_IT_RUNS
 
 @dataclass(frozen=True)
 class MiniConfig:
-    """How large the mini corpus is; the defaults make 48 minutes of speech and 24 text-only lectures."""
+    """How large the mini corpus is; the defaults make 48 minutes of speech and 48 text-only lectures."""
 
     seed: int = 1  # of texts, pauses, voices and noise
     num_train: int = 6  # spoken training lectures; dev and test have one lecture each
-    num_text_lectures: int = 24  # lectures without a recording
+    num_text_lectures: int = 48  # lectures without a recording
     min_minutes: float = 5.0  # shortest lecture
     max_minutes: float = 7.0  # longest lecture
     min_char_count: int = 3  # how often each character of dev and test occurs in the spoken training lectures, at least

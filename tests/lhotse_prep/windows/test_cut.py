@@ -13,7 +13,7 @@ from lhotse_prep.alignment.config import StretchConfig
 from lhotse_prep.alignment.stretches import make_stretches
 from lhotse_prep.alignment.word_times import WordTimes
 from lhotse_prep.windows.config import WindowConfig
-from lhotse_prep.windows.cut import decoding_chunks, make_windows, split_long
+from lhotse_prep.windows.cut import make_windows, split_long
 from lhotse_prep.workflow.errors import ConfigError
 
 RATE = 16_000
@@ -172,16 +172,6 @@ def test_long_stretch_is_split_at_its_widest_gap() -> None:
         ("sa", 0.0, 1.0, 7),
         ("sb", 1.3, 2.3, 9),
     ]
-
-
-@pytest.mark.parametrize("seed", range(50))
-def test_chunks_keep_every_sample_once_and_have_context(seed: int) -> None:
-    rng = random.Random(seed)
-    num_samples, chunk, context = rng.randint(1, 5000), rng.randint(1, 700), rng.randint(0, 100)
-    chunks = decoding_chunks(num_samples, chunk, context)
-    assert [i for c in chunks for i in range(c.keep_begin, c.keep_end)] == list(range(num_samples))
-    for c in chunks:
-        assert c.begin == max(0, c.keep_begin - context) and c.end == min(num_samples, c.keep_begin + chunk + context)
 
 
 def test_config_error_names_the_field() -> None:

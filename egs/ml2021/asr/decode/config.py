@@ -15,14 +15,17 @@ from ml2021.asr.words.script import SCRIPTS, require_script
 PROJECT = Path(__file__).resolve().parents[4]  # run.sh runs every stage here: paths in its configuration begin here
 ASR_FILES = ("pretrained.pt", "config.json", "lang/*", "units/*")  # what decoding and exporting read of stage 5
 LM_FILES = ("lm.arpa", "pretrained.pt", "config.json", "tokens.txt")  # what decoding reads of a language model
+WINDOWS_VERSION = 2  # raised when the same values cut a whole lecture into other windows
 
 
 @dataclass(frozen=True)
 class LongFormConfig:
-    """Overlapping windows over a whole lecture."""
+    """Windows over a whole lecture, which overlap where no pause is between them."""
 
-    chunk: float = 16.0  # seconds of a window whose tokens are kept
-    context: float = 2.0  # seconds decoded in addition on both sides of a chunk
+    # seconds of a window whose tokens are kept, at most; it ends in a pause if there is one after 0.4 of it
+    chunk: float = 16.0
+    # seconds decoded in addition on both sides of the end of a chunk, unless it ends in a pause
+    context: float = 2.0
     max_silence: float = 8.0  # seconds; a longer silence is not decoded; 0: everything is decoded
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import iterate_jsonl, read_jsonl, write_json, write_jsonl
 from lhotse_prep.workflow.result_options import result_options
 from lhotse_prep.workflow.resumable import Failure, ResultFolder, attempt, list_failures
-from ml2021.asr.decode.config import DecodeConfig, file_digests
+from ml2021.asr.decode.config import WINDOWS_VERSION, DecodeConfig, file_digests
 from ml2021.asr.decode.long_form import recognise
 from ml2021.asr.decode.options import config_of, suffix_of, weights_of
 from ml2021.asr.fusion.load import load_fusion
@@ -247,7 +247,8 @@ def _settings(model: AsrModel, config: DecodeConfig) -> dict[str, Any]:
         name.encode() + weight.detach().cpu().contiguous().numpy().tobytes()
         for name, weight in sorted(model.state_dict().items())
     )
-    return {"fusion": file_digests(config), "weights": weights, "decode": result_options(config)}
+    options = {"decode": result_options(config), "windows_version": WINDOWS_VERSION}
+    return {"fusion": file_digests(config), "weights": weights, **options}
 
 
 def _check_settings(out_dir: Path, settings: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
-"""Recognise a whole lecture in overlapping windows whose tokens are merged by time.
+"""Recognise a whole lecture in windows that are merged by time.
 
-A window is a chunk with `context` seconds on both sides. Long silences are not decoded. The recording is read in pieces
-and features are computed window by window, so that only the words take more memory in a longer lecture.
+A window is a chunk that ends in a pause, as the windows of training do. Where there is none, windows overlap by
+`context` seconds. Long silences are not decoded. The recording is read in pieces and features are computed window by
+window, so that only the words take more memory in a longer lecture.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from lhotse_prep.audio.fbank import fbank, fbank_extractor
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_stretches
 from lhotse_prep.tokens.token_table import TokenTable
-from lhotse_prep.windows.cut import Chunk, decoding_chunks
+from lhotse_prep.windows.cut import Chunk
 from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
 from ml2021.asr.decode.merge_windows import merge
 from ml2021.asr.fusion.scorer import Scorer
@@ -33,6 +34,7 @@ from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.methods import search, token_table
 from ml2021.asr.words.recording import blocks_of, open_recording, samples_of
 from ml2021.asr.words.timed_word import NoSpeechError, TimedToken, TimedWord
+from ml2021.asr.words.windows import EARLIEST, best_pause
 from ml2021.training.memory import give_back_freed_memory
 
 
@@ -61,7 +63,7 @@ def recognise(
 
 
 def windows_over_speech(regions: NDArray[np.int64], num_samples: int, config: LongFormConfig) -> list[Chunk]:
-    """Overlapping windows over all speech, in order, without the silences longer than max_silence.
+    """Windows over all speech, in order, without the silences longer than max_silence.
 
     Args:
       regions: (R, 2) stretches of speech in samples, ascending.
@@ -70,8 +72,8 @@ def windows_over_speech(regions: NDArray[np.int64], num_samples: int, config: Lo
     Returns:
       Windows in samples that begin at whole encoder frames; the kept parts are disjoint and cover every stretch.
     """
-    chunk, context, max_silence = (
-        int(seconds * SAMPLE_RATE) // FRAME * FRAME for seconds in (config.chunk, config.context, config.max_silence)
+    context, max_silence = (
+        int(seconds * SAMPLE_RATE) // FRAME * FRAME for seconds in (config.context, config.max_silence)
     )
     spans: list[list[int]] = []
     for begin, end in regions.tolist():
@@ -82,11 +84,28 @@ def windows_over_speech(regions: NDArray[np.int64], num_samples: int, config: Lo
             spans.append([begin, end])
     if max_silence == 0:
         spans = [[0, num_samples]]
-    return [
-        Chunk(*(begin + x for x in (c.begin, c.end, c.keep_begin, c.keep_end)))
-        for begin, end in spans
-        for c in decoding_chunks(end - begin, chunk, context)
-    ]
+    pauses = np.stack([regions[:-1, 1], regions[1:, 0]], axis=1)
+    return [chunk for begin, end in spans for chunk in _chunks(begin, end, pauses, config)]
+
+
+def _chunks(begin: int, end: int, pauses: NDArray[np.int64], config: LongFormConfig) -> Iterator[Chunk]:
+    """Windows over a span of a recording: they end in the middle of a pause, or overlap by their contexts.
+
+    Args:
+      begin, end: of the span, in samples.
+      pauses: (P, 2) between stretches of speech, ascending.
+      config: sizes of the windows.
+    """
+    size, context = (int(seconds * SAMPLE_RATE) // FRAME * FRAME for seconds in (config.chunk, config.context))
+    size = max(size, FRAME)
+    middles, widths = pauses.sum(axis=1) // 2, pauses[:, 1] - pauses[:, 0]
+    first = keep_begin = begin
+    while end - keep_begin > size:
+        pause = best_pause(middles, widths, keep_begin + int(EARLIEST * size), keep_begin + size)
+        cut, more = (keep_begin + size, context) if pause is None else (pause // FRAME * FRAME, 0)
+        yield Chunk(first, min(cut + more, end), keep_begin, cut)
+        first, keep_begin = max(begin, cut - more), cut
+    yield Chunk(first, end, keep_begin, end)
 
 
 def words_of(tokens: Sequence[TimedToken], table: TokenTable, regions: NDArray[np.int64]) -> list[TimedWord]:

@@ -12,7 +12,7 @@ import torch
 from lhotse_prep.workflow.digests import digest_file, digest_json, files_of
 from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.result_options import result_options
-from ml2021.asr.decode.config import ASR_FILES, DecodeConfig, file_digests, with_lm_dir
+from ml2021.asr.decode.config import ASR_FILES, WINDOWS_VERSION, DecodeConfig, file_digests, with_lm_dir
 from ml2021.asr.decode.long_form import recognise
 from ml2021.asr.decode.options import decode_config
 from ml2021.asr.fusion.load import load_fusion
@@ -52,7 +52,8 @@ class OurRecogniser:
     def digests(self) -> Mapping[str, str]:
         """{file: digest} of the model, its language model and hotwords, and "options"."""
         model = {str(path.relative_to(self._folder)): digest_file(path) for path in files_of(self._folder, ASR_FILES)}
-        return model | file_digests(self._config) | {"options": digest_json(result_options(self._config))}
+        options = [result_options(self._config), WINDOWS_VERSION]
+        return model | file_digests(self._config) | {"options": digest_json(options)}
 
     def recognise(self, audio: Path) -> list[TimedWord]:
         """See Recogniser."""

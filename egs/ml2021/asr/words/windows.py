@@ -13,7 +13,7 @@ _LONGEST_SILENCE = 2 * SAMPLE_RATE  # samples; a longer one is in no window
 _MARGIN = 3 * SAMPLE_RATE // 10  # samples of silence before the first and after the last speech of a window
 _LONGEST_OVERLAP = 6 * SAMPLE_RATE  # samples
 _WIDE_PAUSE = SAMPLE_RATE // 2  # samples; of pauses that are at least as wide, the latest is best
-_EARLIEST = 0.4  # of the longest window: the best pause to cut in is after it
+EARLIEST = 0.4  # of the longest window: the best pause to cut in is after it
 
 
 class Window(NamedTuple):
@@ -56,9 +56,9 @@ def _cut(begin: int, end: int, stretches: NDArray[np.int64], limit: int) -> list
     windows: list[Window] = []
     while end - begin > limit:
         after = max(begin + overlap, windows[-1].end if windows else 0)  # a window is longer than its overlaps
-        cut = _best_pause(middles, widths, max(after, begin + int(_EARLIEST * limit)), begin + limit)
+        cut = best_pause(middles, widths, max(after, begin + int(EARLIEST * limit)), begin + limit)
         if cut is None:
-            cut = _best_pause(middles, widths, after, begin + limit)
+            cut = best_pause(middles, widths, after, begin + limit)
         if cut is None:
             windows.append(Window(begin, begin + limit))
             begin += limit - overlap
@@ -68,8 +68,13 @@ def _cut(begin: int, end: int, stretches: NDArray[np.int64], limit: int) -> list
     return [*windows, Window(begin, end)]
 
 
-def _best_pause(middles: NDArray[np.int64], widths: NDArray[np.int64], after: int, until: int) -> int | None:
-    """The middle of the widest pause in a span, if there is a pause."""
+def best_pause(middles: NDArray[np.int64], widths: NDArray[np.int64], after: int, until: int) -> int | None:
+    """The middle of the widest pause in a span, if there is a pause; of wide ones, of the latest.
+
+    Args:
+      middles, widths: of pauses, (P,) samples.
+      after, until: the span in samples.
+    """
     inside = np.flatnonzero((middles > after) & (middles <= until))
     if not len(inside):
         return None

@@ -25,6 +25,7 @@ from ml2021.asr.decode.long_form import batches_by_duration, recognise, windows_
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.words.timed_word import TimedToken
+from ml2021.asr.words.windows import EARLIEST
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -41,11 +42,39 @@ def test_windows_keep_all_speech_once_and_long_silences_not(seed: int, max_silen
         assert w.begin % FRAME == 0 and 0 <= w.begin <= w.keep_begin < w.keep_end <= w.end <= num_samples
         kept[w.keep_begin : w.keep_end] += 1
     assert kept.max() == 1 and all(kept[a:b].all() for a, b in regions)
+    pauses = [(a, b) for (_, a), (b, _) in zip(regions, regions[1:])]
+    context = int(config.context * SAMPLE_RATE) // FRAME * FRAME
+    ends = [w.end for w, after in zip(windows, [*windows[1:], None]) if after is None or w.keep_end < after.keep_begin]
+    for w, after in zip(windows, windows[1:]):
+        assert w.keep_end - w.keep_begin <= config.chunk * SAMPLE_RATE
+        if w.keep_end != after.keep_begin:
+            continue  # a silence that is not decoded
+        if (in_pause := any(a - FRAME <= w.keep_end <= b for a, b in pauses)) and w.end == w.keep_end:
+            assert after.begin == w.keep_end
+        else:
+            assert after.begin == w.keep_end - context and w.end in (w.keep_end + context, *ends)
+            first = w.keep_begin + EARLIEST * config.chunk * SAMPLE_RATE + FRAME
+            assert in_pause or not any(first <= (a + b) // 2 <= w.keep_end - FRAME for a, b in pauses)
     for (_, a), (b, _) in zip(regions, regions[1:]):
         gap_kept = bool(kept[a:b].all())
         assert gap_kept or b - a > max_silence * SAMPLE_RATE - 3 * FRAME
         assert not gap_kept or max_silence == 0 or b - a <= max_silence * SAMPLE_RATE + 3 * FRAME
     assert (kept.sum() == num_samples) or max_silence > 0
+
+
+def test_a_window_ends_in_a_pause_and_overlaps_where_there_is_none() -> None:
+    config = LongFormConfig(chunk=10.0, context=1.0, max_silence=8.0)
+    speech = [(0.0, 3.0), (5.0, 6.0), (6.6, 8.0), (8.3, 22.0), (22.4, 28.0)]
+    regions = np.array([[int(x * SAMPLE_RATE) for x in stretch] for stretch in speech])
+    windows = windows_over_speech(regions, regions[-1, 1], config)
+    spans = [tuple(round(x / SAMPLE_RATE, 2) for x in (w.begin, w.end, w.keep_begin, w.keep_end)) for w in windows]
+    # the pause at 3 s is too early, that at 8 s not as wide as the one at 6 s
+    assert spans == [
+        (0.0, 6.28, 0.0, 6.28),
+        (6.28, 17.28, 6.28, 16.28),
+        (15.28, 22.2, 16.28, 22.2),
+        (22.2, 28.0, 22.2, 28.0),
+    ]
 
 
 def test_silence_shorter_than_the_context_cannot_be_left_out() -> None:

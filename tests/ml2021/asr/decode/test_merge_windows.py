@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
-from lhotse_prep.windows.cut import Chunk, decoding_chunks
+from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.windows.cut import Chunk
+from ml2021.asr.decode.config import LongFormConfig
+from ml2021.asr.decode.long_form import windows_over_speech
 from ml2021.asr.decode.merge_windows import merge, vote
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.words.timed_word import TimedToken
 
 
+def overlapping_windows(num_frames: int) -> list[Chunk]:
+    """Windows of 100 frames over speech without a pause, with 20 frames of context."""
+    seconds = FRAME / SAMPLE_RATE
+    config = LongFormConfig(chunk=100 * seconds, context=20 * seconds, max_silence=100.0)
+    return windows_over_speech(np.array([[0, num_frames * FRAME]]), num_frames * FRAME, config)
+
+
 def windows(tokens: list[TimedToken], num_frames: int, rng: random.Random, jitter: int, edge_noise: bool) -> list:
     """The tokens that windows of 100 frames with 20 frames of context would give."""
     decoded = []
-    for chunk in decoding_chunks(num_frames * FRAME, 100 * FRAME, 20 * FRAME):
+    for chunk in overlapping_windows(num_frames):
         begin, end = chunk.begin // FRAME, chunk.end // FRAME
         emitted = []
         for t in tokens:
@@ -86,7 +97,7 @@ def test_windows_with_silence_between_them_keep_all_tokens() -> None:
 
 
 def test_frames_never_decrease() -> None:
-    chunks = decoding_chunks(200 * FRAME, 100 * FRAME, 20 * FRAME)
+    chunks = overlapping_windows(200)
     tokens = spoken("1@10 2@99 3@104"), spoken("2@103 3@101 4@150")
     frames = [t.frame for t in merge(list(zip(chunks, tokens)))]
     assert frames == sorted(frames) and len(frames) == 4
