@@ -7,7 +7,8 @@
         --decode 'lm=decoding_method: modified_beam_search, lm_scale: 0.3, lm_dir: all'
 
 The corpus is a folder that stage 0 takes; stages 0 to 4 run once. Each --train is a training of stage 5 with other
-values in section asr of the configuration (a dot in a key leads into a section), for each seed; what is there is kept.
+values in section asr of the configuration (a dot in a key leads into a section), for each seed; trainings and
+language models that are there are kept.
 Each --decode is a decoding with values of section decode, where `lm_dir` is a language model of --lm: NAME=train of the
 texts of the training windows, NAME=all also of lectures without audio, NAME=FILE also of the lines of a text file.
 Prints a table: error rates with their 95% intervals, and how likely a training is better than the first one with the

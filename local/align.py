@@ -68,7 +68,8 @@ def main(argv: list[str]) -> None:
     patterns = MODEL_FILES if is_model else ("*",)
     given = [Input(Path(aligner.model), files=patterns)] if aligner.model and not is_name else []
     inputs = [Input(args.data / "manifests", 1), *given, *recorded_audio(args.data)]
-    old_options = {"aligner": _as_before(aligner), "stretches": to_mapping(stretches)}
+    # with the version, so that no times of version 0.2 count
+    old_options = {"aligner": _as_before(aligner), "stretches": to_mapping(stretches), "times_version": TIMES_VERSION}
     out_dir = args.data / "aligned"
     stage = Stage("align", out_dir, inputs, options, resumable=True, redo=args.redo, old_options=old_options)
     if stage.is_done():

@@ -24,7 +24,7 @@ class LangConfig:
     min_text_char_count: int = 0
     num_pieces: int = 2000  # bpe, bbpe only: maximum number of tokens, but at least what the alphabet needs (bbpe: 259)
     case: str = "auto"  # lower; upper: tokens in capitals (bpe, bbpe, from_dir); auto: lower, or as from_dir has it
-    # a lang folder to copy unchanged, such as icefall's data/lang_bbpe_2000
+    # a lang folder to copy, such as icefall's data/lang_bbpe_2000; unchanged but for add_characters
     from_dir: str | None = field(default=None, metadata=FILE)
     # char+bpe with from_dir only: Han characters that it lacks become tokens after its own, by min_char_count and
     # min_text_char_count, for a training that begins with that folder's recogniser

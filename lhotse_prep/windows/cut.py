@@ -1,25 +1,14 @@
-"""Cuts a lecture into windows: at pauses between timed supervisions, or into overlapping chunks for decoding."""
+"""Cuts a lecture into windows: at pauses between timed supervisions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 from lhotse_prep.windows.config import WindowConfig
 
 _MIN_AUDIO = 0.04  # seconds; four frames of features
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A window for decoding, in samples: the audio that is decoded, and the part of it whose tokens are kept."""
-
-    begin: int
-    end: int
-    keep_begin: int
-    keep_end: int
 
 
 def make_windows(

@@ -22,7 +22,7 @@ WINDOWS_VERSION = 2  # raised when the same values cut a whole lecture into othe
 class LongFormConfig:
     """Windows over a whole lecture, which overlap where no pause is between them."""
 
-    # seconds of a window whose tokens are kept, at most; it ends in a pause if there is one after 0.4 of it
+    # seconds of a window whose tokens are kept, at most; it ends in a pause of 0.35 s if there is one after 0.4 of it
     chunk: float = 16.0
     # seconds decoded in addition on both sides of the end of a chunk, unless it ends in a pause
     context: float = 2.0

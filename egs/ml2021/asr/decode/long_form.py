@@ -1,8 +1,8 @@
 """Recognise a whole lecture in windows that are merged by time.
 
-A window is a chunk that ends in a pause, as the windows of training do. Where there is none, windows overlap by
-`context` seconds. Long silences are not decoded. The recording is read in pieces and features are computed window by
-window, so that only the words take more memory in a longer lecture.
+A window is a chunk that ends in a pause as wide as those in which the windows of training end. Where there is none,
+windows overlap by `context` seconds. Long silences are not decoded. The recording is read in pieces and features are
+computed window by window, so that only the words take more memory in a longer lecture.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from lhotse_prep.audio.fbank import fbank, fbank_extractor
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_stretches
 from lhotse_prep.tokens.token_table import TokenTable
-from lhotse_prep.windows.cut import Chunk
 from ml2021.asr.decode.config import DecodeConfig, LongFormConfig
 from ml2021.asr.decode.merge_windows import merge
 from ml2021.asr.fusion.scorer import Scorer
@@ -34,8 +33,10 @@ from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.search.methods import search, token_table
 from ml2021.asr.words.recording import blocks_of, open_recording, samples_of
 from ml2021.asr.words.timed_word import NoSpeechError, TimedToken, TimedWord
-from ml2021.asr.words.windows import EARLIEST, best_pause
+from ml2021.asr.words.windows import EARLIEST, Chunk, best_pause
 from ml2021.training.memory import give_back_freed_memory
+
+_MIN_PAUSE = int(StretchConfig.min_pause * SAMPLE_RATE)  # samples; in narrower ones, words near the cut are lost
 
 
 def recognise(
@@ -85,6 +86,7 @@ def windows_over_speech(regions: NDArray[np.int64], num_samples: int, config: Lo
     if max_silence == 0:
         spans = [[0, num_samples]]
     pauses = np.stack([regions[:-1, 1], regions[1:, 0]], axis=1)
+    pauses = pauses[pauses[:, 1] - pauses[:, 0] >= _MIN_PAUSE]
     return [chunk for begin, end in spans for chunk in _chunks(begin, end, pauses, config)]
 
 
@@ -93,19 +95,19 @@ def _chunks(begin: int, end: int, pauses: NDArray[np.int64], config: LongFormCon
 
     Args:
       begin, end: of the span, in samples.
-      pauses: (P, 2) between stretches of speech, ascending.
+      pauses: (P, 2) between stretches of speech in which windows may end, ascending.
       config: sizes of the windows.
     """
     size, context = (int(seconds * SAMPLE_RATE) // FRAME * FRAME for seconds in (config.chunk, config.context))
     size = max(size, FRAME)
     middles, widths = pauses.sum(axis=1) // 2, pauses[:, 1] - pauses[:, 0]
-    first = keep_begin = begin
+    window_begin = keep_begin = begin
     while end - keep_begin > size:
-        pause = best_pause(middles, widths, keep_begin + int(EARLIEST * size), keep_begin + size)
-        cut, more = (keep_begin + size, context) if pause is None else (pause // FRAME * FRAME, 0)
-        yield Chunk(first, min(cut + more, end), keep_begin, cut)
-        first, keep_begin = max(begin, cut - more), cut
-    yield Chunk(first, end, keep_begin, end)
+        pause = best_pause(middles, widths, keep_begin + max(int(EARLIEST * size), FRAME), keep_begin + size)
+        cut, overlap = (keep_begin + size, context) if pause is None else (pause // FRAME * FRAME, 0)
+        yield Chunk(window_begin, min(cut + overlap, end), keep_begin, cut)
+        window_begin, keep_begin = max(begin, cut - overlap), cut
+    yield Chunk(window_begin, end, keep_begin, end)
 
 
 def words_of(tokens: Sequence[TimedToken], table: TokenTable, regions: NDArray[np.int64]) -> list[TimedWord]:

@@ -1,4 +1,4 @@
-"""Merge the tokens of overlapping windows; where the windows agree, no token is lost or doubled.
+"""Merge the tokens of neighbouring windows; where overlapping ones agree, no token is lost or doubled.
 
 Legend: frames are encoder frames counted from the lecture's first sample.
 """
@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from lhotse_prep.windows.cut import Chunk
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.words.timed_word import TimedToken
+from ml2021.asr.words.windows import Chunk
 
 _SLACK = 12  # frames that two windows' times of one token may differ
 
 
 def merge(decoded: Sequence[tuple[Chunk, Sequence[TimedToken]]]) -> list[TimedToken]:
-    """Join the tokens of neighbouring windows, which overlap by their contexts.
+    """Join the tokens of neighbouring windows, which overlap by their contexts or touch in a pause.
 
     Around each seam between two chunks, where both windows have tokens (but at most half of the shorter chunk away),
     the tokens are aligned by edit distance; two tokens can be aligned only if their times are close. Each position of

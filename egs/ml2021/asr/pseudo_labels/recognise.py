@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.vad import speech_stretches
 from lhotse_prep.tokens.token_table import TokenTable
-from lhotse_prep.windows.cut import Chunk
 from lhotse_prep.workflow.errors import ConfigError
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.long_form import feature_batches, words_of
@@ -26,7 +25,7 @@ from ml2021.asr.search.methods import encoded, search_encoder_out
 from ml2021.asr.words.recording import blocks_of, open_recording
 from ml2021.asr.words.script import convert_script, convert_text
 from ml2021.asr.words.timed_word import NoSpeechError, TimedToken, TimedWord
-from ml2021.asr.words.windows import Window, windows_of
+from ml2021.asr.words.windows import Chunk, Window, windows_of
 
 Recognise = Callable[[Path], list[TimedWord]]
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def init_from(
-    model: nn.Module, path: Path, modules: Sequence[str] = (), shared_tokens: Mapping[int, int] | None = None
+    model: nn.Module, path: Path, modules: Sequence[str] = (), known_tokens: Mapping[int, int] | None = None
 ) -> frozenset[str]:
     """Copy weights from a checkpoint. If the vocabularies differ, of weights with one row per token, only the rows of
     tokens that both have are copied.
@@ -37,7 +37,7 @@ def init_from(
       model: a recogniser with random weights.
       path: a checkpoint with the key `model`.
       modules: names of the modules to copy, such as encoder or joiner.encoder_proj; none: the whole model.
-      shared_tokens: for vocabularies that differ, id -> id in the checkpoint of each token that both have; None: they
+      known_tokens: for vocabularies that differ, id -> id in the checkpoint of each token that it has too; None: they
         are not known to differ, and only their sizes are compared.
     Returns:
       The names of the weights that the checkpoint does not give, or not wholly.
@@ -57,12 +57,13 @@ def init_from(
     chosen = _chosen(state, modules, f"the model; its modules are {', '.join(n for n, _ in model.named_children())}")
     offered = _chosen(weights, modules, f"{path}; it has {', '.join(sorted({k.split('.')[0] for k in weights}))}")
     per_token = {k for k in chosen if _is_per_token(k)}
-    if shared_tokens is None and any(k in offered and offered[k].shape[0] != state[k].shape[0] for k in per_token):
-        shared_tokens = {}
-    skipped = per_token if shared_tokens is not None else set()
-    targets = {k: v for k, v in chosen.items() if k not in skipped}
-    copied = {k: v for k, v in offered.items() if k not in skipped}
-    wrong = shape_differences(copied, targets)
+    if known_tokens is None and any(k in offered and offered[k].shape[0] != state[k].shape[0] for k in per_token):
+        known_tokens = {}
+    if known_tokens is not None:
+        rows = {k: _with_rows(state[k], offered[k], known_tokens) for k in per_token & offered.keys() & given.keys()}
+        offered = {k: v for k, v in offered.items() if k not in per_token} | rows
+        chosen = {k: v for k, v in chosen.items() if k not in per_token or k in rows}
+    wrong = shape_differences(offered, chosen)
     if wrong:
         names = _other_values(model, weights, path) if not modules else []
         what = names or wrong[:3]
@@ -71,25 +72,31 @@ def init_from(
             "the model the layout that the checkpoint has (--model, or asr.model in asr.yaml), or name the modules "
             "that fit with --init-modules"
         )
-    rows = {k: _with_rows(state[k], offered[k], shared_tokens or {}) for k in skipped & offered.keys()}
-    model.load_state_dict({**state, **copied, **rows})
-    logger.info("%d of %d weights are initialised from %s", len(copied), len(state), path)
-    if skipped:
+    model.load_state_dict({**state, **offered})
+    new = set() if known_tokens is None else {k for k in per_token if len(known_tokens) < len(state[k])}
+    new |= {name for name in state if name not in offered or name not in given}
+    logger.info("%d of %d weights are initialised from %s", len(state.keys() - new), len(state), path)
+    if known_tokens is not None and (layers := sorted(per_token & new)):
+        num_tokens = len(state[layers[0]])
         logger.warning(
-            "%s has another vocabulary: %s are initialised at random in %s",
+            "%s has another vocabulary: %d of the model's %d tokens are initialised at random in %s",
             path,
-            f"{len(shared_tokens)} of its tokens are tokens of the model too; the others" if shared_tokens else "all",
-            ", ".join(sorted(skipped)),
+            num_tokens - len(known_tokens),
+            num_tokens,
+            ", ".join(layers),
         )
-    return frozenset(name for name in state if name not in copied or name not in given)
+    return frozenset(new)
 
 
-def _with_rows(weight: Tensor, given: Tensor, shared: Mapping[int, int]) -> Tensor:
-    """A weight with one row per token, with the given rows of the shared tokens (id -> row of the given weight)."""
+def _with_rows(weight: Tensor, given: Tensor, known: Mapping[int, int]) -> Tensor:
+    """A weight with one row per token, with the given rows of the known tokens (id -> row of the given weight).
+
+    The given weight itself if its rows have another shape, which is an error of the caller's.
+    """
     if given.shape[1:] != weight.shape[1:]:
-        return weight
+        return given
     result = weight.clone()
-    result[list(shared.keys())] = given[list(shared.values())].to(weight)
+    result[list(known.keys())] = given[list(known.values())].to(weight)
     return result
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lhotse_prep.tokens.lang import lang_hash, load_lang
+from lhotse_prep.text.characters import is_han
+from lhotse_prep.tokens.lang import load_lang
 from lhotse_prep.tokens.pronunciation_units import BLANK_ID, PronunciationUnits
 from lhotse_prep.tokens.token_table import WORD_START, TokenTable
 from lhotse_prep.workflow.errors import DataError
@@ -26,16 +27,15 @@ logger = logging.getLogger(__name__)
 _HEAD = "ctc_output.1."
 
 
-def shared_tokens(checkpoint: Path, lang: Path, tokens: TokenTable) -> dict[int, int] | None:
-    """The tokens that a recogniser shares with the one that it begins with, if their vocabularies differ.
+def known_tokens(checkpoint: Path, tokens: TokenTable) -> dict[int, int] | None:
+    """The tokens that the vocabulary of initial weights has too, if it is another one.
 
     Args:
       checkpoint: with the initial weights; a folder lang may lie beside it.
-      lang: the new vocabulary's folder.
       tokens: of the model.
     Returns:
-      id -> id in the checkpoint; none are shared if the vocabularies are of different kinds. None: they are the same,
-      or there is no folder beside the checkpoint.
+      id -> id in the checkpoint; of vocabularies of different kinds, only special tokens and Chinese characters. None:
+        the tokens are the same, or there is no folder beside the checkpoint.
     Raises:
       DataError: the checkpoint's vocabulary cannot be read.
     """
@@ -43,11 +43,14 @@ def shared_tokens(checkpoint: Path, lang: Path, tokens: TokenTable) -> dict[int,
     if not (folder / "tokens.txt").is_file():
         return None
     theirs = load_lang(folder)
-    if lang_hash(folder) == lang_hash(lang):
+    is_alike = (theirs.kind, theirs.upper_case) == (tokens.kind, tokens.upper_case)
+    if is_alike and theirs.symbols == tokens.symbols:
         return None
-    if (theirs.kind, theirs.upper_case) != (tokens.kind, tokens.upper_case):
-        return {}
-    return {i: theirs.ids[symbol] for i, symbol in enumerate(tokens.symbols) if symbol in theirs.ids}
+    known = {i: theirs.ids[x] for i, x in enumerate(tokens.symbols) if x in theirs.ids and (is_alike or is_han(x))}
+    known = {i: j for i, j in known.items() if i not in tokens.special.not_text and j not in theirs.special.not_text}
+    known |= {BLANK_ID: BLANK_ID, tokens.special.unk: theirs.special.unk}
+    ours, other = tokens.special.sentence, theirs.special.sentence
+    return known if ours is None or other is None else known | {ours: other}
 
 
 def start_tokens(model: AsrModel, aligner: Path, tokens: TokenTable) -> None:

@@ -31,7 +31,7 @@ from ml2021.asr.train.first_weights import UNITS_HEAD, init_from
 from ml2021.asr.train.options import TrainOptions, config_of, options_of, write_asr_config
 from ml2021.asr.train.stage import training_by_hand
 from ml2021.asr.train.task import TransducerTask
-from ml2021.asr.train.token_weights import shared_tokens, start_tokens
+from ml2021.asr.train.token_weights import known_tokens, start_tokens
 from ml2021.asr.train.units import init_units_head, units_for
 from ml2021.asr.train.unknown_words import require_writable
 from ml2021.training.diagnostics import inf_check
@@ -125,8 +125,8 @@ def _initialise(model: AsrModel, config: AsrConfig, options: TrainOptions, lang:
     """The weights to start with, and which of them are trained."""
     require_base(config, options.init_from is not None)
     if options.init_from is not None:
-        shared = shared_tokens(options.init_from, lang, tokens)
-        new: Collection[str] = init_from(model, options.init_from, options.init_modules, shared)
+        known = known_tokens(options.init_from, tokens)
+        new: Collection[str] = init_from(model, options.init_from, options.init_modules, known)
         if config.init_tokens_from_aligner:
             start_tokens(model, options.init_from, tokens)
         if config.model.has_units_head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,16 @@ _MARGIN = 3 * SAMPLE_RATE // 10  # samples of silence before the first and after
 _LONGEST_OVERLAP = 6 * SAMPLE_RATE  # samples
 _WIDE_PAUSE = SAMPLE_RATE // 2  # samples; of pauses that are at least as wide, the latest is best
 EARLIEST = 0.4  # of the longest window: the best pause to cut in is after it
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A window of our own recogniser, in samples: the audio that is decoded, and the part whose tokens are kept."""
+
+    begin: int
+    end: int
+    keep_begin: int
+    keep_end: int
 
 
 class Window(NamedTuple):

@@ -250,6 +250,10 @@ def test_other_models_and_settings_do_not_mix(
     with pytest.raises(DataError, match="named w1; .*rename one"):
         decode_lectures(model, table, lectures * 2, tmp_path / "other", DecodeConfig())  # type: ignore[arg-type]
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["decode"]["blank_penalty"] == 0.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ml2021.asr.decode.lectures.WINDOWS_VERSION", 99)
+        with pytest.raises(DataError, match="other settings"):  # of a version that cuts other windows
+            decode_lectures(model, table, lectures, tmp_path / "out", DecodeConfig())  # type: ignore[arg-type]
 
 
 def damaged(content: bytes, how: str) -> bytes:

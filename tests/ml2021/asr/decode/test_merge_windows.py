@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from lhotse_prep.audio.inspect import SAMPLE_RATE
-from lhotse_prep.windows.cut import Chunk
 from ml2021.asr.decode.config import LongFormConfig
 from ml2021.asr.decode.long_form import windows_over_speech
 from ml2021.asr.decode.merge_windows import merge, vote
 from ml2021.asr.model.layers.encoder_frames import FRAME
 from ml2021.asr.words.timed_word import TimedToken
+from ml2021.asr.words.windows import Chunk
 
 
 def overlapping_windows(num_frames: int) -> list[Chunk]:
@@ -94,6 +94,22 @@ def test_windows_with_silence_between_them_keep_all_tokens() -> None:
     tokens = spoken("1@0 2@1000"), spoken("3@1200 4@1299")
     assert merge(list(zip((a, b), tokens))) == [*tokens[0], *tokens[1]]
     assert merge([]) == []
+
+
+def test_windows_that_touch_in_a_pause_keep_all_tokens() -> None:
+    a, b, c = (Chunk(i * 100 * FRAME, (i + 1) * 100 * FRAME, i * 100 * FRAME, (i + 1) * 100 * FRAME) for i in range(3))
+    tokens = spoken("1@0 2@99"), spoken("3@100 4@199"), spoken("5@200")
+    assert merge(list(zip((a, b, c), tokens))) == [*tokens[0], *tokens[1], *tokens[2]]
+
+
+def test_a_context_that_reaches_beyond_the_next_window_is_not_used_there() -> None:
+    a, b, c = (
+        Chunk(0, 150 * FRAME, 0, 100 * FRAME),  # overlaps the next, which ends in a pause within its context
+        Chunk(50 * FRAME, 140 * FRAME, 100 * FRAME, 140 * FRAME),
+        Chunk(140 * FRAME, 240 * FRAME, 140 * FRAME, 240 * FRAME),
+    )
+    tokens = spoken("1@10 2@90 3@110 4@130 8@145"), spoken("2@90 3@110 4@130"), spoken("5@150")
+    assert merge(list(zip((a, b, c), tokens))) == spoken("1@10 2@90 3@110 4@130 5@150")
 
 
 def test_frames_never_decrease() -> None:

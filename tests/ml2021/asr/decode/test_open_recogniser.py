@@ -164,6 +164,9 @@ def test_ours(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert {"config.json", "pretrained.pt", "lang/tokens.txt", "options"} <= digests.keys()
     greedy = DecodeConfig(blank_penalty=1.0)
     assert open_recogniser(str(trained), RecogniserOptions(decode=greedy)).digests()["options"] != digests["options"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "WINDOWS_VERSION", 99)
+        assert recogniser.digests()["options"] != digests["options"]
     words = [TimedWord("機", 0.0, 0.2, 0.5)]
     monkeypatch.setattr(ours, "recognise", lambda *_: words)
     assert [w.text for w in recogniser.recognise(Path("a.wav"))] == ["机"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
+from lhotse_prep.tokens.char_table import CharTable
 from lhotse_prep.tokens.config import LangConfig
-from lhotse_prep.tokens.lang import load_lang, make_lang
+from lhotse_prep.tokens.lang import load_lang, make_lang, tokens_txt
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel
 from ml2021.asr.train.first_weights import init_from
 from ml2021.asr.train.options import TrainOptions, read_asr_config
+from ml2021.asr.train.token_weights import known_tokens
 from ml2021.asr.train.train import train_recogniser
 from ml2021.training.checkpoint import load_checkpoint
 
@@ -68,7 +71,7 @@ def test_another_vocabulary_keeps_the_rows_of_shared_tokens_and_the_log_names_th
             assert all(torch.equal(v[i], checkpoint[k][j]) for i, j in kept.items()), k
             assert all(not (checkpoint[k] == v[i]).flatten(1).all(1).any() for i in added if v.dim() > 1), k
             assert k in caplog.text
-    assert f"another vocabulary: {len(kept)} of its tokens are tokens of the model too; the others" in caplog.text
+    assert f"another vocabulary: {len(added)} of the model's {len(new)} tokens are initialised at random" in caplog.text
 
 
 def test_without_a_vocabulary_beside_the_checkpoint_tokens_begin_at_random(  # type: ignore[no-untyped-def]
@@ -80,7 +83,50 @@ def test_without_a_vocabulary_beside_the_checkpoint_tokens_begin_at_random(  # t
     weights = initial_weights(path, (), tone_corpus, other_lang, one_epoch, tmp_path / "exp")
     rows = load_checkpoint(path)["model"]["ctc_output.1.weight"]
     assert not any((rows == row).all(1).any() for row in weights["ctc_output.1.weight"])
-    assert "another vocabulary: all are initialised at random in ctc_output.1.bias" in caplog.text
+    count = len(load_lang(other_lang))
+    assert f"another vocabulary: {count} of the model's {count} tokens are initialised at random" in caplog.text
+
+
+def test_a_head_that_the_checkpoint_lacks_is_at_random_as_a_whole(  # type: ignore[no-untyped-def]
+    trained, tone_corpus, other_lang, one_epoch, tmp_path
+) -> None:
+    shutil.copytree(other_lang, tmp_path / "lang")  # larger than that of the model
+    torch.manual_seed(5)
+    larger = AsrModel(one_epoch.model, len(load_lang(other_lang))).state_dict()
+    torch.save({"model": {k: v for k, v in larger.items() if not k.startswith("ctc_output")}}, tmp_path / "a.pt")
+    weights = initial_weights(tmp_path / "a.pt", (), tone_corpus, tone_corpus.lang, one_epoch, tmp_path / "exp")
+    torch.manual_seed(one_epoch.train.seed)
+    first = AsrModel(one_epoch.model, len(load_lang(tone_corpus.lang))).state_dict()
+    for k in ("ctc_output.1.weight", "ctc_output.1.bias"):
+        assert torch.equal(weights[k], first[k])
+    assert torch.equal(weights["decoder.embedding.weight"][0], larger["decoder.embedding.weight"][0])
+
+
+def test_tokens_in_another_order_are_given_wholly(trained, tone_corpus, one_epoch, tmp_path, caplog) -> None:  # type: ignore[no-untyped-def]
+    old = load_lang(trained / "lang")
+    shutil.copytree(trained / "lang", tmp_path / "lang")
+    symbols = [*old.symbols[:3], *reversed(old.symbols[3:])]
+    (tmp_path / "lang" / "tokens.txt").write_text(tokens_txt(symbols), encoding="utf-8")
+    (tmp_path / "lang" / "lang.json").unlink()
+    new = load_lang(tmp_path / "lang")
+    known = known_tokens(trained / "pretrained.pt", new)
+    assert known is not None and len(known) == len(new)
+    model = AsrModel(one_epoch.model, len(new))
+    assert init_from(model, trained / "pretrained.pt", (), known) == frozenset()
+    given = load_checkpoint(trained / "pretrained.pt")["model"]["joiner.output_linear.weight"]
+    rows = model.state_dict()["joiner.output_linear.weight"]
+    assert all(torch.equal(rows[i], given[old.ids[x]]) for i, x in enumerate(symbols))
+    assert "another vocabulary" not in caplog.text
+    assert known_tokens(trained / "pretrained.pt", old) is None
+    other = CharTable(["<blank>", "<UNK>", "三", "model", "a"])
+    assert known_tokens(trained / "pretrained.pt", other) == {0: 0, 1: old.special.unk, 2: old.ids["三"]}
+
+
+def test_layers_with_rows_of_another_size_are_refused(trained, other_lang, one_epoch) -> None:  # type: ignore[no-untyped-def]
+    wider = AsrModel(replace(one_epoch.model, joiner_dim=24), len(load_lang(other_lang)))
+    known = known_tokens(trained / "pretrained.pt", load_lang(other_lang))
+    with pytest.raises(DataError, match=r"joiner\.output_linear\.weight is .* does not fit|does not fit the model"):
+        init_from(wider, trained / "pretrained.pt", ("encoder", "joiner.output_linear"), known)
 
 
 def test_module_that_is_missing_or_does_not_fit_is_named(trained, tone_corpus, one_epoch, tmp_path):  # type: ignore[no-untyped-def]
