@@ -44,7 +44,7 @@ def test_size(lectures):
     assert 85 <= len(terms) <= 100
     assert len(words) >= 85
     assert len(sentence_patterns(grammar)) >= 70
-    assert [x.part for x in lectures] == ["train"] * 6 + ["dev", "test"] + ["text"] * 24
+    assert [x.part for x in lectures] == ["train"] * 6 + ["dev", "test"] + ["text"] * 48
     assert [x.name for x in lectures[5:9]] == ["lecture06", "lecture07", "lecture08", "text01"]
 
 
