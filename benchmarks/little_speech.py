@@ -139,16 +139,18 @@ def _train(out: Path, conf: Path, name: str, values: dict[str, Any], seed: int) 
 
 def _train_lm(data: Path, folder: Path, kind: str, order: int) -> None:
     """Train an n-gram model on the training windows, or also on lectures without audio, unless it is there."""
-    if kind not in ("train", "all") and not Path(kind).is_file():
+    is_file = kind not in ("train", "all")
+    if is_file and not Path(kind).is_file():
         raise ConfigError(f"--lm: expected NAME=train, NAME=all or NAME=FILE, and {kind!r} is no file")
-    if not (folder / "lm.arpa").is_file():
-        texts = data / "manifests" / TEXTS if kind != "train" else None
-        if kind not in ("train", "all"):
-            of_corpus = (read_text(texts) or "") if texts is not None else ""
-            folder.mkdir(parents=True, exist_ok=True)
-            texts = folder / TEXTS
-            write_text(texts, of_corpus + as_texts(Path(kind).read_text(encoding="utf-8")))
-        train_lm(data / "cuts", texts, data / "lang", folder, LmConfig("ngram", order))
+    if (folder / "lm.arpa").is_file():
+        return
+    texts = data / "manifests" / TEXTS
+    if is_file:
+        of_corpus = read_text(texts) or ""
+        folder.mkdir(parents=True, exist_ok=True)
+        texts = folder / TEXTS
+        write_text(texts, of_corpus + as_texts(Path(kind).read_text(encoding="utf-8")))
+    train_lm(data / "cuts", None if kind == "train" else texts, data / "lang", folder, LmConfig("ngram", order))
 
 
 def as_texts(content: str) -> str:

@@ -42,13 +42,10 @@ def main(argv: list[str]) -> None:
         inputs.append(Input(lexicon, 6 if lexicon.parent == args.exp / "lexicon" else None, is_new=True))
     inputs += recorded_audio(args.data)
     options = {"decode": decode, "sentences": sentences, "subtitles": subtitles, "translate": translate}
-    old_options: dict[str, object] = {name: to_mapping(config) for name, config in options.items()}
-    old_options["windows_version"] = (
-        WINDOWS_VERSION  # version 0.2 had other windows, so that none of its results counts
-    )
+    old_options = {name: to_mapping(config) for name, config in options.items()}
     old_options["translate"] = as_in_0_2(translate, args.exp / "mt")
-    versioned = {**options, "windows_version": WINDOWS_VERSION}
-    stage = Stage("st", args.exp / "st", inputs, versioned, old_options=old_options)
+    version = {"windows_version": WINDOWS_VERSION}  # version 0.2 had other windows: none of its results counts
+    stage = Stage("st", args.exp / "st", inputs, options | version, old_options=old_options | version)
     if stage.is_done():
         return
     from ml2021.asr.words.options import RecogniserOptions
