@@ -166,8 +166,9 @@ def _decode(exp: Path, cuts: Path, part: str, name: str, values: Mapping[str, An
         config = replace(config, lm_dir=str(out / "lm" / config.lm_dir))
     if config.decoding_method == "lexicon_search" and config.lexicon_file is None:
         config = replace(config, lexicon_file=str(exp / "lexicon.txt"))
-        texts = texts_of_corpus(cuts, [out / "data" / "manifests" / TEXTS])
-        write_lexicon(exp / "lexicon.txt", texts, load_spelling(exp, load_lang(exp / "lang")).units)
+        if not (exp / "lexicon.txt").is_file():
+            texts = texts_of_corpus(cuts, [out / "data" / "manifests" / TEXTS])
+            write_lexicon(exp / "lexicon.txt", texts, load_spelling(exp, load_lang(exp / "lang")).units)
     return decode_parts(exp, cuts, [part], exp / name, config, None, suffix_of(config, "", False))[part]
 
 

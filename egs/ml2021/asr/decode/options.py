@@ -44,6 +44,7 @@ VALUES: dict[str, tuple[type, str]] = {
     "ilm-scale": (float, "scale of the transducer's internal language model, which is subtracted (ILME)"),
     "lexicon-file": (str, "words and their units for lexicon_search; else lexicon/lexicon.txt beside EXP_DIR"),
     "word-score": (float, "lexicon_search: added for each word"),
+    "token-scale": (float, "lexicon_search: weight of the CTC head on tokens among words that sound alike"),
     "units-rescore-scale": (float, "modified_beam_search: weight of the head on units for its last hypotheses"),
     "hotwords-file": (str, f"terms that get a bonus, one per line, with {' or '.join(FUSION_METHODS)}"),
     "hotwords-score": (float, "bonus of each token of a hotword"),
@@ -216,7 +217,7 @@ def with_values(config: DecodeConfig, values: Mapping[str, Any]) -> DecodeConfig
         if values["decoding_method"] != "modified_beam_search":
             other |= {"ctc_scale": 0.0, "units_rescore_scale": 0.0}
         if values["decoding_method"] != "lexicon_search":
-            other |= {"word_score": 0.0, "lexicon_texts": ()}
+            other |= {"word_score": 0.0, "token_scale": 0.0, "lexicon_texts": ()}
     return replace(config, **(other | dict(values)))
 
 
@@ -262,9 +263,11 @@ def suffix_of(config: DecodeConfig, weights_name: str, use_averaged_model: bool)
         if "LG" in c.decoding_method:
             parts.append(f"ngram-lm-scale-{c.ngram_lm_scale:g}")
     elif c.decoding_method in FUSION_METHODS:
-        parts.append(f"beam-size-{c.beam_size}")
+        parts.append(f"beam-size-{c.num_hypotheses}")
     if c.decoding_method == "lexicon_search" and c.word_score:
         parts.append(f"word-score-{c.word_score:g}")
+    if c.decoding_method == "lexicon_search" and c.token_scale:
+        parts.append(f"token-scale-{c.token_scale:g}")
     if c.decoding_method == "modified_beam_search" and c.units_rescore_scale:
         parts.append(f"units-rescore-scale-{c.units_rescore_scale:g}")
     if c.blank_penalty:

@@ -112,7 +112,7 @@ def decode_options(cuts: Path, exp_dir: Path, config: AsrConfig, decode: DecodeC
         "avg": 1,
         "use-averaged-model": 0,
         "decoding-method": decode.decoding_method,
-        "beam-size": decode.beam_size,
+        "beam-size": decode.num_hypotheses,
         "beam": decode.beam,
         "max-contexts": decode.max_contexts,
         "max-states": decode.max_states,

@@ -49,8 +49,8 @@ class SearchConfig:
 
     decoding_method: str = "greedy_search"  # name of the search; docs/decoding.md lists them
     blank_penalty: float = 0.0  # subtracted from the blank's log-probability, to reduce deletions
-    # hypotheses kept by modified_beam_search, beam_search, ctc_prefix_beam_search and lexicon_search
-    beam_size: int = field(default=4, metadata=only_if(decoding_method=FUSION_METHODS))
+    # hypotheses kept by beam searches; null: 32 by lexicon_search, 4 by modified_beam_search and the others
+    beam_size: int | None = field(default=None, metadata=only_if(decoding_method=FUSION_METHODS))
     # beam_search: limit on tokens per frame; needs a model of rnnt_type regular
     max_sym_per_frame: int = field(default=5, metadata=only_if(decoding_method="beam_search"))
     # fast_beam_search*: paths whose log-probability is this much below the best are dropped
@@ -77,6 +77,8 @@ class SearchConfig:
     lexicon_texts: tuple[str, ...] = field(default=(), metadata=FILE)
     # lexicon_search: added to the score for each word
     word_score: float = field(default=0.0, metadata=only_if(decoding_method="lexicon_search"))
+    # lexicon_search: weight of the CTC head on tokens in the choice among words that sound alike; 0: none
+    token_scale: float = field(default=0.0, metadata=only_if(decoding_method="lexicon_search"))
     # modified_beam_search: weight of the log-prob that the head on units gives to each hypothesis of the last beam
     units_rescore_scale: float = field(default=0.0, metadata=only_if(decoding_method="modified_beam_search"))
     lm_scale: float = 0.0  # weight of the language model's log-probabilities; 0: no language model
@@ -97,17 +99,10 @@ class SearchConfig:
         method = self.decoding_method
         known = method in DECODING_METHODS
         require(known, f"decoding_method must be one of {', '.join(DECODING_METHODS)}, got {method!r}")
-        for name in (
-            "beam_size",
-            "max_sym_per_frame",
-            "max_contexts",
-            "max_states",
-            "beam",
-            "num_paths",
-            "nbest_scale",
-        ):
+        require(self.num_hypotheses > 0, f"beam_size must be > 0, got {self.beam_size}")
+        for name in ("max_sym_per_frame", "max_contexts", "max_states", "beam", "num_paths", "nbest_scale"):
             require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
-        for name in ("lm_scale", "lodr_scale", "ilm_scale", "ngram_lm_scale", "units_rescore_scale"):
+        for name in ("lm_scale", "lodr_scale", "ilm_scale", "ngram_lm_scale", "units_rescore_scale", "token_scale"):
             require(getattr(self, name) >= 0, f"{name} must be >= 0, got {getattr(self, name)}")
         require(0 <= self.ctc_scale < 1, f"ctc_scale must be at least 0 and below 1, got {self.ctc_scale}")
         require(self.ctc_lag >= 0, f"ctc_lag must be >= 0 frames, got {self.ctc_lag}")
@@ -115,8 +110,8 @@ class SearchConfig:
         require(fits, f"ctc_scale needs modified_beam_search, not {method}")
         fits = method == "modified_beam_search" or self.units_rescore_scale == 0
         require(fits, f"units_rescore_scale needs modified_beam_search, not {method}")
-        fits = method == "lexicon_search" or not (self.word_score or self.lexicon_texts)
-        require(fits, f"word_score and lexicon_texts need lexicon_search, not {method}")
+        fits = method == "lexicon_search" or not (self.word_score or self.token_scale or self.lexicon_texts)
+        require(fits, f"word_score, token_scale and lexicon_texts need lexicon_search, not {method}")
         require(all(self.lexicon_texts), "lexicon_texts must name files, got an empty name")
         has_graph = method != "fast_beam_search_nbest_LG" or self.lg_file is not None
         require(
@@ -129,6 +124,12 @@ class SearchConfig:
             require(fits, f"{name} needs one of {', '.join(methods)}, not {method}")
         fits = self.lm_scale > 0 or self.lodr_scale == 0
         require(fits, "lodr_scale goes with a language model of more text: set lm_scale too, or lodr_scale: 0")
+
+    @property
+    def num_hypotheses(self) -> int:
+        """How many hypotheses a beam search keeps."""
+        default = 32 if self.decoding_method == "lexicon_search" else 4  # many words there sound alike
+        return default if self.beam_size is None else self.beam_size
 
     @property
     def needs_units(self) -> bool:

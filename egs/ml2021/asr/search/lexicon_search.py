@@ -24,6 +24,7 @@ from ml2021.asr.fusion.lexicon import Lexicon
 from ml2021.asr.fusion.scorer import Scorer, select
 from ml2021.asr.search.ctc_greedy import penalised
 from ml2021.asr.search.hypothesis import Hypothesis
+from ml2021.asr.search.same_sound import token_evidence
 
 # columns of floats: log-probs of the alignments that end in a blank and in the last unit; scores of complete words; of
 # the units of the incomplete word, the largest log-prob of the last one and the sum of those of the others
@@ -63,6 +64,7 @@ class LexiconSearchConfig:
     beam: int  # hypotheses kept
     word_score: float = 0.0  # added for each word
     lm_scale: float = 0.0  # that fusion has, for words that are the unknown token to it
+    token_scale: float = 0.0  # of same_sound.token_evidence
     alike: int = 1  # hypotheses kept that differ only in words before the last three
 
 
@@ -73,6 +75,7 @@ def lexicon_search(
     config: LexiconSearchConfig,
     blank_penalty: float = 0.0,
     fusion: Scorer | None = None,
+    token_log_probs: Tensor | None = None,
 ) -> list[Hypothesis]:
     """
     Args:
@@ -82,13 +85,20 @@ def lexicon_search(
       config: sizes of the search.
       blank_penalty: subtracted from the blank's log-probability.
       fusion: scores the tokens of each complete word.
+      token_log_probs: of tokens by the CTC head on them, (N, T, V), for config.token_scale.
     Returns:
       One hypothesis per utterance, whose tokens are those of lexicon.table. Tokens of a word are spread evenly over its
       frames; their score is the geometric mean of the probabilities of its units.
     """
     values, num_frames = penalised(log_probs, blank_penalty).double().cpu().numpy(), lens.tolist()
     beam = _LexiconBeam(lexicon, config, fusion)
-    return [beam.search(rows[:count]) for rows, count in zip(values, num_frames)]
+    hypotheses = []
+    for i, count in enumerate(num_frames):
+        evidence = np.zeros((count, 0), np.float32)
+        if token_log_probs is not None and config.token_scale > 0:
+            evidence = config.token_scale * token_evidence(token_log_probs[i, :count], lexicon)
+        hypotheses.append(beam.search(values[i, :count], evidence))
+    return hypotheses
 
 
 class _LexiconBeam:
@@ -109,8 +119,8 @@ class _LexiconBeam:
         self.floats, self.integers = np.empty((size, 5)), np.empty((size, 11), np.int64)
         self.slots = np.full(1 << (2 * size).bit_length(), -1, np.int64)  # hash table of candidates
 
-    def search(self, log_probs: NDArray[np.float64]) -> Hypothesis:
-        """The best hypothesis of an utterance, log_probs (T, U)."""
+    def search(self, log_probs: NDArray[np.float64], evidence: NDArray[np.float32]) -> Hypothesis:
+        """The best hypothesis of an utterance from log_probs (T, U) and what is added for words, (T, P) or (T, 0)."""
         self.records = _Records(*np.empty((5, 1024), np.int64), *np.empty((2, 1024)))
         self.num_records = 0
         floats, integers = np.zeros((1, 5)), np.zeros((1, 11), np.int64)
@@ -119,7 +129,8 @@ class _LexiconBeam:
         rows = self.fusion.scores(states).float().cpu().numpy() if self.fusion else np.zeros((1, 0), np.float32)
         for t in range(len(log_probs)):
             before, after = (floats, integers, rows), (self.floats, self.integers, self.slots)
-            count = _candidates(log_probs[t], t, before, self.lexicon.trie, self.words, self.records, after)
+            frame = (t, log_probs[t], evidence[t])
+            count = _candidates(frame, before, self.lexicon.trie, self.words, self.records, after)
             chosen = _chosen(self.floats[:count], self.integers[:count], self.config.beam, self.config.alike)
             floats, integers = self.floats[chosen], self.integers[chosen]
             parents, new = integers[:, _PARENT], np.flatnonzero(integers[:, _WORD] >= 0)
@@ -140,7 +151,7 @@ class _LexiconBeam:
     def _record(self, floats: NDArray[np.float64], integers: NDArray[np.int64], new: NDArray[np.int64], t: int) -> None:
         """Record the new words of hypotheses, those of the rows `new`."""
         first, last = self.num_records, self.num_records + len(new)
-        if last > len(self.records.word):
+        while last > len(self.records.word):
             self.records = _Records(*(np.concatenate([x, np.empty_like(x)]) for x in self.records))
         r, ints = self.records, integers[new]
         r.parent[first:last], r.word[first:last] = ints[:, _RECORD], ints[:, _WORD]
@@ -221,12 +232,11 @@ def _slot(slots, integers, words, node, last):  # pragma: no cover (compiled)
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _candidates(log_probs, frame, hypotheses, trie, words, records, candidates):  # pragma: no cover (compiled)
+def _candidates(frame, hypotheses, trie, words, records, candidates):  # pragma: no cover (compiled)
     """All hypotheses after a frame: those that stay as they are, and those with one more unit.
 
     Args:
-      log_probs: (U,).
-      frame: its number.
+      frame: its number, its log-probs (U,), and what is added for the words of the trie, (P,); (0,): nothing.
       hypotheses: floats and integers of those before it, and (K, V) scores of the next token after each; (., 0): none.
       trie, words: the lexicon.
       records: of words; times and peaks of last words are updated.
@@ -234,6 +244,7 @@ def _candidates(log_probs, frame, hypotheses, trie, words, records, candidates):
     Returns:
       The number of candidates.
     """
+    number, log_probs, evidence = frame
     old_floats, old, rows = hypotheses
     floats, integers, slots = candidates
     count = 0
@@ -247,11 +258,11 @@ def _candidates(log_probs, frame, hypotheses, trie, words, records, candidates):
             if old[k, _NODE] == 0:
                 if log_probs[last] > records.peak[old[k, _RECORD]]:
                     records.peak[old[k, _RECORD]] = log_probs[last]
-                    records.end[old[k, _RECORD]] = frame
+                    records.end[old[k, _RECORD]] = number
             elif log_probs[last] > floats[count, _PEAK]:
                 floats[count, _PEAK] = log_probs[last]
                 if old[k, _NUM] == 1:
-                    integers[count, _BEGIN] = frame
+                    integers[count, _BEGIN] = number
         slots[_slot(slots, integers, old[k, _HASH], old[k, _NODE], last)] = count
         count += 1
     for k in range(len(old)):
@@ -283,10 +294,12 @@ def _candidates(log_probs, frame, hypotheses, trie, words, records, candidates):
                 integers[c, _NODE], integers[c, _LAST], integers[c, _HASH] = to, unit, key
                 integers[c, _NUM] = 1 if node == 0 else old[k, _NUM] + 1
                 if node == 0:
-                    integers[c, _BEGIN] = frame
+                    integers[c, _BEGIN] = number
                 integers[c, _PARENT], integers[c, _WORD] = k, word
                 if word >= 0:
                     floats[c, _ADDED] += words.bonus[word]
+                    if len(evidence):
+                        floats[c, _ADDED] += evidence[place]
                     if rows.shape[1]:
                         floats[c, _ADDED] += rows[k, words.first_token[word]]
                     integers[c, _WORD_3], integers[c, _WORD_2] = old[k, _WORD_2], old[k, _WORD_1]

@@ -90,14 +90,14 @@ def search_encoder_out(
             spelling, units_log_probs = _units(model, below, "units_rescore_scale")
             scale = c.units_rescore_scale / (1 - c.ctc_scale)  # scores with a guide are divided by this
             rescore = partial(_rescored, units_log_probs, lens, spelling, scale)
-        return modified_beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, fusion, guide, rescore)
+        return modified_beam_search(model, encoder_out, lens, c.num_hypotheses, c.blank_penalty, fusion, guide, rescore)
     if c.decoding_method == "beam_search":
         if model.config.rnnt_type != "regular":  # it has not learned to emit another symbol at the same frame
             raise ConfigError(
                 "beam_search emits several tokens per frame, which needs a model trained with rnnt_type regular; this "
                 f"one has {model.config.rnnt_type}: use modified_beam_search"
             )
-        return beam_search(model, encoder_out, lens, c.beam_size, c.blank_penalty, c.max_sym_per_frame, fusion)
+        return beam_search(model, encoder_out, lens, c.num_hypotheses, c.blank_penalty, c.max_sym_per_frame, fusion)
     if c.decoding_method == "fast_beam_search":
         return fast_beam_search(model, encoder_out, lens, _fast_beam(c))
     if c.decoding_method == "fast_beam_search_nbest":
@@ -106,18 +106,18 @@ def search_encoder_out(
         graph = load_lg(str(c.lg_file), c.ngram_lm_scale, encoder_out.device)
         return fast_beam_search_nbest(model, encoder_out, lens, _fast_beam(c), graph)
     if c.decoding_method == "lexicon_search":
-        return _lexicon_search(model, below, lens, c, fusion)
+        return _lexicon_search(model, encoder_out, below, lens, c, fusion)
     _require_ctc_head(model, c.decoding_method)
     log_probs = model.ctc_output(encoder_out).float()
     if c.decoding_method == "ctc_greedy_search":
         return ctc_greedy_search(log_probs, lens, c.blank_penalty)
     assert c.decoding_method == "ctc_prefix_beam_search"
-    return ctc_prefix_beam_search(log_probs, lens, c.beam_size, c.blank_penalty, fusion)
+    return ctc_prefix_beam_search(log_probs, lens, c.num_hypotheses, c.blank_penalty, fusion)
 
 
 def _guide(model: AsrModel, encoder_out: Tensor, lens: Tensor, c: SearchConfig) -> CtcGuide:
     _require_ctc_head(model, "ctc_scale")
-    return CtcGuide(model.ctc_output(encoder_out).float(), lens, c.beam_size, c.ctc_scale, c.ctc_lag)
+    return CtcGuide(model.ctc_output(encoder_out).float(), lens, c.num_hypotheses, c.ctc_scale, c.ctc_lag)
 
 
 def _require_ctc_head(model: AsrModel, name: str) -> None:
@@ -127,14 +127,18 @@ def _require_ctc_head(model: AsrModel, name: str) -> None:
 
 
 def _lexicon_search(
-    model: AsrModel, below: Tensor | None, lens: Tensor, c: SearchConfig, fusion: Scorer | None
+    model: AsrModel, encoder_out: Tensor, below: Tensor | None, lens: Tensor, c: SearchConfig, fusion: Scorer | None
 ) -> list[Hypothesis]:
     spelling, log_probs = _units(model, below, c.decoding_method)
     from ml2021.asr.search.lexicon_search import LexiconSearchConfig, lexicon_search  # compiled; few need it
 
     lexicon = load_lexicon(Path(c.lexicon_file or LEXICON), spelling)
-    sizes = LexiconSearchConfig(c.beam_size, c.word_score, c.lm_scale)
-    return lexicon_search(log_probs, lens, lexicon, sizes, c.blank_penalty, fusion)
+    of_tokens = None
+    if c.token_scale > 0:
+        _require_ctc_head(model, "token_scale")
+        of_tokens = model.ctc_output(encoder_out).float()
+    sizes = LexiconSearchConfig(c.num_hypotheses, c.word_score, c.lm_scale, c.token_scale)
+    return lexicon_search(log_probs, lens, lexicon, sizes, c.blank_penalty, fusion, of_tokens)
 
 
 def _units(model: AsrModel, below: Tensor | None, what: str) -> tuple[Spelling, Tensor]:

@@ -185,7 +185,7 @@ def test_it_decodes_as_the_original(published, imported, tone_corpus, tmp_path) 
         encoded = published.model.forward_encoder(features[None], torch.tensor([len(features)]))
         results = {
             "greedy_search": greedy_search(published.model, *encoded)[0],
-            "modified_beam_search": modified_beam_search(published.model, *encoded, DecodeConfig().beam_size)[0],
+            "modified_beam_search": modified_beam_search(published.model, *encoded, DecodeConfig().num_hypotheses)[0],
         }
         if "streaming" in hyps:
             stream = StreamingRecogniser(streaming)

@@ -30,6 +30,7 @@ from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.lexicon_search import LexiconSearchConfig, lexicon_search
 from ml2021.asr.search.methods import search as search_batch
 from ml2021.asr.search.methods import token_table
+from ml2021.asr.search.same_sound import FLOOR, NEAR
 from tests.ml2021.asr.with_units import make_with_units
 
 NUM_UNITS = 4  # with blank
@@ -123,6 +124,45 @@ def test_the_best_of_all_word_sequences(tokens: TokenTable, lexicon: Lexicon, se
     narrow = search(log_probs, lexicon, LexiconSearchConfig(12, config.word_score, scale, 1), fusion)
     ids = tuple(words.index(w) for w in lexicon.table.decode(narrow.tokens).split())
     assert scores[ids] >= best - 1.0
+
+
+def near(log_probs: Tensor, frame: int, token: int) -> float:
+    """The largest log-prob of a token within NEAR frames, at least FLOOR."""
+    if token >= log_probs.shape[1]:
+        return FLOOR
+    return max(FLOOR, float(log_probs[max(0, frame - NEAR) : frame + NEAR + 1, token].max()))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_head_on_tokens_chooses_among_words_that_sound_alike(tokens: TokenTable, seed: int) -> None:
+    """With a scale, each word of clear sounds is the best by language model and tokens near it, of all combinations."""
+    readings = {"一": [(1,)], "二": [(1,)], "三": [(2,)], "四": [(2,)], "光": [(1,)]}
+    lexicon = Lexicon(readings, tokens)
+    rng = np.random.default_rng(seed)
+    fusion, scale = language_model(tokens, 0.5, seed), (0.3, 1.0, 3.0)[seed % 3]
+    units = [1, 2, 1, 1]
+    log_probs = peaks(units, NUM_UNITS, 12)
+    token_log_probs = torch.from_numpy(rng.normal(0, 3, (12, len(tokens)))).log_softmax(dim=1)
+    frames = [2 + 2 * i for i in range(len(units))]
+    alike = {unit: [w for w, of_word in readings.items() if of_word == [(unit,)]] for unit in (1, 2)}
+    scores = dict[tuple[str, ...], float]()
+    for words in itertools.product(*(alike[u] for u in units)):
+        total, states = 0.0, fusion.start(1)
+        for word, unit, frame in zip(words, units, frames):
+            ids = {w: lexicon.tokens[lexicon.words.index(w)][0] for w in alike[unit]}
+            rows = {w: near(token_log_probs, frame, i) for w, i in ids.items()}
+            total += scale * (rows[word] - max(rows.values()))
+            token = torch.tensor(lexicon.lm_tokens[lexicon.words.index(word)])
+            total += float(fusion.scores(states)[0, token])
+            states = fusion.advance(states, token)
+        scores[words] = total + float(fusion.final(states))
+    best = max(scores, key=lambda words: scores[words])
+    config = LexiconSearchConfig(2000, lm_scale=0.5, token_scale=scale, alike=WHOLE)
+    given = (log_probs[None], torch.tensor([12]), lexicon, config, 0.0, fusion, token_log_probs[None])
+    (hypothesis,) = lexicon_search(*given)
+    assert tuple(lexicon.table.decode(hypothesis.tokens).split()) == best
+    (alone,) = lexicon_search(*given[:3], replace(config, token_scale=0.0), 0.0, fusion, token_log_probs[None])
+    assert alone == search(log_probs, lexicon, replace(config, token_scale=0.0), fusion)
 
 
 def peaks(units: Sequence[int], num_units: int, num_frames: int) -> Tensor:

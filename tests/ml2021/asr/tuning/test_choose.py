@@ -78,7 +78,7 @@ def test_the_best_of_separate_decodings_is_chosen(  # type: ignore[no-untyped-de
     more: dict[str, dict[str, Sequence[Any]]] = {
         "modified_beam_search": {"ctc_scale": (0.5, 0.0)},
         "ctc_prefix_beam_search": {"hotwords_score": (3.0, 0.0)},
-        "lexicon_search": {"word_score": (2.0, -2.0)},
+        "lexicon_search": {"word_score": (2.0, -2.0), "token_scale": (0.5, 0.0)},
     }
     choices |= more[search]
     exp = with_units if search == "lexicon_search" else trained
@@ -96,7 +96,9 @@ def test_the_best_of_separate_decodings_is_chosen(  # type: ignore[no-untyped-de
     assert {name: getattr(config, name) for name in choices} == content["chosen"]
     assert config.decoding_method == search and config.hotwords_file == str(tmp_path / "terms.txt")
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].split()[:3] == list(choices) and "chosen" in printed[1] and len(printed) == 2 + len(rows)
+    assert (
+        printed[0].split()[: len(choices)] == list(choices) and "chosen" in printed[1] and len(printed) == 2 + len(rows)
+    )
     assert list(yaml.safe_load(out.read_text(encoding="utf-8"))) == ["decode"]
 
 
