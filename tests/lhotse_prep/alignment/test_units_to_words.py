@@ -30,6 +30,32 @@ def test_word_with_fewer_than_half_its_units_is_not_spoken() -> None:
     assert times.score == pytest.approx([0.5 / 3, 0.0, 0.5])
 
 
+@pytest.mark.parametrize(
+    ("starts", "scores", "expected"),
+    [
+        ([10, 40, 42], [0.9, 0.5, 0.5], (40, 43)),  # the first unit in another voice, in the pause before the word
+        ([10, 12, 40], [0.5, 0.5, 0.9], (10, 13)),
+        ([10, 40], [0.3, 0.9], (40, 41)),
+        ([10, 40], [0.9, 0.3], (10, 11)),
+        ([10, 14, 18], [0.9, 0.9, 0.9], (10, 19)),
+        ([-1, 10, 40], [0.0, 0.2, 0.9], (40, 41)),
+    ],
+)
+def test_units_far_from_the_rest_of_their_word_do_not_count(
+    starts: list[int], scores: list[float], expected: tuple[int, int]
+) -> None:
+    start, size = np.array([1, *starts]), len(starts)
+    score = np.log(np.array([0.5, *(max(s, 1e-9) for s in scores)]))
+    spoken = start >= 0
+    path = Alignment(
+        start, np.where(spoken, start + 1, -1), score * spoken, 0.0, np.zeros(0, bool), np.zeros(size + 1, bool)
+    )
+    times = words_of_units(path, [1, size], FRAME)
+    assert (times.start[1] * 25, times.end[1] * 25) == pytest.approx(expected)
+    kept = [s for frame, s in zip(starts, scores) if expected[0] <= frame < expected[1]]
+    assert times.score[1] == pytest.approx(sum(kept) / size, abs=1e-6)
+
+
 def test_lag_is_the_median_from_onset_to_first_word_and_is_subtracted() -> None:
     onsets = np.arange(10) * 20.0
     lags = np.array([0.0, *np.tile([0.08, 0.12, 0.16], 3)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lhotse_prep.alignment.word_times import WordTimes, complete
+from lhotse_prep.alignment.word_times import WordTimes, complete, drawn_to_onsets
 
 
 def completed(
@@ -73,6 +73,20 @@ def test_late_first_word_starts_at_the_onset_of_speech() -> None:
         [0.0, 0.2, 1.1, 1.3], [(0.0, 0.4), (1.0, 3.0)]
     )  # the model is more precise than voice activity
     assert starts == pytest.approx([0.0, 0.2, 1.1, 1.3])
+
+
+@pytest.mark.parametrize("is_noisy", [False, True])
+def test_where_stretches_begin_with_other_voices_no_word_is_drawn_to_them(is_noisy: bool) -> None:
+    rng = np.random.default_rng(0)
+    onsets = np.arange(30) * 10.0
+    lags = np.where(np.arange(30) % 5 == 0, 0.3, rng.uniform(0.0, 0.05, 30))
+    if is_noisy:
+        lags = rng.uniform(0.0, 0.45, 30)
+    start = onsets + lags
+    drawn = drawn_to_onsets(start, start + 0.1, np.stack([onsets, onsets + 5], axis=1))
+    assert np.array_equal(drawn, start if is_noisy else np.where(lags > 0.15, onsets, start))
+    few = drawn_to_onsets(start[:4], start[:4] + 0.1, np.stack([onsets, onsets + 5], axis=1))  # too few to tell
+    assert np.array_equal(few, np.where(lags > 0.15, onsets, start)[:4])
 
 
 @pytest.mark.parametrize("seed", range(50))

@@ -12,7 +12,7 @@ from torch import from_numpy
 
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.synthesis import Speaker, Voice
-from lhotse_prep.audio.vad import speech_stretches
+from lhotse_prep.audio.vad import HANGOVER, speech_regions, speech_stretches, without_background
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +68,45 @@ def test_each_thread_has_its_own_model(speech: np.ndarray) -> None:
     with ThreadPoolExecutor(2) as threads:
         results = list(threads.map(lambda _: speech_stretches([speech]).tolist(), range(4)))
     assert results == [whole] * 4
+
+
+def lecture(levels: list[tuple[float, float]], seed: int) -> np.ndarray:
+    """Noise of (seconds, dB) one after another, whose level goes up and down by 4 dB five times a second."""
+    rng = np.random.default_rng(seed)
+    level = np.concatenate([np.full(int(seconds * SAMPLE_RATE), db) for seconds, db in levels])
+    time = np.arange(len(level)) / SAMPLE_RATE
+    return (10 ** ((level + 4 * np.sin(2 * np.pi * 5 * time)) / 20) * rng.standard_normal(len(level))).astype(
+        np.float32
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("floor", [-35.0, -50.0])
+def test_pauses_at_the_level_of_the_background(seed: int, floor: float) -> None:
+    """Stretches of speech that run through pauses, as with voices in the background, end where the lecturer does."""
+    rng = np.random.default_rng(seed)
+    spoken, pauses = rng.uniform(0.5, 4, 40), rng.choice([0.15, 0.7, 1.0, 2.0], 40)
+    samples = lecture([x for s, p in zip(spoken, pauses) for x in ((s, -20.0), (p, floor))], seed)
+    edges = np.cumsum(np.stack([spoken, pauses], axis=1).ravel()).reshape(-1, 2)  # begin and end of each pause
+    regions = without_background(samples, np.array([[0, len(samples)]]))
+    times = regions / SAMPLE_RATE
+    long = edges[pauses > 0.3]
+    for begin, end in long[:-1].tolist():
+        assert np.abs(times[:, 0] - end).min() < 0.12, "where the lecturer goes on"
+        late = times[:, 1] - begin
+        assert ((late > 0) & (late < 2 * HANGOVER)).any(), "a stretch lasts a little longer than its speech"
+    assert abs(len(regions) - len(long) - 1) <= 1, "short pauses end no stretch"
+    assert (regions[:, 1] > regions[:, 0]).all() and (regions[1:, 0] >= regions[:-1, 1]).all()
+
+
+def test_in_quiet_and_without_pauses_stretches_stay(speech: np.ndarray) -> None:
+    stretches = speech_stretches([speech])
+    assert speech_regions(speech, "a").tolist() == without_background(speech, stretches).tolist() == stretches.tolist()
+    with_silence = np.concatenate([np.zeros(5 * SAMPLE_RATE, np.float32), speech])
+    assert (
+        without_background(with_silence, stretches + 5 * SAMPLE_RATE).tolist() == (stretches + 5 * SAMPLE_RATE).tolist()
+    )
+    steady = lecture([(20.0, -25.0), (1.0, -29.0), (20.0, -24.0)], 0)
+    whole = np.array([[100, len(steady)]])
+    assert without_background(steady, whole).tolist() == whole.tolist()
+    assert without_background(steady[:50], np.array([[0, 50]])).tolist() == [[0, 50]]
