@@ -25,6 +25,7 @@ from ml2021.training.checkpoint import load_checkpoint
 logger = logging.getLogger(__name__)
 
 _HEAD = "ctc_output.1."
+_TANH_INPUT = 0.3  # of the encoder's output; where tanh is nearly linear
 
 
 def known_tokens(checkpoint: Path, tokens: TokenTable) -> dict[int, int] | None:
@@ -54,7 +55,7 @@ def known_tokens(checkpoint: Path, tokens: TokenTable) -> dict[int, int] | None:
 
 
 def start_tokens(model: AsrModel, aligner: Path, tokens: TokenTable) -> None:
-    """Set the rows of tokens in the CTC head and in simple_am_proj.
+    """Set the rows of tokens in the CTC head and in simple_am_proj, and let the joiner begin as that head.
 
     A token's row is that of its last unit (the final of a syllable: where the whole syllable has been spoken); tokens
     that share it share its probability. Tokens without a pronunciation, such as <unk>, keep their random rows.
@@ -77,6 +78,7 @@ def start_tokens(model: AsrModel, aligner: Path, tokens: TokenTable) -> None:
     shared = Counter(rows.values())
     for layer in layers:
         _set_rows(layer, rows, shared, head["weight"], head["bias"])
+    _start_joiner(model)
     logger.info("%d of %d tokens start with the weights of their sounds in %s", len(rows), len(tokens), aligner)
 
 
@@ -86,6 +88,24 @@ def _set_rows(layer: nn.Module, rows: dict[int, int], shared: Counter[int], weig
     for token, unit in rows.items():
         layer.weight[token] = weight[unit]
         layer.bias[token] = bias[unit] - math.log(shared[unit])
+
+
+@torch.no_grad()
+def _start_joiner(model: AsrModel) -> None:
+    """Let the logits of the joiner be those of the CTC head, where the decoder's output adds nothing.
+
+    The product of the two layers of the joiner is the head's weight, or the nearest one of the joiner's rank; the
+    values between them are so small that tanh leaves them nearly as they are.
+    """
+    head, joiner = model.ctc_output[1], model.joiner
+    assert isinstance(head, nn.Linear)
+    left, sizes, right = torch.linalg.svd(head.weight.double(), full_matrices=False)
+    rank = min(len(sizes), len(joiner.encoder_proj.weight))
+    joiner.encoder_proj.weight.zero_()
+    joiner.encoder_proj.weight[:rank] = _TANH_INPUT * right[:rank]
+    joiner.encoder_proj.bias.zero_()
+    joiner.output_linear.weight[:, :rank] = left[:, :rank] * sizes[:rank] / _TANH_INPUT
+    joiner.output_linear.bias.copy_(head.bias)
 
 
 def _last_units(tokens: TokenTable, units: PronunciationUnits) -> list[int | None]:

@@ -69,7 +69,25 @@ def test_tokens_of_one_sound_share_its_score(tokens: TokenTable, units: Pronunci
     assert torch.equal(model.ctc_output[1].weight[unknown], before.ctc_output[1].weight[unknown])
     old = before.state_dict()
     changed = {name for name, weight in model.state_dict().items() if not torch.equal(weight, old[name])}
-    assert changed == {f"{layer}.{kind}" for layer in ("ctc_output.1", "simple_am_proj") for kind in ("weight", "bias")}
+    layers = ("ctc_output.1", "simple_am_proj", "joiner.encoder_proj", "joiner.output_linear")
+    assert changed == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+
+
+def test_the_joiner_begins_as_the_ctc_head(tokens: TokenTable, aligner: Path) -> None:
+    """With a decoder that adds nothing: equal for small inputs, and up to a change of rank if the joiner is narrow."""
+    dim = TWO_STACKS.output_dim
+    encoder_out = 0.01 * torch.randn(50, dim, dtype=torch.float64)
+    for joiner_dim in (dim, dim // 2):
+        torch.manual_seed(2)
+        model = AsrModel(TransducerConfig(TWO_STACKS, decoder_dim=16, joiner_dim=joiner_dim), len(tokens))
+        start_tokens(model, aligner, tokens)
+        head, joiner = model.ctc_output[1].double(), model.joiner.double()
+        assert isinstance(head, torch.nn.Linear)
+        with torch.no_grad():
+            logits = joiner(joiner.encoder_proj(encoder_out), torch.zeros(joiner_dim, dtype=torch.float64))
+            difference, sizes = logits - head(encoder_out), torch.linalg.svdvals(head.weight)
+        left_out = float(sizes[joiner_dim]) if joiner_dim < dim else 0.0
+        assert float(difference.norm(dim=1).max()) <= left_out * float(encoder_out.norm(dim=1).max()) + 1e-5
 
 
 def test_an_aligner_without_its_units_or_head_is_refused(tokens: TokenTable, aligner: Path) -> None:
