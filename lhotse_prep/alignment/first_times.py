@@ -77,6 +77,34 @@ def group_regions(regions: NDArray[np.int64], max_samples: int) -> NDArray[np.in
     return np.array(windows, dtype=np.int64)
 
 
+def regrouped(regions: NDArray[np.int64], spans: NDArray[np.int64], max_samples: int) -> NDArray[np.int64]:
+    """Other windows over the same stretches: each from the middle of one of `spans` to the middle of the next.
+
+    So what was an edge of a window lies inside one. A span of a single stretch has no pause to be cut at: it goes to
+    the window before it, unless that would be longer than max_samples.
+
+    Args:
+      regions: (R, 2) stretches in samples, ascending, disjoint.
+      spans: (S, 2) of group_regions.
+      max_samples: as there.
+    """
+    windows: list[list[int]] = []  # first begin and last end
+    current: list[int] = []
+    for begin, end in spans.tolist():
+        inside = regions[(regions[:, 0] >= begin) & (regions[:, 1] <= end)]
+        pauses = (inside[1:, 0] + inside[:-1, 1]) / 2
+        if len(pauses):
+            cut = int(np.abs(pauses - (begin + end) / 2).argmin())
+            windows.append([current[0] if current else begin, int(inside[cut, 1])])
+            current = [int(inside[cut + 1, 0]), end]
+        elif current and end - current[0] > max_samples:
+            windows.append(current)
+            current = [begin, end]
+        else:
+            current = [current[0] if current else begin, end]
+    return np.array([*windows, current] if current else windows, dtype=np.int64).reshape(-1, 2)
+
+
 def split_between_words(
     spans: NDArray[np.int64], start: NDArray[np.float64], end: NDArray[np.float64], max_samples: int
 ) -> NDArray[np.int64]:

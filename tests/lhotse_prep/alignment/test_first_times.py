@@ -7,7 +7,14 @@ import pytest
 import torch
 from torchaudio.functional import resample
 
-from lhotse_prep.alignment.first_times import _dtw, after_pauses, group_regions, split_between_words, synthetic_times
+from lhotse_prep.alignment.first_times import (
+    _dtw,
+    after_pauses,
+    group_regions,
+    regrouped,
+    split_between_words,
+    synthetic_times,
+)
 from lhotse_prep.audio.fbank import fbank
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.audio.synthesis import Speaker, Voice
@@ -115,6 +122,23 @@ def test_warping_follows_a_known_path(seed: int) -> None:
 def test_regions_are_grouped_up_to_the_limit() -> None:
     regions = np.array([[0, 10], [12, 20], [30, 70], [71, 75]])
     assert group_regions(regions, 25).tolist() == [[0, 20], [30, 70], [71, 75]]
+    assert regrouped(regions, group_regions(regions, 25), 25).tolist() == [[0, 10], [12, 20], [30, 70], [71, 75]]
+    assert regrouped(regions, group_regions(regions, 70), 70).tolist() == [[0, 20], [30, 75]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_regrouped_windows_hold_the_same_stretches_with_other_edges(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    edges = np.cumsum(rng.integers(1, (40, 400)[seed % 2], 120))
+    regions, most = edges.reshape(-1, 2), 500
+    spans = group_regions(regions, most)
+    other = regrouped(regions, spans, most)
+    counts = [((regions[:, 0] >= b) & (regions[:, 1] <= e)).sum() for b, e in other.tolist()]
+    assert sum(counts) == len(regions) and (other[1:, 0] > other[:-1, 1]).all()
+    assert set(other[:, 0]) <= set(regions[:, 0]) and set(other[:, 1]) <= set(regions[:, 1])
+    are_several = np.array([(regions[:, 0] >= b).sum() - (regions[:, 0] >= e).sum() > 1 for b, e in spans.tolist()])
+    between = spans[1:, 0][are_several[1:] & are_several[:-1]]  # edges between windows that have pauses
+    assert (len(between) or seed % 2) and not set(between) & set(other[:, 0])
 
 
 def test_long_spans_are_cut_in_the_widest_gap_between_words() -> None:

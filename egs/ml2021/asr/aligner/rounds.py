@@ -2,12 +2,13 @@
 
 In each round, windows are cut at pauses or between words by the current times (at first those of synthetic speech), a
 CTC model on units of pronunciation trains on the windows, and every lecture is aligned again with its log-probs.
+Windows are cut in two ways, so that no word is bound to one side of a pause.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from ml2021.asr.model.recogniser import CtcModel
 from ml2021.training.checkpoint import load_checkpoint, save_checkpoint
 
 _LEAST_CONFIDENCE = 0.3  # below it, a model has not begun to learn
+_QUITE_SURE = 0.8  # below it, as in noise, a round may do harm that the next one makes good
 _RISE = 0.01  # of the median confidence, by which a round must exceed those before it to be worth another
 _NEARLY_ALL = 4  # times config.settled that 95% of the words may move in the first round if it is to be the last
 logger = logging.getLogger(__name__)
@@ -82,9 +84,9 @@ def train_aligner(
     torch.manual_seed(config.train.seed)
     model = CtcModel(config.encoder, len(units)).to(machinery.device)
     encoded = {x.id: units.encode_words(x.words) for x in lectures if x.id in train_ids}
-    num_steps, highest = 0, 0.0  # steps of all rounds; the highest confidence of a round
+    num_steps, in_vain, highest = 0, 0, 0.0  # steps of all rounds; rounds without a rise; the highest confidence
     for number in range(1, config.max_rounds + 1):
-        windows = [w for x in lectures if x.id in train_ids for w in training_windows(x, encoded[x.id], config)]
+        windows = _windows([x for x in lectures if x.id in train_ids], encoded, config, number)
         num_steps = _train(model, len(units), windows, config, exp_dir, number, num_steps, machinery)
         confidence, moved = _align_again(lectures, exp_dir, number, machinery)
         median, nearly_all = np.nanquantile(moved, (0.5, 0.95)).tolist()
@@ -96,12 +98,21 @@ def train_aligner(
             nearly_all,
         )
         is_settled = median <= config.settled and (number > 1 or nearly_all <= _NEARLY_ALL * config.settled)
-        no_longer_rises = number > 1 and _LEAST_CONFIDENCE <= confidence < highest + _RISE
+        in_vain = 0 if number == 1 or confidence >= highest + _RISE else in_vain + 1
+        no_longer_rises = in_vain >= (1 if confidence >= _QUITE_SURE else 2) and confidence >= _LEAST_CONFIDENCE
         if is_settled and (confidence >= config.learned_confidence or no_longer_rises):
             break
         highest = max(highest, confidence)
     save_checkpoint(exp_dir / "pretrained.pt", {"model": model.state_dict()})
     return confidence
+
+
+def _windows(
+    lectures: Sequence[PreparedLecture], encoded: Mapping[str, list[list[int]]], config: AlignerConfig, number: int
+) -> list[Window]:
+    """The windows of a round: in the first, the lectures cut in both ways; then in one and the other in turn."""
+    ways = (False, True) if number == 1 else (number % 2 == 0,)
+    return [w for is_second in ways for x in lectures for w in training_windows(x, encoded[x.id], config, is_second)]
 
 
 def _align_again(
@@ -144,7 +155,9 @@ def _train(
     round_dir = exp_dir / f"round-{number}"
     steps_per_epoch = AlignerTask(windows, config, first_step).steps_per_epoch()
     if number == 1:
-        epochs = max(config.first_epochs, -(-config.min_steps // steps_per_epoch))
+        epochs = max(
+            -(-config.first_epochs // 2), -(-config.min_steps // steps_per_epoch)
+        )  # each window is there twice
         train = replace(config.train, num_epochs=epochs)
         config = replace(config, guided_steps=min(config.guided_steps, epochs * steps_per_epoch // 2))
     else:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lhotse_prep.alignment.first_times import group_regions, split_between_words
+from lhotse_prep.alignment.first_times import group_regions, regrouped, split_between_words
 from lhotse_prep.audio.config import FRAME_SHIFT
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.errors import DataError
@@ -37,12 +37,24 @@ class Window(NamedTuple):
     labels: list[int]  # (T',) the unit of each frame of the encoder by the current times, 0 in pauses, or UNKNOWN
 
 
-def training_windows(lecture: PreparedLecture, word_units: list[list[int]], config: AlignerConfig) -> list[Window]:
-    """Windows cut at pauses, or between words where there are none for long, with the words whose middle is inside."""
+def training_windows(
+    lecture: PreparedLecture, word_units: list[list[int]], config: AlignerConfig, is_second: bool = False
+) -> list[Window]:
+    """Windows cut at pauses, or between words where there are none for long, with the words whose middle is inside.
+
+    Args:
+      lecture: with the current times of its words.
+      word_units: of each word, ids.
+      config: of the aligner.
+      is_second: the second way to cut: at pauses inside the windows of the first (see regrouped). A word that is placed
+        on the wrong side of a pause must be found there where windows are cut, but not where they are not.
+    """
     labels = frame_labels(lecture, word_units)[SUBSAMPLING_FACTOR // 2 :]
     windows: list[Window] = []
     duration = config.window_duration * SAMPLE_RATE
     spans = group_regions(lecture.regions, int(duration))
+    if is_second:
+        spans = regrouped(lecture.regions, spans, int(duration))
     half = _half_lengths(lecture.times, np.array([len(units) for units in word_units], dtype=np.float64))
     spans = split_between_words(spans, lecture.times - half, lecture.times + half, int(_LONGEST * duration))
     edges = np.append((spans[1:, 0] + spans[:-1, 1]) / 2, np.inf)  # a word in a pause belongs to the nearer window

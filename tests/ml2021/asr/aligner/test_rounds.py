@@ -78,11 +78,19 @@ def test_words_are_found_where_they_are(tmp_path: Path) -> None:
     assert all(np.array_equal(times[k].start, again[k].start, equal_nan=True) for k in times)
 
 
-def test_windows_hold_each_word_once() -> None:
+@pytest.mark.parametrize("is_second", [False, True])
+def test_windows_hold_each_word_once(is_second: bool) -> None:
     lecture, _ = made_up_lecture("l", 5)
-    windows = training_windows(lecture, [[1 + i % 7] for i in range(len(lecture.words))], CONFIG)
+    windows = training_windows(lecture, [[1 + i % 7] for i in range(len(lecture.words))], CONFIG, is_second)
     assert [u for window in windows for u in window.units] == [1 + i % 7 for i in range(len(lecture.words))]
-    assert all(len(window.features) <= 4.0 * 100 + 1 for window in windows)
+    assert all(len(window.features) <= 1.5 * 4.0 * 100 + 1 for window in windows)
+
+
+def test_windows_of_the_second_way_have_no_edge_of_the_first() -> None:
+    lecture, _ = made_up_lecture("l", 5, num_words=300)
+    units = [[1 + i] for i in range(len(lecture.words))]
+    firsts = [{w.units[0] for w in training_windows(lecture, units, CONFIG, is_second)} for is_second in (False, True)]
+    assert all(len(first) > 20 for first in firsts) and firsts[0] & firsts[1] == {1}
 
 
 def test_frames_are_labelled_by_the_words_that_are_said_in_them() -> None:
@@ -146,9 +154,12 @@ def test_guided_steps_learn_the_labels_of_frames() -> None:
     ("confidences", "moved", "num_rounds"),
     [
         ([0.96], [0.01], 1),  # sure, and it agrees with the first times
-        ([0.5, 0.52, 0.525], [0.01] * 3, 3),  # no longer rises
-        ([0.5, 0.4], [0.01] * 2, 2),  # falls
-        ([0.005, 0.02, 0.021, 0.4, 0.401], [0.01] * 5, 5),  # had not begun to learn until the fourth
+        ([0.85, 0.9, 0.905], [0.01] * 3, 3),  # no longer rises
+        ([0.9, 0.7, 0.905], [0.01] * 3, 3),
+        ([0.5, 0.52, 0.525, 0.526], [0.01] * 4, 4),  # has not risen twice, while it is not quite sure
+        ([0.5, 0.49, 0.55, 0.551, 0.552], [0.01] * 5, 5),
+        ([0.5, 0.4, 0.3], [0.01] * 3, 3),  # falls
+        ([0.005, 0.02, 0.021, 0.4, 0.401, 0.402], [0.01] * 6, 6),  # had not begun to learn until the fourth
         ([0.5, 0.5, 0.5, 0.5], [0.3, 0.3, 0.3, 0.01], 4),  # the words moved until the fourth
         ([0.5 + 0.05 * i for i in range(8)], [0.01] * 8, 8),  # max_rounds
     ],
@@ -183,8 +194,8 @@ def test_at_most_half_of_the_first_round_is_guided(
     monkeypatch.setattr(rounds, "_align_again", lambda *arguments: (0.5, np.full(9, 1.0)))
     lecture, _ = made_up_lecture("l", 7, num_words=60)
     config = replace(CONFIG, guided_steps=guided_steps, first_epochs=8, min_steps=0, max_rounds=2)
-    steps = AlignerTask(training_windows(lecture, [[1]] * 60, config), config).steps_per_epoch()
-    assert steps == 2
+    windows = [w for way in (False, True) for w in training_windows(lecture, [[1]] * 60, config, way)]
+    assert AlignerTask(windows, config).steps_per_epoch() == 4  # for two passes over the lecture
     monkeypatch.setattr(rounds, "CtcModel", lambda encoder, num_units: CtcModel(encoder, 9))
     texts = [" ".join(lecture.words)]
     rounds.train_aligner([lecture], texts, {"l"}, config, tmp_path, Machinery(torch.device("cpu")))
