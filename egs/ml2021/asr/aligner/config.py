@@ -37,7 +37,7 @@ class AlignerConfig(FaultConfig):
     )
     # passes over the lectures in the first round of training; an epoch is two, one for each way to cut windows
     first_epochs: int = field(default=4, metadata=_TRAINED)
-    # of each later round; every round ends with a new alignment
+    # epochs of each later round; every round ends with a new alignment
     more_epochs: int = field(default=2, metadata=_TRAINED)
     # rounds at most, whether or not the aligner is sure by then
     max_rounds: int = field(default=8, metadata=_TRAINED)

@@ -86,7 +86,7 @@ def train_aligner(
     encoded = {x.id: units.encode_words(x.words) for x in lectures if x.id in train_ids}
     num_steps, in_vain, highest = 0, 0, 0.0  # steps of all rounds; rounds without a rise; the highest confidence
     for number in range(1, config.max_rounds + 1):
-        windows = _windows([x for x in lectures if x.id in train_ids], encoded, config, number)
+        windows = _windows([x for x in lectures if x.id in train_ids], encoded, config)
         num_steps = _train(model, len(units), windows, config, exp_dir, number, num_steps, machinery)
         confidence, moved = _align_again(lectures, exp_dir, number, machinery)
         median, nearly_all = np.nanquantile(moved, (0.5, 0.95)).tolist()
@@ -108,10 +108,10 @@ def train_aligner(
 
 
 def _windows(
-    lectures: Sequence[PreparedLecture], encoded: Mapping[str, list[list[int]]], config: AlignerConfig, number: int
+    lectures: Sequence[PreparedLecture], encoded: Mapping[str, list[list[int]]], config: AlignerConfig
 ) -> list[Window]:
-    """The windows of a round: in the first, the lectures cut in both ways; then in one and the other in turn."""
-    ways = (False, True) if number == 1 else (number % 2 == 0,)
+    """The windows of a round, with the lectures cut in both ways."""
+    ways = (False, True)
     return [w for is_second in ways for x in lectures for w in training_windows(x, encoded[x.id], config, is_second)]
 
 
