@@ -80,8 +80,8 @@ def group_regions(regions: NDArray[np.int64], max_samples: int) -> NDArray[np.in
 def regrouped(regions: NDArray[np.int64], spans: NDArray[np.int64], max_samples: int) -> NDArray[np.int64]:
     """Other windows over the same stretches: each from the middle of one of `spans` to the middle of the next.
 
-    So what was an edge of a window lies inside one. A span of a single stretch has no pause to be cut at: it goes to
-    the window before it, unless that would be longer than max_samples.
+    So what was an edge of a window lies inside one, but for breaks longer than max_samples. A span of a single stretch
+    has no pause to be cut at: it goes to the window before it, unless that would be longer than max_samples.
 
     Args:
       regions: (R, 2) stretches in samples, ascending, disjoint.
@@ -93,6 +93,9 @@ def regrouped(regions: NDArray[np.int64], spans: NDArray[np.int64], max_samples:
     for begin, end in spans.tolist():
         inside = regions[(regions[:, 0] >= begin) & (regions[:, 1] <= end)]
         pauses = (inside[1:, 0] + inside[:-1, 1]) / 2
+        if current and begin - current[1] > max_samples:  # a break; the window would be cut there again
+            windows.append(current)
+            current = []
         if len(pauses):
             cut = int(np.abs(pauses - (begin + end) / 2).argmin())
             windows.append([current[0] if current else begin, int(inside[cut, 1])])

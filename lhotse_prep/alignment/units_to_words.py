@@ -14,7 +14,7 @@ from lhotse_prep.alignment.search.align import align
 from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.search.passages import wrong_passages
 from lhotse_prep.alignment.search.strays import drop_strays
-from lhotse_prep.alignment.word_times import MOST_SPREAD, RECOGNISED, WordTimes, complete
+from lhotse_prep.alignment.word_times import RECOGNISED, WordTimes, complete, first_lags, is_spread
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.errors import DataError
 
@@ -65,8 +65,8 @@ def align_words(
 def words_of_units(path: Alignment, sizes: Sequence[int], frame: int) -> WordTimes:
     """A word lasts from its first spoken unit to its last; if fewer than half are spoken, the word is not spoken.
 
-    Units that are _LONGEST_GAP away from most of their word were heard in something else, such as another voice in the
-    pause before it. (Of equally many, those count that the model recognises better.)
+    Units that are _LONGEST_GAP away from half of their word or more were heard in something else, such as another voice
+    in the pause before it. (Of two halves, the one counts that the model recognises better.)
     """
     start, end = (np.full(len(sizes), np.nan) for _ in range(2))
     score = np.zeros(len(sizes))
@@ -76,19 +76,20 @@ def words_of_units(path: Alignment, sizes: Sequence[int], frame: int) -> WordTim
         spoken = unit[path.start[unit] >= 0]
         begin += size
         if len(spoken) and 2 * len(spoken) >= size:
-            spoken = _together(path, spoken, longest)
+            spoken = _together(path, spoken, longest, size)
             start[w], end[w] = path.start[spoken[0]] * frame / SAMPLE_RATE, path.end[spoken[-1]] * frame / SAMPLE_RATE
         score[w] = float(np.exp(path.score[spoken]).sum() / max(1, size))
     return WordTimes(start, end, score)
 
 
-def _together(path: Alignment, units: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
-    """Those of a word's spoken units that are not more than `longest` frames from the next: the most, or the best."""
+def _together(path: Alignment, units: NDArray[np.int64], longest: int, size: int) -> NDArray[np.int64]:
+    """Those of a word's spoken units that are at most `longest` frames apart, if they are half of its `size` units."""
     gaps = path.start[units[1:]] - path.end[units[:-1]]
     if not (gaps > longest).any():
         return units
     parts = np.split(units, np.flatnonzero(gaps > longest) + 1)
-    return max(parts, key=lambda part: (len(part), float(path.score[part].mean())))
+    most = max(parts, key=lambda part: (len(part), float(path.score[part].mean())))
+    return most if 2 * len(most) >= size else units
 
 
 def finish_times(
@@ -142,14 +143,5 @@ def onset_lags(times: WordTimes, regions: NDArray[np.int64]) -> list[float]:
       times: of the words of one lecture.
       regions: (R, 2) its stretches of speech in samples.
     """
-    starts = times.start[np.isfinite(times.start)]
-    onsets = regions[1:, 0] / SAMPLE_RATE
-    quiet = (regions[1:, 0] - regions[:-1, 1]) >= 0.3 * SAMPLE_RATE
-    lags = []
-    for onset in onsets[quiet]:
-        index = np.searchsorted(starts, onset - 0.1)
-        if index < len(starts) and starts[index] - onset < 0.5:
-            lags.append(float(starts[index] - onset))
-    if lags and np.subtract(*np.quantile(lags, (0.75, 0.25))) > MOST_SPREAD:
-        return []
-    return lags
+    lags = first_lags(times.start, regions / SAMPLE_RATE)
+    return [] if is_spread(lags) else lags

@@ -6,6 +6,7 @@ them is speech that belongs to no other word: the rare word is there. If there i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,8 +27,9 @@ _ENOUGH_TAILS = 50  # syllables before others, to know how long they last after 
 _LEAST_TAIL, _SHORT_PAUSE = 0.05, 0.1  # seconds
 # seconds between the quartiles of the times from the beginning of stretches to their first words (measured: 0.02 to
 # 0.04, in noise 0.05 to 0.24); if they are further apart, stretches do not begin with words
-MOST_SPREAD = 0.1
-_ENOUGH_ONSETS = 8
+_MOST_SPREAD = 0.1
+_ENOUGH_LAGS = 8
+_LEAST_PAUSE, _EARLIEST_WORD = 0.3, 0.1  # seconds before the beginning of stretches
 _LATEST_ONSET = 0.5  # seconds; a word that starts later than this after the onset of speech is not drawn to the onset
 
 
@@ -95,17 +97,35 @@ def drawn_to_onsets(
       least: seconds; smaller lags are the model's precision.
     """
     start = start.copy()
+    if len(lags := first_lags(start, regions)) >= _ENOUGH_LAGS and is_spread(lags):
+        return start
     timed = np.flatnonzero(np.isfinite(start))
     before = np.concatenate([[-np.inf], end[timed[:-1]]])
     region = np.searchsorted(regions[:, 0], start[timed], side="right") - 1
     onset = np.where(region >= 0, regions[np.maximum(region, 0), 0], -np.inf)
     lag = start[timed] - onset
-    is_first = (before <= onset) & (lag <= _LATEST_ONSET)
-    if is_first.sum() >= _ENOUGH_ONSETS and np.subtract(*np.quantile(lag[is_first], (0.75, 0.25))) > MOST_SPREAD:
-        return start
-    moved = is_first & (lag > least)
+    moved = (before <= onset) & (lag > least) & (lag <= _LATEST_ONSET)
     start[timed[moved]] = onset[moved]
     return start
+
+
+def first_lags(start: NDArray[np.float64], regions: NDArray[np.float64]) -> list[float]:
+    """Seconds from the beginning of stretches after a pause to the first words there, from -0.1 to _LATEST_ONSET.
+
+    Args:
+      start, regions: as in drawn_to_onsets.
+    """
+    starts = start[np.isfinite(start)]
+    onsets = regions[1:, 0][regions[1:, 0] - regions[:-1, 1] >= _LEAST_PAUSE]
+    index = np.searchsorted(starts, onsets - _EARLIEST_WORD)
+    onsets, index = onsets[index < len(starts)], index[index < len(starts)]
+    lags = starts[index] - onsets
+    return [float(lag) for lag in lags if lag < _LATEST_ONSET]
+
+
+def is_spread(lags: Sequence[float]) -> bool:
+    """Whether first_lags differ so much that stretches do not begin with words."""
+    return len(lags) > 0 and float(np.subtract(*np.quantile(lags, (0.75, 0.25)))) > _MOST_SPREAD
 
 
 def drawn_out(

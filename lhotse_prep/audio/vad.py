@@ -17,7 +17,8 @@ STEP = 512  # samples per step of the network
 _BEFORE = 64  # samples before a step that the network sees again
 _STATE = 128  # size of its state
 _HOP, _SMOOTH = 160, 20  # samples, and hops over which levels are averaged
-_SILENCE = 1e-12  # power; digital silence counts as this
+_SILENCE = 1e-12  # power; less counts as this
+_DIGITAL_SILENCE = -90.0  # dB; what is quieter was not recorded, as where the sound was muted
 _FLOOR = 0.02  # quantile of a recording's levels that is the background's
 _ABOVE_FLOOR = 5.0  # dB; louder sound is the lecture's (90% of the levels of five voices were within 6)
 _LEAST_CONTRAST = 10.0  # dB from the background to the median level; in speech without pauses, 5 to 9 as a rule
@@ -87,7 +88,8 @@ def without_background(samples: NDArray[np.float32], regions: NDArray[np.int64])
       (R', 2) as regions.
     """
     levels = _levels(samples)
-    floor, usual = np.quantile(levels, (_FLOOR, 0.5)) if len(levels) else (0.0, 0.0)
+    heard = levels[levels > _DIGITAL_SILENCE]
+    floor, usual = np.quantile(heard, (_FLOOR, 0.5)) if len(heard) else (0.0, 0.0)
     if usual - floor < _LEAST_CONTRAST:
         return regions
     is_low = np.concatenate([[False], levels < floor + _ABOVE_FLOOR, [False]])

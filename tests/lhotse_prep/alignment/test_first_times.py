@@ -129,7 +129,7 @@ def test_regions_are_grouped_up_to_the_limit() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_regrouped_windows_hold_the_same_stretches_with_other_edges(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    edges = np.cumsum(rng.integers(1, (40, 400)[seed % 2], 120))
+    edges = np.cumsum(rng.integers(1, (40, 200)[seed % 2], 240))
     regions, most = edges.reshape(-1, 2), 500
     spans = group_regions(regions, most)
     other = regrouped(regions, spans, most)
@@ -138,7 +138,17 @@ def test_regrouped_windows_hold_the_same_stretches_with_other_edges(seed: int) -
     assert set(other[:, 0]) <= set(regions[:, 0]) and set(other[:, 1]) <= set(regions[:, 1])
     are_several = np.array([(regions[:, 0] >= b).sum() - (regions[:, 0] >= e).sum() > 1 for b, e in spans.tolist()])
     between = spans[1:, 0][are_several[1:] & are_several[:-1]]  # edges between windows that have pauses
-    assert (len(between) or seed % 2) and not set(between) & set(other[:, 0])
+    assert len(between) and not set(between) & set(other[:, 0])
+    pieces = split_between_words(other, np.zeros(0), np.zeros(0), 4 * most)
+    assert len(pieces) == len(other), "none is longer than two windows and a pause"
+
+
+def test_regrouped_windows_end_at_breaks() -> None:
+    regions = np.array([[0, 10], [12, 20], [100, 110], [115, 120]])
+    assert regrouped(regions, group_regions(regions, 25), 25).tolist() == [[0, 10], [12, 20], [100, 110], [115, 120]]
+    assert regrouped(regions, group_regions(regions, 25), 85).tolist() == [[0, 10], [12, 110], [115, 120]]
+    assert regrouped(regions[:1], regions[:1], 25).tolist() == [[0, 10]]
+    assert regrouped(regions[:0], regions[:0], 25).shape == (0, 2)
 
 
 def test_long_spans_are_cut_in_the_widest_gap_between_words() -> None:

@@ -38,7 +38,9 @@ def test_word_with_fewer_than_half_its_units_is_not_spoken() -> None:
         ([10, 40], [0.3, 0.9], (40, 41)),
         ([10, 40], [0.9, 0.3], (10, 11)),
         ([10, 14, 18], [0.9, 0.9, 0.9], (10, 19)),
-        ([-1, 10, 40], [0.0, 0.2, 0.9], (40, 41)),
+        ([-1, 10, 40], [0.0, 0.2, 0.9], (10, 41)),  # one of three units is too little
+        ([10, 30, 50, 70], [0.9] * 4, (10, 71)),  # a word that is spelt slowly
+        ([10, 30, 32, 60], [0.9, 0.5, 0.5, 0.9], (30, 33)),
     ],
 )
 def test_units_far_from_the_rest_of_their_word_do_not_count(

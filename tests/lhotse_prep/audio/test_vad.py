@@ -87,6 +87,7 @@ def test_pauses_at_the_level_of_the_background(seed: int, floor: float) -> None:
     rng = np.random.default_rng(seed)
     spoken, pauses = rng.uniform(0.5, 4, 40), rng.choice([0.15, 0.7, 1.0, 2.0], 40)
     samples = lecture([x for s, p in zip(spoken, pauses) for x in ((s, -20.0), (p, floor))], seed)
+    samples = np.concatenate([samples, np.zeros(seed % 2 * 10 * SAMPLE_RATE, np.float32)])  # or muted at the end
     edges = np.cumsum(np.stack([spoken, pauses], axis=1).ravel()).reshape(-1, 2)  # begin and end of each pause
     regions = without_background(samples, np.array([[0, len(samples)]]))
     times = regions / SAMPLE_RATE
@@ -95,7 +96,7 @@ def test_pauses_at_the_level_of_the_background(seed: int, floor: float) -> None:
         assert np.abs(times[:, 0] - end).min() < 0.12, "where the lecturer goes on"
         late = times[:, 1] - begin
         assert ((late > 0) & (late < 2 * HANGOVER)).any(), "a stretch lasts a little longer than its speech"
-    assert abs(len(regions) - len(long) - 1) <= 1, "short pauses end no stretch"
+    assert abs(len(regions) - len(long) - 1) <= 2, "short pauses end no stretch"
     assert (regions[:, 1] > regions[:, 0]).all() and (regions[1:, 0] >= regions[:-1, 1]).all()
 
 

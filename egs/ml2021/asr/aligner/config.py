@@ -35,7 +35,7 @@ class AlignerConfig(FaultConfig):
     train: TrainConfig = field(
         default_factory=TrainConfig, metadata={**_TRAINED, **all_but("num_epochs", "average_by_dev")}
     )
-    # passes over the lectures in the first round of training; an epoch is two, one for each way to cut windows
+    # passes over the lectures in the first round of training, in twos: an epoch has one for each way to cut windows
     first_epochs: int = field(default=4, metadata=_TRAINED)
     # epochs of each later round; every round ends with a new alignment
     more_epochs: int = field(default=2, metadata=_TRAINED)

@@ -33,7 +33,7 @@ from ml2021.asr.model.recogniser import CtcModel
 from ml2021.training.checkpoint import load_checkpoint, save_checkpoint
 
 _LEAST_CONFIDENCE = 0.3  # below it, a model has not begun to learn
-_QUITE_SURE = 0.8  # below it, as in noise, a round may do harm that the next one makes good
+_QUITE_SURE = 0.8  # confidence below which, as in noise, a round may do harm that the next one makes good
 _RISE = 0.01  # of the median confidence, by which a round must exceed those before it to be worth another
 _NEARLY_ALL = 4  # times config.settled that 95% of the words may move in the first round if it is to be the last
 logger = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ def train_aligner(
 
     Rounds end when the alignment hardly moves and the median confidence of a word has reached config.learned_confidence
     or no longer rises, as in noise: after the first round already, where the model is sure and agrees with the first
-    times about nearly all words. After an interruption, finished rounds are not repeated. The last round's model, its
-    config.json and units stay in exp_dir.
+    times about nearly all words. After an interruption, finished rounds are not repeated. The model of the round that
+    was surest, its config.json and units stay in exp_dir.
 
     Args:
       lectures: those that train, and others that are aligned between rounds too.
@@ -76,7 +76,7 @@ def train_aligner(
       exp_dir: for the model; a subfolder for each round.
       machinery: where it runs.
     Returns:
-      The median confidence of a word in the end.
+      The median confidence of a word by the model that is kept.
     """
     units = PronunciationUnits.of_texts(texts, config.num_english_pieces)
     units.save(exp_dir)
@@ -84,7 +84,8 @@ def train_aligner(
     torch.manual_seed(config.train.seed)
     model = CtcModel(config.encoder, len(units)).to(machinery.device)
     encoded = {x.id: units.encode_words(x.words) for x in lectures if x.id in train_ids}
-    num_steps, in_vain, highest = 0, 0, 0.0  # steps of all rounds; rounds without a rise; the highest confidence
+    num_steps, in_vain = 0, 0  # steps of all rounds; rounds without a rise
+    best, highest = 1, 0.0  # the round with the highest confidence
     for number in range(1, config.max_rounds + 1):
         windows = _windows([x for x in lectures if x.id in train_ids], encoded, config)
         num_steps = _train(model, len(units), windows, config, exp_dir, number, num_steps, machinery)
@@ -100,11 +101,15 @@ def train_aligner(
         is_settled = median <= config.settled and (number > 1 or nearly_all <= _NEARLY_ALL * config.settled)
         in_vain = 0 if number == 1 or confidence >= highest + _RISE else in_vain + 1
         no_longer_rises = in_vain >= (1 if confidence >= _QUITE_SURE else 2) and confidence >= _LEAST_CONFIDENCE
+        if confidence > highest:
+            best, highest = number, confidence
         if is_settled and (confidence >= config.learned_confidence or no_longer_rises):
             break
-        highest = max(highest, confidence)
-    save_checkpoint(exp_dir / "pretrained.pt", {"model": model.state_dict()})
-    return confidence
+    if best < number:
+        logger.info("aligner: the model of round %d is kept, which was the surest", best)
+    weights = load_checkpoint(exp_dir / f"round-{best}" / "pretrained.pt")["model"]
+    save_checkpoint(exp_dir / "pretrained.pt", {"model": weights})
+    return highest
 
 
 def _windows(
@@ -155,9 +160,8 @@ def _train(
     round_dir = exp_dir / f"round-{number}"
     steps_per_epoch = AlignerTask(windows, config, first_step).steps_per_epoch()
     if number == 1:
-        epochs = max(
-            -(-config.first_epochs // 2), -(-config.min_steps // steps_per_epoch)
-        )  # each window is there twice
+        passes = -(-config.first_epochs // 2)  # two in an epoch, one for each way to cut
+        epochs = max(passes, -(-config.min_steps // steps_per_epoch))
         train = replace(config.train, num_epochs=epochs)
         config = replace(config, guided_steps=min(config.guided_steps, epochs * steps_per_epoch // 2))
     else:

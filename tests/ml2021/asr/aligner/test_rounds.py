@@ -20,6 +20,7 @@ from ml2021.asr.aligner.windows import UNKNOWN, AlignerTask, frame_labels, train
 from ml2021.asr.augment.config import SpecAugmentConfig
 from ml2021.asr.model.recogniser import CtcModel
 from ml2021.asr.train.config import AsrDataConfig
+from ml2021.training.checkpoint import save_checkpoint
 from ml2021.training.config import TrainConfig
 from tests.ml2021.asr.zipformers import OF_ALIGNER
 
@@ -169,13 +170,22 @@ def test_rounds_end_when_nothing_moves_and_confidence_no_longer_rises(
 ) -> None:
     results = [(c, np.full(9, m)) for c, m in zip(confidences, moved)]
     steps = iter(range(10, 100, 10))
-    monkeypatch.setattr(rounds, "_train", lambda *arguments: next(steps))
+
+    def train(model: CtcModel, *arguments: object) -> int:
+        number = next(steps) // 10
+        weights = {"model": {"number": torch.tensor(number)}}
+        save_checkpoint(tmp_path / f"round-{number}" / "pretrained.pt", weights)
+        return 10 * number
+
+    monkeypatch.setattr(rounds, "_train", train)
     monkeypatch.setattr(rounds, "_align_again", lambda *arguments: results.pop(0))
     lecture, _ = made_up_lecture("l", 7, num_words=20)
     config = replace(CONFIG, max_rounds=8)
     texts = [" ".join(lecture.words)]
     confidence = rounds.train_aligner([lecture], texts, {"l"}, config, tmp_path, Machinery(torch.device("cpu")))
-    assert confidence == confidences[num_rounds - 1] and not results
+    assert confidence == max(confidences) and not results
+    kept = torch.load(tmp_path / "pretrained.pt", weights_only=True)["model"]["number"]
+    assert int(kept) == 1 + int(np.argmax(confidences))
 
 
 @pytest.mark.parametrize(("guided_steps", "expected"), [(1000, 8), (5, 5)])
