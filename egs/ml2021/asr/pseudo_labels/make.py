@@ -105,7 +105,7 @@ def _search_of(args: argparse.Namespace) -> DecodeConfig:
     config = decode_config(args.exp_dir, args.conf)
     if config.decoding_method != _METHOD:
         logger.info("decoding_method is %s: labels come from %s, without fusion", config.decoding_method, _METHOD)
-        config = replace(config, decoding_method=_METHOD, hotwords_file=None, word_score=0.0, lexicon_texts=(), **NO_LM)
+        config = with_values(config, {"decoding_method": _METHOD, "hotwords_file": None, **NO_LM})
     config = with_values(config, given_values(args))
     if config.ctc_scale > 0:
         logger.info("ctc_scale is not used: the transducer's text must not depend on the CTC head")

@@ -93,7 +93,7 @@ class Labeller:
 
     def _recognised(self, f: sf.SoundFile, windows: Sequence[Window]) -> Iterator[tuple[Hypothesis, Hypothesis | None]]:
         """The hypotheses of both searches for each window, from one pass of the encoder; None: no second search."""
-        ctc = SearchConfig("ctc_prefix_beam_search", beam_size=self.config.beam_size)
+        ctc = SearchConfig("ctc_prefix_beam_search", beam_size=self.config.num_hypotheses)
         chunks = [Chunk(*window, *window) for window in windows]
         for _, features, lens in feature_batches(f, chunks, self.config.max_duration):
             encoder_out, out_lens, below = encoded(self.model, features, lens, self.config.needs_units)

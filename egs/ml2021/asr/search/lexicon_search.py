@@ -4,6 +4,8 @@ A hypothesis is a sequence of words and the beginning of another one. Its score 
 summed over alignments and over readings of its words, and for each word its log-probability by the language model, as
 soon as the word is complete, and a bonus. The beam holds, for each sequence of words, the places in the trie and the
 last units that it may be at; of hypotheses that differ only in words further back than the last few, it holds the best.
+What the head on tokens adds for a word (see same_sound) depends on the frame of its last unit: where alignments of the
+same words meet, that of the most probable one stays.
 
 Legend: K hypotheses, T frames, U units with blank (0), V tokens of the language model, W words, C candidates.
 """
@@ -24,7 +26,7 @@ from ml2021.asr.fusion.lexicon import Lexicon
 from ml2021.asr.fusion.scorer import Scorer, select
 from ml2021.asr.search.ctc_greedy import penalised
 from ml2021.asr.search.hypothesis import Hypothesis
-from ml2021.asr.search.same_sound import token_evidence
+from ml2021.asr.search.same_sound import WordsAlike
 
 # columns of floats: log-probs of the alignments that end in a blank and in the last unit; scores of complete words; of
 # the units of the incomplete word, the largest log-prob of the last one and the sum of those of the others
@@ -43,6 +45,7 @@ class _Words(NamedTuple):
 
     first_token: NDArray[np.int64]  # (W,) for the language model
     bonus: NDArray[np.float64]  # (W,)
+    column: NDArray[np.int64]  # (P,) of the places of words in the trie: where their evidence is, see WordsAlike
 
 
 class _Records(NamedTuple):
@@ -64,7 +67,7 @@ class LexiconSearchConfig:
     beam: int  # hypotheses kept
     word_score: float = 0.0  # added for each word
     lm_scale: float = 0.0  # that fusion has, for words that are the unknown token to it
-    token_scale: float = 0.0  # of same_sound.token_evidence
+    token_scale: float = 0.0  # of what the head on tokens says, see same_sound
     alike: int = 1  # hypotheses kept that differ only in words before the last three
 
 
@@ -96,7 +99,7 @@ def lexicon_search(
     for i, count in enumerate(num_frames):
         evidence = np.zeros((count, 0), np.float32)
         if token_log_probs is not None and config.token_scale > 0:
-            evidence = config.token_scale * token_evidence(token_log_probs[i, :count], lexicon)
+            evidence = config.token_scale * beam.alike.evidence(token_log_probs[i, :count])
         hypotheses.append(beam.search(values[i, :count], evidence))
     return hypotheses
 
@@ -111,7 +114,8 @@ class _LexiconBeam:
         self.lengths = np.array([len(ids) for ids in lexicon.lm_tokens])
         shared = -config.lm_scale * math.log(max(1, lexicon.num_others))  # others share the unknown token's probability
         bonus = config.word_score + shared * lexicon.is_other
-        self.words = _Words(self.lm_tokens[:, 0].copy(), bonus.astype(np.float64))
+        self.alike = WordsAlike(lexicon)
+        self.words = _Words(self.lm_tokens[:, 0].copy(), bonus.astype(np.float64), self.alike.column)
         trie = lexicon.trie
         words_of_child = np.diff(trie.first_word)[trie.child] + 1
         most = int(np.add.reduceat(words_of_child, trie.first_child[:-1][np.diff(trie.first_child) > 0]).max())
@@ -120,7 +124,7 @@ class _LexiconBeam:
         self.slots = np.full(1 << (2 * size).bit_length(), -1, np.int64)  # hash table of candidates
 
     def search(self, log_probs: NDArray[np.float64], evidence: NDArray[np.float32]) -> Hypothesis:
-        """The best hypothesis of an utterance from log_probs (T, U) and what is added for words, (T, P) or (T, 0)."""
+        """The best hypothesis from log_probs (T, U) and what is added for words alike, (T, S); (T, 0): nothing."""
         self.records = _Records(*np.empty((5, 1024), np.int64), *np.empty((2, 1024)))
         self.num_records = 0
         floats, integers = np.zeros((1, 5)), np.zeros((1, 11), np.int64)
@@ -236,7 +240,7 @@ def _candidates(frame, hypotheses, trie, words, records, candidates):  # pragma:
     """All hypotheses after a frame: those that stay as they are, and those with one more unit.
 
     Args:
-      frame: its number, its log-probs (U,), and what is added for the words of the trie, (P,); (0,): nothing.
+      frame: its number, its log-probs (U,), and what is added for words alike, (S,); (0,): nothing.
       hypotheses: floats and integers of those before it, and (K, V) scores of the next token after each; (., 0): none.
       trie, words: the lexicon.
       records: of words; times and peaks of last words are updated.
@@ -298,8 +302,8 @@ def _candidates(frame, hypotheses, trie, words, records, candidates):  # pragma:
                 integers[c, _PARENT], integers[c, _WORD] = k, word
                 if word >= 0:
                     floats[c, _ADDED] += words.bonus[word]
-                    if len(evidence):
-                        floats[c, _ADDED] += evidence[place]
+                    if len(evidence) and words.column[place] >= 0:
+                        floats[c, _ADDED] += evidence[words.column[place]]
                     if rows.shape[1]:
                         floats[c, _ADDED] += rows[k, words.first_token[word]]
                     integers[c, _WORD_3], integers[c, _WORD_2] = old[k, _WORD_2], old[k, _WORD_1]

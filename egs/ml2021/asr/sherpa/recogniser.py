@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lhotse_prep.alignment.config import TIMES_VERSION
 from lhotse_prep.audio.inspect import SAMPLE_RATE
 from lhotse_prep.workflow.digests import digest_file, digest_json
 from lhotse_prep.workflow.errors import ConfigError, DataError, list_names
@@ -94,7 +95,7 @@ class SherpaRecogniser:
             files += [p for p in (model.folder / "bpe.vocab", model.folder / "bpe.model") if p.is_file()]
         digests = {str(p.relative_to(model.folder)): digest_file(p) for p in files}
         version = importlib.metadata.version("sherpa-onnx")
-        return {**digests, "options": digest_json([self._options.digest(), version])}
+        return {**digests, "options": digest_json([self._options.digest(), version, TIMES_VERSION])}
 
     def words_of_windows(self, windows: Sequence[NDArray[np.float32]]) -> list[list[TimedWord]]:
         """The words of each window, in order of time; see WindowRecogniser.

@@ -97,7 +97,7 @@ class AsrConfig:
     train: TrainConfig = field(default_factory=TrainConfig)  # optimiser, epochs, checkpoints
     # start with stage 3's encoder, which must be trained on train only
     init_encoder_from_aligner: bool = field(default=False, metadata=FILE)
-    # with stage 3's encoder: tokens start with the weights of the aligner's units that they are pronounced with
+    # with stage 3's encoder: tokens, and the joiner, start with the weights of the aligner's units of pronunciation
     init_tokens_from_aligner: bool = False
     weigh_batches: bool = False  # true: weigh batches by their audio, as icefall does; false: all batches equally
     frozen_encoder_steps: int = 0  # steps at the start in which an initialised encoder stays unchanged

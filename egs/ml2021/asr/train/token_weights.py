@@ -1,7 +1,8 @@
 """First weights of the recogniser's tokens: their own in another recogniser, or those of the aligner's units.
 
 The aligner tells sounds apart, so a character or a piece of a word begins as what it sounds like, also one that
-training has seldom or never: what remains to be learned is which of the characters of one sound is meant.
+training has seldom or never: what remains to be learned is which of the characters of one sound is meant. The joiner
+begins as the CTC head, so the transducer knows the sounds too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ml2021.training.checkpoint import load_checkpoint
 logger = logging.getLogger(__name__)
 
 _HEAD = "ctc_output.1."
-_TANH_INPUT = 0.3  # of the encoder's output; where tanh is nearly linear
+_TANH_INPUT = 0.3  # times the encoder's output
 
 
 def known_tokens(checkpoint: Path, tokens: TokenTable) -> dict[int, int] | None:
@@ -94,8 +95,9 @@ def _set_rows(layer: nn.Module, rows: dict[int, int], shared: Counter[int], weig
 def _start_joiner(model: AsrModel) -> None:
     """Let the logits of the joiner be those of the CTC head, where the decoder's output adds nothing.
 
-    The product of the two layers of the joiner is the head's weight, or the nearest one of the joiner's rank; the
-    values between them are so small that tanh leaves them nearly as they are.
+    The product of the two layers of the joiner is the head's weight, or the nearest one of the joiner's rank. Tanh
+    bends the larger of the values between them: on people's speech, the best token is the head's in 93% of frames. With
+    smaller values it would be in more, but the layer before them would be so small that a few steps change it all.
     """
     head, joiner = model.ctc_output[1], model.joiner
     assert isinstance(head, nn.Linear)

@@ -111,7 +111,8 @@ def write_choice(out: Path, part: str, best: Outcome, rows: Sequence[dict[str, A
     """
     config = best.combination.written
     values, default = to_mapping(config), to_mapping(DecodeConfig())
-    scales = (*NO_LM, "ctc_scale")  # also where 0: a decode.yaml that they are copied to may have others
+    of_words = ("word_score", "token_scale") if config.decoding_method == "lexicon_search" else ()
+    scales = (*NO_LM, "ctc_scale", *of_words)  # also where 0: a decode.yaml that they are copied to may have others
     kept = {k: v for k, v in values.items() if v != default[k] or k in best.combination.values or k in scales}
     section = {"decode": {"decoding_method": config.decoding_method, **kept}}
     header = f"{_HEADER} on {part}, {len(best.windows)} windows: MER {best.total}\n"

@@ -285,6 +285,7 @@ def test_labels_are_those_of_two_searches_of_each_window(
         ("decoding_method: modified_beam_search, lm_scale: 0.2, lodr_scale: 0.1", None, (0.2, 0.1)),
         ("decoding_method: modified_beam_search, lm_scale: 0.2, lodr_scale: 0.1", 0.0, (0.0, 0.0)),
         ("decoding_method: beam_search, lm_scale: 0.2, lodr_scale: 0.1, ilm_scale: 0.1", None, (0.0, 0.0)),
+        ("decoding_method: lexicon_search, lm_scale: 0.6, word_score: 2.0, token_scale: 0.4", None, (0.0, 0.0)),
     ],
 )
 def test_labels_do_not_depend_on_the_ctc_head(

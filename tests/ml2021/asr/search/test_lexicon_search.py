@@ -30,7 +30,7 @@ from ml2021.asr.search.hypothesis import Hypothesis
 from ml2021.asr.search.lexicon_search import LexiconSearchConfig, lexicon_search
 from ml2021.asr.search.methods import search as search_batch
 from ml2021.asr.search.methods import token_table
-from ml2021.asr.search.same_sound import FLOOR, NEAR
+from ml2021.asr.search.same_sound import FLOOR, NEAR, WordsAlike
 from tests.ml2021.asr.with_units import make_with_units
 
 NUM_UNITS = 4  # with blank
@@ -165,6 +165,38 @@ def test_the_head_on_tokens_chooses_among_words_that_sound_alike(tokens: TokenTa
     assert alone == search(log_probs, lexicon, replace(config, token_scale=0.0), fusion)
 
 
+def test_words_that_the_tokens_cannot_write_or_that_sound_like_no_other(tokens: TokenTable) -> None:
+    lexicon = Lexicon({"一": [(1,)], "光": [(1,), (2, 3)], "ab": [(2,)], "二": [(3, 1)], "三": [(3, 1)]}, tokens)
+    log_probs = torch.full((30, len(tokens)), -9.0)
+    log_probs[:, tokens.ids["二"]] = -1.0
+    log_probs[10, tokens.ids["一"]] = log_probs[10, tokens.ids["三"]] = -0.5
+    alike = WordsAlike(lexicon)
+    evidence, trie = alike.evidence(log_probs), lexicon.trie
+    assert evidence.shape == (30, 4)
+    at = {
+        (node, lexicon.words[trie.word[p]]): alike.column[p]
+        for node in range(len(trie.first_word) - 1)
+        for p in range(trie.first_word[node], trie.first_word[node + 1])
+    }
+    column = {word: [c for (_, w), c in at.items() if w == word] for word in lexicon.words}
+    assert column["ab"] == [-1] and sorted(column["光"])[0] == -1 and len(column["光"]) == 2
+    near = np.abs(np.arange(30) - 10) <= NEAR
+    assert evidence[:, column["一"][0]] == pytest.approx(0.0)  # FLOOR for both elsewhere
+    assert evidence[:, max(column["光"])] == pytest.approx(np.where(near, FLOOR + 0.5, 0.0))
+    assert evidence[:, column["二"][0]] == pytest.approx(np.where(near, -0.5, 0.0))
+    assert evidence[:, column["三"][0]] == pytest.approx(np.where(near, 0.0, FLOOR + 1.0))
+
+
+def test_thousands_of_hypotheses_with_new_words_at_once(tokens: TokenTable) -> None:
+    lexicon = Lexicon({"一": [(1,)], "二": [(1,)], "三": [(2,)], "四": [(2,)], "光": [(1,)]}, tokens)
+    log_probs = random_log_probs(0, 8)
+    many = search(log_probs, lexicon, LexiconSearchConfig(3000, alike=WHOLE), None)
+    units = {"一": 1, "二": 1, "光": 1, "三": 2, "四": 2}
+    few = search(log_probs, lexicon, LexiconSearchConfig(50, alike=WHOLE), None)
+    spelled = [[units[w] for w in lexicon.table.decode(h.tokens).split()] for h in (many, few)]
+    assert spelled[0] == spelled[1]
+
+
 def peaks(units: Sequence[int], num_units: int, num_frames: int) -> Tensor:
     """(T, U) log-probs with a unit in every second frame from the third on, and blanks."""
     logits = torch.zeros(num_frames, num_units)
@@ -278,7 +310,12 @@ def test_audio_shorter_than_the_receptive_field_is_decoded(exp_dir: Path, lexico
 def test_a_model_without_the_head_or_a_lexicon_is_refused(trained, exp_dir, tmp_path):  # type: ignore[no-untyped-def]
     model, tokens = load_model(trained)
     batch = torch.randn(1, 100, 80), torch.tensor([100])
-    for name, value in (("units_rescore_scale", 0.5), ("word_score", 1.0), ("lexicon_texts", ("a.txt",))):
+    for name, value in (
+        ("units_rescore_scale", 0.5),
+        ("word_score", 1.0),
+        ("token_scale", 0.3),
+        ("lexicon_texts", ("a.txt",)),
+    ):
         with pytest.raises(ConfigError, match=name):
             SearchConfig("greedy_search", **{name: value})
     for config in (SearchConfig("lexicon_search"), SearchConfig("modified_beam_search", units_rescore_scale=0.5)):
@@ -286,6 +323,12 @@ def test_a_model_without_the_head_or_a_lexicon_is_refused(trained, exp_dir, tmp_
             search_batch(model, *batch, config)
     assert token_table(model, tokens, SearchConfig("lexicon_search")) is tokens
     model, _ = load_model(exp_dir)
+    model.config = replace(model.config, ctc_loss_scale=0.0)
+    (tmp_path / "one.txt").write_text(f"一 {model.spelling.units.symbols[0]}\n", encoding="utf-8")
+    asks = SearchConfig("lexicon_search", lexicon_file=str(tmp_path / "one.txt"), token_scale=0.3)
+    with pytest.raises(ConfigError, match="token_scale needs a CTC head"):
+        search_batch(model, *batch, asks)
+    assert len(search_batch(model, *batch, replace(asks, token_scale=0.0))) == len(batch[1])
     with pytest.raises(DataError, match="no lexicon"):
         search_batch(model, *batch, SearchConfig("lexicon_search", lexicon_file=str(tmp_path / "lexicon.txt")))
     for content, message in (("二 er\n三 qq\n", "line 2: .*'qq' is no unit"), ("二\n", "no units"), ("\n", "no words")):
