@@ -44,4 +44,5 @@ class WordsAlike:
         values = rows.cpu().float().numpy()[:, np.where(has_token, self._last, 0)]
         values = np.where(has_token, np.maximum(values, FLOOR), FLOOR)
         best = np.repeat(np.maximum.reduceat(values, self._begins, axis=1), self._counts, axis=1)
-        return (values - best).astype(np.float32)
+        evidence: NDArray[np.float32] = (values - best).astype(np.float32)
+        return evidence

@@ -24,7 +24,8 @@ from ml2021.asr.sherpa.recogniser import SherpaRecogniser
 from ml2021.asr.words.options import RecogniserOptions
 from tests.ml2021.asr.zipformers import TWO_STACKS
 
-CAUSAL = replace(TWO_STACKS, causal=True, chunk_size=(16,), left_context_frames=(32,))
+# sherpa-onnx takes 128 channels of the embedding in streams
+CAUSAL = replace(TWO_STACKS, causal=True, chunk_size=(16,), left_context_frames=(32,), embed_channels=(4, 8, 128))
 
 
 def random_model(tmp_path: Path, encoder: ZipformerConfig) -> tuple[AsrModel, TokenTable]:
