@@ -54,6 +54,9 @@ class WordTimes:
 def complete(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np.float64]) -> WordTimes:
     """Time words between timed words where speech is left for them, and draw first words to the onset of speech.
 
+    Words that the model recognises are not drawn: it knows better where they begin than voice activity, which takes
+    other voices for speech.
+
     Args:
       times: from the model.
       num_units: (W,) units of each word, from which its length is estimated.
@@ -78,7 +81,8 @@ def complete(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np
         if fitting and expected <= _LONGEST_FILL:
             speech = min(fitting, key=lambda p: abs(np.log(_length(p) / expected)))
             start[first:stop], end[first:stop] = _spread(num_units[first:stop], speech)
-    return replace(times, start=drawn_to_onsets(start, end, regions), end=end)
+    drawn = drawn_to_onsets(start, end, regions)
+    return replace(times, start=np.where(times.score < RECOGNISED, drawn, start), end=end)
 
 
 def drawn_to_onsets(

@@ -67,6 +67,8 @@ def test_a_model_that_is_sure_of_most_words_leaves_out_what_the_end_of_a_neighbo
 def test_late_first_word_starts_at_the_onset_of_speech() -> None:
     starts, _ = completed([0.0, 0.2, 1.4, 1.8], [(0.0, 0.4), (1.0, 3.0)])
     assert starts == pytest.approx([0.0, 0.2, 1.0, 1.8])
+    starts, _ = completed([0.0, 0.2, 1.4, 1.8], [(0.0, 0.4), (1.0, 3.0)], score=0.9)  # what is before it may be others
+    assert starts == pytest.approx([0.0, 0.2, 1.4, 1.8])
     starts, _ = completed([0.0, 0.2, 1.6, 1.8], [(0.0, 0.4), (1.0, 3.0)])  # this much may be speech without text
     assert starts == pytest.approx([0.0, 0.2, 1.6, 1.8])
     starts, _ = completed(
