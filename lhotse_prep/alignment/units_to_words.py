@@ -130,7 +130,8 @@ def median_lag(lags: Sequence[float]) -> float:
         logger.info("lag of the model unknown: %d stretches begin with a word, %d are needed", len(lags), _ENOUGH_LAGS)
         return 0.0
     lag = float(np.median(lags))
-    logger.info("first words of stretches are emitted %.0f ms after speech begins; subtracted", 1000 * lag)
+    order = "before" if lag < 0 else "after"
+    logger.info("first words of stretches are emitted %.0f ms %s speech begins; taken away", 1000 * abs(lag), order)
     return lag
 
 
