@@ -88,8 +88,8 @@ def without_background(samples: NDArray[np.float32], regions: NDArray[np.int64])
       (R', 2) as regions.
     """
     levels = _levels(samples)
-    heard = levels[levels > _DIGITAL_SILENCE]
-    floor, usual = np.quantile(heard, (_FLOOR, 0.5)) if len(heard) else (0.0, 0.0)
+    recorded = levels[levels > _DIGITAL_SILENCE]
+    floor, usual = np.quantile(recorded, (_FLOOR, 0.5)) if len(recorded) else (0.0, 0.0)
     if usual - floor < _LEAST_CONTRAST:
         return regions
     is_low = np.concatenate([[False], levels < floor + _ABOVE_FLOOR, [False]])

@@ -4,10 +4,11 @@ A hypothesis is a sequence of words and the beginning of another one. Its score 
 summed over alignments and over readings of its words, and for each word its log-probability by the language model, as
 soon as the word is complete, and a bonus. The beam holds, for each sequence of words, the places in the trie and the
 last units that it may be at; of hypotheses that differ only in words further back than the last few, it holds the best.
-What the head on tokens adds for a word (see same_sound) depends on the frame of its last unit: where alignments of the
+What the head on tokens adds for a word (see WordsAlike) depends on the frame of its last unit: where alignments of the
 same words meet, that of the most probable one stays.
 
-Legend: K hypotheses, T frames, U units with blank (0), V tokens of the language model, W words, C candidates.
+Legend: K hypotheses, T frames, U units with blank (0), V tokens of the language model, W words, C candidates, P places
+of words in the trie (a word is at one for each of its readings), S those of them where several words sound alike.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from ml2021.asr.fusion.lexicon import Lexicon
 from ml2021.asr.fusion.scorer import Scorer, select
 from ml2021.asr.search.ctc_greedy import penalised
 from ml2021.asr.search.hypothesis import Hypothesis
-from ml2021.asr.search.same_sound import WordsAlike
 
 # columns of floats: log-probs of the alignments that end in a blank and in the last unit; scores of complete words; of
 # the units of the incomplete word, the largest log-prob of the last one and the sum of those of the others
@@ -35,6 +35,8 @@ _BLANK, _LABEL, _ADDED, _PEAK, _PAST = range(5)
 # which the incomplete word began, number of its units, the last three words; of candidates also the hypothesis that it
 # was, and its new word or -1
 _NODE, _LAST, _HASH, _RECORD, _BEGIN, _NUM, _WORD_1, _WORD_2, _WORD_3, _PARENT, _WORD = range(11)
+NEAR = 4  # frames by which the heads on units and on tokens may emit a word apart
+FLOOR = -7.0  # log-prob of tokens that are less probable, or that the recogniser does not have
 _FLOOR = -30.0  # units with a smaller log-prob are not tried
 _MORE = 4  # times the beam, the candidates from which it is chosen
 _MULTIPLIER = 6364136223846793005  # of Knuth's MMIX generator; products wrap at 64 bits
@@ -67,7 +69,7 @@ class LexiconSearchConfig:
     beam: int  # hypotheses kept
     word_score: float = 0.0  # added for each word
     lm_scale: float = 0.0  # that fusion has, for words that are the unknown token to it
-    token_scale: float = 0.0  # of what the head on tokens says, see same_sound
+    token_scale: float = 0.0  # of what the head on tokens says, see WordsAlike
     alike: int = 1  # hypotheses kept that differ only in words before the last three
 
 
@@ -102,6 +104,37 @@ def lexicon_search(
             evidence = config.token_scale * beam.alike.evidence(token_log_probs[i, :count])
         hypotheses.append(beam.search(values[i, :count], evidence))
     return hypotheses
+
+
+class WordsAlike:
+    """The words of a lexicon that share their sound with others."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        counts = np.diff(lexicon.trie.first_word)
+        is_alike = np.repeat(counts > 1, counts)
+        self.column = np.where(is_alike, np.cumsum(is_alike) - 1, -1)  # (P,) from 0 to S - 1; -1: it has a sound alone
+        self._last = np.array([ids[-1] for ids in lexicon.tokens])[lexicon.trie.word[is_alike]]  # (S,) last token
+        self._counts = counts[counts > 1]
+        self._begins = np.cumsum(self._counts) - self._counts
+
+    def evidence(self, log_probs: Tensor) -> NDArray[np.float32]:
+        """How much less probable the last token of each word is than that of the best word of its sound, (T, S).
+
+        The log-prob of a word at a frame is the largest that its last token has within NEAR frames. Values are 0 for
+        the most probable word of a sound, and below 0 for the others.
+
+        Args:
+          log_probs: of tokens, (T, V); words that the tokens cannot write have numbers from V on.
+        """
+        if not len(self._last):
+            return np.zeros((len(log_probs), 0), np.float32)
+        rows = torch.nn.functional.max_pool1d(log_probs.T[None], 2 * NEAR + 1, stride=1, padding=NEAR)[0].T
+        has_token = self._last < rows.shape[1]
+        values = rows.cpu().float().numpy()[:, np.where(has_token, self._last, 0)]
+        values = np.where(has_token, np.maximum(values, FLOOR), FLOOR)
+        best = np.repeat(np.maximum.reduceat(values, self._begins, axis=1), self._counts, axis=1)
+        evidence: NDArray[np.float32] = (values - best).astype(np.float32)
+        return evidence
 
 
 class _LexiconBeam:

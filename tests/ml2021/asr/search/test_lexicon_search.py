@@ -27,10 +27,9 @@ from ml2021.asr.model.load import load_model
 from ml2021.asr.model.recogniser import AsrModel, encoder_out_lens
 from ml2021.asr.search.config import SearchConfig
 from ml2021.asr.search.hypothesis import Hypothesis
-from ml2021.asr.search.lexicon_search import LexiconSearchConfig, lexicon_search
+from ml2021.asr.search.lexicon_search import FLOOR, NEAR, LexiconSearchConfig, WordsAlike, lexicon_search
 from ml2021.asr.search.methods import search as search_batch
 from ml2021.asr.search.methods import token_table
-from ml2021.asr.search.same_sound import FLOOR, NEAR, WordsAlike
 from tests.ml2021.asr.with_units import make_with_units
 
 NUM_UNITS = 4  # with blank
