@@ -96,15 +96,16 @@ def regrouped(regions: NDArray[np.int64], spans: NDArray[np.int64], max_samples:
         if current and begin - current[1] > max_samples:  # a break; the window would be cut there again
             windows.append(current)
             current = []
+        first = current[0] if current else begin
         if len(pauses):
             cut = int(np.abs(pauses - (begin + end) / 2).argmin())
-            windows.append([current[0] if current else begin, int(inside[cut, 1])])
+            windows.append([first, int(inside[cut, 1])])
             current = [int(inside[cut + 1, 0]), end]
-        elif current and end - current[0] > max_samples:
+        elif current and end - first > max_samples:
             windows.append(current)
             current = [begin, end]
         else:
-            current = [current[0] if current else begin, end]
+            current = [first, end]
     return np.array([*windows, current] if current else windows, dtype=np.int64).reshape(-1, 2)
 
 

@@ -100,7 +100,7 @@ def lexicon_search(
     hypotheses = []
     for i, count in enumerate(num_frames):
         evidence = np.zeros((count, 0), np.float32)
-        if token_log_probs is not None and config.token_scale > 0:
+        if token_log_probs is not None:
             evidence = config.token_scale * beam.alike.evidence(token_log_probs[i, :count])
         hypotheses.append(beam.search(values[i, :count], evidence))
     return hypotheses
