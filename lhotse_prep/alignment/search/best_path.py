@@ -15,6 +15,7 @@ from lhotse_prep.alignment.search.rows import Rows
 from lhotse_prep.alignment.search.states import BLANK, LABEL, NEVER, Block, Path, Scores, Text
 from lhotse_prep.alignment.search.viterbi import point_back, walk_back
 
+_BEAM = 400.0  # nats
 _FIRST_WINDOW = 256  # units of the first window on the way back through a block
 
 
@@ -33,9 +34,15 @@ class Alignment:
 
 
 def best_path(reader: FrameReader, text: Text) -> Alignment | None:
-    """Search forward, then follow the path back; None where no path reaches the end."""
-    rows = Rows(text)
+    """Search forward, then follow the path back; None where no path reaches the end.
+
+    A search within a beam is first: the loss of its path, which is nearly always the best one, bounds the exact search.
+    """
     num_units = len(text.symbols) - 1
+    rows = Rows(text, beam=_BEAM)
+    for block in reader.forward(needs_all_units=not text.may_skip):
+        rows.advance(block)
+    rows = Rows(text, most_loss=rows.loss() * (1 + 1e-5) + 1.0)  # more, since float32 rounds scores
     for block in reader.forward(needs_all_units=not text.may_skip):
         rows.advance(block)
     num_blocks = reader.num_blocks

@@ -71,12 +71,11 @@ class _Around:
 
     def _best(self) -> float:
         """Log-prob of the best path."""
-        emissions, star_scores = self.frames
         states = np.full((3, len(self.units) + 1), NEVER)
         states[BLANK, 0] = 0.0
         total = 0.0
-        for begin in range(0, len(emissions), BLOCK):
-            block = Block(emissions[begin : begin + BLOCK], star_scores[begin : begin + BLOCK])
+        for begin in range(0, len(self.frames.best), BLOCK):
+            block = Block(*(x[begin : begin + BLOCK] for x in self.frames))
             advance(block, self.text, Scores(*states))
             best = float(states.max())  # subtracted, so that float32 keeps its precision near zero
             states -= best

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,14 @@ from lhotse_prep.alignment.search.states import NEVER, Block
 from lhotse_prep.workflow.errors import DataError
 
 BLOCK = 1024  # frames between kept rows
+
+
+class _FrameScores(NamedTuple):
+    """What is kept of each frame of a block, (F,) each."""
+
+    star_scores: NDArray[np.float32]
+    best: NDArray[np.float32]
+    least: NDArray[np.float32] | None  # of any unit; None: nothing
 
 
 class FrameReader:
@@ -48,7 +56,7 @@ class FrameReader:
         self.array = log_probs if isinstance(log_probs, np.ndarray) else None
         self._blocks = None if isinstance(log_probs, np.ndarray) else iter(log_probs)
         self._spool: IO[bytes] | None = None
-        self._star_scores: list[NDArray[np.float32]] = []
+        self._scores: list[_FrameScores] = []
         self.num_frames = 0
 
     def __enter__(self) -> FrameReader:
@@ -61,7 +69,7 @@ class FrameReader:
     @property
     def num_blocks(self) -> int:
         """How many blocks the forward pass has read."""
-        return len(self._star_scores)
+        return len(self._scores)
 
     def forward(self, needs_all_units: bool) -> Iterator[Block]:
         """Every block in order.
@@ -71,67 +79,69 @@ class FrameReader:
         Raises:
           DataError: wrong shape or type, no frames, too few frames, an id outside the vocabulary, values not finite.
         """
-        if self._star_scores:  # a second forward pass: everything is checked and stored
+        if self._scores:  # a second forward pass: everything is checked and stored
             yield from map(self.block, range(self.num_blocks))
             return
         if self.array is not None:
             self._check_shape(self.array)
             self._check_count(len(self.array), needs_all_units)
         for whole in self._whole_blocks():
-            block = self._read(whole)
+            block, least = self._read(whole)
             if self._blocks is not None:
                 self._spool = self._spool or tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
                 self._spool.write(block.emissions.tobytes())
-            self._star_scores.append(block.star_scores)
+            self._scores.append(_FrameScores(block.star_scores, block.best, least))
             self.num_frames += len(whole)
             yield block
         self._check_count(self.num_frames, needs_all_units)
 
     def block(self, index: int) -> Block:
         """Read a block again that the forward pass has read."""
-        star_scores = self._star_scores[index]
-        return Block(self._reread(index * BLOCK, index * BLOCK + len(star_scores)), star_scores)
+        return self._reread(index, 0, BLOCK)
 
     def frames(self, begin: int, finish: int, columns: NDArray[np.int64]) -> Block:
         """Read frames begin..finish - 1 again, with the given columns of a block's emissions: (F, len(columns))."""
         assert 0 <= begin < finish <= self.num_frames
         parts = []
         for index in range(begin // BLOCK, -(-finish // BLOCK)):
-            first, last = max(begin, index * BLOCK), min(finish, (index + 1) * BLOCK)
-            star_scores = self._star_scores[index][first - index * BLOCK : last - index * BLOCK]
-            parts.append((np.take(self._reread(first, last), columns, axis=1), star_scores))
+            part = self._reread(index, max(begin - index * BLOCK, 0), min(finish - index * BLOCK, BLOCK))
+            parts.append(part._replace(emissions=np.take(part.emissions, columns, axis=1)))
         return Block(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
-    def _reread(self, begin: int, finish: int) -> NDArray[np.float32]:
-        """Frames begin..finish - 1 that the forward pass has read, (F, C)."""
+    def _reread(self, index: int, first: int, stop: int) -> Block:
+        """Frames first..stop - 1 of a block that the forward pass has read; its last one is shorter."""
+        star_scores, best, least = (x if x is None else x[first:stop] for x in self._scores[index])
+        assert star_scores is not None and best is not None
+        begin = index * BLOCK + first
         if self.array is not None:
-            return self._emissions(self.array[begin:finish])
+            return Block(self._emissions(self.array[begin : begin + len(best)], least), star_scores, best)
         assert self._spool is not None
         num_columns = len(self.columns)
         self._spool.seek(begin * num_columns * 4)
-        data = self._spool.read((finish - begin) * num_columns * 4)
-        return np.frombuffer(data, np.float32).reshape(-1, num_columns)
+        data = self._spool.read(len(best) * num_columns * 4)
+        return Block(np.frombuffer(data, np.float32).reshape(-1, num_columns), star_scores, best)
 
-    def _emissions(self, whole: NDArray[np.floating]) -> NDArray[np.float32]:
-        """(F, V) -> (F, C) of the text's units."""
+    def _emissions(self, whole: NDArray[np.floating], least: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """(F, V) -> (F, C) of the text's units, at least (F,) `least`."""
         result: NDArray[np.float32] = np.take(np.asarray(whole), self.columns, axis=1).astype(np.float32, copy=False)
-        if self.mismatch_penalty is not None:
-            least = whole[:, 1:].max(axis=1, keepdims=True).astype(np.float32) - np.float32(self.mismatch_penalty)
-            np.maximum(result[:, 1:], least, out=result[:, 1:])
+        if least is not None:
+            np.maximum(result[:, 1:], least[:, None], out=result[:, 1:])
         return result
 
-    def _read(self, whole: NDArray[np.floating]) -> Block:
-        """Check some frames (F, V), and take what the text needs of them."""
-        best = whole.max(axis=1).astype(np.float32)
+    def _read(self, whole: NDArray[np.floating]) -> tuple[Block, NDArray[np.float32] | None]:
+        """Check some frames (F, V), and take what the text needs of them; also the least log-probs of their units."""
+        best_unit = whole[:, 1:].max(axis=1).astype(np.float32)
+        best = np.maximum(best_unit, whole[:, 0]).astype(np.float32)
         if not (np.isfinite(best).all() and np.isfinite(whole.min())):
             raise DataError(
                 f"lecture {self.lecture}: the model's log-probs are not finite between frames {self.num_frames} and "
                 f"{self.num_frames + len(whole)}; is the audio damaged?"
             )
-        emissions = self._emissions(whole)
+        least = None if self.mismatch_penalty is None else best_unit - np.float32(self.mismatch_penalty)
+        emissions = self._emissions(whole, least)
         if self.star_penalty is None:
-            return Block(emissions, np.full(len(best), NEVER))
-        return Block(emissions, np.maximum(emissions[:, 0], best - np.float32(self.star_penalty)))
+            return Block(emissions, np.full(len(best), NEVER), best), least
+        return Block(emissions, np.maximum(emissions[:, 0], best - np.float32(self.star_penalty)), best), least
 
     def _whole_blocks(self) -> Iterator[NDArray[np.floating]]:
         """The frames in blocks of BLOCK, the last one shorter."""

@@ -52,6 +52,7 @@ class Block(NamedTuple):
 
     emissions: NDArray[np.float32]  # (F, C), of the text's symbols; column 0 is blank
     star_scores: NDArray[np.float32]  # (F,), of speech without text
+    best: NDArray[np.float32]  # (F,), at least each of the others
 
 
 class Scores(NamedTuple):

@@ -7,113 +7,20 @@ star after the last unit are those of U. In a frame, from the frame before,
   star'[u] = max(star[u], max(blank[u], label[u - 1]) - opening) + log-prob of star
   blank'[u] = max(max(blank[u], label[u - 1]) + log-prob of blank, star'[u], blank'[u - 1] - skip)
 
-so that a star leads wherever a blank leads. The last term, text without speech, makes each state wait for the one
-before. Therefore `advance_lanes` stores the states as K rows of LANES columns, unit u in row u % K and column u // K:
-the columns do not wait for one another, so a row is a few vector instructions; a last sweep carries scores over from
-column to column.
+so that a star leads wherever a blank leads. The last term is text without speech. `lanes` has the same steps for whole
+texts.
 
-Legend: F frames of a block, C symbols, U units, K rows, W units of a window.
+Legend: F frames of a block, C symbols, U units, W units of a window.
 """
 
 from __future__ import annotations
 
 import numba
-import numpy as np
 
-from lhotse_prep.alignment.search.states import BLANK, LABEL, NEVER, STAR, Scores
+from lhotse_prep.alignment.search.states import BLANK, LABEL, NEVER, STAR
 
-LANES = 256  # a row of 64 took 1.7 times as long, one of 512 0.95
 _STAY, _FROM_BLANK, _FROM_LABEL = 0, 1, 2  # where a state of the best path comes from, in the frame before
 _SKIP, _FROM_STAR = 3, 4  # in the same frame
-
-
-@numba.njit(cache=True, error_model="numpy")
-def advance_lanes(block, text, states):  # pragma: no cover (compiled)
-    """Advance the states over a block's frames.
-
-    Args:
-      block: the frames.
-      text: with symbols and jump of shape (K, LANES).
-      states: each (K + 1, LANES). Row k + 1 holds the units of row k. Row 0 of label holds the last units of the
-        columns before; row 0 of the others is not used. All three are overwritten.
-    Returns:
-      The states after the last frame.
-    """
-    emissions, star_scores = block
-    label, blank, star = states.label, states.blank, states.star
-    num_rows, num_lanes = text.symbols.shape
-    new_label, new_blank = np.empty_like(label), np.empty_like(blank)
-    carry, log_probs = np.empty(num_lanes, np.float32), np.empty(num_lanes, np.float32)
-    for t in range(emissions.shape[0]):
-        frame = emissions[t]
-        new_blank[0, :] = NEVER
-        for k in range(1, num_rows + 1):
-            symbols = text.symbols[k - 1]
-            for i in range(num_lanes):
-                log_probs[i] = frame[symbols[i]]
-            _advance_row(
-                (log_probs, frame[0], star_scores[t]),
-                (text.jump[k - 1], text.opening, text.skip),
-                (label[k - 1], new_blank[k - 1]),
-                Scores(blank[k], label[k], star[k]),
-                Scores(new_blank[k], new_label[k], star[k]),
-            )
-        if text.skip < -NEVER:
-            _carry_over(new_blank, carry, text.skip)
-        new_label[0, 0] = NEVER
-        new_label[0, 1:] = new_label[num_rows, :-1]
-        label, new_label = new_label, label
-        blank, new_blank = new_blank, blank
-    return Scores(blank, label, star)
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _advance_row(frame, costs, above, old, new):  # pragma: no cover (compiled)
-    """Advance one row by one frame.
-
-    A separate function without any look-up: otherwise the compiler would not emit vector instructions for it.
-
-    Args:
-      frame: log-prob of each unit's symbol (LANES,), of blank, and of star.
-      costs: jump (LANES,), opening and skip of the text.
-      above: the row above, (LANES,) each: its labels before this frame, and its blanks after it.
-      old: the row before this frame, (LANES,) each.
-      new: the row after it; its star is the same array as that of `old`.
-    """
-    log_probs, blank_score, star_score = frame
-    jumps, opening, skip = costs
-    label_above, blank_above = above
-    old_blank, old_label, star = old
-    new_blank, new_label, _ = new
-    for i in range(len(log_probs)):
-        best = old_label[i] if old_label[i] > old_blank[i] else old_blank[i]
-        other = label_above[i] + jumps[i]
-        best = best if best > other else other
-        new_label[i] = best + log_probs[i]
-        best = old_blank[i] if old_blank[i] > label_above[i] else label_above[i]
-        other = best - opening
-        other = (star[i] if star[i] > other else other) + star_score
-        star[i] = other
-        best += blank_score
-        best = best if best > other else other
-        other = blank_above[i] - skip
-        new_blank[i] = best if best > other else other
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _carry_over(blank, carry, skip):  # pragma: no cover (compiled)
-    """Let runs of units without speech go on from the end of each column into the next columns."""
-    num_rows, num_lanes = blank.shape[0] - 1, blank.shape[1]
-    last, whole_column = blank[num_rows], np.float32(num_rows) * skip
-    carry[0] = NEVER
-    for i in range(1, num_lanes):
-        other = carry[i - 1] - whole_column
-        carry[i] = last[i - 1] if last[i - 1] > other else other
-    for k in range(1, num_rows + 1):
-        row, cost = blank[k], np.float32(k) * skip
-        for i in range(num_lanes):
-            other = carry[i] - cost
-            row[i] = row[i] if row[i] > other else other
 
 
 @numba.njit(cache=True, error_model="numpy")

@@ -129,10 +129,10 @@ def test_frames_of_a_reader_are_those_of_the_array(begin: int, finish: int) -> N
     for source in (log_probs, iter(np.array_split(log_probs, 5))):
         with FrameReader(source, units, "week1", 2.0, None) as reader:
             list(reader.forward(needs_all_units=True))
-            emissions, star_scores = reader.frames(begin, finish, np.append(0, reader.symbols))
+            emissions, star_scores, best = reader.frames(begin, finish, np.append(0, reader.symbols))
         assert np.array_equal(emissions, log_probs[begin:finish, [0, 5, 2, 5, 7]])
-        best = log_probs[begin:finish].max(axis=1) - np.float32(2)
-        assert np.array_equal(star_scores, np.maximum(log_probs[begin:finish, 0], best))
+        assert np.array_equal(best, log_probs[begin:finish].max(axis=1))
+        assert np.array_equal(star_scores, np.maximum(log_probs[begin:finish, 0], best - np.float32(2)))
 
 
 def test_lecture_in_which_nothing_or_nearly_nothing_is_recognised() -> None:
