@@ -18,7 +18,8 @@ import numpy as np
 
 from lhotse_prep.alignment.search.states import NEVER, Scores
 
-LANES = 1024  # 512 and 2048 take as long at 4310 s, 256 half as long again; where no state can be left out, 0.87 and 1.25 times
+# At 4310 s, 512 and 2048 take as long, and 256 half as long again; where no state can be left out, 0.87 and 1.25 times.
+LANES = 1024
 _LOOK = 16  # frames until lanes that may end are looked for again
 
 
