@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import sounds
-from benchmarks.lecture_damage import KINDS, NOT_SAID, SpokenLecture, damaged
+from benchmarks.lecture_damage import KINDS, NOT_SAID, SpokenLecture, damaged, names_of
 from benchmarks.spoken_corpora import others_of, read_corpora
 from lhotse_prep.alignment.units_to_words import align_words, finish_times
 from lhotse_prep.alignment.word_times import RECOGNISED, WordTimes
@@ -182,6 +182,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--lectures", nargs="+", help="only these are damaged and aligned [all]")
     args = parser.parse_args()
+    try:
+        with_mp3 = [kind for kind in args.kinds if "mp3" in names_of(kind)]
+    except ValueError as e:
+        parser.error(f"--kinds: {e}")
     corpora = read_corpora(args.corpus)
     config = load_config(args.conf / "asr.yaml", "aligner", AlignerConfig)
     aligner = Aligner(load_acoustic(args.model, torch.device("cpu")), config)
@@ -190,7 +194,7 @@ def main() -> None:
     print(HEAD, flush=True)
     everything: list[Judged] = []
     for kind in args.kinds:
-        if "mp3" in kind.split("+") and not sounds.can_write_mp3():
+        if kind in with_mp3 and not sounds.can_write_mp3():
             print(f"| {kind} | skipped: soundfile's library does not write MP3 |" + " |" * 8)
             continue
         judged: list[Judged] = []

@@ -71,15 +71,26 @@ class Others:
 Damage = Callable[[SpokenLecture, np.random.Generator, Others], SpokenLecture]
 
 
+def names_of(kind: str) -> list[str]:
+    """The names of KINDS that a kind joins by `+`.
+
+    Raises:
+      ValueError: there is no such kind.
+    """
+    names = kind.split("+")
+    for name in names:
+        if name not in KINDS:
+            raise ValueError(f"no damage {name!r}; there are {', '.join(KINDS)}")
+    return names
+
+
 def damaged(lecture: SpokenLecture, kind: str, seed: int, others: Others) -> SpokenLecture:
     """A lecture with one of KINDS, or several joined by `+`; the same seed gives the same damage.
 
     Raises:
       ValueError: there is no such kind.
     """
-    for number, name in enumerate(kind.split("+")):
-        if name not in KINDS:
-            raise ValueError(f"no damage {name!r}; there are {', '.join(KINDS)}")
+    for number, name in enumerate(names_of(kind)):
         rng = np.random.default_rng([seed, number, zlib.crc32(f"{name} {lecture.id}".encode())])
         lecture = KINDS[name](lecture, rng, others)
     return lecture

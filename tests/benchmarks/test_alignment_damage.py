@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.alignment_damage import Aligner, Judged, curve, row, trusted_threshold
+from benchmarks.alignment_damage import Aligner, Judged, curve, main, row, trusted_threshold
 from benchmarks.lecture_damage import NOT_SAID, SpokenLecture, Word
 from lhotse_prep.alignment.word_times import WordTimes
 from ml2021.asr.aligner.config import AlignerConfig
@@ -90,3 +90,13 @@ def test_a_lecture_is_aligned_and_its_log_probs_are_kept(monkeypatch: pytest.Mon
     empty = SpokenLecture("none", samples, lecture.utterances, ())
     assert [t for _, t in aligner.align([(empty, False)])] == [None]
     assert model.num_blocks == 2
+
+
+def test_a_kind_that_there_is_not_is_told_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--corpus", "nowhere", "--model", "nowhere", "--kinds", "none", "room+rom"]
+    monkeypatch.setattr("sys.argv", ["alignment_damage.py", *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--kinds: no damage 'rom'; there are none, babble-20," in capsys.readouterr().err
