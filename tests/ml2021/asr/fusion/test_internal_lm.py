@@ -97,6 +97,7 @@ def test_every_method_subtracts_and_scale_0_changes_nothing() -> None:
     config = SearchConfig("modified_beam_search", ctc_scale=0.4, ilm_scale=0.5)
     expected = modified_beam_search(model, x, lens, fusion=internal, guide=guide)
     assert search_encoder_out(model, x, lens, config) == expected
+    x, lens = x[:, :3], torch.tensor([3, 2])  # beam_search emits many tokens a frame
     subtracted = search_encoder_out(model, x, lens, SearchConfig("beam_search", ilm_scale=0.5))
     assert subtracted == beam_search(model, x, lens, fusion=internal) != beam_search(model, x, lens)
 
