@@ -22,6 +22,7 @@ from ml2021.asr.pseudo_labels.select import left_out_row, reason_of
 logger = logging.getLogger(__name__)
 PART = "pseudo"
 _KEPT = "kept"
+_LITTLE = 0.1  # part of the speech, below which a warning says so
 
 
 def write_selected(
@@ -51,6 +52,13 @@ def write_selected(
             "(--min-confidence, --max-disagreement) or another recogniser"
         )
     logger.info("%d recordings: %s; %s", len(labelled), _hours(totals), path)
+    if totals[_KEPT] < _LITTLE * totals.total():
+        logger.warning(
+            "only %.1f%% of the speech is kept: a recogniser whose searches agree on so little is not ready to label; "
+            "look at the limits that left out most (%s), or take another recogniser",
+            100 * totals[_KEPT] / totals.total(),
+            out_dir / "left_out.jsonl",
+        )
 
 
 def _kept(

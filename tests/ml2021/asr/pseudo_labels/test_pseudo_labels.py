@@ -26,7 +26,7 @@ from lhotse_prep.workflow.files import read_jsonl
 from ml2021.asr.decode.config import DecodeConfig
 from ml2021.asr.decode.lectures import Lecture
 from ml2021.asr.model.load import load_model
-from ml2021.asr.pseudo_labels import recognise
+from ml2021.asr.pseudo_labels import recognise, write
 from ml2021.asr.pseudo_labels.__main__ import main
 from ml2021.asr.pseudo_labels.config import SelectConfig
 from ml2021.asr.pseudo_labels.held_out import require_other_ids, require_other_samples, require_other_texts
@@ -187,13 +187,19 @@ def select(labelled: dict[str, CutSet], out: Path, **limits: float) -> tuple[lis
 
 
 def test_each_window_is_kept_or_left_out_also_with_other_limits(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
     labelled = label_recordings(fake_labels([]), lectures(tmp_path, "w1", "quiet"), tmp_path / "recordings", {})
     out = tmp_path / "cuts"
     assert select(labelled, out) == (["w1-0000"], [("w1-0001", "confidence"), ("w1-0002", "disagreement")])
-    assert "w1: 0.001 h kept, 0.001 h left out: disagreement 0.001 h, confidence 0.001 h" in caplog.text
+    assert (
+        "w1: 0.001 h kept, 0.001 h left out: disagreement 0.001 h, confidence 0.001 h" in caplog.text
+        and "is kept" not in caplog.text
+    )
+    monkeypatch.setattr(write, "_LITTLE", 0.5)
+    select(labelled, out)
+    assert "of the speech is kept: a recogniser whose searches agree on so little is not ready" in caplog.text
     assert select(labelled, out, min_confidence=0.5) == (["w1-0000", "w1-0001"], [("w1-0002", "disagreement")])
     with pytest.raises(DataError, match="no window is kept .*--min-confidence"):
         select(labelled, out, min_confidence=0.99)
