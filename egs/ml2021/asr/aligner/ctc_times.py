@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 MIN_CONTRAST = 1.45
 _ENOUGH_WORDS = 50  # of a lecture, from which its mean score tells a wrong transcript
 _CLEARLY_RECOGNISED = 0.5  # part of the words; of a wrong transcript, at most 0.3 were recognised
+_HARDLY_RECOGNISED = (
+    0.05  # of right texts in loud rooms 0.28 to 0.55; on a telephone 0.01, and half of the words untimed
+)
 Blocks = Iterator[NDArray[np.float32]]
 
 
@@ -125,7 +128,7 @@ class CtcTimes:
 def check_text(
     lecture: str, model: str, times: WordTimes, reverse: Callable[[], WordTimes], least_contrast: float
 ) -> None:
-    """Refuse a transcript whose words are recognised no better than in an order in which they were not said.
+    """Refuse a transcript whose words are hardly recognised, or no better than in an order in which they are not said.
 
     How much of a wrong text is timed does not tell: most of its words get some time in the speech, as words that are
     spoken as others. And in a noisy room, less of the right text is recognised than of a wrong one in a quiet room.
@@ -137,10 +140,16 @@ def check_text(
       reverse: gives the times of the same words in reverse order; called only if few words are recognised.
       least_contrast: times the mean score of `reverse` that the mean score of `times` must be.
     Raises:
-      DataError: it is less.
+      DataError: it is less, or hardly any word is recognised.
     """
     if len(times.start) < _ENOUGH_WORDS or part_recognised(times) >= _CLEARLY_RECOGNISED:
         return
+    if part_recognised(times) < _HARDLY_RECOGNISED:
+        raise DataError(
+            f"lecture {lecture}: {model} recognises {part_recognised(times):.1%} of its words, under "
+            f"{_HARDLY_RECOGNISED:.0%}: it does not know this voice, language or kind of recording; "
+            "take the lecture out, or train on the lectures if a model was given (--aligner-model none)"
+        )
     score, chance = float(times.score.mean()), float(reverse().score.mean())
     if score < least_contrast * chance:
         raise DataError(

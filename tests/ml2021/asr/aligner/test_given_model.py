@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,18 @@ def test_text_of_another_lecture_is_refused_though_most_words_could_be_timed(
     short = lecture("week1", samples(40.0), other[:49])
     times, _ = given_model.times_of_model(hugging_face, [short], AlignerConfig(), CPU)
     assert len(times["week1"].start) == 49
+
+
+@pytest.mark.parametrize(("num_recognised", "is_refused"), [(4, True), (5, False)])
+def test_a_recording_of_which_a_model_hardly_recognises_a_word_is_refused(
+    num_recognised: int, is_refused: bool
+) -> None:
+    """However much worse the reverse order is: half of the words would have no time."""
+    score = np.where(np.arange(100) < num_recognised, 0.9, 0.01)
+    times, reverse = (WordTimes(np.arange(100.0), np.arange(100.0) + 0.5, x) for x in (score, np.full(100, 1e-4)))
+    message = r"lecture week1: aligner recognises 4\.0% of its words, under 5%: it does not know"
+    with pytest.raises(DataError, match=message) if is_refused else nullcontext():
+        ctc_times.check_text("week1", "aligner", times, lambda: reverse, 1.45)
 
 
 def test_hugging_face_folder_that_lacks_a_file(hugging_face: Path, tmp_path: Path) -> None:
