@@ -36,9 +36,8 @@ logger = logging.getLogger(__name__)
 MIN_CONTRAST = 1.45
 _ENOUGH_WORDS = 50  # of a lecture, from which its mean score tells a wrong transcript
 _CLEARLY_RECOGNISED = 0.5  # part of the words; of a wrong transcript, at most 0.3 were recognised
-_HARDLY_RECOGNISED = (
-    0.05  # of right texts in loud rooms 0.28 to 0.55; on a telephone 0.01, and half of the words untimed
-)
+# Part of the words; of right texts in loud rooms 0.28 to 0.55, on a telephone 0.01, and half of them had no time.
+_HARDLY_RECOGNISED = 0.05
 Blocks = Iterator[NDArray[np.float32]]
 
 
