@@ -42,7 +42,7 @@ def best_path(reader: FrameReader, text: Text) -> Alignment | None:
     rows = Rows(text, beam=_BEAM)
     for block in reader.forward(needs_all_units=not text.may_skip):
         rows.advance(block)
-    rows = Rows(text, most_loss=rows.loss() * (1 + 1e-5) + 1.0)  # more, since float32 rounds scores
+    rows = Rows(text, most_loss=rows.most_loss_of_best())
     for block in reader.forward(needs_all_units=not text.may_skip):
         rows.advance(block)
     num_blocks = reader.num_blocks

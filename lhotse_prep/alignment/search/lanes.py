@@ -4,7 +4,7 @@ The last term of `blank'` in `viterbi`, text without speech, makes each state wa
 states are K rows of LANES columns, lanes, unit u in row u % K and lane u // K: the lanes do not wait for one another,
 so a row is a few vector instructions; a last sweep carries scores over from lane to lane.
 
-Only lanes first..stop - 1 are advanced, those with a state that is at least `limit`. A lane begins when the one before
+Lanes first..stop - 1 are advanced; all states that are at least `limit` are in them. A lane begins when the one before
 leads into it, and ends when all of its states, and those of the lanes before, are below the limit: then nothing leads
 into it any more.
 
@@ -35,7 +35,7 @@ def advance_lanes(block, text, states, others, lanes, limit, beam):  # pragma: n
       others: states of the same shape, NEVER outside the lanes, to be overwritten too; its star is that of `states`.
       lanes: first and stop.
       limit: before the block; it falls by the best log-prob of each frame.
-      beam: it is never more than this below the best state; infinite: it may be.
+      beam: the limit is raised to this much below the best state; infinite: it is not.
     Returns:
       The states after the last frame, others and lanes as they are then.
     """

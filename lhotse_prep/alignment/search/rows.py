@@ -1,7 +1,7 @@
 """Scores of the states of CTC Viterbi over a text, advanced a block of frames at a time, and the rows that are kept.
 
-A path's loss is what it has less than the best log-probs of all frames, which never falls along a path. So states with
-a higher loss than that of any whole path are not on the best one, and are left out.
+A path's loss is what it has less than the best log-probs of all frames. As no cost is negative, it never falls along a
+path, but for float32's rounding. So states with a higher loss than that of a whole path are left out.
 
 Legend: F frames of a block, C symbols, U units in the text, K rows of lanes, W units of a window.
 """
@@ -42,6 +42,7 @@ class Rows:
         self.states.blank[1, 0] = 0.0
         self._lanes = (0, 1)
         self._loss = 0.0  # of a score of 0
+        self._size = 0.0  # of the scores that have been added up
         self.kept = [self._row()]
         self.offsets = [0.0]
 
@@ -60,6 +61,7 @@ class Rows:
             block, self.text, self.states, self._others, self._lanes, limit, self.beam
         )
         self._loss += float(block.best.sum(dtype=np.float64))
+        self._size += float(np.abs(block.best).sum(dtype=np.float64))
         lanes = slice(*self._lanes)
         best = max(self.states.label[1:, lanes].max(), self.states.blank[1:, lanes].max())
         for scores in self.states:
@@ -73,6 +75,13 @@ class Rows:
         label, blank = self.window(len(self.kept) - 1, self.num_units - 2, self.num_units)[[LABEL, BLANK], [0, 1]]
         score = float(max(label, blank))
         return self._loss - score if score > NEVER / 2 else np.inf
+
+    def most_loss_of_best(self) -> float:
+        """No less than the loss of the best path: that of this search's, and what float32 may have rounded off.
+
+        Adding like values in each frame is rounded to the same side: by up to 5e-6 of the sum (measured).
+        """
+        return max(self.loss(), 0.0) + 1.0 + 1e-4 * (self._size + max(self.loss(), 0.0))
 
     def window(self, row: int, begin: int, stop: int) -> NDArray[np.float32]:
         """A copy of the scores of units begin..stop - 1 in a kept row, (3, W): BLANK, LABEL and STAR."""
