@@ -36,7 +36,7 @@ def align(
     Args:
       log_probs: (T, V), float32 or float16. Either an array or memory map, of which one block at a time is copied; or
         its blocks (F, V) in order, of any lengths, which are read once (the columns that the text needs are kept in a
-        temporary file for the way back). Blank is column 0.
+        temporary file to read again). Blank is column 0. The costs below are at least 0.
       units: (U,) ids of the text.
       lecture: named in errors.
       star_penalty: allow speech without text, at each frame's best log-prob minus this; None: do not.

@@ -118,7 +118,8 @@ class FrameReader:
         assert self._spool is not None
         num_columns = len(self.columns)
         self._spool.seek(begin * num_columns * 4)
-        data = self._spool.read(len(best) * num_columns * 4)
+        # writable, as other blocks are: for read-only arrays, numba would compile the search anew
+        data = bytearray(self._spool.read(len(best) * num_columns * 4))
         return Block(np.frombuffer(data, np.float32).reshape(-1, num_columns), star_scores, best)
 
     def _emissions(self, whole: NDArray[np.floating], least: NDArray[np.float32] | None) -> NDArray[np.float32]:

@@ -81,7 +81,8 @@ class Rows:
 
         Adding like values in each frame is rounded to the same side: by up to 5e-6 of the sum (measured).
         """
-        return max(self.loss(), 0.0) + 1.0 + 1e-4 * (self._size + max(self.loss(), 0.0))
+        loss = max(self.loss(), 0.0)
+        return loss + 1.0 + 1e-4 * (self._size + loss)
 
     def window(self, row: int, begin: int, stop: int) -> NDArray[np.float32]:
         """A copy of the scores of units begin..stop - 1 in a kept row, (3, W): BLANK, LABEL and STAR."""

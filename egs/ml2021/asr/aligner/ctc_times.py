@@ -141,11 +141,12 @@ def check_text(
     Raises:
       DataError: it is less, or hardly any word is recognised.
     """
-    if len(times.start) < _ENOUGH_WORDS or part_recognised(times) >= _CLEARLY_RECOGNISED:
+    part = part_recognised(times)
+    if len(times.start) < _ENOUGH_WORDS or part >= _CLEARLY_RECOGNISED:
         return
-    if part_recognised(times) < _HARDLY_RECOGNISED:
+    if part < _HARDLY_RECOGNISED:
         raise DataError(
-            f"lecture {lecture}: {model} recognises {part_recognised(times):.1%} of its words, under "
+            f"lecture {lecture}: {model} recognises {part:.1%} of its words, under "
             f"{_HARDLY_RECOGNISED:.0%}: it does not know this voice, language or kind of recording; "
             "take the lecture out, or train on the lectures if a model was given (--aligner-model none)"
         )

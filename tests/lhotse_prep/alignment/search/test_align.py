@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torchaudio.functional import forced_align
 
-from lhotse_prep.alignment.search import best_path, rows
+from lhotse_prep.alignment.search import best_path, lanes, rows
 from lhotse_prep.alignment.search.align import align
 from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.search.frame_reader import BLOCK, FrameReader
@@ -322,6 +322,7 @@ def test_array_memory_map_and_blocks_give_the_same(seed: int, tmp_path: Path) ->
     same = align(half.astype(np.float32), units, "week1", **costs)
     for source in (half, in_blocks(half, rng)):
         assert np.array_equal(align(source, units, "week1", **costs).start, same.start)
+    assert len(lanes.advance_lanes.signatures) == 1  # compiled once, for all of them
 
 
 def test_blocks_are_checked_as_they_come() -> None:
