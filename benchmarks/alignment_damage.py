@@ -142,7 +142,8 @@ class Aligner:
         timed = {str(n): times for n, (_, _, times, _) in aligned.items() if times is not None}
         units_of = {str(n): units for n, (_, _, _, units) in aligned.items()}
         regions = {n: aligned[int(n)][1].regions for n in timed}
-        finished = finish_times(timed, units_of, regions)
+        words = {n: [w.text for w in aligned[int(n)][0].words] for n in timed}
+        finished = finish_times(timed, words, units_of, regions)
         for number, (lecture, *_) in aligned.items():
             yield lecture, finished.get(str(number))
 

@@ -11,7 +11,7 @@ import re
 import threading
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,9 +164,20 @@ def time_each(
     yield from finished_ones()
 
 
+class Transcribed(Item, Protocol):
+    """An item with its transcript."""
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The transcript's units."""
+
+
+C = TypeVar("C", bound=Transcribed)
+
+
 def finish_each(
-    items: Iterable[T], timed: Iterable[tuple[Item, LectureTimes]], results: Results | None
-) -> Iterator[tuple[T, WordTimes, NDArray[np.int64]]]:
+    items: Iterable[C], timed: Iterable[tuple[Item, LectureTimes]], results: Results | None
+) -> Iterator[tuple[C, WordTimes, NDArray[np.int64]]]:
     """As units_to_words.finish_times, one lecture after the other: yields (lecture, times, stretches of speech).
 
     Args:
@@ -187,7 +198,7 @@ def finish_each(
     lag = median_lag(lags)
     for number, item in enumerate(items):
         result = kept[number] if results is None else results.read(item.id)
-        yield item, finished(result.times, result.num_units, result.regions, lag), result.regions
+        yield item, finished(result.times, item.words, result.num_units, result.regions, lag), result.regions
 
 
 @dataclass(frozen=True)

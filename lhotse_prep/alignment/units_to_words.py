@@ -16,6 +16,7 @@ from lhotse_prep.alignment.search.passages import wrong_passages
 from lhotse_prep.alignment.search.strays import drop_strays
 from lhotse_prep.alignment.word_times import RECOGNISED, WordTimes, complete, first_lags, is_spread
 from lhotse_prep.audio.inspect import SAMPLE_RATE
+from lhotse_prep.text.characters import is_han
 from lhotse_prep.workflow.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ def _together(path: Alignment, units: NDArray[np.int64], longest: int, size: int
 
 def finish_times(
     times: Mapping[str, WordTimes],
+    words: Mapping[str, Sequence[str]],
     word_units: Mapping[str, Sequence[Sequence[int]]],
     regions: Mapping[str, NDArray[np.int64]],
 ) -> dict[str, WordTimes]:
@@ -101,27 +103,32 @@ def finish_times(
 
     Args:
       times: of each lecture's words, as the model emits them.
+      words: of each lecture.
       word_units: of each lecture; their number is a measure of a word's length.
       regions: of each lecture, (R, 2) stretches of speech in samples.
     """
     lag = median_lag([x for name, stretches in regions.items() for x in onset_lags(times[name], stretches)])
     return {
-        name: finished(t, np.array([max(1, len(units)) for units in word_units[name]]), regions[name], lag)
+        name: finished(t, words[name], np.array([max(1, len(u)) for u in word_units[name]]), regions[name], lag)
         for name, t in times.items()
     }
 
 
-def finished(times: WordTimes, num_units: NDArray[np.int64], regions: NDArray[np.int64], lag: float) -> WordTimes:
+def finished(
+    times: WordTimes, words: Sequence[str], num_units: NDArray[np.int64], regions: NDArray[np.int64], lag: float
+) -> WordTimes:
     """The times of one lecture as finish_times gives them; words of wrong passages have none.
 
     Args:
       times: as the model emits them.
+      words: the transcript's units.
       num_units: (W,) of each word, at least 1.
       regions: (R, 2) stretches of speech in samples.
       lag: of all lectures, see median_lag.
     """
     early = replace(times, start=np.maximum(times.start - lag, 0), end=times.end - lag)
-    return complete(early, num_units, regions / SAMPLE_RATE).without_wrong()
+    is_syllable = np.array([is_han(word) for word in words], dtype=bool)
+    return complete(early, num_units, regions / SAMPLE_RATE, is_syllable).without_wrong()
 
 
 def median_lag(lags: Sequence[float]) -> float:

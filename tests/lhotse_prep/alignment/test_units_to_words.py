@@ -64,8 +64,20 @@ def test_lag_is_the_median_from_onset_to_first_word_and_is_subtracted() -> None:
     times = {"l": WordTimes(onsets + lags, onsets + lags + 0.04, np.ones(10))}
     regions = {"l": (np.stack([onsets, onsets + 10], axis=1) * 16_000).astype(np.int64)}
     assert median_lag(onset_lags(times["l"], regions["l"])) == pytest.approx(0.12)
-    finished = finish_times(times, {"l": [[1]] * 10}, regions)["l"]
+    finished = finish_times(times, {"l": ["一"] * 10}, {"l": [[1]] * 10}, regions)["l"]
     assert finished.start == pytest.approx(np.maximum(onsets + lags - 0.12, 0))
+
+
+def test_an_english_word_that_is_emitted_late_starts_with_its_stretch() -> None:
+    """Each second stretch begins with one; the characters that others begin with show where speech begins."""
+    onsets = np.arange(30) * 20.0
+    is_english = np.arange(30) % 2 == 1
+    start = np.sort(np.concatenate([onsets + np.where(is_english, 0.3, 0.02), onsets + 0.7]))
+    words = [w for english in is_english for w in ("gpt" if english else "一", "二")]
+    regions = (np.stack([onsets, onsets + 10], axis=1) * 16_000).astype(np.int64)
+    times = {"l": WordTimes(start, start + 0.04, np.ones(60))}
+    finished = finish_times(times, {"l": words}, {"l": [[1]] * 60}, {"l": regions})["l"]
+    assert finished.start[2::4] == pytest.approx(onsets[1::2])
 
 
 def test_words_of_wrong_passages_have_no_times_even_if_speech_is_left_for_them() -> None:
@@ -74,7 +86,9 @@ def test_words_of_wrong_passages_have_no_times_even_if_speech_is_left_for_them()
     score = np.where((np.arange(200) >= 90) & (np.arange(200) < 98), 0.01, 0.95)
     wrong = (np.arange(200) >= 90) & (np.arange(200) < 98)
     times = {"l": WordTimes(start, start + 0.1, score, wrong=wrong)}
-    finished = finish_times(times, {"l": [[1]] * 200}, {"l": np.array([[0, 60 * 16_000]])})["l"]
+    finished = finish_times(
+        times, {"l": ["一"] * 200}, {"l": [[1]] * 200}, {"l": np.array([[0, 60 * 16_000]])}
+    )["l"]
     assert np.array_equal(np.isnan(finished.start), wrong) and np.array_equal(np.isnan(finished.end), wrong)
     assert (finished.score[wrong] == 0).all() and (finished.score[~wrong] == 0.95).all()
 

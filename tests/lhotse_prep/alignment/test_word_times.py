@@ -91,6 +91,33 @@ def test_where_stretches_begin_with_other_voices_no_word_is_drawn_to_them(is_noi
     assert np.array_equal(few, np.where(lags > 0.15, onsets, start)[:4])
 
 
+@pytest.mark.parametrize(
+    ("spread", "lag", "agreement", "is_drawn"),
+    [
+        (0.05, 0.3, None, True),
+        (0.05, 0.09, None, False),  # no more than the model's precision
+        (0.05, 0.6, None, False),  # what is before it may be speech without text
+        (0.4, 0.3, None, False),  # stretches begin with other voices
+        (0.05, 0.3, 0.9, False),  # a recogniser's word
+    ],
+)
+def test_only_recognised_words_of_several_syllables_are_drawn_where_stretches_surely_begin_with_words(
+    spread: float, lag: float, agreement: float | None, is_drawn: bool
+) -> None:
+    onsets = np.arange(60) * 10.0
+    is_syllable = np.arange(60) % 3 > 0
+    lags = np.where(is_syllable, np.random.default_rng(0).uniform(0, spread, 60), lag)
+    is_drawn_syllable = np.array([*is_syllable, *[True] * 59])
+    start = np.concatenate([onsets + lags, onsets[1:] - 9.2])  # a second word in each, for the rate of speech
+    order = np.argsort(start)
+    times = WordTimes(start[order], start[order] + 0.04, np.full(119, 0.9), agreement)
+    regions = np.stack([onsets, onsets + 5], axis=1)
+    drawn = complete(times, np.ones(119, np.int64), regions, is_drawn_syllable[order])
+    expected = np.concatenate([np.where(is_syllable | (not is_drawn), onsets + lags, onsets), start[60:]])[order]
+    assert drawn.start == pytest.approx(expected)
+    assert complete(times, np.ones(119, np.int64), regions).start == pytest.approx(times.start)
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_words_stay_in_order(seed: int) -> None:
     rng = np.random.default_rng(seed)

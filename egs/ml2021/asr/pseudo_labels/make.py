@@ -101,15 +101,19 @@ def _open_labeller(args: argparse.Namespace, max_window: float) -> tuple[Labelle
 
 
 def _search_of(args: argparse.Namespace) -> DecodeConfig:
-    """The transducer's search: that of decode.yaml and the command line, without the CTC head."""
+    """The search that labels: that of decode.yaml and the command line, with the CTC head only if asked for.
+
+    Else its text would agree with that of the CTC head for that alone. Another recogniser shares nothing with it.
+    """
     config = decode_config(args.exp_dir, args.conf)
     if config.decoding_method != _METHOD:
         logger.info("decoding_method is %s: labels come from %s, without fusion", config.decoding_method, _METHOD)
         config = with_values(config, {"decoding_method": _METHOD, "hotwords_file": None, **NO_LM})
     config = with_values(config, given_values(args))
-    if config.ctc_scale > 0:
-        logger.info("ctc_scale is not used: the transducer's text must not depend on the CTC head")
-    return with_lm_dir(replace(config, ctc_scale=0.0), args.exp_dir.parent)
+    if config.ctc_scale > 0 and args.ctc_scale is None and args.recogniser is None:
+        logger.info("ctc_scale of decode.yaml is not used, so that the CTC head is another opinion (--ctc-scale uses it)")
+        config = replace(config, ctc_scale=0.0)
+    return with_lm_dir(config, args.exp_dir.parent)
 
 
 def _require_other(labelled: Mapping[str, CutSet], manifests: Path, max_shared_text: float) -> None:

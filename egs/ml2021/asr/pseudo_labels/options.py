@@ -11,7 +11,7 @@ from lhotse_prep.workflow.entry import add_executor_options, number
 from ml2021.asr.decode.options import OF_OTHERS, VALUES
 from ml2021.asr.pseudo_labels.config import SelectConfig
 
-OF_DECODING = ("lm-scale", "lm-dir", "beam-size")
+OF_DECODING = ("lm-scale", "lm-dir", "beam-size", "ctc-scale")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument(f"--{flag}", type=number, default=default, help=f"{text} [%(default)s]")
     for flag in OF_DECODING:
         kind, text = VALUES[flag]
-        p.add_argument(f"--{flag}", type=kind, help=f"{text} [as --conf]")
+        default_text = "0, and as --conf with --recogniser" if flag == "ctc-scale" else "as --conf"
+        p.add_argument(f"--{flag}", type=kind, help=f"{text} [{default_text}]")
     p.add_argument(
         "--recogniser",
         metavar="FOLDER|NAME",

@@ -285,23 +285,25 @@ def test_labels_are_those_of_two_searches_of_each_window(
 
 
 @pytest.mark.parametrize(
-    ("decode", "lm_scale", "expected"),
+    ("decode", "given", "expected"),
     [
-        ("decoding_method: modified_beam_search, lm_scale: 0.2, ctc_scale: 0.5", None, (0.2, 0.0)),
-        ("decoding_method: modified_beam_search, lm_scale: 0.2, lodr_scale: 0.1", None, (0.2, 0.1)),
-        ("decoding_method: modified_beam_search, lm_scale: 0.2, lodr_scale: 0.1", 0.0, (0.0, 0.0)),
-        ("decoding_method: beam_search, lm_scale: 0.2, lodr_scale: 0.1, ilm_scale: 0.1", None, (0.0, 0.0)),
-        ("decoding_method: lexicon_search, lm_scale: 0.6, word_score: 2.0, token_scale: 0.4", None, (0.0, 0.0)),
+        ("decoding_method: modified_beam_search, lm_scale: 0.2, ctc_scale: 0.5", {}, (0.2, 0.0, 0.0)),
+        ("decoding_method: modified_beam_search, ctc_scale: 0.5", {"ctc_scale": 0.4}, (0.0, 0.0, 0.4)),
+        ("decoding_method: modified_beam_search, ctc_scale: 0.5", {"recogniser": "large-v3"}, (0.0, 0.0, 0.5)),
+        ("decoding_method: modified_beam_search, lm_scale: 0.2, lodr_scale: 0.1", {}, (0.2, 0.1, 0.0)),
+        ("decoding_method: modified_beam_search, lm_scale: 0.2, lodr_scale: 0.1", {"lm_scale": 0.0}, (0.0, 0.0, 0.0)),
+        ("decoding_method: beam_search, lm_scale: 0.2, lodr_scale: 0.1, ilm_scale: 0.1", {}, (0.0, 0.0, 0.0)),
+        ("decoding_method: lexicon_search, lm_scale: 0.6, word_score: 2.0, token_scale: 0.4", {}, (0.0, 0.0, 0.0)),
     ],
 )
-def test_labels_do_not_depend_on_the_ctc_head(
-    decode: str, lm_scale: float | None, expected: tuple[float, float], tmp_path: Path
+def test_labels_depend_on_the_ctc_head_only_if_asked_or_if_another_recogniser_checks_them(
+    decode: str, given: dict[str, object], expected: tuple[float, float, float], tmp_path: Path
 ) -> None:
     (tmp_path / "decode.yaml").write_text(f"decode: {{{decode}}}\n", encoding="utf-8")
-    given = dict.fromkeys((flag.replace("-", "_") for flag in OF_DECODING), None) | {"lm_scale": lm_scale}
-    config = _search_of(Namespace(exp_dir=tmp_path / "asr", conf=tmp_path, **given))
-    assert config.decoding_method == "modified_beam_search" and config.ctc_scale == config.ilm_scale == 0
-    assert (config.lm_scale, config.lodr_scale) == expected
+    values = dict.fromkeys((flag.replace("-", "_") for flag in OF_DECODING), None) | {"recogniser": None} | given
+    config = _search_of(Namespace(exp_dir=tmp_path / "asr", conf=tmp_path, **values))
+    assert config.decoding_method == "modified_beam_search" and config.ilm_scale == 0
+    assert (config.lm_scale, config.lodr_scale, config.ctc_scale) == expected
 
 
 def test_model_without_ctc_head_needs_another_recogniser(trained: Path) -> None:
