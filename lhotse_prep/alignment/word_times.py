@@ -6,6 +6,7 @@ them is speech that belongs to no other word: the rare word is there. If there i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -114,9 +115,9 @@ def drawn_to_onsets(
       regions: (R, 2) stretches of speech in seconds, ascending, disjoint.
       least: seconds; smaller lags are the model's precision.
     """
-    if len(lags := first_lags(start, regions)) >= _ENOUGH_LAGS and is_spread(lags):
-        return start.copy()
-    return _drawn(start, end, regions, least)
+    lags = first_lags(start, regions)
+    is_noisy = len(lags) >= _ENOUGH_LAGS and is_spread(lags)
+    return _drawn(start, end, regions, math.inf if is_noisy else least)
 
 
 def _drawn(

@@ -86,9 +86,7 @@ def test_words_of_wrong_passages_have_no_times_even_if_speech_is_left_for_them()
     score = np.where((np.arange(200) >= 90) & (np.arange(200) < 98), 0.01, 0.95)
     wrong = (np.arange(200) >= 90) & (np.arange(200) < 98)
     times = {"l": WordTimes(start, start + 0.1, score, wrong=wrong)}
-    finished = finish_times(
-        times, {"l": ["一"] * 200}, {"l": [[1]] * 200}, {"l": np.array([[0, 60 * 16_000]])}
-    )["l"]
+    finished = finish_times(times, {"l": ["一"] * 200}, {"l": [[1]] * 200}, {"l": np.array([[0, 60 * 16_000]])})["l"]
     assert np.array_equal(np.isnan(finished.start), wrong) and np.array_equal(np.isnan(finished.end), wrong)
     assert (finished.score[wrong] == 0).all() and (finished.score[~wrong] == 0.95).all()
 

@@ -42,7 +42,7 @@ class AlignerConfig(FaultConfig):
     # rounds at most, whether or not the aligner is sure by then
     max_rounds: int = field(default=8, metadata=_TRAINED)
     # median over words; at or above it, or if it no longer rises, a round may be the last
-    learned_confidence: float = field(default=0.95, metadata=_TRAINED)
+    learned_confidence: float = field(default=0.9, metadata=_TRAINED)
     # of the first round: steps that learn each frame's unit by the first times, before CTC; at most half of the round
     guided_steps: int = field(default=300, metadata=_TRAINED)
     # of the first round, in whole epochs: CTC loss stays flat for a few hundred steps

@@ -111,7 +111,7 @@ def _search_of(args: argparse.Namespace) -> DecodeConfig:
         config = with_values(config, {"decoding_method": _METHOD, "hotwords_file": None, **NO_LM})
     config = with_values(config, given_values(args))
     if config.ctc_scale > 0 and args.ctc_scale is None and args.recogniser is None:
-        logger.info("ctc_scale of decode.yaml is not used, so that the CTC head is another opinion (--ctc-scale uses it)")
+        logger.info("ctc_scale of decode.yaml is not used: the CTC head is to be another opinion (see --ctc-scale)")
         config = replace(config, ctc_scale=0.0)
     return with_lm_dir(config, args.exp_dir.parent)
 
