@@ -86,7 +86,7 @@ def test_zipformer_layout_is_built_and_has_its_size(name: str, size: int | None)
     config = load_config(PROJECT / "conf" / "zipformer" / f"{name}.yaml", "model", TransducerConfig)
     model = AsrModel(config, 500).eval()
     if size is None:
-        assert 2.5e6 < num_parameters(model.encoder) + num_parameters(model.encoder_embed) < 2.7e6
+        assert num_parameters(model.encoder) + num_parameters(model.encoder_embed) == 2_291_263
     else:
         assert num_parameters(model) - num_parameters(model.ctc_output) == size
     with torch.no_grad():
@@ -98,7 +98,9 @@ def test_zipformer_layout_is_built_and_has_its_size(name: str, size: int | None)
 def test_layouts_are_those_of_conf_zipformer() -> None:
     mini = load_config(PROJECT / "conf" / "zipformer" / "mini.yaml", "model", TransducerConfig).encoder
     assert load("mini", "asr", "asr").model.encoder == mini
-    assert load("mini", "asr", "aligner").encoder == load("ml2021", "asr", "aligner").encoder == mini
+    assert load("mini", "asr", "aligner").encoder == mini
+    aligner = load("ml2021", "asr", "aligner").encoder
+    assert aligner.stacks() == mini.stacks()[:-1] and aligner.embed_channels == mini.embed_channels
 
 
 def test_recogniser_of_the_real_lectures_has_the_medium_zipformer() -> None:
