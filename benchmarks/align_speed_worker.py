@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def ours(log_probs: np.ndarray, units: np.ndarray, faults: bool) -> Run:
     from lhotse_prep.alignment.search.align import align
     from ml2021.asr.aligner.config import AlignerConfig
 
-    costs = AlignerConfig().costs | {"distance": 25} if faults else {}
+    costs: dict[str, Any] = {**AlignerConfig().costs, "distance": 25} if faults else {}
     align(log_probs[:600], units[:20], "warm-up", **costs)  # loads the compiled code
     return lambda: align(log_probs, units, "speed", **costs).start
 
@@ -54,8 +55,9 @@ def ctc_segmentation(log_probs: np.ndarray, units: np.ndarray) -> Run:
 
     def run() -> np.ndarray:
         truth, begins = prepare_token_list(config, [np.array([u]) for u in units])
-        timings, _, _ = segment(config, log_probs, truth)
-        return timings[np.array(begins[:-1]) + 1]
+        timings: np.ndarray = segment(config, log_probs, truth)[0]
+        begin: np.ndarray = timings[np.array(begins[:-1]) + 1]
+        return begin
 
     return run
 

@@ -142,8 +142,8 @@ class Aligner:
         timed = {str(n): times for n, (_, _, times, _) in aligned.items() if times is not None}
         units_of = {str(n): units for n, (_, _, _, units) in aligned.items()}
         regions = {n: aligned[int(n)][1].regions for n in timed}
-        words = {n: [w.text for w in aligned[int(n)][0].words] for n in timed}
-        finished = finish_times(timed, words, units_of, regions)
+        words_of = {n: [w.text for w in aligned[int(n)][0].words] for n in timed}
+        finished = finish_times(timed, words_of, units_of, regions)
         for number, (lecture, *_) in aligned.items():
             yield lecture, finished.get(str(number))
 
@@ -217,12 +217,12 @@ def _print_curve(judged: Judged) -> None:
     print(f"\n| confidence at least | of the timed words | within {RIGHT} s |\n|---|---|---|")
     for threshold, kept, right in curve(judged, (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)):
         print(f"| {threshold:.2f} | {kept:.1%} | {right:.2%} |")
-    threshold = trusted_threshold(judged)
-    if threshold is None:
+    trusted = trusted_threshold(judged)
+    if trusted is None:
         print(f"\nno confidence has {TRUSTED:.1%} of the words above it within {RIGHT} s")
     else:
-        ((_, kept, _),) = curve(judged, [threshold])
-        print(f"\n{TRUSTED:.1%} of the words are within {RIGHT} s from a confidence of {threshold:.3f} on ({kept:.1%})")
+        ((_, kept, _),) = curve(judged, [trusted])
+        print(f"\n{TRUSTED:.1%} of the words are within {RIGHT} s from a confidence of {trusted:.3f} on ({kept:.1%})")
 
 
 def _share(chosen: NDArray[np.bool_]) -> str:

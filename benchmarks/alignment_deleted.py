@@ -29,8 +29,9 @@ from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.corpora.source.splits import PARTS
 from lhotse_prep.manifests.files import load_part
 from lhotse_prep.workflow.strict_config import load_config
-from ml2021.asr.aligner.acoustic import FRAME, Acoustic, load_acoustic
+from ml2021.asr.aligner.acoustic import Acoustic, load_acoustic
 from ml2021.asr.aligner.config import AlignerConfig
+from ml2021.asr.model.layers.encoder_frames import FRAME
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def main() -> None:
         words = {name: " ".join(t for _, _, t in left[name]).split() for name in lectures}
         units = {name: model.encode(words[name]) for name in lectures}
         times = {name: align_words(x.log_probs, units[name], name, FRAME, aligner) for name, x in lectures.items()}
-        for name, word_times in finish_times(times, units, {name: x.regions for name, x in lectures.items()}).items():
+        speech = {name: x.regions for name, x in lectures.items()}
+        for name, word_times in finish_times(times, words, units, speech).items():
             supervision = fastcopy(lectures[name].supervision, text=" ".join(words[name]))
             regions = lectures[name].regions / SAMPLE_RATE
             errors += onset_errors(make_stretches(supervision, word_times, regions, stretches), left[name])

@@ -71,7 +71,10 @@ def embedders(lecture: LectureText, dictionary: Dictionary) -> tuple[Embed, Embe
         return total
 
     def of_target(text: str) -> np.ndarray:
-        return np.sum([np.zeros(SIZE), *(of_unit(u) for word in text.split() for u in units_of(word))], axis=0)
+        total: np.ndarray = np.sum(
+            [np.zeros(SIZE), *(of_unit(u) for word in text.split() for u in units_of(word))], axis=0
+        )
+        return total
 
     return of_source, of_target
 

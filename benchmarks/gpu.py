@@ -75,7 +75,7 @@ def write_speech(folder: Path, config: AsrConfig, vocab_size: int, num_batches: 
                 channels=0,
             )
             stored.append(features)
-    cuts = []
+    cuts: list[MonoCut] = []
     seconds_left = (num_batches + 2) * config.data.max_duration
     while seconds_left > 0:
         features = stored[len(cuts) % NUM_FEATURE_FILES]

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile as sf
@@ -118,7 +119,10 @@ def decode_sentences(
 
 
 def scores(
-    turns: Sequence[int], sentences: Sequence[Sequence[Sentence]], cut: Sequence[Sequence[str]], long_form: dict
+    turns: Sequence[int],
+    sentences: Sequence[Sequence[Sentence]],
+    cut: Sequence[Sequence[str]],
+    long_form: dict[str, Any],
 ) -> tuple[ErrorRate, ErrorRate]:
     """The error rates of the long-form words, turn by turn, and of the separate sentences, repeated as in the turns.
 
@@ -170,14 +174,15 @@ def main(argv: Sequence[str]) -> None:
     print(f"load average {os.getloadavg()[0]:.1f}, {torch.get_num_threads()} threads")
 
 
-def _in_separate_process(args: argparse.Namespace, audio: Path) -> dict:
+def _in_separate_process(args: argparse.Namespace, audio: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--exp-dir", str(args.exp_dir), "--data", str(args.data)]
     command += ["--conf", str(args.conf), "--decode-whole", str(audio)]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(result.stdout.splitlines()[-1])
+    row: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return row
 
 
-def _print_row(duration: float, long_form: dict, whole: ErrorRate, true: ErrorRate) -> None:
+def _print_row(duration: float, long_form: dict[str, Any], whole: ErrorRate, true: ErrorRate) -> None:
     difference = (whole.total.percent or 0) - (true.total.percent or 0)
     seconds = long_form["seconds"]
     print(f"{duration:.0f} s: peak {long_form['peak_mb']:.0f} MB, {seconds:.1f} s (RTF {seconds / duration:.4f})")

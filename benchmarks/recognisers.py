@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import soundfile as sf
@@ -92,6 +93,11 @@ def measure(name: str, audio: Path, recognise: Recognise) -> tuple[Result, list[
     return result, words
 
 
+def published(name: str, options: RecogniserOptions) -> Recognise:
+    """One that decoding opens by its name or folder."""
+    return open_recogniser(name, options).recognise
+
+
 def plain_whisper(name: str, options: RecogniserOptions) -> Recognise:
     """faster-whisper as its users run it: beam 5, its own VAD, its own language detection."""
     model = load_whisper(model_folder(name), options.device, options.compute_type, options.num_threads)
@@ -146,8 +152,9 @@ def main(argv: Sequence[str]) -> None:
     if not recordings or not args.recogniser + args.plain:
         raise SystemExit(f"{args.folder}: no recordings with a text, or no recogniser is named")
     print(HEAD, "|---" * HEAD.count(" |") + "|", sep="\n", flush=True)
-    systems = [(name, lambda name=name: plain_whisper(name, options)) for name in args.plain]
-    systems += [(name, lambda name=name: open_recogniser(name, options).recognise) for name in args.recogniser]
+    systems: list[tuple[str, Callable[[], Recognise]]] = []
+    systems += [(name, partial(plain_whisper, name, options)) for name in args.plain]
+    systems += [(name, partial(published, name, options)) for name in args.recogniser]
     for i, (path, opened) in enumerate(systems):
         name = f"plain faster-whisper {Path(path).name}" if i < len(args.plain) else Path(path).name
         recognise = opened()

@@ -57,7 +57,8 @@ def in_separate_process(name: str, vocab: int, args: argparse.Namespace) -> dict
     command += ["--threads", str(args.threads), "--repeats", str(args.repeats), "--device", args.device]
     command += ["--rnnt-type", args.rnnt_type, "--batch", str(args.batch)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-    return json.loads(output.splitlines()[-1])
+    row: dict[str, float] = json.loads(output.splitlines()[-1])
+    return row
 
 
 def measure(name: str, vocab: int, args: argparse.Namespace) -> dict[str, float]:

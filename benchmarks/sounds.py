@@ -82,7 +82,8 @@ def with_noise(samples: Samples, noise: Samples, snr: float, speech: NDArray[np.
     np.add.at(is_speech, speech[:, 1], -1)
     speaking = samples[np.cumsum(is_speech)[:-1] > 0]
     level = np.sqrt(_power(speaking) / _power(noise[noise != 0])) * 10 ** (-snr / 20)
-    return (samples + level * noise).astype(np.float32)
+    noisy: Samples = (samples + level * noise).astype(np.float32)
+    return noisy
 
 
 def room_response(t60: float, rng: np.random.Generator, direct_ratio: float = 0.0) -> Samples:
@@ -106,7 +107,8 @@ def reverberated(samples: Samples, response: Samples) -> Samples:
     size = len(samples) + len(response) - 1
     size = 1 << (size - 1).bit_length()  # the transform of other lengths is slow
     wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)[: len(samples)]
-    return (wet * np.sqrt(_power(samples) / _power(wet))).astype(np.float32)
+    as_loud: Samples = (wet * np.sqrt(_power(samples) / _power(wet))).astype(np.float32)
+    return as_loud
 
 
 def telephone(samples: Samples, low: float = 300.0, high: float = 3400.0, edge: float = 100.0) -> Samples:
@@ -139,6 +141,7 @@ def through_mp3(samples: Samples, kbits: float = 32.0) -> Samples:
 
 
 def _decoded(samples: Samples, kbits: float) -> Samples:
+    decoded: Samples
     decoded, rate = sf.read(io.BytesIO(mp3_bytes(samples, kbits)), dtype="float32")
     assert rate == SAMPLE_RATE
     return decoded
@@ -198,4 +201,5 @@ def _power(samples: NDArray[np.floating]) -> float:
 
 
 def _unit(samples: NDArray[np.floating]) -> Samples:
-    return (samples / np.sqrt(_power(samples))).astype(np.float32)
+    unit: Samples = (samples / np.sqrt(_power(samples))).astype(np.float32)
+    return unit

@@ -21,6 +21,7 @@ import soundfile as sf
 from alignment_truth import Figures, Truth, read_truth
 
 from lhotse_prep.alignment.hypotheses import Hypothesis, read_hypotheses
+from lhotse_prep.alignment.lectures import Lecture
 from lhotse_prep.text.normalize import normalize_transcript
 from lhotse_prep.workflow.strict_config import load_config
 from ml2021.asr.aligner.config import AlignerConfig
@@ -69,10 +70,10 @@ def main() -> None:
 def _row(name: str, title: str, audio: Path, truth: Truth, words: Hypothesis, choice: AlignerChoice) -> None:
     """Print a row of the table."""
 
-    def given(_: str, lectures: list[known_times.Lecture], config: AlignerConfig, *__: object) -> object:
+    def given(_: str, lectures: list[Lecture], config: AlignerConfig, *__: object) -> object:
         return times_of_hypotheses(lectures, {lectures[0].id: words}, config, "words")
 
-    known_times.times_of_model = given  # type: ignore[assignment]
+    known_times.times_of_model = given  # type: ignore[assignment,attr-defined]
     text = normalize_transcript(" ".join(t for _, _, t in truth)).split()
     started = time.time()
     with tempfile.TemporaryDirectory() as work:

@@ -127,8 +127,8 @@ def finished(
       lag: of all lectures, see median_lag.
     """
     early = replace(times, start=np.maximum(times.start - lag, 0), end=times.end - lag)
-    is_syllable = np.array([is_han(word) for word in words], dtype=bool)
-    return complete(early, num_units, regions / SAMPLE_RATE, is_syllable).without_wrong()
+    is_character = np.array([is_han(word) for word in words], dtype=bool)
+    return complete(early, num_units, regions / SAMPLE_RATE, is_character).without_wrong()
 
 
 def median_lag(lags: Sequence[float]) -> float:

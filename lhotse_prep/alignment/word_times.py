@@ -29,9 +29,10 @@ _LEAST_TAIL, _SHORT_PAUSE = 0.05, 0.1  # seconds
 # seconds between the quartiles of the times from the beginning of stretches to their first words (measured: 0.02 to
 # 0.04, in noise 0.05 to 0.24); if they are further apart, stretches do not begin with words
 _MOST_SPREAD = 0.1
-# The same of syllables, below which stretches surely begin with words (measured: 0.03 to 0.05, in noise 0.04 to 0.14)
+# The same of recognised Chinese characters, up to which stretches surely begin with words (measured: 0.02 to 0.06, in
+# noise 0.04 to 0.14)
 _SURE_SPREAD = 0.06
-_LATE = 0.1  # seconds after the onset of speech, from which a word of several syllables was emitted late in it
+_LATE = 0.1  # seconds after the onset of speech, from which a word that is no character was emitted late in it
 _ENOUGH_LAGS = 8
 _LEAST_PAUSE, _EARLIEST_WORD = 0.3, 0.1  # seconds before the beginning of stretches
 _LATEST_ONSET = 0.5  # seconds; a word that starts later than this after the onset of speech is not drawn to the onset
@@ -59,19 +60,20 @@ def complete(
     times: WordTimes,
     num_units: NDArray[np.int64],
     regions: NDArray[np.float64],
-    is_syllable: NDArray[np.bool_] | None = None,
+    is_character: NDArray[np.bool_] | None = None,
 ) -> WordTimes:
     """Time words between timed words where speech is left for them, and draw first words to the onset of speech.
 
     Words that the model recognises are not drawn: it knows better where they begin than voice activity, which takes
-    other voices for speech. Only of a word of several syllables it may be late: one piece of an English word lasts half
-    a second, and is emitted anywhere in it. So these are drawn too where stretches surely begin with words.
+    other voices for speech. Only with other words than Chinese characters it may be late: one piece of an English word
+    lasts half a second, and is emitted anywhere in it. So these are drawn too where stretches surely begin with words,
+    as the characters show that begin them.
 
     Args:
       times: from the model.
       num_units: (W,) units of each word, from which its length is estimated.
       regions: (R, 2) stretches of speech in seconds, ascending, disjoint.
-      is_syllable: (W,) words of one syllable, such as Chinese characters; None: unknown.
+      is_character: (W,) words that are one Chinese character; None: unknown.
     """
     start, end = times.start.copy(), times.end.copy()
     unit = _unit_duration(start, num_units)
@@ -93,10 +95,11 @@ def complete(
             speech = min(fitting, key=lambda p: abs(np.log(_length(p) / expected)))
             start[first:stop], end[first:stop] = _spread(num_units[first:stop], speech)
     start = np.where(times.score < RECOGNISED, drawn_to_onsets(start, end, regions), start)
-    if is_syllable is not None and times.agreement is None:
-        lags = first_lags(start, regions, is_syllable)
+    if is_character is not None and times.agreement is None:
+        lags = first_lags(times.start, regions, is_character & (times.score >= RECOGNISED))
         if len(lags) >= _ENOUGH_LAGS and not is_spread(lags, _SURE_SPREAD):
-            start = np.where(is_syllable, start, _drawn(start, end, regions, _LATE))
+            may_move = ~is_character & np.isfinite(np.append(0.0, start[:-1]))  # else the word before may be said there
+            start = np.where(may_move, _drawn(start, end, regions, _LATE), start)
     return replace(times, start=start, end=end)
 
 

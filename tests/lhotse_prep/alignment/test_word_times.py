@@ -91,42 +91,52 @@ def test_where_stretches_begin_with_other_voices_no_word_is_drawn_to_them(is_noi
     assert np.array_equal(few, np.where(lags > 0.15, onsets, start)[:4])
 
 
+LATE = {"lag": 0.3, "spread": 0.05, "agreement": None, "untimed": False}
+
+
 @pytest.mark.parametrize(
-    ("spread", "lag", "agreement", "is_drawn"),
+    "case",
     [
-        (0.05, 0.3, None, True),
-        (0.05, 0.09, None, False),  # no more than the model's precision
-        (0.05, 0.6, None, False),  # what is before it may be speech without text
-        (0.4, 0.3, None, False),  # stretches begin with other voices
-        (0.05, 0.3, 0.9, False),  # a recogniser's word
+        {"is_drawn": True},
+        {"lag": 0.09},  # no more than the model's precision
+        {"lag": 0.12, "is_drawn": True},
+        {"lag": 0.6},  # what is before it may be speech without text
+        {"spread": 0.4},  # stretches begin with other voices
+        {"agreement": 0.9},  # a recogniser's words
+        {"untimed": True},  # the word before may be said there
     ],
 )
-def test_only_recognised_words_of_several_syllables_are_drawn_where_stretches_surely_begin_with_words(
-    spread: float, lag: float, agreement: float | None, is_drawn: bool
-) -> None:
+def test_recognised_english_words_are_drawn_where_stretches_surely_begin_with_words(case: dict[str, float]) -> None:
+    """Each third stretch begins with one, the others with a character; each has a second word, and a last one."""
+    case = LATE | {"is_drawn": False} | case
     onsets = np.arange(60) * 10.0
-    is_syllable = np.arange(60) % 3 > 0
-    lags = np.where(is_syllable, np.random.default_rng(0).uniform(0, spread, 60), lag)
-    is_drawn_syllable = np.array([*is_syllable, *[True] * 59])
-    start = np.concatenate([onsets + lags, onsets[1:] - 9.2])  # a second word in each, for the rate of speech
-    order = np.argsort(start)
-    times = WordTimes(start[order], start[order] + 0.04, np.full(119, 0.9), agreement)
-    regions = np.stack([onsets, onsets + 5], axis=1)
-    drawn = complete(times, np.ones(119, np.int64), regions, is_drawn_syllable[order])
-    expected = np.concatenate([np.where(is_syllable | (not is_drawn), onsets + lags, onsets), start[60:]])[order]
-    assert drawn.start == pytest.approx(expected)
-    assert complete(times, np.ones(119, np.int64), regions).start == pytest.approx(times.start)
+    is_english = np.arange(60) % 3 == 1
+    lags = np.where(is_english, case["lag"], np.random.default_rng(0).uniform(0, case["spread"], 60))
+    before = np.where(is_english & bool(case["untimed"]), np.nan, onsets - 5.0)
+    rows = np.stack([before, onsets + lags, onsets + 0.65, onsets + 0.9], axis=1)
+    is_character = np.ones_like(rows, dtype=bool)
+    is_character[:, 1] = ~is_english
+    start = rows.flatten()
+    times = WordTimes(start, start + 0.04, np.where(np.isnan(start), 0.0, 0.9), case["agreement"])
+    regions = np.stack([onsets, onsets + 5.3], axis=1)
+    num_units = np.ones(len(start), np.int64)
+    rows[:, 1] = np.where(is_english & case["is_drawn"], onsets, onsets + lags)
+    timed = np.isfinite(start)
+    drawn = complete(times, num_units, regions, is_character.flatten()).start
+    assert drawn[timed] == pytest.approx(rows.flatten()[timed])
+    assert complete(times, num_units, regions).start[timed] == pytest.approx(start[timed])
 
 
+@pytest.mark.parametrize("is_quiet", [False, True])
 @pytest.mark.parametrize("seed", range(50))
-def test_words_stay_in_order(seed: int) -> None:
+def test_words_stay_in_order(seed: int, is_quiet: bool) -> None:
     rng = np.random.default_rng(seed)
-    edges = np.cumsum(rng.uniform(0.1, 3, 24))
+    edges = np.cumsum(rng.uniform(0.1, 3, 24) + 2 * is_quiet)
     regions = edges.reshape(-1, 2)
-    start = np.sort(rng.uniform(0, edges[-1], 60))
-    start[rng.random(60) < 0.2] = np.nan
-    times = WordTimes(start, start + 0.04, rng.random(60))
-    filled_in = complete(times, rng.integers(1, 5, 60), regions)
+    start = np.sort(np.append(rng.uniform(0, edges[-1], 60), regions[:, 0] + 0.01 if is_quiet else []))
+    start[rng.random(len(start)) < 0.2] = np.nan
+    times = WordTimes(start, start + 0.04, rng.random(len(start)))
+    filled_in = complete(times, rng.integers(1, 5, len(start)), regions, rng.random(len(start)) < 0.7)
     timed = np.isfinite(filled_in.start)
     assert (timed | np.isnan(start)).all()
     assert (np.diff(filled_in.start[timed]) >= -1e-9).all()

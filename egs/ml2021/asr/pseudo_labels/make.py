@@ -19,6 +19,7 @@ from lhotse_prep.manifests.safety import plain_audio
 from lhotse_prep.windows.config import WindowConfig
 from lhotse_prep.workflow.digests import digest_file, files_of
 from lhotse_prep.workflow.entry import executor_config
+from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.executor import open_executor
 from lhotse_prep.workflow.result_options import result_options
 from lhotse_prep.workflow.strict_config import load_config
@@ -80,8 +81,8 @@ def _recordings_of(args: argparse.Namespace) -> list[Lecture]:
 
 def _open_labeller(args: argparse.Namespace, max_window: float) -> tuple[Labeller, dict[str, Any]]:
     """The recogniser of --exp-dir with what it is compared with, and all that its labels depend on."""
-    config = _search_of(args)
     model, tokens = load_model(args.exp_dir)
+    config = _search_of(args, has_ctc_head=model.config.ctc_loss_scale > 0)
     other: Recogniser | None = None
     if args.recogniser is not None:
         values = {flag.replace("-", "_"): getattr(args, flag.replace("-", "_")) for flag in OF_OTHERS}
@@ -100,18 +101,25 @@ def _open_labeller(args: argparse.Namespace, max_window: float) -> tuple[Labelle
     return labeller, digests
 
 
-def _search_of(args: argparse.Namespace) -> DecodeConfig:
-    """The search that labels: that of decode.yaml and the command line, with the CTC head only if asked for.
+def _search_of(args: argparse.Namespace, has_ctc_head: bool) -> DecodeConfig:
+    """The search that labels: that of decode.yaml and the command line.
 
-    Else its text would agree with that of the CTC head for that alone. Another recogniser shares nothing with it.
+    The CTC head takes part only if asked for, or if another recogniser checks the labels: the labels would agree with
+    its own text just because they come from it.
+
+    Raises:
+      ConfigError: the CTC head is asked for, and the model has none.
     """
     config = decode_config(args.exp_dir, args.conf)
     if config.decoding_method != _METHOD:
         logger.info("decoding_method is %s: labels come from %s, without fusion", config.decoding_method, _METHOD)
         config = with_values(config, {"decoding_method": _METHOD, "hotwords_file": None, **NO_LM})
     config = with_values(config, given_values(args))
-    if config.ctc_scale > 0 and args.ctc_scale is None and args.recogniser is None:
-        logger.info("ctc_scale of decode.yaml is not used: the CTC head is to be another opinion (see --ctc-scale)")
+    if config.ctc_scale > 0 and args.ctc_scale is not None and not has_ctc_head:
+        raise ConfigError("--ctc-scale needs a CTC head; this model was trained with ctc_loss_scale 0")
+    if config.ctc_scale > 0 and args.ctc_scale is None and not (args.recogniser is not None and has_ctc_head):
+        reason = "the CTC head is to be another opinion (see --ctc-scale)" if has_ctc_head else "there is no CTC head"
+        logger.info("ctc_scale of decode.yaml is not used: %s", reason)
         config = replace(config, ctc_scale=0.0)
     return with_lm_dir(config, args.exp_dir.parent)
 

@@ -1,4 +1,4 @@
-"""Recognise the windows of a recording in two ways: by the transducer, and by the CTC head or another recogniser."""
+"""Recognise the windows of a recording in two ways: by modified_beam_search, and by the CTC head or others."""
 
 from __future__ import annotations
 

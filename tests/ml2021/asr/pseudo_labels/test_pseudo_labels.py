@@ -301,9 +301,15 @@ def test_labels_depend_on_the_ctc_head_only_if_asked_or_if_another_recogniser_ch
 ) -> None:
     (tmp_path / "decode.yaml").write_text(f"decode: {{{decode}}}\n", encoding="utf-8")
     values = dict.fromkeys((flag.replace("-", "_") for flag in OF_DECODING), None) | {"recogniser": None} | given
-    config = _search_of(Namespace(exp_dir=tmp_path / "asr", conf=tmp_path, **values))
+    args = Namespace(exp_dir=tmp_path / "asr", conf=tmp_path, **values)
+    config = _search_of(args, has_ctc_head=True)
     assert config.decoding_method == "modified_beam_search" and config.ilm_scale == 0
     assert (config.lm_scale, config.lodr_scale, config.ctc_scale) == expected
+    if args.ctc_scale is None:
+        assert _search_of(args, has_ctc_head=False) == replace(config, ctc_scale=0.0)
+    else:
+        with pytest.raises(ConfigError, match="--ctc-scale needs a CTC head"):
+            _search_of(args, has_ctc_head=False)
 
 
 def test_model_without_ctc_head_needs_another_recogniser(trained: Path) -> None:
