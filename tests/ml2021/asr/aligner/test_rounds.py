@@ -180,7 +180,7 @@ def test_rounds_end_when_nothing_moves_and_confidence_no_longer_rises(
     monkeypatch.setattr(rounds, "_train", train)
     monkeypatch.setattr(rounds, "_align_again", lambda *arguments: results.pop(0))
     lecture, _ = made_up_lecture("l", 7, num_words=20)
-    config = replace(CONFIG, max_rounds=8)
+    config = replace(CONFIG, max_rounds=8, learned_confidence=0.95)
     texts = [" ".join(lecture.words)]
     confidence = rounds.train_aligner([lecture], texts, {"l"}, config, tmp_path, Machinery(torch.device("cpu")))
     assert confidence == max(confidences) and not results
