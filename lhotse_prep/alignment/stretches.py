@@ -10,9 +10,8 @@ from lhotse.supervision import AlignmentItem
 from numpy.typing import NDArray
 
 from lhotse_prep.alignment.config import StretchConfig
-from lhotse_prep.alignment.word_times import WordTimes, drawn_out
+from lhotse_prep.alignment.word_times import WordTimes, are_characters, drawn_out
 from lhotse_prep.manifests.exact_times import first_token
-from lhotse_prep.text.characters import is_han
 
 
 def make_stretches(
@@ -28,7 +27,7 @@ def make_stretches(
     """
     words = (lecture.text or "").split()
     start, end = _tidy(times, lecture.duration, config.min_word)
-    end = drawn_out(start, end, regions, config.max_word, np.array([is_han(word) for word in words], dtype=bool))
+    end = drawn_out(start, end, regions, config.max_word, are_characters(words))
     groups: list[list[int]] = []
     group: list[int] = []
     for w in range(len(words)):

@@ -14,9 +14,8 @@ from lhotse_prep.alignment.search.align import align
 from lhotse_prep.alignment.search.best_path import Alignment
 from lhotse_prep.alignment.search.passages import wrong_passages
 from lhotse_prep.alignment.search.strays import drop_strays
-from lhotse_prep.alignment.word_times import RECOGNISED, WordTimes, complete, first_lags, is_spread
+from lhotse_prep.alignment.word_times import RECOGNISED, WordTimes, are_characters, complete, first_lags, is_spread
 from lhotse_prep.audio.inspect import SAMPLE_RATE
-from lhotse_prep.text.characters import is_han
 from lhotse_prep.workflow.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -127,8 +126,7 @@ def finished(
       lag: of all lectures, see median_lag.
     """
     early = replace(times, start=np.maximum(times.start - lag, 0), end=times.end - lag)
-    is_character = np.array([is_han(word) for word in words], dtype=bool)
-    return complete(early, num_units, regions / SAMPLE_RATE, is_character).without_wrong()
+    return complete(early, num_units, regions / SAMPLE_RATE, are_characters(words)).without_wrong()
 
 
 def median_lag(lags: Sequence[float]) -> float:

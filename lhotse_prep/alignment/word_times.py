@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lhotse_prep.audio.vad import HANGOVER
+from lhotse_prep.text.characters import is_han
 
 RECOGNISED = 0.5  # score of a word from which a model counts as having recognised it
 _LONGEST_FILL = 3.0  # seconds that the words between two timed words may take
@@ -36,6 +37,11 @@ _LATE = 0.1  # seconds after the onset of speech, from which a word that is no c
 _ENOUGH_LAGS = 8
 _LEAST_PAUSE, _EARLIEST_WORD = 0.3, 0.1  # seconds before the beginning of stretches
 _LATEST_ONSET = 0.5  # seconds; a word that starts later than this after the onset of speech is not drawn to the onset
+
+
+def are_characters(words: Sequence[str]) -> NDArray[np.bool_]:
+    """(W,) which words are one Chinese character, and so one syllable."""
+    return np.array([is_han(word) for word in words], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ def drawn_out(
     end: NDArray[np.float64],
     regions: NDArray[np.float64],
     max_word: float | NDArray[np.float64],
-    is_syllable: NDArray[np.bool_] | None = None,
+    is_character: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Ends of words, drawn out to the next word's start or the end of the speech; CTC fires within a word.
 
@@ -178,7 +184,7 @@ def drawn_out(
     Args:
       start, end, regions: as in drawn_to_onsets.
       max_word: seconds; one number for all timed words, or one for each.
-      is_syllable: (W,) words of one syllable, such as Chinese characters; None: unknown.
+      is_character: as in complete.
     """
     end = end.copy()
     timed = np.flatnonzero(np.isfinite(start))
@@ -186,10 +192,10 @@ def drawn_out(
     region = np.searchsorted(regions[:, 0], end[timed], side="right") - 1
     speech_end = np.where(region >= 0, regions[np.maximum(region, 0), 1], 0.0) - HANGOVER
     limit = np.minimum(np.minimum(speech_end, following), start[timed] + max_word)
-    if is_syllable is not None:
+    if is_character is not None:
         tails = following - end[timed]
         is_next = np.append(np.diff(timed) == 1, False)  # else the words between may be said there
-        goes_on = is_syllable[timed] & is_next & (following <= speech_end)
+        goes_on = is_character[timed] & is_next & (following <= speech_end)
         if goes_on.sum() >= _ENOUGH_TAILS:
             usual = max(_LEAST_TAIL, float(np.quantile(tails[goes_on], 0.75)))
             has_pause = goes_on & (tails > 2 * usual + _SHORT_PAUSE)

@@ -107,7 +107,7 @@ LATE = {"lag": 0.3, "spread": 0.05, "agreement": None, "untimed": False}
     ],
 )
 def test_recognised_english_words_are_drawn_where_stretches_surely_begin_with_words(case: dict[str, float]) -> None:
-    """Each third stretch begins with one, the others with a character; each has a second word, and a last one."""
+    """Each third stretch begins with one, the others with a character; three other characters are in each."""
     case = LATE | {"is_drawn": False} | case
     onsets = np.arange(60) * 10.0
     is_english = np.arange(60) % 3 == 1
