@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import math
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +15,8 @@ from pathlib import Path
 from lhotse_prep.workflow.config import EXECUTORS, ExecutorConfig
 from lhotse_prep.workflow.errors import Ml2021Error
 
+BESIDE = "ML2021_BESIDE"  # environment variable: the stage beside which run.sh has a stage run in the background
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LOG_FORMAT = "%(asctime)s %(levelname)s (%(filename)s:%(lineno)d:%(funcName)s) %(message)s"
 
 
@@ -76,6 +81,12 @@ def hyphenated(argv: Sequence[str]) -> list[str]:
     ]
 
 
+def end_with_parent(with_signal: int = signal.SIGKILL) -> None:
+    """Have the kernel end this process when the one that started it is killed, so that nothing is left behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, with_signal)
+
+
 def run_main(main: Callable[[list[str]], None]) -> None:
     """Run an executable's main with the command line's arguments, logging to stderr.
 
@@ -83,6 +94,8 @@ def run_main(main: Callable[[list[str]], None]) -> None:
     Ctrl-C exits with 130; any other exception keeps its traceback.
     """
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, datefmt="%Y-%m-%d %H:%M:%S", stream=sys.stderr)
+    if BESIDE in os.environ:
+        end_with_parent()
     try:
         main(hyphenated(sys.argv[1:]))
     except Ml2021Error as e:

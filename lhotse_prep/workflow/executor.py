@@ -7,7 +7,6 @@ pieces per worker are submitted at a time, so a long list is never in memory as 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from typing import Any, Protocol, TypeVar, cast
 from tqdm import tqdm
 
 from lhotse_prep.workflow.config import ExecutorConfig
+from lhotse_prep.workflow.entry import end_with_parent
 from lhotse_prep.workflow.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,6 @@ P = TypeVar("P")
 R = TypeVar("R")
 WORKER_TIMEOUT = 120.0  # seconds to wait for the first worker of a Dask scheduler
 START_METHOD = "spawn"  # of processes: the fork of a process in which torch has threads can hang
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _PIECES_PER_WORKER = 4  # submitted at a time
 
 
@@ -189,8 +188,7 @@ def thread_variables(num_threads: int) -> dict[str, str]:
 def _begin(num_threads: int, prepare: Callable[[], object] | None) -> None:
     """Leave Ctrl-C, which reaches all processes of a terminal, to the one that ends the others; end if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     variables = thread_variables(num_threads)
     os.environ.update(variables)  # for what is imported from here on
     _limit_threads(variables)

@@ -90,10 +90,11 @@ def _stages(data: Path, exp: Path, wall_seconds: Mapping[str, float]) -> str:
         if stage not in wall_seconds or stage == "report":
             continue
         done = next(d for d in map(read_done, folders) if d is not None)
+        beside = f" (beside {escape(str(done['beside']))})" if done.get("beside") else ""
         bar = f'<span class="share" style="width:{100 * wall_seconds[stage] / longest:.1f}%"></span>'
         rows.append(
             (
-                f'<th scope="row">{escape(stage)}</th>',
+                f'<th scope="row">{escape(stage)}{beside}</th>',
                 number(f"{wall_seconds[stage]:.1f}"),
                 f'<td class="wide">{bar}</td>',
                 escape(str(done.get("finished", ""))),

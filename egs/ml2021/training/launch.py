@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
-import ctypes
 import functools
 import importlib
 import json
@@ -29,7 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.workflow.entry import run_main
+from lhotse_prep.workflow.entry import end_with_parent, run_main
 from lhotse_prep.workflow.errors import ConfigError, DataError, Ml2021Error
 from lhotse_prep.workflow.executor import share_of_cores, thread_variables
 from ml2021.training.nodes import (
@@ -46,7 +45,6 @@ from ml2021.training.nodes import (
 
 SERVED = "ML2021_SERVED"  # environment variable: run.sh has started the server for the other machines
 ERRORS = "ML2021_ERRORS"  # environment variable: the folder where the processes write their errors
-_PR_SET_PDEATHSIG = 1
 
 logger = logging.getLogger(__name__)
 
@@ -239,7 +237,7 @@ def _refuse_options(argv: list[str]) -> None:
 
 def _reporting(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
     def run(argv: list[str]) -> None:
-        _end_with_parent()
+        end_with_parent()
         try:
             main(argv)
         except Exception as e:
@@ -250,12 +248,6 @@ def _reporting(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]
             sys.exit(1)
 
     return run
-
-
-def _end_with_parent(with_signal: int = signal.SIGKILL) -> None:
-    """Have the kernel end this process when the one that started it is killed, so that nothing is left behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, with_signal)
 
 
 def _message_of(errors: Path, exit_codes: dict[int, int]) -> str:
@@ -336,7 +328,7 @@ def main(argv: list[str]) -> None:
         require_free_port(port)
         if args.what == "serve":
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-            _end_with_parent(signal.SIGTERM)
+            end_with_parent(signal.SIGTERM)
             server = Server(port, processes.nodes)
             server.start()
             server.end(0 if signal.sigwait([signal.SIGTERM, signal.SIGUSR1]) == signal.SIGUSR1 else 1)

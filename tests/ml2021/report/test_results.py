@@ -154,3 +154,19 @@ def test_words_outside_of_windows_are_in_the_table() -> None:
     assert rows["MER of windows with all other words (%)"] == "12.50"
     others = dict(reversed(scores.items()))  # what the newest decoding lacks is not taken from another one
     assert len(table_rows({**GOOD, "scores": others}, True)) == len(table_rows(GOOD, True)) == len(table) - 2
+
+
+def test_seconds_of_stages_that_ran_side_by_side_count_once(tmp_path: Path) -> None:
+    finish(tmp_path / "exp" / "asr", 400.0)
+    finish(tmp_path / "exp" / "mt", 300.0)
+    for name, finished, beside in (("asr", "2026-11-30 12:10:00", None), ("mt", "2026-11-30 12:10:10", "asr-train")):
+        path = tmp_path / "exp" / name / ".done"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"finished": finished, "beside": beside}))
+    results = collect_results(tmp_path, tmp_path / "exp")
+    assert results["wall_seconds"] == {"asr-train": 400.0, "mt-train": 300.0, "total": 410.0}  # 12:03:20 to 12:10:10
+    assert results["side_by_side"] == {"mt-train": "asr-train"}
+    assert render_table(results, has_bars=False).splitlines()[-1] == "mt-train ran beside asr-train"
+    finish(tmp_path / "exp" / "asr", 400.0)  # trained again later
+    done = json.loads((tmp_path / "exp" / "asr" / ".done").read_text()) | {"finished": "2026-11-30 15:00:00"}
+    (tmp_path / "exp" / "asr" / ".done").write_text(json.dumps(done))
+    assert collect_results(tmp_path, tmp_path / "exp")["wall_seconds"]["total"] == 700.0
