@@ -95,8 +95,8 @@ def collect_results(data: Path, exp: Path) -> dict[str, Any]:
 
 def _common_seconds(*marks: Mapping[str, Any]) -> float:
     """How long stages ran at the same time, from the content of their `.done`."""
-    ends = [datetime.strptime(mark["finished"], "%Y-%m-%d %H:%M:%S").timestamp() for mark in marks]
-    begins = [end - mark["seconds"] for end, mark in zip(ends, marks)]
+    ends: list[float] = [datetime.strptime(mark["finished"], "%Y-%m-%d %H:%M:%S").timestamp() for mark in marks]
+    begins: list[float] = [end - mark["seconds"] for end, mark in zip(ends, marks)]
     return max(0.0, min(ends) - max(begins))
 
 
