@@ -167,7 +167,7 @@ def follow(processes: Processes) -> None:
 
 def _launch(command: Command, processes: Processes) -> None:
     """Start the processes of this machine, as torchrun does, and wait until they have ended."""
-    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -175,18 +175,20 @@ def _launch(command: Command, processes: Processes) -> None:
         if name.startswith("torch.distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what failed is in the error below
     host = address_of(processes.master_addr)[0] if processes.nodes > 1 else "localhost"
-    config = LaunchConfig(
-        min_nodes=processes.nodes,
-        max_nodes=processes.nodes,
-        nproc_per_node=processes.per_node,
-        run_id="ml2021",
-        rdzv_backend="static" if processes.nodes > 1 else "c10d",
-        rdzv_endpoint=f"{host}:{command.port}",
-        rdzv_configs={"rank": processes.node_rank, "timeout": 600} if processes.nodes > 1 else {},
-        local_addr=None if processes.nodes > 1 else "localhost",
-        max_restarts=0,
-    )
     with _environment(processes) as errors:
+        logs = DefaultLogsSpecs(log_dir=str(errors / "log"))  # torch's own folder would be left behind
+        config = LaunchConfig(
+            min_nodes=processes.nodes,
+            max_nodes=processes.nodes,
+            nproc_per_node=processes.per_node,
+            run_id="ml2021",
+            rdzv_backend="static" if processes.nodes > 1 else "c10d",
+            rdzv_endpoint=f"{host}:{command.port}",
+            rdzv_configs={"rank": processes.node_rank, "timeout": 600} if processes.nodes > 1 else {},
+            local_addr=None if processes.nodes > 1 else "localhost",
+            max_restarts=0,
+            logs_specs=logs,
+        )
         try:
             elastic_launch(config, sys.executable)("-m", command.module, *command.arguments)
         except ChildFailedError as e:

@@ -298,6 +298,9 @@ class Launched:
         (folder / "worker" / "sitecustomize.py").write_text(hook)
         self.environment = os.environ | {"PYTHONPATH": f"{folder / 'worker'}:{project}:{project}/egs"}
         self.environment["OMP_NUM_THREADS"] = "1"
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        self.environment["TMPDIR"] = str(self.temporary)
 
     def start(self, what: str, nodes: int = 1, rank: int = 0, address: str = "") -> subprocess.Popen[str]:
         arguments = [str(nodes), str(rank), address, str(self.folder / "ranks"), what]
@@ -336,6 +339,7 @@ def test_an_error_of_all_processes_is_one_line(launched: Launched) -> None:
     process = launched.start("fail")
     _, log = process.communicate(timeout=200)
     assert process.returncode == 1 and log == "-c: error: no such lecture: a\n"
+    assert not list(launched.temporary.iterdir())
 
 
 @pytest.mark.slow
