@@ -9,7 +9,7 @@ last_stage=12
 stages="0 corpus, 1 manifests, 2 lang, 3 align, 4 windows, 5 asr-train, 6 asr-decode, 7 bitext, 8 mt-train"
 stages+=", 9 mt-decode, 10 st, 11 export, 12 report"
 stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' trainer=''
-rerun_options='' executor=() redo=() processes=() nodes=1 node_rank=0 server='' translator='' cores=() ran=''
+rerun_options='' folders=() executor=() redo=() processes=() nodes=1 node_rank=0 server='' translator='' cores=() ran=''
 training_stages=' 3 5 6 8 '
 
 usage() {
@@ -133,6 +133,7 @@ set_defaults() {
     usage_error "--corpus $corpus has no plain name for the folders; name them with --data and --exp"
   [[ $corpus == mini ]] && conf=${conf:-conf/mini}
   conf=${conf:-conf/ml2021} data=${data:-data/$name} exp=${exp:-exp/$name}
+  folders=(--conf "$conf" --data "$data" --exp "$exp")
   [[ -d $conf ]] || usage_error "no folder $conf; --conf must be a folder with the YAML files, such as conf/mini"
 }
 
@@ -142,7 +143,7 @@ run_stage() { # number, name, executable, further options
   ((stage <= number && number <= stop_stage)) && [[ $ran != *" $number "* ]] || return 0
   [[ ${RANK:-0} == 0 || $training_stages == *" $number "* ]] || return 0
   log "Stage $number: $name"
-  "${cores[@]}" "$ml2021_python" "$@" --conf "$conf" --data "$data" --exp "$exp" "${redo[@]}" || code=$?
+  "${cores[@]}" "$ml2021_python" "$@" "${folders[@]}" "${redo[@]}" || code=$?
   ((code)) || return 0
   if ((code == 130)); then
     log "Interrupted in stage $number ($name). Continue with: ./run.sh$rerun_options --stage $number"
@@ -166,8 +167,8 @@ join_machines() {
   fi
 }
 
-# Stage 8 needs nothing of stage 5. Without a GPU, each trains on half of the cores, which takes less time than one after
-# the other. If stage 8 fails here, it goes on in its turn, and says there what is wrong.
+# Stages 7 and 8 need nothing of stage 5. Without a GPU, the translator trains beside the recogniser, on half of the cores
+# each, which takes less time than one after the other. What fails here is tried again in its turn.
 begin_translator() {
   local first second
   ((stage <= 5 && stop_stage >= 8 && ${#processes[@]} == 0)) && [[ -z ${RANK:-}$trainer ]] || return 0
@@ -175,19 +176,21 @@ begin_translator() {
   ! compgen -G '/dev/nvidia[0-9]*' >/dev/null && [[ ! -e /dev/kfd ]] || return 0
   { read -r first && read -r second; } < <("$ml2021_python" -c '
 import os; cores = sorted(map(str, os.sched_getaffinity(0))); half = len(cores) // 2
-print(*cores[half:], sep=","); print(*cores[:half], sep=",")')
+print(*cores[half:], sep=","); print(*cores[:half], sep=",")') || return 0
   [[ -n $second ]] || return 0
-  run_stage 7 bitext local/make_bitext.py
+  log "Stage 7: bitext, before stage 5"
+  "$ml2021_python" local/make_bitext.py "${folders[@]}" "${redo[@]}" ||
+    { log "Stage 7 (bitext) failed; it is tried again in its turn" && return 0; }
   mkdir -p "$exp"
   log "Stage 8: mt-train, beside stage 5; its log is $exp/mt-train.log"
-  ML2021_BESIDE=asr-train taskset -c "$second" "$ml2021_python" local/mt_train.py --conf "$conf" --data "$data" \
-    --exp "$exp" "${redo[@]}" >>"$exp/mt-train.log" 2>&1 &
+  ML2021_BESIDE=asr-train taskset -c "$second" "$ml2021_python" local/mt_train.py "${folders[@]}" "${redo[@]}" \
+    >>"$exp/mt-train.log" 2>&1 &
   translator=$! cores=(taskset -c "$first") ran=' 7 '
 }
 
 end_translator() {
   [[ -n $translator ]] || return 0
-  if wait "$translator"; then ran+=' 8 '; else log "Stage 8 failed beside stage 5; it is tried again in its turn"; fi
+  if wait "$translator"; then ran+=' 8 '; else log "Stage 8 (mt-train) failed beside stage 5; it is tried again in its turn"; fi
   translator='' cores=()
 }
 

@@ -340,6 +340,14 @@ def test_translator_that_fails_beside_the_recogniser_is_tried_again_in_its_turn(
 
 
 @side_by_side
+def test_a_corpus_without_sentence_pairs_still_gives_a_recogniser(house: House) -> None:
+    result = house.run(num_cores=2, FAIL="make_bitext")
+    assert result.returncode == 1
+    assert [name for name, _ in house.calls()] == [*STAGES[:5], "make_bitext", "asr_train", "asr_decode", "make_bitext"]
+    assert result.stderr.count("Continue with: ./run.sh --stage 7") == 1
+
+
+@side_by_side
 @pytest.mark.parametrize(
     "arguments",
     [
