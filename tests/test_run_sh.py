@@ -31,7 +31,7 @@ STAGES = [
 STUB = """#!/bin/bash
 # Records its folder and arguments; fails at the stage FAIL, waits at the stage WAIT.
 [[ $1 == -c ]] && exec REAL_PYTHON "$@"
-printf '%s' "$PWD" >>"$CALLS"; printf '\\t%s' "$@" >>"$CALLS"; echo >>"$CALLS"
+echo "$PWD$(printf '\\t%s' "$@")" >>"$CALLS" # in one piece: two stages may run at the same time
 [[ -z ${WAIT:-} || $1 != *$WAIT* ]] || { echo $$ >"$CALLS.waiting"; exec sleep 60; }
 [[ -z ${FAIL:-} || $1 != *$FAIL* ]] || exit "${CODE:-1}"
 """
