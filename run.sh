@@ -30,9 +30,8 @@ Usage: ./run.sh [OPTION VALUE]...
   --executor E       serial, processes or dask; the results are the same [processes if N > 1]
   --dask-scheduler A address of a Dask scheduler (tcp://HOST:PORT), or local [local]
   --num-gpus N       train on N GPUs of each machine (stages 3, 5 and 8, and 6's language model) [1]
-  --num-processes N  train in N processes on the CPU instead, which share each batch. Without this
-                     option and a GPU, stage 8 trains beside stage 5, on half of the cores each
-                     [num_processes in CONF, at most a process for each core]
+  --num-processes N  train in N processes on the CPU instead, which share each batch, and stage 8
+                     after stage 5 [num_processes in CONF, at most one for each core]
   --nodes N          machines that train together. They share the disk. Start the same command on
                      each, with its number: machine 0 does everything, others only train with it [1]
   --node-rank N      number of this machine, from 0 [0]
@@ -167,17 +166,14 @@ join_machines() {
   fi
 }
 
-# Stages 7 and 8 need nothing of stage 5. Without a GPU, the translator trains beside the recogniser, on half of the cores
-# each, which takes less time than one after the other. What fails here is tried again in its turn.
+# Stages 7 and 8 need nothing of stage 5. Without a GPU, and if CONF says so (beside_recogniser), the translator trains
+# beside the recogniser, on half of the cores each. What fails of it here is tried again in its turn.
 begin_translator() {
   local first second
   ((stage <= 5 && stop_stage >= 8 && ${#processes[@]} == 0)) && [[ -z ${RANK:-}$trainer ]] || return 0
-  [[ ! -e $exp/asr/.done && ! -e $exp/mt/.done ]] && command -v taskset >/dev/null || return 0
-  ! compgen -G '/dev/nvidia[0-9]*' >/dev/null && [[ ! -e /dev/kfd ]] || return 0
-  { read -r first && read -r second; } < <("$ml2021_python" -c '
-import os; cores = sorted(map(str, os.sched_getaffinity(0))); half = len(cores) // 2
-print(*cores[half:], sep=","); print(*cores[:half], sep=",")') || return 0
-  [[ -n $second ]] || return 0
+  [[ ! -e $exp/asr/.done && ! -e $exp/mt/.done ]] || return 0
+  read -r first second < <("$ml2021_python" -m ml2021.training.launch halves --conf "$conf") || return 0
+  { [[ -n $second ]] && taskset -c "$first" true && taskset -c "$second" true; } 2>/dev/null || return 0
   log "Stage 7: bitext, before stage 5"
   "$ml2021_python" local/make_bitext.py "${folders[@]}" "${redo[@]}" ||
     { log "Stage 7 (bitext) failed; it is tried again in its turn" && return 0; }
@@ -190,7 +186,13 @@ print(*cores[half:], sep=","); print(*cores[:half], sep=",")') || return 0
 
 end_translator() {
   [[ -n $translator ]] || return 0
-  if wait "$translator"; then ran+=' 8 '; else log "Stage 8 (mt-train) failed beside stage 5; it is tried again in its turn"; fi
+  ! kill -0 "$translator" 2>/dev/null || log "Waiting for stage 8; its log is $exp/mt-train.log"
+  if wait "$translator"; then
+    log "Stage 8 has finished beside stage 5"
+    ran+=' 8 '
+  else
+    log "Stage 8 (mt-train) failed beside stage 5, see $exp/mt-train.log; it is tried again in its turn"
+  fi
   translator='' cores=()
 }
 

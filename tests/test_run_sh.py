@@ -31,25 +31,12 @@ STAGES = [
 STUB = """#!/bin/bash
 # Records its folder and arguments; fails at the stage FAIL, waits at the stage WAIT.
 [[ $1 == -c ]] && exec REAL_PYTHON "$@"
+[[ ${3:-} == halves ]] && echo "${HALVES:-}" && exit
 echo "$PWD$(printf '\\t%s' "$@")" >>"$CALLS" # in one piece: two stages may run at the same time
-[[ -z ${WAIT:-} || $1 != *$WAIT* ]] || { echo $$ >"$CALLS.waiting"; exec sleep 60; }
+[[ -z ${HALVES:-} ]] || echo "${1##*/} $(taskset -pc $$ | sed 's/.*: //')" >>"$CALLS.cores"
+[[ -z ${WAIT:-} || $1 != *$WAIT* ]] || { : >"$CALLS.waiting" >"$CALLS.waiting.$$"; exec sleep 60; }
 [[ -z ${FAIL:-} || $1 != *$FAIL* ]] || exit "${CODE:-1}"
 """
-
-
-def on_cores(count: int) -> list[str]:
-    """The beginning of a command that may use so many cores."""
-    cores = sorted(os.sched_getaffinity(0))[:count] if hasattr(os, "sched_getaffinity") else []
-    return ["taskset", "-c", ",".join(map(str, cores))] if cores else []
-
-
-def can_run_side_by_side() -> bool:
-    """Whether this machine has two cores to run on, and no GPU."""
-    has_gpu = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
-    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1 and not has_gpu
-
-
-side_by_side = pytest.mark.skipif(not can_run_side_by_side(), reason="one core, or a GPU")
 
 
 class House:
@@ -74,12 +61,9 @@ class House:
             **variables,
         }
 
-    def run(
-        self, *arguments: str, cwd: Path | None = None, num_cores: int = 1, **variables: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run run.sh. With one core, no stage runs beside another."""
+    def run(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*on_cores(num_cores), str(self.root / "run.sh"), *arguments],
+            [str(self.root / "run.sh"), *arguments],
             cwd=cwd or self.root,
             env=self.environment(**variables),
             capture_output=True,
@@ -299,7 +283,7 @@ def test_interrupted_stage_is_reported(house: House) -> None:
 
 def test_interrupt_ends_the_run(house: House) -> None:
     with subprocess.Popen(
-        [*on_cores(1), str(house.root / "run.sh")],
+        [str(house.root / "run.sh")],
         cwd=house.root,
         env=house.environment(WAIT="make_lang"),
         stderr=subprocess.PIPE,
@@ -316,92 +300,117 @@ def test_interrupt_ends_the_run(house: House) -> None:
     assert [name for name, _ in house.calls()] == STAGES[:3]
 
 
-@side_by_side
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+HALVES = f"{CORES[0]} {CORES[-1]}"  # of one core, twice the same
+with_taskset = pytest.mark.skipif(shutil.which("taskset") is None, reason="no taskset")
+
+
+@with_taskset
 def test_translator_trains_beside_the_recogniser_and_not_again(house: House) -> None:
-    result = house.run(num_cores=2)
+    result = house.run("--exp", "my exp", HALVES=HALVES)
     assert result.returncode == 0, result.stderr
     calls = [name for name, _ in house.calls()]
     assert sorted(calls) == sorted(STAGES)
-    assert [name for name in calls if name != "mt_train"] == [
-        *STAGES[:5], "make_bitext", "asr_train", "asr_decode", *STAGES[9:]
-    ]  # fmt: skip
-    assert "make_bitext" in calls[: calls.index("mt_train")] and calls.index("mt_train") < calls.index("asr_decode")
-    assert "Stage 8: mt-train, beside stage 5; its log is exp/mini/mt-train.log" in result.stderr
-    assert (house.root / "exp" / "mini" / "mt-train.log").exists()
+    others = [name for name in calls if name != "mt_train"]
+    assert others == [*STAGES[:5], "make_bitext", "asr_train", "asr_decode", *STAGES[9:]]
+    assert calls.index("make_bitext") < calls.index("mt_train") < calls.index("asr_decode")
+    assert "Stage 8: mt-train, beside stage 5; its log is my exp/mt-train.log" in result.stderr
+    assert "Stage 8 has finished beside stage 5" in result.stderr
+    assert (house.root / "my exp" / "mt-train.log").exists()
+    cores = dict(line.split() for line in Path(f"{house.calls_file}.cores").read_text().splitlines())
+    assert (cores.pop("asr_train.py"), cores.pop("mt_train.py")) == tuple(HALVES.split())
+    all_cores = subprocess.run(["taskset", "-pc", str(os.getpid())], capture_output=True, text=True).stdout.split()[-1]
+    assert set(cores.values()) == {all_cores}
 
 
-@side_by_side
+@with_taskset
 def test_translator_that_fails_beside_the_recogniser_is_tried_again_in_its_turn(house: House) -> None:
-    result = house.run("--corpus", "mini", num_cores=2, FAIL="mt_train", CODE="7")
+    result = house.run("--corpus", "mini", HALVES=HALVES, FAIL="mt_train", CODE="7")
     assert result.returncode == 7
     calls = [name for name, _ in house.calls()]
     assert calls.count("mt_train") == 2 and calls[-2:] == ["asr_decode", "mt_train"]
+    assert "Stage 8 (mt-train) failed beside stage 5, see exp/mini/mt-train.log; it is tried again" in result.stderr
     assert "Continue with: ./run.sh --corpus mini --stage 8" in result.stderr
 
 
-@side_by_side
+@with_taskset
 def test_a_corpus_without_sentence_pairs_still_gives_a_recogniser(house: House) -> None:
-    result = house.run(num_cores=2, FAIL="make_bitext")
+    result = house.run(HALVES=HALVES, FAIL="make_bitext")
     assert result.returncode == 1
     assert [name for name, _ in house.calls()] == [*STAGES[:5], "make_bitext", "asr_train", "asr_decode", "make_bitext"]
     assert result.stderr.count("Continue with: ./run.sh --stage 7") == 1
 
 
-@side_by_side
+@with_taskset
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "stages"),
     [
-        ["--stage", "6"],
-        ["--stop-stage", "7"],
-        ["--num-processes", "1"],
-        ["--trainer", "icefall"],
-        ["--nodes", "2", "--master-addr", "m"],
+        (["--stage", "6"], STAGES[6:]),
+        (["--stop-stage", "7"], STAGES[:8]),
+        (["--num-processes", "1"], STAGES),
+        (["--trainer", "icefall"], STAGES),
+        (["--nodes", "2", "--master-addr", "m"], STAGES),
     ],
 )
-def test_translator_has_its_turn_where_the_user_says_more(house: House, arguments: list[str]) -> None:
-    result = house.run(*arguments, num_cores=2)
+def test_translator_has_its_turn_where_the_user_says_more(
+    house: House, arguments: list[str], stages: list[str]
+) -> None:
+    result = house.run(*arguments, HALVES=HALVES)
     assert result.returncode == 0, result.stderr
-    assert [c for c, _ in house.calls() if c in STAGES] == [s for s in STAGES if s in expected(arguments)]
+    assert [name for name, _ in house.calls() if name in STAGES] == stages
     assert "beside" not in result.stderr
 
 
-def expected(arguments: list[str]) -> list[str]:
-    """The stages that run with these options."""
-    first, last = (int(arguments[1]) if arguments[0] == o else d for o, d in (("--stage", 0), ("--stop-stage", 12)))
-    return STAGES[first : last + 1]
+@with_taskset
+def test_translator_has_its_turn_under_torchrun_and_where_cores_cannot_be_chosen(house: House) -> None:
+    for variables in ({"RANK": "0", "HALVES": HALVES}, {"HALVES": f"{CORES[0]} 4000"}):
+        assert house.run(**variables).returncode == 0
+        assert [name for name, _ in house.calls()] == STAGES
 
 
-@side_by_side
+@with_taskset
 @pytest.mark.parametrize("model", ["asr", "mt"])
 def test_translator_has_its_turn_if_one_of_the_two_is_trained(house: House, model: str) -> None:
     folder = house.root / "exp" / "mini" / model
     folder.mkdir(parents=True)
     (folder / ".done").touch()
-    assert house.run(num_cores=2).returncode == 0
+    assert house.run(HALVES=HALVES).returncode == 0
     assert [name for name, _ in house.calls()] == STAGES
 
 
-@side_by_side
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_ends_the_translator_too(house: House, number: int) -> None:
+@with_taskset
+@pytest.mark.parametrize("stage", ["mt_train", "_train"])
+def test_interrupt_ends_the_translator_too(house: House, stage: str) -> None:
+    """While the recogniser trains, or when it is waited for; Ctrl-C does not reach a process in the background."""
     with subprocess.Popen(
-        [*on_cores(2), str(house.root / "run.sh")],
+        [str(house.root / "run.sh")],
         cwd=house.root,
-        env=house.environment(WAIT="_train"),  # both
+        env=house.environment(HALVES=HALVES, WAIT=stage),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     ) as process:
-        started = time.time()
-        while not (house.calls_file.exists() and house.calls_file.read_text().count("_train") == 2):
-            assert time.time() - started < 30
+        assert process.stderr is not None
+        waiting, deadline = house.root.parent.glob, time.monotonic() + 30
+        while len(pids := list(waiting("calls.waiting.*"))) < (1 if stage == "mt_train" else 2):
+            assert time.monotonic() < deadline
             time.sleep(0.05)
-        time.sleep(0.2)  # the second has written its call, and waits now
-        os.killpg(process.pid, number)  # what Ctrl-C does
+        if stage == "mt_train":
+            assert any("Waiting for stage 8" in line for line in process.stderr)
+        os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=30)
-    assert process.returncode != 0
-    states = subprocess.run(["ps", "-o", "stat=", "-s", str(process.pid)], capture_output=True, text=True).stdout
-    assert all(state.startswith("Z") for state in states.split())  # of those that have ended, if nobody asked yet
+    assert process.returncode == 130
+    while any(is_running(int(path.suffix[1:])) for path in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_failing_path_sh_stops_the_run(house: House) -> None:

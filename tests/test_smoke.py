@@ -46,7 +46,9 @@ def smoke(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     result = run_sh(project, folder / "data", folder / "exp")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
-    return Run(project, folder / "data", folder / "exp", result.stdout, result.stderr)
+    beside = folder / "exp" / "mt-train.log"  # what stage 8 prints if it trains beside stage 5
+    log = result.stderr + (beside.read_text() if beside.exists() else "")
+    return Run(project, folder / "data", folder / "exp", result.stdout, log)
 
 
 def test_results_have_all_figures(smoke: Run) -> None:
@@ -72,6 +74,14 @@ def test_results_have_all_figures(smoke: Run) -> None:
     assert str(f"{results['mer_windows']['mer']:.2f}") in smoke.output
     page = (smoke.exp / "report" / "index.html").read_text()
     assert "<svg" in page and '"clip-data">{"' in page and "<script src" not in page
+
+
+def test_translator_trains_beside_the_recogniser_on_a_cpu(smoke: Run) -> None:
+    has_gpu = any(Path("/dev").glob("nvidia[0-9]*")) or any(Path("/dev", name).exists() for name in ("kfd", "dxg"))
+    is_possible = sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1 and not has_gpu
+    results = json.loads((smoke.exp / "results.json").read_text())
+    assert results["side_by_side"] == ({"asr-train": ["mt-train"]} if is_possible else {})
+    assert ("Stage 8 has finished beside stage 5" in smoke.log) == is_possible
 
 
 @pytest.mark.parametrize("loss", ["simple_loss", r"simple_loss [\d.]+, pruned_loss [\d.]+, ctc_loss", "nll"])

@@ -15,7 +15,7 @@ from pathlib import Path
 from lhotse_prep.workflow.config import EXECUTORS, ExecutorConfig
 from lhotse_prep.workflow.errors import Ml2021Error
 
-BESIDE = "ML2021_BESIDE"  # environment variable: the stage beside which run.sh has a stage run in the background
+BESIDE = "ML2021_BESIDE"  # environment variable: run.sh has this stage run in the background, beside the one named
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LOG_FORMAT = "%(asctime)s %(levelname)s (%(filename)s:%(lineno)d:%(funcName)s) %(message)s"
 

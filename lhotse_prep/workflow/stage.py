@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import math
-import os
 import re
 import resource
 import shutil
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from lhotse_prep.workflow.digests import digest_tree
-from lhotse_prep.workflow.entry import BESIDE
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.files import put_in_place, write_text
 from lhotse_prep.workflow.locks import folder_lock
@@ -179,7 +177,7 @@ class Stage:
             "seconds": round(seconds + time.time() - _PROCESS_START, 2),  # with all imports
             "worked": round(seconds + time.time() - started, 2),
             "cpu_seconds": None if seconds else round(_cpu_seconds(), 2),  # those of earlier runs are not known
-            "beside": os.environ.get(BESIDE),  # the stage that ran at the same time, if there was one
+            "last_run": [round(_PROCESS_START, 2), round(time.time(), 2)],
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
             "outputs": digest_tree(work_dir, self.out_dir.parent),
         }

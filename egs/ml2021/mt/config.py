@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lhotse_prep.workflow.result_options import FILE, only_if
+from lhotse_prep.workflow.result_options import FILE, HOW_IT_RUNS, only_if
 from lhotse_prep.workflow.strict_config import require, to_mapping
 from ml2021.training.config import TrainConfig
 
@@ -94,6 +94,9 @@ class MtConfig:
     # Model to start training from: folder or Hugging Face name of a Marian, M2M100 or NLLB model. Its size and pieces
     # replace those of `model` and `data.vocab_size`. Empty to train from random weights.
     init_from: str = field(default="", metadata=FILE)
+    # Without a GPU, run.sh trains the translator at the same time as the recogniser, on half of the cores each. It pays
+    # for models so small that more threads or processes hardly make their training quicker.
+    beside_recogniser: bool = field(default=False, metadata=HOW_IT_RUNS)
     source_lang: str = ""  # language code of the transcripts for M2M100 (zh) or NLLB (zho_Hant); empty for Marian
     target_lang: str = ""  # language code of the translations for M2M100 (en) or NLLB (eng_Latn); empty for Marian
 

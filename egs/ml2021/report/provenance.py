@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def provenance_section(data: Path, exp: Path, conf: Path, results: Mapping[str, 
         f"<pre>{escape(_commands(data, exp, conf))}</pre>\n"
         + table([], [(f'<th scope="row">{escape(name)}</th>', escape(value)) for name, value in facts])
         + "<h3>Stages</h3>\n"
-        + _stages(data, exp, results["wall_seconds"])
+        + _stages(data, exp, results["wall_seconds"], results.get("side_by_side", {}))
         + "".join(details(name, f"<pre>{escape(text)}</pre>\n") for name, text in texts)
     )
 
@@ -83,14 +83,15 @@ def _commands(data: Path, exp: Path, conf: Path) -> str:
     return "\n".join(lines)
 
 
-def _stages(data: Path, exp: Path, wall_seconds: Mapping[str, float]) -> str:
+def _stages(data: Path, exp: Path, wall_seconds: Mapping[str, float], side_by_side: Mapping[str, Sequence[str]]) -> str:
+    first_of = {other: stage for stage, others in side_by_side.items() for other in others}
     longest = max((s for stage, s in wall_seconds.items() if stage != "total"), default=0) or 1
     rows = []
     for stage, folders in stage_folders(data, exp).items():
         if stage not in wall_seconds or stage == "report":
             continue
         done = next(d for d in map(read_done, folders) if d is not None)
-        beside = f" (beside {escape(str(done['beside']))})" if done.get("beside") else ""
+        beside = f" (beside {escape(first_of[stage])})" if stage in first_of else ""
         bar = f'<span class="share" style="width:{100 * wall_seconds[stage] / longest:.1f}%"></span>'
         rows.append(
             (

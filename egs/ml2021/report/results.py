@@ -6,8 +6,8 @@ Imported even if the stage has nothing to do, so it must import nothing heavy.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -64,40 +64,43 @@ def collect_results(data: Path, exp: Path) -> dict[str, Any]:
 
     Returns:
       {"wall_seconds": {stage: seconds, ..., "total": seconds}, "cpu_seconds": the same of the processors, without
-      stages that were interrupted, "side_by_side": {stage: the stage that it ran beside}, whose common seconds count
-      once in the total, the HEADLINE keys, "scores": {folder: its scores.json}}.
+      stages that were interrupted, "side_by_side": {stage: later stages that ran at the same time}, of whose last runs
+      common seconds count once in the total, the HEADLINE keys, "scores": {folder: its scores.json}}.
     Raises:
       DataError: a scores.json is damaged.
     """
     scores: dict[str, Any] = {}
     wall_seconds: dict[str, float] = {}
     cpu_seconds: dict[str, float] = {}
-    marks: dict[str, Mapping[str, Any]] = {}  # of the stages that have one folder
+    last_runs: dict[str, Sequence[float]] = {}  # begin and end of the stages that have one folder
     for stage, folders in stage_folders(data, exp).items():
         done = [d for d in map(read_done, folders) if d is not None]
         if done:
             wall_seconds[stage] = round(sum(d["seconds"] for d in done), 2)
         if done and all(d.get("cpu_seconds") is not None for d in done):
             cpu_seconds[stage] = round(sum(d["cpu_seconds"] for d in done), 2)
-        if len(done) == 1:
-            marks[stage] = done[0]
+        if len(folders) == 1 and done and "last_run" in done[0]:
+            last_runs[stage] = done[0]["last_run"]
         for folder in folders:
             if (folder / "scores.json").is_file():
                 scores[_folder_name(folder, data, exp)] = _read_scores(folder / "scores.json")
-    side_by_side = {name: mark["beside"] for name, mark in marks.items() if mark.get("beside") in marks}
-    common = sum(_common_seconds(marks[name], marks[other]) for name, other in side_by_side.items())
-    wall_seconds["total"] = round(sum(wall_seconds.values()) - common, 2)
+    common = _common_seconds(last_runs)
+    side_by_side = {first: [b for a, b in common if a == first] for first, _ in common}
+    wall_seconds["total"] = round(sum(wall_seconds.values()) - sum(common.values()), 2)
     cpu_seconds["total"] = round(sum(cpu_seconds.values()), 2)
     headline = {key: next((s[key] for s in scores.values() if key in s), None) for key in HEADLINE}
     seconds = {"wall_seconds": wall_seconds, "cpu_seconds": cpu_seconds, "side_by_side": side_by_side}
     return {**seconds, **headline, "scores": scores}
 
 
-def _common_seconds(*marks: Mapping[str, Any]) -> float:
-    """How long stages ran at the same time, from the content of their `.done`."""
-    ends: list[float] = [datetime.strptime(mark["finished"], "%Y-%m-%d %H:%M:%S").timestamp() for mark in marks]
-    begins: list[float] = [end - mark["seconds"] for end, mark in zip(ends, marks)]
-    return max(0.0, min(ends) - max(begins))
+def _common_seconds(runs: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], float]:
+    """{(stage, later stage): how long they ran at the same time}, if longer than a second."""
+    common = {}
+    for (a, (begin_a, end_a)), (b, (begin_b, end_b)) in combinations(runs.items(), 2):
+        seconds = min(end_a, end_b) - max(begin_a, begin_b)
+        if seconds > 1:
+            common[a, b] = seconds
+    return common
 
 
 def table_rows(results: Mapping[str, Any], has_bars: bool) -> list[Row]:
@@ -143,7 +146,8 @@ def render_table(results: Mapping[str, Any], has_bars: bool) -> str:
     for title, key in (("seconds", "wall_seconds"), ("processor seconds", "cpu_seconds")):
         seconds = ", ".join(f"{k} {v:.0f}" for k, v in results.get(key, {}).items() if k != "total")
         lines += [f"{title} by stage: {seconds}"] if seconds else []
-    lines += [f"{name} ran beside {other}" for name, other in results.get("side_by_side", {}).items()]
+    for name, others in results.get("side_by_side", {}).items():
+        lines.append(f"{', '.join(others)} ran beside {name}; common seconds count once in the wall time")
     return "\n".join(lines)
 
 

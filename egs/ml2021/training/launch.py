@@ -6,6 +6,7 @@ Ranks above 0 of an existing torchrun, and other machines than machine 0, only `
 
 Imported before it is known whether there is anything to do, so it imports nothing heavy. run.sh calls it for itself:
 python -m ml2021.training.launch check|serve|follow --num-gpus 8 --nodes 2 --node-rank 1 --master-addr HOST
+python -m ml2021.training.launch halves --conf conf/mini
 """
 
 from __future__ import annotations
@@ -124,9 +125,48 @@ def processes_of(args: argparse.Namespace) -> Processes:
 def on_cpu_by_default(processes: Processes, args: argparse.Namespace, count: int) -> Processes:
     """`count` processes, at most one for each core, on a machine without GPU whose user gave no number."""
     is_given = args.num_processes is not None or args.num_gpus is not None or args.nodes > 1 or "RANK" in os.environ
-    if is_given or any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists():
+    if is_given or _has_gpu():
         return processes
     return replace(processes, per_node=min(count, share_of_cores(1)))
+
+
+def halves(conf: Path) -> tuple[list[int], list[int]] | None:
+    """Halves of the cores of this process, on which the recogniser and the translator train at the same time.
+
+    None: one after the other, since the configuration does not ask for it (mt.beside_recogniser in mt.yaml), there is a
+    GPU or only one core, or OMP_NUM_THREADS asks for more threads than half of the cores. The hyperthreads of a core
+    are in the same half, and so are, of two processors, the cores of one.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load((conf / "mt.yaml").read_text(encoding="utf-8"))
+        is_wanted = content["mt"].get("beside_recogniser", False) is True
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
+        return None  # the stages say what is wrong with the file
+    if not is_wanted or _has_gpu() or not hasattr(os, "sched_getaffinity"):
+        return None
+    cores = sorted(os.sched_getaffinity(0), key=_place)
+    half = len(cores) // 2
+    threads = os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0].strip()
+    if half == 0 or not threads.isdigit() or int(threads) > half:
+        return None
+    return cores[half:], cores[:half]
+
+
+def _place(core: int) -> tuple[int, int, int]:
+    """The number of the processor, of the core in it, and of the hyperthread."""
+    folder = Path(f"/sys/devices/system/cpu/cpu{core}/topology")
+    try:
+        package, number = (int((folder / name).read_text()) for name in ("physical_package_id", "core_id"))
+    except (OSError, ValueError):
+        return 0, core, core
+    return package, number, core
+
+
+def _has_gpu() -> bool:
+    """Whether this machine has a GPU, as its devices tell: to ask torch takes seconds."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or any(Path("/dev", name).exists() for name in ("kfd", "dxg"))
 
 
 def run_processes(module: str, arguments: Sequence[str], processes: Processes) -> None:
@@ -317,11 +357,16 @@ def _require_gpus(count: int) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """What run.sh needs: check the options, serve other machines (until SIGUSR1: success, or SIGTERM), or follow."""
+    """What run.sh needs: check the options, serve other machines (until SIGUSR1: success, or SIGTERM), or follow; or
+    print the halves of the cores, as taskset reads them, or nothing."""
     parser = argparse.ArgumentParser(prog="python -m ml2021.training.launch", description=main.__doc__)
-    parser.add_argument("what", choices=("check", "serve", "follow"))
+    parser.add_argument("what", choices=("check", "serve", "follow", "halves"))
+    parser.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder of YAML files [%(default)s]")
     add_process_options(parser)
     args = parser.parse_args(argv)
+    if args.what == "halves":
+        print(*(",".join(map(str, half)) for half in halves(args.conf) or ()))
+        return
     processes = processes_of(args)
     _, port = address_of(processes.master_addr)
     if args.what == "follow":

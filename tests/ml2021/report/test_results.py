@@ -158,15 +158,21 @@ def test_words_outside_of_windows_are_in_the_table() -> None:
 
 def test_seconds_of_stages_that_ran_side_by_side_count_once(tmp_path: Path) -> None:
     finish(tmp_path / "exp" / "asr", 400.0)
-    finish(tmp_path / "exp" / "mt", 300.0)
-    for name, finished, beside in (("asr", "2026-11-30 12:10:00", None), ("mt", "2026-11-30 12:10:10", "asr-train")):
-        path = tmp_path / "exp" / name / ".done"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"finished": finished, "beside": beside}))
+    finish(tmp_path / "exp" / "mt", 330.0)  # 30 of them in an earlier run
+    finish(tmp_path / "exp" / "mt" / "decode", 5.0)
+
+    def set_last_run(folder: str, begin: float, end: float) -> None:
+        path = tmp_path / "exp" / folder / ".done"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"last_run": [begin, end]}))
+
+    set_last_run("asr", 1000.0, 1400.0)
+    set_last_run("mt", 1110.0, 1410.0)
+    set_last_run("mt/decode", 1409.8, 1414.8)
     results = collect_results(tmp_path, tmp_path / "exp")
-    assert results["wall_seconds"] == {"asr-train": 400.0, "mt-train": 300.0, "total": 410.0}  # 12:03:20 to 12:10:10
-    assert results["side_by_side"] == {"mt-train": "asr-train"}
-    assert render_table(results, has_bars=False).splitlines()[-1] == "mt-train ran beside asr-train"
-    finish(tmp_path / "exp" / "asr", 400.0)  # trained again later
-    done = json.loads((tmp_path / "exp" / "asr" / ".done").read_text()) | {"finished": "2026-11-30 15:00:00"}
-    (tmp_path / "exp" / "asr" / ".done").write_text(json.dumps(done))
-    assert collect_results(tmp_path, tmp_path / "exp")["wall_seconds"]["total"] == 700.0
+    assert results["wall_seconds"] == {"asr-train": 400.0, "mt-train": 330.0, "mt-decode": 5.0, "total": 445.0}
+    assert results["side_by_side"] == {"asr-train": ["mt-train"]}
+    last = render_table(results, has_bars=False).splitlines()[-1]
+    assert last == "mt-train ran beside asr-train; common seconds count once in the wall time"
+    set_last_run("asr", 9000.0, 9400.0)  # trained again later
+    results = collect_results(tmp_path, tmp_path / "exp")
+    assert results["wall_seconds"]["total"] == 735.0 and results["side_by_side"] == {}

@@ -25,6 +25,7 @@ from ml2021.training.config import TrainConfig
 
 HOW_IT_RUNS = {"keep_epochs", "save_every_n", "keep_last_k", "log_interval", "max_bad_steps", "scan_worst_batches"}
 HOW_IT_RUNS |= {"num_diagnostics_batches", "num_workers", "num_processes", "loss_backend", "compile", "both_heads"}
+HOW_IT_RUNS |= {"beside_recogniser"}
 FILES = {"noise_cuts", "init_encoder_from_aligner", "model", "from_dir", "utterances", "lm_dir", "hotwords_file"}
 FILES |= {"lg_file", "init_from", "comet_model", "shar_dir", "shar_dev_dir", "mux_cuts", "lexicon_file"}
 FILES |= {"rir_recordings", "lexicon_texts", "lodr_dir"}
