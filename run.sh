@@ -201,7 +201,7 @@ set_defaults
 export ML2021_CONF=$conf
 . ./path.sh || exit 1
 trap 'exit 130' INT
-trap '{ kill $server $translator && wait; } 2>/dev/null || true' EXIT
+trap '{ kill $(jobs -pr) && wait; } 2>/dev/null || true' EXIT # server and translator
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000} # idle OpenMP threads soon free their core, which others may need
 join_machines
 
