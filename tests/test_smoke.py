@@ -36,7 +36,8 @@ class Run:
 
 def run_sh(project: Path, data: Path, exp: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = ["./run.sh", "--conf", "conf/smoke", "--data", str(data), "--exp", str(exp), *options]
-    environment = os.environ | {"ML2021_PYTHON": sys.executable}
+    # one thread, or the weights of stage 8 alone would differ from those of stage 8 beside stage 5
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "ML2021_PYTHON": sys.executable}
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=900)
 
 
