@@ -134,8 +134,8 @@ def halves(conf: Path) -> tuple[list[int], list[int]] | None:
     """Halves of the cores of this process, on which the recogniser and the translator train at the same time.
 
     None: one after the other, since the configuration does not ask for it (mt.beside_recogniser in mt.yaml), there is a
-    GPU or only one core, or OMP_NUM_THREADS asks for more threads than half of the cores. The hyperthreads of a core
-    are in the same half, and so are, of two processors, the cores of one.
+    GPU or only one core, or OMP_NUM_THREADS asks for more threads than half of the cores. Hyperthreads of one core,
+    and cores of one processor, are in the same half where the numbers allow it.
     """
     import yaml
 
