@@ -179,7 +179,7 @@ begin_translator() {
     { log "Stage 7 (bitext) failed; it is tried again in its turn" && return 0; }
   mkdir -p "$exp"
   log "Stage 8: mt-train, beside stage 5; its log is $exp/mt-train.log"
-  ML2021_BESIDE=asr-train taskset -c "$second" "$ml2021_python" local/mt_train.py "${folders[@]}" "${redo[@]}" \
+  ML2021_IN_BACKGROUND=1 taskset -c "$second" "$ml2021_python" local/mt_train.py "${folders[@]}" "${redo[@]}" \
     >>"$exp/mt-train.log" 2>&1 &
   translator=$! cores=(taskset -c "$first") ran=' 7 '
 }

@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import soundfile as sf
@@ -73,10 +74,9 @@ def _row(name: str, title: str, audio: Path, truth: Truth, words: Hypothesis, ch
     def given(_: str, lectures: list[Lecture], config: AlignerConfig, *__: object) -> object:
         return times_of_hypotheses(lectures, {lectures[0].id: words}, config, "words")
 
-    known_times.times_of_model = given  # type: ignore[assignment,attr-defined]
     text = normalize_transcript(" ".join(t for _, _, t in truth)).split()
     started = time.time()
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, patch.object(known_times, "times_of_model", given):
         timed = time_text(
             name, audio, sf.info(str(audio)).duration, text, [], replace(choice, model="words"), Path(work)
         )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.run_sh_house import House
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 # Files that take longest, the longest first. Side by side they begin first, since a long file that begins last runs
@@ -46,6 +48,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def project() -> Path:
     """The project's root folder."""
     return PROJECT
+
+
+@pytest.fixture
+def house(tmp_path: Path, project: Path) -> House:
+    """For tests of run.sh."""
+    return House(tmp_path, project)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

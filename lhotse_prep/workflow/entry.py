@@ -15,7 +15,7 @@ from pathlib import Path
 from lhotse_prep.workflow.config import EXECUTORS, ExecutorConfig
 from lhotse_prep.workflow.errors import Ml2021Error
 
-BESIDE = "ML2021_BESIDE"  # environment variable: run.sh has this stage run in the background, beside the one named
+IN_BACKGROUND = "ML2021_IN_BACKGROUND"  # environment variable: run.sh does not wait for this stage, which ends with it
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LOG_FORMAT = "%(asctime)s %(levelname)s (%(filename)s:%(lineno)d:%(funcName)s) %(message)s"
 
@@ -94,7 +94,7 @@ def run_main(main: Callable[[list[str]], None]) -> None:
     Ctrl-C exits with 130; any other exception keeps its traceback.
     """
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, datefmt="%Y-%m-%d %H:%M:%S", stream=sys.stderr)
-    if BESIDE in os.environ:
+    if IN_BACKGROUND in os.environ:
         end_with_parent()
     try:
         main(hyphenated(sys.argv[1:]))

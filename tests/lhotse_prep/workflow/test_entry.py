@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lhotse_prep.workflow.entry import BESIDE
+from lhotse_prep.workflow.entry import IN_BACKGROUND
+from tests.processes import wait_until_gone
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
 def test_stage_in_the_background_ends_when_its_run_is_killed(tmp_path: Path, project: Path) -> None:
+    assert f"{IN_BACKGROUND}=1 " in (project / "run.sh").read_text(encoding="utf-8")
     started = tmp_path / "pid"
     code = f"""
 import os, pathlib, time
@@ -25,7 +27,7 @@ def main(argv):
     time.sleep(60)
 run_main(main)
 """
-    environment = {**os.environ, "PYTHONPATH": str(project), BESIDE: "asr-train"}
+    environment = {**os.environ, "PYTHONPATH": str(project), IN_BACKGROUND: "1"}
     parent = subprocess.Popen(["bash", "-c", '"$0" -c "$1" & wait', sys.executable, code], env=environment)
     deadline = time.time() + 30
     while not started.exists():
@@ -33,15 +35,4 @@ run_main(main)
         time.sleep(0.05)
     parent.kill()
     parent.wait()
-    child = int(started.read_text())
-    while is_running(child):
-        assert time.time() < deadline
-        time.sleep(0.05)
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process that has not ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+    wait_until_gone([int(started.read_text())])

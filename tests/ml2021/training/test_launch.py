@@ -1,18 +1,14 @@
-"""Options for several processes, and how machine 0 and rank 0 tell the others what to run."""
+"""Options for several processes, and what happens to processes that are started."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -27,10 +23,9 @@ from ml2021.training.launch import (
     run_processes,
     run_worker,
 )
-from ml2021.training.nodes import Command, Server, address_of, announce, commands_of, free_port, require_free_port
+from ml2021.training.nodes import commands_of, free_port
 from tests.ml2021.training.several_processes import in_processes
-
-COMMAND = Command("ml2021.some.module", ("--name", "\u4e00 b"), 1234)
+from tests.processes import wait_until_gone
 
 
 def parse(*arguments: str) -> Processes:
@@ -81,39 +76,6 @@ def test_contradictions_are_refused(arguments: list[str], message: str) -> None:
         parse(*arguments)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores cannot be chosen here")
-def test_halves_of_the_cores_for_two_trainings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(launch, "_has_gpu", lambda: False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {10, 9, 4, 3, 2})
-    places = {2: (0, 0, 2), 10: (0, 0, 10), 3: (0, 1, 3), 4: (1, 0, 4), 9: (1, 1, 9)}
-    monkeypatch.setattr(launch, "_place", places.__getitem__)
-    path = tmp_path / "mt.yaml"
-    for text in ("mt: {beside_recogniser: false}", "mt: {}", "mt: 3", "{", "mt: {beside_recogniser: 1}"):
-        path.write_text(text)
-        assert launch.halves(tmp_path) is None
-    path.write_text("mt: {beside_recogniser: true}")
-    assert launch.halves(tmp_path) == ([3, 4, 9], [2, 10])  # hyperthreads 2 and 10 are of one core
-    launch.main(["halves", "--conf", str(tmp_path)])
-    assert capsys.readouterr().out == "3,4,9 2,10\n"
-    for threads, fits in (("2", True), ("2,1", True), ("3", False), ("many", False)):
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        assert (launch.halves(tmp_path) is not None) == fits
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
-    assert launch.halves(tmp_path) is None
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 4})
-    monkeypatch.setattr(launch, "_has_gpu", lambda: True)
-    assert launch.halves(tmp_path) is None
-
-
-def test_every_core_of_this_machine_has_another_place() -> None:
-    cores = range(os.cpu_count() or 1)
-    assert len({launch._place(core) for core in cores}) == len(cores)
-
-
 def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ConfigError, match="--num-gpus 2: torch sees no GPU.*give --num-processes"):
@@ -133,125 +95,6 @@ def test_under_torchrun_the_other_ranks_follow(monkeypatch: pytest.MonkeyPatch) 
         parse("--num-processes", "4")
 
 
-def test_a_port_in_use_is_named() -> None:
-    server = Server(free_port(), 2)
-    port = server.server_address[1]
-    with pytest.raises(ConfigError, match=rf"port {port} of this machine is in use.*--master-addr HOST:PORT"):
-        require_free_port(port)
-    server.server_close()
-    require_free_port(port)
-    assert address_of("host") == ("host", 29500) and address_of("host:80") == ("host", 80)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """For three machines."""
-    server = Server(free_port(), 3)
-    server.start()
-    yield server
-    server.end(0)
-
-
-class Follower:
-    """Another machine, in a thread: what it receives, the last of it the end (None) or an error."""
-
-    def __init__(self, server: Server | int, rank: int, nodes: int = 3) -> None:
-        self.received: queue.Queue[Command | Exception | None] = queue.Queue()
-        port = server if isinstance(server, int) else int(server.server_address[1])
-        self.arguments = "localhost", port, rank, nodes
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            for command in commands_of(*self.arguments):
-                self.received.put(command)
-            self.received.put(None)
-        except Exception as e:
-            self.received.put(e)
-
-    def next(self) -> Command | Exception | None:
-        return self.received.get(timeout=60)
-
-
-def test_a_command_waits_for_all_machines_and_reaches_each_once(server: Server) -> None:
-    first = Follower(server, 1)
-    sent = threading.Event()
-
-    def send() -> None:
-        announce(COMMAND, server.server_address[1])
-        sent.set()
-
-    threading.Thread(target=send, daemon=True).start()
-    assert not sent.wait(0.3)
-    second = Follower(server, 2)
-    assert sent.wait(10)
-    assert first.next() == second.next() == COMMAND
-    server.end(0)
-    assert first.next() is None and second.next() is None
-    assert first.received.empty()
-
-
-def test_machines_with_other_options_or_a_number_twice_are_refused(server: Server) -> None:
-    assert "--nodes is 4 here, but 3 on machine 0" in str(Follower(server, 1, 4).next())
-    first = Follower(server, 1)
-    while 1 not in server.followers:
-        time.sleep(0.01)
-    assert "another machine has joined with --node-rank 1" in str(Follower(server, 1).next())
-    server.end(1)
-    assert "machine 0, localhost, has stopped with an error" in str(first.next())
-
-
-def test_a_machine_that_has_gone_is_waited_for_again(server: Server) -> None:
-    port = server.server_address[1]
-    commands = cast(Generator[Command, None, None], commands_of("localhost", port, 1, 3))
-    second = Follower(server, 2)
-    thread = threading.Thread(target=announce, args=(COMMAND, port), daemon=True)
-    thread.start()
-    assert next(commands) == COMMAND and second.next() == COMMAND
-    commands.close()  # as when it is killed
-    while 1 in server.followers:
-        time.sleep(0.01)
-    threading.Thread(target=announce, args=(COMMAND, port), daemon=True).start()
-    again = Follower(server, 1)
-    assert again.next() == COMMAND and second.next() == COMMAND
-
-
-def test_only_modules_of_the_project_are_run(server: Server) -> None:
-    followers = Follower(server, 1), Follower(server, 2)
-    announce(Command("os", ()), server.server_address[1])
-    for follower in followers:
-        assert "asks for module os, which is none of this project" in str(follower.next())
-
-
-def test_an_end_without_farewell_is_an_error() -> None:
-    server = Server(free_port(), 2)
-    server.start()
-    follower = Follower(server, 1, 2)
-    while 1 not in server.followers:
-        time.sleep(0.01)
-    connection = server.followers[1].connection
-    connection.shutdown(2)  # as when machine 0 is switched off
-    assert "is lost: its ./run.sh has been killed" in str(follower.next())
-    server.end(0)
-
-
-@pytest.mark.parametrize(("number", "message"), [(signal.SIGUSR1, None), (signal.SIGTERM, "has stopped with an error")])
-def test_the_server_of_run_sh_says_how_machine_0_ended(
-    project: Path, number: signal.Signals, message: str | None
-) -> None:
-    port = free_port()
-    command = ["-m", "ml2021.training.launch", "serve", "--nodes", "2", "--master-addr", f"localhost:{port}"]
-    environment = os.environ | {"PYTHONPATH": f"{project}:{project}/egs"}
-    server = subprocess.Popen([sys.executable, *command], env=environment)
-    follower = Follower(port, 1, 2)
-    announce(COMMAND, port)
-    assert follower.next() == COMMAND
-    server.send_signal(number)
-    end = follower.next()
-    assert (end is None) == (message is None) and (message or "") in str(end)
-    assert server.wait(timeout=30) == 0
-
-
 def main(argv: list[str]) -> None:
     """The module that test_ranks_of_torchrun_follow_rank_0 runs in all ranks."""
     from ml2021.training.distributed import in_world
@@ -269,8 +112,6 @@ def test_ranks_of_torchrun_follow_rank_0(tmp_path: Path) -> None:
 
 
 def two_trainings(folder: Path) -> None:
-    from ml2021.training import launch
-
     processes = parse()
     if processes.follows:
         follow(processes)
@@ -354,13 +195,6 @@ class Launched:
             time.sleep(0.05)
         assert [text.split()[0] for text in texts] == ["3.0", "3.0"]
         return [int(text.split()[1]) for text in texts]
-
-
-def wait_until_gone(pids: list[int]) -> None:
-    end = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}/exe").exists() for pid in pids):
-        assert time.monotonic() < end, "processes are left behind"
-        time.sleep(0.05)
 
 
 @pytest.fixture
