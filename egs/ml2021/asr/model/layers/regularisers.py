@@ -17,14 +17,13 @@ import torch
 from torch import Tensor
 
 from ml2021.asr.model.layers.autograd import apply_function
+from ml2021.asr.model.layers.balancer_kernel import TINY, pushed_on_cpu, violation_gradient_on_cpu
 from ml2021.asr.model.layers.fused import fused
 from ml2021.asr.model.layers.schedule import FloatLike, Schedule, ScheduledModule, chance
 
 BALANCER_PROBABILITY = Schedule(((0.0, 0.5), (8000.0, 0.125)), default=0.4)
 WHITEN_PROBABILITY = 0.25
-_TINY = 1e-20
 _SAMPLE_ROWS = 2048  # rows used to estimate statistics, at most about this many
-_BLOCK_ROWS = 4096  # rows whose gradient is changed at once
 
 
 class Push(NamedTuple):
@@ -91,11 +90,11 @@ class _BalancerFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         push, channel_dim = ctx.arguments
-        x, moved = x.movedim(channel_dim, -1), grad.movedim(channel_dim, -1)
+        x = x.movedim(channel_dim, -1)
         affine = push_of(x, lambda sample: sample, push)
         if affine is None:
             return grad, None, None
-        changed = _pushed_in_blocks(moved, x, *affine) if in_blocks(x) else pushed(moved, x, *affine)
+        changed = pushed(grad.movedim(channel_dim, -1), x, *affine)
         return changed.movedim(-1, channel_dim), None, None
 
 
@@ -109,31 +108,32 @@ def push_of(rows: Tensor, channels: Callable[[Tensor], Tensor], push: Push | Non
     """
     if push is None:
         return None
-    slope, constant = _violation_gradient(channels(_sample_rows(rows)), push.limits)
-    if in_blocks(rows) and not bool((slope != 0).logical_or_(constant != 0).any()):
-        return None  # on a GPU, to look at the values would make the process wait for it
+    sample = channels(_sample_rows(rows))
+    if not on_cpu(rows):
+        slope, constant = violation_gradient(sample, push.limits)
+    else:
+        slope, constant = violation_gradient_on_cpu(sample, push.limits)
+        if not bool(slope.any() or constant.any()):
+            return None  # on a GPU, to look at the values would make the process wait for it
     return slope * push.grad_scale, constant * push.grad_scale
 
 
-def in_blocks(x: Tensor) -> bool:
-    """Whether to change gradients in blocks that fit into the caches of a CPU; a GPU is faster with whole tensors."""
+def on_cpu(x: Tensor) -> bool:
+    """Whether to use the CPU's kernels, and to look at values where that saves work."""
     return x.device.type == "cpu"
 
 
-@fused
 def pushed(grad: Tensor, x: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
     """grad + |grad| * (slope * x + constant), in the type of grad; grad and x (..., C), slope and constant (C,)."""
+    if not on_cpu(x):
+        return _pushed(grad, x, slope, constant)
+    rows, grad_rows = (t.reshape(-1, t.shape[-1]).float() for t in (x, grad))
+    return pushed_on_cpu(grad_rows, rows, slope, constant).to(grad.dtype).view(x.shape)
+
+
+@fused
+def _pushed(grad: Tensor, x: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
     return torch.addcmul(constant, x.float(), slope).mul_(grad.abs()).add_(grad).to(grad.dtype)
-
-
-def _pushed_in_blocks(grad: Tensor, x: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
-    """As pushed, some rows at a time."""
-    rows, grad_rows = (t.reshape(-1, t.shape[-1]) for t in (x, grad))
-    out = torch.empty_like(grad_rows)
-    for begin in range(0, len(rows), _BLOCK_ROWS):
-        block = slice(begin, begin + _BLOCK_ROWS)
-        out[block] = pushed(grad_rows[block], rows[block], slope, constant)
-    return out.reshape(x.shape)
 
 
 def _sample_rows(x: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def _stride(num_rows: int) -> int:
     return above if above * below <= wanted * wanted else below
 
 
-def _violation_gradient(x: Tensor, limits: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+def violation_gradient(x: Tensor, limits: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     """The gradient of each channel's violation, as slope * x + constant with a root mean square of 1.
 
     With m = mean / stddev, the violation is |m - clamp(m)| + |log(clamp(rms) / rms)|; the gradient of both terms is
@@ -168,7 +168,7 @@ def _violation_gradient(x: Tensor, limits: tuple[float, ...]) -> tuple[Tensor, T
       slope (C,), constant (C,).
     """
     min_mean, max_mean, min_rms, max_rms = limits
-    mean, square = x.mean(dim=0).double(), x.square().mean(dim=0).clamp(min=_TINY).double()
+    mean, square = x.mean(dim=0).double(), x.square().mean(dim=0).clamp(min=TINY).double()
     variance = torch.maximum(square - mean * mean, 1e-6 * square)  # a constant channel would leave only rounding errors
     stddev, rms = variance.sqrt(), square.sqrt()
     ratio = mean / stddev
@@ -176,7 +176,7 @@ def _violation_gradient(x: Tensor, limits: tuple[float, ...]) -> tuple[Tensor, T
     rms_sign = (rms > max_rms).double() - (rms < min_rms).double()
     slope = rms_sign / square - mean_sign * mean / stddev**3
     middle = rms_sign * mean / square + mean_sign / stddev  # the gradient at the mean
-    size = (slope**2 * variance + middle**2).clamp(min=_TINY).sqrt()
+    size = (slope**2 * variance + middle**2).clamp(min=TINY).sqrt()
     return (slope / size).to(x.dtype), ((middle - slope * mean) / size).to(x.dtype)
 
 
@@ -213,39 +213,50 @@ class _WhitenFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         limit, grad_scale, num_groups = ctx.arguments
-        metric = whitening_metric(_sample_rows(x), num_groups)
-        if in_blocks(x) and float(metric) < limit:  # the cheap and most frequent case
+        rows, sample = x.reshape(-1, x.shape[-1]).float(), _sample_rows(x)
+        centred, covariance = _covariance(sample, num_groups)
+        metric = _metric(covariance)
+        if on_cpu(x) and float(metric) < limit:
             return grad, None, None, None
-        push = _whitening_gradient(x.reshape(-1, x.shape[-1]).float(), num_groups).reshape(x.shape)
-        scale = grad_scale * grad.float().norm() / (push.norm() + _TINY)
+        if len(sample) < len(rows):
+            centred, covariance = _covariance(rows, num_groups)
+        push = _whitening_gradient(centred, covariance).view(x.shape)
+        scale = grad_scale * grad.float().norm() / (push.norm() + TINY)
         scale = torch.where(metric < limit, torch.zeros_like(scale), scale)
-        return grad + (push * scale).to(grad.dtype), None, None, None
+        return grad + push.mul_(scale).to(grad.dtype), None, None, None
 
 
 def whitening_metric(x: Tensor, num_groups: int) -> Tensor:
     """Mean squared eigenvalue of the covariance divided by the squared mean eigenvalue: (R, C) -> scalar >= 1."""
-    covariance = _covariance(x, num_groups)[0]
-    trace = covariance.diagonal(dim1=1, dim2=2).mean()
-    return covariance.square().sum() / x.shape[1] / (trace * trace + _TINY)
+    return _metric(_covariance(x, num_groups)[1])
+
+
+def _metric(covariance: Tensor) -> Tensor:
+    """(G, C / G, C / G) -> scalar."""
+    diagonal = covariance.diagonal(dim1=1, dim2=2)
+    trace = diagonal.mean()
+    return covariance.square().sum() / diagonal.numel() / (trace * trace + TINY)
 
 
 def _covariance(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    """(R, C) -> unnormalised covariance (G, C / G, C / G) and the centred x as (G, R, C / G)."""
-    grouped = (x - x.mean(dim=0)).reshape(x.shape[0], num_groups, -1).transpose(0, 1)
-    return grouped.transpose(1, 2) @ grouped, grouped
+    """(R, C) -> the centred x as (G, R, C / G), unnormalised covariance (G, C / G, C / G)."""
+    centred = (x - x.mean(dim=0)).reshape(x.shape[0], num_groups, -1).transpose(0, 1)
+    return centred, centred.transpose(1, 2) @ centred
 
 
-def _whitening_gradient(x: Tensor, num_groups: int) -> Tensor:
-    """The direction of the gradient of whitening_metric: (R, C) -> (R, C).
+def _whitening_gradient(centred: Tensor, covariance: Tensor) -> Tensor:
+    """The direction of the gradient of whitening_metric, from what _covariance returns, whose covariance it changes.
 
     With centred x, S = sum(cov^2) / C and m = trace / C, the metric is S / m^2; dS/dx = 4 x cov / C, dm/dx = 2 x / C,
     hence d metric/dx = 4 x (cov - (S / m) I) / (C m^2).
+
+    Returns:
+      (R, C).
     """
-    covariance, grouped = _covariance(x, num_groups)
-    mean_eigenvalue = covariance.diagonal(dim1=1, dim2=2).mean()
-    ratio = covariance.square().sum() / x.shape[1] / (mean_eigenvalue + _TINY)
-    covariance.diagonal(dim1=1, dim2=2).sub_(ratio)
-    gradient = grouped @ (covariance / (mean_eigenvalue**2 + _TINY))
+    diagonal = covariance.diagonal(dim1=1, dim2=2)
+    mean_eigenvalue = diagonal.mean()
+    diagonal.sub_(covariance.square().sum() / diagonal.numel() / (mean_eigenvalue + TINY))
+    gradient = centred @ covariance.div_(mean_eigenvalue**2 + TINY)
     return gradient.transpose(0, 1).flatten(1)
 
 
@@ -266,6 +277,6 @@ class _PenaltyFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         limit, penalty = ctx.arguments
-        if in_blocks(x) and float(x.detach().abs().amax()) <= limit:
+        if on_cpu(x) and float(x.detach().abs().amax()) <= limit:
             return grad, None, None
         return grad + penalty * x.sign() * (x.abs() > limit), None, None

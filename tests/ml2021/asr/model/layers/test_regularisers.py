@@ -173,18 +173,18 @@ def test_a_balancer_before_the_bands_are_joined_sees_the_same_as_from_all_rows(n
     ],
     ids=["balancer", "balancer-images", "balancer-idle", "whiten", "whiten-groups", "whiten-idle"],
 )
-def test_regularisers_in_whole_tensors_are_those_in_blocks(
+def test_the_kernels_of_a_cpu_do_what_torch_does(
     module: torch.nn.Module, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """5,000 rows of 8 channels, more than a block."""
+    """5,000 rows of 8 channels, more than a sample."""
     g = torch.Generator().manual_seed(0)
     x = torch.randn(10, 8, 500, generator=g) * torch.linspace(0.01, 9, 8)[:, None] + torch.arange(8.0)[:, None]
     x = x if getattr(module, "channel_dim", -1) == 1 else x.transpose(1, 2)
     x = x.to(dtype).requires_grad_()
     incoming = torch.randn(x.shape, generator=g).to(dtype)
     gradients = []
-    for in_blocks in (True, False):
-        monkeypatch.setattr(regularisers, "in_blocks", lambda _, answer=in_blocks: answer)
+    for on_cpu in (True, False):
+        monkeypatch.setattr(regularisers, "on_cpu", lambda _, answer=on_cpu: answer)
         gradients.append(torch.autograd.grad(module(x), x, incoming)[0])
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-6)
     assert gradients[1].dtype == dtype
