@@ -166,32 +166,37 @@ join_machines() {
   fi
 }
 
-# Stages 7 and 8 need nothing of stage 5. Without a GPU, and if CONF says so (beside_recogniser), the translator trains
-# beside the recogniser, on half of the cores each. What fails of it here is tried again in its turn.
+translator_stages() {
+  run_stage 7 bitext local/make_bitext.py
+  run_stage 8 mt-train local/mt_train.py "${processes[@]}"
+  run_stage 9 mt-decode local/mt_decode.py
+}
+
+# They need nothing of the recogniser. Without a GPU, and if CONF says so (beside_recogniser), they run beside its stages,
+# on half of the cores each. What fails of them here is tried again in its turn.
 begin_translator() {
   local first second
   ((stage <= 5 && stop_stage >= 8 && ${#processes[@]} == 0)) && [[ -z ${RANK:-}$trainer ]] || return 0
   [[ ! -e $exp/asr/.done && ! -e $exp/mt/.done ]] || return 0
   read -r first second < <("$ml2021_python" -m ml2021.training.launch halves --conf "$conf") || return 0
   { [[ -n $second ]] && taskset -c "$first" true && taskset -c "$second" true; } 2>/dev/null || return 0
-  log "Stage 7: bitext, before stage 5"
-  "$ml2021_python" local/make_bitext.py "${folders[@]}" "${redo[@]}" ||
-    { log "Stage 7 (bitext) failed; it is tried again in its turn" && return 0; }
   mkdir -p "$exp"
-  log "Stage 8: mt-train, beside stage 5; its log is $exp/mt-train.log"
-  ML2021_IN_BACKGROUND=1 taskset -c "$second" "$ml2021_python" local/mt_train.py "${folders[@]}" "${redo[@]}" \
-    >>"$exp/mt-train.log" 2>&1 &
-  translator=$! cores=(taskset -c "$first") ran=' 7 '
+  log "Stages 7 to $((stop_stage == 8 ? 8 : 9)) beside stages 5 and 6; their log is $exp/translator.log"
+  { cores=(taskset -c "$second") && ML2021_BESIDE=$$ translator_stages; } >>"$exp/translator.log" 2>&1 &
+  translator=$! cores=(taskset -c "$first")
 }
 
-end_translator() {
+end_translator() { # "now", or nothing: wait for it
   [[ -n $translator ]] || return 0
-  ! kill -0 "$translator" 2>/dev/null || log "Waiting for stage 8; its log is $exp/mt-train.log"
+  if kill -0 "$translator" 2>/dev/null; then
+    [[ -z ${1:-} ]] || return 0
+    log "Waiting for the stages from 7 on; their log is $exp/translator.log"
+  fi
   if wait "$translator"; then
-    log "Stage 8 has finished beside stage 5"
-    ran+=' 8 '
+    log "The stages from 7 on have finished beside stages 5 and 6"
+    ran=' 7 8 9 '
   else
-    log "Stage 8 (mt-train) failed beside stage 5, see $exp/mt-train.log; it is tried again in its turn"
+    log "A stage from 7 on failed beside stages 5 and 6, see $exp/translator.log; it is tried again in its turn"
   fi
   translator='' cores=()
 }
@@ -212,11 +217,10 @@ run_stage 3 align local/align.py ${aligner_model:+--aligner-model "$aligner_mode
 run_stage 4 windows local/make_windows.py "${executor[@]}"
 begin_translator
 run_stage 5 asr-train local/asr_train.py ${trainer:+--trainer "$trainer"} "${processes[@]}"
-end_translator
+end_translator now
 run_stage 6 asr-decode local/asr_decode.py ${trainer:+--trainer "$trainer"} "${processes[@]}"
-run_stage 7 bitext local/make_bitext.py
-run_stage 8 mt-train local/mt_train.py "${processes[@]}"
-run_stage 9 mt-decode local/mt_decode.py
+end_translator
+translator_stages
 run_stage 10 st local/st.py
 run_stage 11 export local/export.py
 run_stage 12 report local/make_report.py

@@ -24,12 +24,19 @@ STAGES = [
     "make_report",
 ]
 STUB = """#!/bin/bash
-# Records its folder and arguments; fails at the stage FAIL, waits at the stage WAIT.
+# Records its folder and arguments; fails at the stage FAIL, waits at the stage WAIT (beside others, until run.sh ends),
+# takes 2 s for the stage SLOW.
 [[ $1 == -c ]] && exec REAL_PYTHON "$@"
 [[ ${3:-} == halves ]] && echo "${HALVES:-}" && exit
 echo "$PWD$(printf '\\t%s' "$@")" >>"$CALLS" # in one piece: two stages may run at the same time
 [[ -z ${HALVES:-} ]] || echo "${1##*/} $(taskset -pc $$ | sed 's/.*: //')" >>"$CALLS.cores"
-[[ -z ${WAIT:-} || $1 != *$WAIT* ]] || { : >"$CALLS.waiting" >"$CALLS.waiting.$$"; exec sleep 60; }
+[[ -z ${WAIT:-} || $1 != *$WAIT* ]] || {
+  : >"$CALLS.waiting" >"$CALLS.waiting.$$"
+  [[ -n ${ML2021_BESIDE:-} ]] || exec sleep 60
+  while kill -0 "$ML2021_BESIDE" 2>/dev/null; do sleep 0.1; done
+  exit 9
+}
+[[ -z ${SLOW:-} || $1 != *$SLOW* ]] || sleep 2
 [[ -z ${FAIL:-} || $1 != *$FAIL* ]] || exit "${CODE:-1}"
 """
 

@@ -32,7 +32,8 @@ def test_all_stages_run_in_order_on_the_mini_corpus(house: House) -> None:
 
 
 def test_every_stage_is_there_and_every_executable_is_a_stage(project: Path) -> None:
-    named = re.findall(r"^run_stage \d+ [a-z-]+ (local/\w+\.py)", (project / "run.sh").read_text(), re.M)
+    stages = re.findall(r"^ *run_stage (\d+) [a-z-]+ (local/\w+\.py)", (project / "run.sh").read_text(), re.M)
+    named = [name for _, name in sorted(stages, key=lambda stage: int(stage[0]))]
     assert [Path(name).stem for name in named] == STAGES
     others = ["local/inspect_cuts.py", "local/install.py"]  # no stages
     assert sorted([*named, *others]) == sorted(str(p.relative_to(project)) for p in (project / "local").glob("*.py"))

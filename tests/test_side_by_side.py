@@ -1,4 +1,4 @@
-"""run.sh: the translator trains beside the recogniser. A stub of Python does no work."""
+"""run.sh: the stages of the translator run beside those of the recogniser. A stub of Python does no work."""
 
 from __future__ import annotations
 
@@ -19,40 +19,49 @@ HALVES = f"{CORES[0]} {CORES[-1]}"  # of one core, twice the same
 with_taskset = pytest.mark.skipif(shutil.which("taskset") is None, reason="no taskset")
 
 
+TRANSLATOR = ["make_bitext", "mt_train", "mt_decode"]
+
+
 @with_taskset
-def test_translator_trains_beside_the_recogniser_and_not_again(house: House) -> None:
-    result = house.run("--exp", "my exp", HALVES=HALVES)
+@pytest.mark.parametrize("last", [8, 12])
+def test_translator_trains_beside_the_recogniser_and_not_again(house: House, last: int) -> None:
+    result = house.run("--exp", "my exp", "--stop-stage", str(last), HALVES=HALVES)
     assert result.returncode == 0, result.stderr
     calls = [name for name, _ in house.calls()]
-    assert sorted(calls) == sorted(STAGES)
-    others = [name for name in calls if name != "mt_train"]
-    assert others == [*STAGES[:5], "make_bitext", "asr_train", "asr_decode", *STAGES[9:]]
-    assert calls.index("make_bitext") < calls.index("mt_train") < calls.index("asr_decode")
-    assert "Stage 8: mt-train, beside stage 5; its log is my exp/mt-train.log" in result.stderr
-    assert "Stage 8 has finished beside stage 5" in result.stderr
-    assert (house.root / "my exp" / "mt-train.log").exists()
+    assert sorted(calls) == sorted(STAGES[: last + 1])
+    assert [name for name in calls if name not in TRANSLATOR] == [*STAGES[:7], *STAGES[10 : last + 1]]
+    begun = [name for name in calls if name in TRANSLATOR]
+    assert begun == TRANSLATOR[: last - 6] and calls.index("make_windows") < calls.index("make_bitext")
+    assert calls.index(begun[-1]) < (calls + ["st"]).index("st")
+    assert f"Stages 7 to {min(last, 9)} beside stages 5 and 6; their log is my exp/translator.log" in result.stderr
+    assert "The stages from 7 on have finished beside stages 5 and 6" in result.stderr
+    assert (house.root / "my exp" / "translator.log").exists()
     cores = dict(line.split() for line in Path(f"{house.calls_file}.cores").read_text().splitlines())
-    assert (cores.pop("asr_train.py"), cores.pop("mt_train.py")) == tuple(HALVES.split())
+    assert cores["asr_train.py"] == HALVES.split()[0]
+    assert {cores[f"{name}.py"] for name in begun} == {HALVES.split()[1]}
     all_cores = subprocess.run(["taskset", "-pc", str(os.getpid())], capture_output=True, text=True).stdout.split()[-1]
-    assert set(cores.values()) == {all_cores}
+    assert {cores[f"{name}.py"] for name in (*STAGES[:5], *STAGES[10 : last + 1])} == {all_cores}
 
 
 @with_taskset
-def test_translator_that_fails_beside_the_recogniser_is_tried_again_in_its_turn(house: House) -> None:
-    result = house.run("--corpus", "mini", HALVES=HALVES, FAIL="mt_train", CODE="7")
+def test_recogniser_is_decoded_on_all_cores_if_the_translator_has_finished(house: House) -> None:
+    result = house.run(HALVES=HALVES, SLOW="asr_train")
+    assert result.returncode == 0, result.stderr
+    cores = dict(line.split() for line in Path(f"{house.calls_file}.cores").read_text().splitlines())
+    assert cores["asr_decode.py"] == cores["st.py"]
+
+
+@with_taskset
+@pytest.mark.parametrize("stage", TRANSLATOR)
+def test_translator_that_fails_beside_the_recogniser_is_tried_again_in_its_turn(house: House, stage: str) -> None:
+    result = house.run("--corpus", "mini", HALVES=HALVES, FAIL=stage, CODE="7")
     assert result.returncode == 7
     calls = [name for name, _ in house.calls()]
-    assert calls.count("mt_train") == 2 and calls[-2:] == ["asr_decode", "mt_train"]
-    assert "Stage 8 (mt-train) failed beside stage 5, see exp/mini/mt-train.log; it is tried again" in result.stderr
-    assert "Continue with: ./run.sh --corpus mini --stage 8" in result.stderr
-
-
-@with_taskset
-def test_a_corpus_without_sentence_pairs_still_gives_a_recogniser(house: House) -> None:
-    result = house.run(HALVES=HALVES, FAIL="make_bitext")
-    assert result.returncode == 1
-    assert [name for name, _ in house.calls()] == [*STAGES[:5], "make_bitext", "asr_train", "asr_decode", "make_bitext"]
-    assert result.stderr.count("Continue with: ./run.sh --stage 7") == 1
+    tried = TRANSLATOR[: TRANSLATOR.index(stage) + 1]
+    assert [name for name in calls if name in TRANSLATOR] == 2 * tried  # those that succeeded have nothing to do
+    assert calls[-len(tried) :] == tried and "asr_decode" in calls
+    assert "from 7 on failed beside stages 5 and 6, see exp/mini/translator.log; it is tried again" in result.stderr
+    assert f"Continue with: ./run.sh --corpus mini --stage {STAGES.index(stage)}" in result.stderr
 
 
 @with_taskset
@@ -110,7 +119,7 @@ def test_interrupt_ends_the_translator_too(house: House, stage: str) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         if stage == "mt_train":
-            assert any("Waiting for stage 8" in line for line in process.stderr)
+            assert any("Waiting for the stages from 7 on" in line for line in process.stderr)
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import logging
 import math
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lhotse_prep.workflow.config import EXECUTORS, ExecutorConfig
 from lhotse_prep.workflow.errors import Ml2021Error
 
-IN_BACKGROUND = "ML2021_IN_BACKGROUND"  # environment variable: run.sh does not wait for this stage, which ends with it
+BESIDE = "ML2021_BESIDE"  # environment variable: the process number of a run.sh that has this stage beside another one
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LOG_FORMAT = "%(asctime)s %(levelname)s (%(filename)s:%(lineno)d:%(funcName)s) %(message)s"
 
@@ -87,6 +90,19 @@ def end_with_parent(with_signal: int = signal.SIGKILL) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, with_signal)
 
 
+def _end_with(pid: int) -> None:
+    """End this process within a second of another one, which did not start it, so that nothing is left behind."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                os.kill(pid, 0)  # no signal, but an error where there is no such process
+                time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def run_main(main: Callable[[list[str]], None]) -> None:
     """Run an executable's main with the command line's arguments, logging to stderr.
 
@@ -94,8 +110,8 @@ def run_main(main: Callable[[list[str]], None]) -> None:
     Ctrl-C exits with 130; any other exception keeps its traceback.
     """
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, datefmt="%Y-%m-%d %H:%M:%S", stream=sys.stderr)
-    if IN_BACKGROUND in os.environ:
-        end_with_parent()
+    if BESIDE in os.environ:
+        _end_with(int(os.environ[BESIDE]))
     try:
         main(hyphenated(sys.argv[1:]))
     except Ml2021Error as e:

@@ -84,7 +84,7 @@ def _commands(data: Path, exp: Path, conf: Path) -> str:
 
 
 def _stages(data: Path, exp: Path, wall_seconds: Mapping[str, float], side_by_side: Mapping[str, Sequence[str]]) -> str:
-    first_of = {other: stage for stage, others in side_by_side.items() for other in others}
+    first_of = {other: stage for stage, others in reversed([*side_by_side.items()]) for other in others}
     longest = max((s for stage, s in wall_seconds.items() if stage != "total"), default=0) or 1
     rows = []
     for stage, folders in stage_folders(data, exp).items():

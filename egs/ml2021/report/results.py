@@ -72,14 +72,14 @@ def collect_results(data: Path, exp: Path) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     wall_seconds: dict[str, float] = {}
     cpu_seconds: dict[str, float] = {}
-    last_runs: dict[str, Sequence[float]] = {}  # begin and end of the stages that have one folder
+    last_runs: dict[str, Sequence[float]] = {}  # begin and end of the stages with one result
     for stage, folders in stage_folders(data, exp).items():
         done = [d for d in map(read_done, folders) if d is not None]
         if done:
             wall_seconds[stage] = round(sum(d["seconds"] for d in done), 2)
         if done and all(d.get("cpu_seconds") is not None for d in done):
             cpu_seconds[stage] = round(sum(d["cpu_seconds"] for d in done), 2)
-        if len(folders) == 1 and done and "last_run" in done[0]:
+        if len(done) == 1 and "last_run" in done[0]:
             last_runs[stage] = done[0]["last_run"]
         for folder in folders:
             if (folder / "scores.json").is_file():

@@ -8,15 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
-from lhotse_prep.workflow.entry import IN_BACKGROUND
+from lhotse_prep.workflow.entry import BESIDE
 from tests.processes import wait_until_gone
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
-def test_stage_in_the_background_ends_when_its_run_is_killed(tmp_path: Path, project: Path) -> None:
-    assert f"{IN_BACKGROUND}=1 " in (project / "run.sh").read_text(encoding="utf-8")
+def test_stage_beside_another_ends_when_its_run_is_killed(tmp_path: Path, project: Path) -> None:
+    """Also if a shell that run.sh started stands between them, and lives."""
+    assert f"{BESIDE}=$$ " in (project / "run.sh").read_text(encoding="utf-8")
     started = tmp_path / "pid"
     code = f"""
 import os, pathlib, time
@@ -27,8 +25,9 @@ def main(argv):
     time.sleep(60)
 run_main(main)
 """
-    environment = {**os.environ, "PYTHONPATH": str(project), IN_BACKGROUND: "1"}
-    parent = subprocess.Popen(["bash", "-c", '"$0" -c "$1" & wait', sys.executable, code], env=environment)
+    command = f'{{ {BESIDE}=$$ "$0" -c "$1"; sleep 5; }} & wait'
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    parent = subprocess.Popen(["bash", "-c", command, sys.executable, code], env=environment)
     deadline = time.time() + 30
     while not started.exists():
         assert time.time() < deadline

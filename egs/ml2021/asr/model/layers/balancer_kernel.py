@@ -24,7 +24,7 @@ FASTMATH = {"nsz", "arcp", "contract", "reassoc"}  # all but the assumption that
 def violation_gradient_on_cpu(x: Tensor, limits: tuple[float, float, float, float]) -> tuple[Tensor, Tensor]:
     """As regularisers.violation_gradient: (R, C) float32 -> slope (C,), constant (C,)."""
     slope, constant = torch.empty(x.shape[1]), torch.empty(x.shape[1])
-    _violation_gradient(_array(x), _array(slope), _array(constant), *limits)
+    _violation_gradient(_array(x), _array(slope), _array(constant), limits)
     return slope, constant
 
 
@@ -50,11 +50,9 @@ def _violation_gradient(
     x: NDArray[np.float32],
     slope: NDArray[np.float32],
     constant: NDArray[np.float32],
-    min_mean: float,
-    max_mean: float,
-    min_rms: float,
-    max_rms: float,
+    limits: tuple[float, float, float, float],
 ) -> None:  # pragma: no cover (compiled)
+    min_mean, max_mean, min_rms, max_rms = limits
     num_rows, num_channels = x.shape
     total, total_square = np.zeros(num_channels), np.zeros(num_channels)
     for r in range(num_rows):
