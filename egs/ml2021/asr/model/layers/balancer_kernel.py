@@ -31,12 +31,12 @@ def violation_gradient_on_cpu(x: Tensor, limits: tuple[float, float, float, floa
 def pushed_on_cpu(grad: Tensor, x: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
     """As regularisers.pushed: grad and x (R, C), float32."""
     out = torch.empty(grad.shape)
-    arrays = [_array(t) for t in (grad, x, slope, constant, out)]
+    grad_rows, rows, slopes, constants, result = (_array(t) for t in (grad, x, slope, constant, out))
     num_threads = numba.get_num_threads()
     if out.numel() > ELEMENTS_PER_THREAD and num_threads > 1:
-        _push_in_threads(*arrays, num_threads)
+        _push_in_threads(grad_rows, rows, slopes, constants, result, num_threads)
     else:
-        _push(*arrays)
+        _push(grad_rows, rows, slopes, constants, result)
     return out
 
 
