@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lhotse_prep.workflow.errors import ConfigError
 from lhotse_prep.workflow.strict_config import require, require_all
 
-TIMES_VERSION = 4  # raised when the same options give other times of words
+TIMES_VERSION = 5  # raised when the same options give other times of words
 
 
 @dataclass(frozen=True)

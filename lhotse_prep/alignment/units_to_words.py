@@ -32,7 +32,7 @@ def align_words(
     frame: int,
     faults: FaultConfig | None,
 ) -> WordTimes:
-    """Times of words as the model emits them, and which of them are in wrong passages.
+    """Times of words as the model emits them, and which of them are in wrong passages or probably not said.
 
     Args:
       log_probs: (T, V) or blocks of it.
@@ -55,11 +55,21 @@ def align_words(
     else:
         path = align(log_probs, flat, lecture_id, **faults.costs, distance=SAMPLE_RATE // frame)
         path = drop_strays(path, faults.min_island, isolation=5 * SAMPLE_RATE // frame)
-    times = words_of_units(path, [len(w) for w in word_units], frame)
+    sizes = [len(units) for units in word_units]
+    times = words_of_units(path, sizes, frame)
     if faults is None:
         return times
-    is_known = np.array([bool(units) for units in word_units], dtype=bool)
-    return replace(times, wrong=wrong_passages(times.score >= RECOGNISED, is_known))
+    is_known = np.array(sizes) > 0
+    wrong = wrong_passages(times.score >= RECOGNISED, is_known)
+    return replace(times, wrong=wrong | unsaid_words(path, sizes))
+
+
+def unsaid_words(path: Alignment, sizes: Sequence[int]) -> NDArray[np.bool_]:
+    """(W,) words more than half of whose units are probably not spoken; sizes are the numbers of their units."""
+    count = np.append(0, np.cumsum(path.unsaid))
+    ends = np.cumsum(sizes)
+    unsaid: NDArray[np.bool_] = 2 * (count[ends] - count[ends - np.array(sizes)]) > np.array(sizes)
+    return unsaid
 
 
 def words_of_units(path: Alignment, sizes: Sequence[int], frame: int) -> WordTimes:

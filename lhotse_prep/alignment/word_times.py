@@ -52,7 +52,7 @@ class WordTimes:
     end: NDArray[np.float64]  # (W,) seconds
     score: NDArray[np.float64]  # (W,) mean probability of the word's units, 0..1
     agreement: float | None = None  # of a recogniser's words with the speech (speech_fit); None: timed by a model
-    wrong: NDArray[np.bool_] | None = None  # (W,) words of passages that are not said here (search.passages)
+    wrong: NDArray[np.bool_] | None = None  # (W,) words that are not said here (search.passages, search.unsaid)
 
     def without_wrong(self) -> WordTimes:
         """The same without the times of words in wrong passages."""

@@ -18,6 +18,7 @@ from lhotse_prep.alignment.search.best_path import Alignment, best_path
 from lhotse_prep.alignment.search.doubt import doubtful_units
 from lhotse_prep.alignment.search.frame_reader import FrameReader
 from lhotse_prep.alignment.search.states import Text
+from lhotse_prep.alignment.search.unsaid import unsaid_units
 from lhotse_prep.workflow.errors import DataError
 
 
@@ -46,7 +47,8 @@ def align(
       mismatch_penalty: allow a unit to be spoken as another, at the log-prob of the frame's best unit minus this; None:
         do not. Between star_penalty and star_penalty + star_opening + skip_cost, a wrong unit of the text is timed
         where its place holds speech that has no text of its own.
-      distance: find the units that may just as well be this many frames away, beside gaps of that length; None: do not.
+      distance: find the units that may just as well be this many frames away, beside gaps of that length, and those
+        that are probably not spoken; None: do not.
     Raises:
       DataError: empty text, no frames, more units than frames, an id outside the vocabulary, log-probs not finite.
     """
@@ -58,4 +60,7 @@ def align(
         path = best_path(reader, text)
         if path is None:
             raise DataError(f"lecture {lecture}: no alignment exists; is this the transcript of another recording?")
-        return path if distance is None else replace(path, doubtful=doubtful_units(reader, text, path, distance))
+        if distance is None:
+            return path
+        doubtful, unsaid = doubtful_units(reader, text, path, distance), unsaid_units(reader, text, path)
+        return replace(path, doubtful=doubtful, unsaid=unsaid)

@@ -31,6 +31,7 @@ class Alignment:
     doubtful: NDArray[
         np.bool_
     ]  # (U,) units that may just as well be elsewhere; all False where nothing looked for them
+    unsaid: NDArray[np.bool_]  # (U,) units that are probably not spoken, though they may have a time; likewise
 
 
 def best_path(reader: FrameReader, text: Text) -> Alignment | None:
@@ -61,8 +62,8 @@ def best_path(reader: FrameReader, text: Text) -> Alignment | None:
         unit, state = walk_back(pointers, block.emissions, text.symbols, unit, state, first, index * BLOCK, path)
         value = float(rows.window(index, unit, unit + 1)[state, 0])
     score = path.score / np.maximum(end - start, 1)
-    total, doubtful = final + rows.offset(num_blocks), np.zeros(num_units, np.bool_)
-    return Alignment(start[:-1], end[:-1], score[:-1], total, path.star, doubtful)
+    total, unknown = final + rows.offset(num_blocks), np.zeros(num_units, np.bool_)
+    return Alignment(start[:-1], end[:-1], score[:-1], total, path.star, unknown, unknown)
 
 
 def _pointers(

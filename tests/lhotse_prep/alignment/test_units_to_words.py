@@ -22,7 +22,7 @@ def test_word_with_fewer_than_half_its_units_is_not_spoken() -> None:
         np.where(start < 0, 0.0, np.log(0.5)),
         0.0,
         np.zeros(0, bool),
-        np.zeros(5, bool),
+        *np.zeros((2, 5), bool),
     )
     times = words_of_units(path, [3, 0, 2], FRAME)
     assert np.isnan(times.start[:2]).all()
@@ -50,7 +50,7 @@ def test_units_far_from_the_rest_of_their_word_do_not_count(
     score = np.log(np.array([0.5, *(max(s, 1e-9) for s in scores)]))
     spoken = start >= 0
     path = Alignment(
-        start, np.where(spoken, start + 1, -1), score * spoken, 0.0, np.zeros(0, bool), np.zeros(size + 1, bool)
+        start, np.where(spoken, start + 1, -1), score * spoken, 0.0, np.zeros(0, bool), *np.zeros((2, size + 1), bool)
     )
     times = words_of_units(path, [1, size], FRAME)
     assert (times.start[1] * 25, times.end[1] * 25) == pytest.approx(expected)

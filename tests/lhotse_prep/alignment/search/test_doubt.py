@@ -96,6 +96,7 @@ def test_one_unit() -> None:
 
 def test_number_of_examined_units_is_limited() -> None:
     text = np.random.default_rng(0).integers(1, 13, 60)
+    text[29], text[55:] = 29, [28, 29, 28, 29, 28]  # beside what is repeated, and not like it
     alignment = align(speech(text[:30], text[30:55], OTHER, text[30:]), text, **COSTS, distance=25)
     assert (
         20 <= alignment.doubtful[30:55].sum() <= 25
