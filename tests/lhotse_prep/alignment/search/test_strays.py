@@ -17,7 +17,15 @@ def timed(starts: list[int], weak: tuple[int, ...] = (), doubtful: tuple[int, ..
     score[list(weak)] = -5.0
     in_doubt = np.zeros(len(start), bool)
     in_doubt[list(doubtful)] = True
-    return Alignment(start, np.where(start < 0, -1, start + 2), score, -7.0, np.zeros(max(starts) + 3, bool), in_doubt, in_doubt & False)
+    return Alignment(
+        start,
+        np.where(start < 0, -1, start + 2),
+        score,
+        -7.0,
+        np.zeros(max(starts) + 3, bool),
+        in_doubt,
+        in_doubt & False,
+    )
 
 
 def kept(starts: list[int], weak: tuple[int, ...] = (), doubtful: tuple[int, ...] = ()) -> list[int]:
