@@ -30,8 +30,8 @@ Usage: ./run.sh [OPTION VALUE]...
   --executor E       serial, processes or dask; the results are the same [processes if N > 1]
   --dask-scheduler A address of a Dask scheduler (tcp://HOST:PORT), or local [local]
   --num-gpus N       train on N GPUs of each machine (stages 3, 5 and 8, and 6's language model) [1]
-  --num-processes N  train in N processes on the CPU instead, which share each batch, and stage 8
-                     after stage 5 [num_processes in CONF, at most one for each core]
+  --num-processes N  train in N processes on the CPU instead, which share each batch, with all
+                     stages in their turn [num_processes in CONF, at most one for each core]
   --nodes N          machines that train together. They share the disk. Start the same command on
                      each, with its number: machine 0 does everything, others only train with it [1]
   --node-rank N      number of this machine, from 0 [0]
@@ -182,7 +182,7 @@ begin_translator() {
   { [[ -n $second ]] && taskset -c "$first" true && taskset -c "$second" true; } 2>/dev/null || return 0
   mkdir -p "$exp"
   log "Stages 7 to $((stop_stage == 8 ? 8 : 9)) beside stages 5 and 6; their log is $exp/translator.log"
-  { cores=(taskset -c "$second") && ML2021_BESIDE=$$ translator_stages; } >>"$exp/translator.log" 2>&1 &
+  { cores=(taskset -c "$second") && ML2021_BESIDE=$$ translator_stages; } >"$exp/translator.log" 2>&1 &
   translator=$! cores=(taskset -c "$first")
 }
 
@@ -193,6 +193,7 @@ end_translator() { # "now", or nothing: wait for it
     log "Waiting for the stages from 7 on; their log is $exp/translator.log"
   fi
   if wait "$translator"; then
+    grep ' WARNING ' "$exp/translator.log" >&2 || true
     log "The stages from 7 on have finished beside stages 5 and 6"
     ran=' 7 8 9 '
   else

@@ -72,7 +72,7 @@ def judge(log_probs: NDArray[np.float32], text: Text) -> Result:
     """Align as stage 3 does and compare with the true times."""
     alignment = align(log_probs, text.units, "synthetic", **STAGE_3.costs, distance=FRAMES_PER_SECOND)
     alignment = drop_strays(alignment, STAGE_3.min_island, isolation=5 * FRAMES_PER_SECOND)
-    timed, spoken = alignment.start >= 0, text.frames >= 0
+    timed, spoken = (alignment.start >= 0) & ~alignment.unsaid, text.frames >= 0
     num_off = int((timed & spoken & (np.abs(alignment.start - text.frames) > FRAMES_PER_SECOND)).sum())
     return Result(
         num_off,

@@ -116,7 +116,9 @@ def finish_times(
       word_units: of each lecture; their number is a measure of a word's length.
       regions: of each lecture, (R, 2) stretches of speech in samples.
     """
-    lag = median_lag([x for name, stretches in regions.items() for x in onset_lags(times[name], stretches)])
+    lag = median_lag(
+        [x for name, stretches in regions.items() for x in onset_lags(times[name].without_wrong(), stretches)]
+    )
     return {
         name: finished(t, words[name], np.array([max(1, len(u)) for u in word_units[name]]), regions[name], lag)
         for name, t in times.items()
@@ -126,7 +128,7 @@ def finish_times(
 def finished(
     times: WordTimes, words: Sequence[str], num_units: NDArray[np.int64], regions: NDArray[np.int64], lag: float
 ) -> WordTimes:
-    """The times of one lecture as finish_times gives them; words of wrong passages have none.
+    """The times of one lecture as finish_times gives them; words that are not said here have none.
 
     Args:
       times: as the model emits them.
@@ -136,7 +138,15 @@ def finished(
       lag: of all lectures, see median_lag.
     """
     early = replace(times, start=np.maximum(times.start - lag, 0), end=times.end - lag)
-    return complete(early, num_units, regions / SAMPLE_RATE, are_characters(words)).without_wrong()
+    if early.wrong is None:
+        return complete(early, num_units, regions / SAMPLE_RATE, are_characters(words))
+    said = ~early.wrong  # the others are no neighbours of what is left to be timed
+    text = WordTimes(early.start[said], early.end[said], early.score[said], early.agreement)
+    text = complete(text, num_units[said], regions / SAMPLE_RATE, are_characters(words)[said])
+    start, end = (np.full(len(said), np.nan) for _ in range(2))
+    score = np.zeros(len(said))
+    start[said], end[said], score[said] = text.start, text.end, text.score
+    return WordTimes(start, end, score, early.agreement)
 
 
 def median_lag(lags: Sequence[float]) -> float:

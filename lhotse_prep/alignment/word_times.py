@@ -55,7 +55,7 @@ class WordTimes:
     wrong: NDArray[np.bool_] | None = None  # (W,) words that are not said here (search.passages, search.unsaid)
 
     def without_wrong(self) -> WordTimes:
-        """The same without the times of words in wrong passages."""
+        """The same without the times of words that are not said here."""
         if self.wrong is None:
             return self
         start, end = np.where(self.wrong, np.nan, self.start), np.where(self.wrong, np.nan, self.end)

@@ -72,15 +72,14 @@ def collect_results(data: Path, exp: Path) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     wall_seconds: dict[str, float] = {}
     cpu_seconds: dict[str, float] = {}
-    last_runs: dict[str, Sequence[float]] = {}  # begin and end of the stages with one result
+    last_runs: list[tuple[str, Sequence[float]]] = []  # begin and end
     for stage, folders in stage_folders(data, exp).items():
         done = [d for d in map(read_done, folders) if d is not None]
         if done:
             wall_seconds[stage] = round(sum(d["seconds"] for d in done), 2)
         if done and all(d.get("cpu_seconds") is not None for d in done):
             cpu_seconds[stage] = round(sum(d["cpu_seconds"] for d in done), 2)
-        if len(done) == 1 and "last_run" in done[0]:
-            last_runs[stage] = done[0]["last_run"]
+        last_runs += [(stage, d["last_run"]) for d in done if "last_run" in d]
         for folder in folders:
             if (folder / "scores.json").is_file():
                 scores[_folder_name(folder, data, exp)] = _read_scores(folder / "scores.json")
@@ -93,13 +92,13 @@ def collect_results(data: Path, exp: Path) -> dict[str, Any]:
     return {**seconds, **headline, "scores": scores}
 
 
-def _common_seconds(runs: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], float]:
+def _common_seconds(runs: Sequence[tuple[str, Sequence[float]]]) -> dict[tuple[str, str], float]:
     """{(stage, later stage): how long they ran at the same time}, if longer than a second."""
-    common = {}
-    for (a, (begin_a, end_a)), (b, (begin_b, end_b)) in combinations(runs.items(), 2):
+    common: dict[tuple[str, str], float] = {}
+    for (a, (begin_a, end_a)), (b, (begin_b, end_b)) in combinations(runs, 2):
         seconds = min(end_a, end_b) - max(begin_a, begin_b)
-        if seconds > 1:
-            common[a, b] = seconds
+        if a != b and seconds > 1:
+            common[a, b] = common.get((a, b), 0.0) + seconds
     return common
 
 

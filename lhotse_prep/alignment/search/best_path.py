@@ -62,8 +62,8 @@ def best_path(reader: FrameReader, text: Text) -> Alignment | None:
         unit, state = walk_back(pointers, block.emissions, text.symbols, unit, state, first, index * BLOCK, path)
         value = float(rows.window(index, unit, unit + 1)[state, 0])
     score = path.score / np.maximum(end - start, 1)
-    total, unknown = final + rows.offset(num_blocks), np.zeros(num_units, np.bool_)
-    return Alignment(start[:-1], end[:-1], score[:-1], total, path.star, unknown, unknown)
+    total = final + rows.offset(num_blocks)
+    return Alignment(start[:-1], end[:-1], score[:-1], total, path.star, *np.zeros((2, num_units), np.bool_))
 
 
 def _pointers(

@@ -33,5 +33,5 @@ run_main(main)
         assert time.time() < deadline
         time.sleep(0.05)
     parent.kill()
+    wait_until_gone([int(started.read_text())])  # nobody has waited for the parent yet
     parent.wait()
-    wait_until_gone([int(started.read_text())])

@@ -173,6 +173,14 @@ def test_seconds_of_stages_that_ran_side_by_side_count_once(tmp_path: Path) -> N
     assert results["side_by_side"] == {"asr-train": ["mt-train"]}
     last = render_table(results, has_bars=False).splitlines()[-1]
     assert last == "mt-train ran beside asr-train; common seconds count once in the wall time"
+    finish(tmp_path / "exp" / "asr" / "greedy_search", 20.0)
+    finish(tmp_path / "exp" / "asr" / "beam", 30.0)
+    set_last_run("asr/greedy_search", 1400.0, 1420.0)  # beside the end of mt-train and all of mt-decode
+    set_last_run("asr/beam", 2000.0, 2030.0)
+    results = collect_results(tmp_path, tmp_path / "exp")
+    assert results["wall_seconds"]["total"] == pytest.approx(445.0 + 50.0 - 10.0 - 5.0)
+    assert results["side_by_side"] == {"asr-train": ["mt-train"], "asr-decode": ["mt-train", "mt-decode"]}
     set_last_run("asr", 9000.0, 9400.0)  # trained again later
     results = collect_results(tmp_path, tmp_path / "exp")
-    assert results["wall_seconds"]["total"] == 735.0 and results["side_by_side"] == {}
+    assert results["wall_seconds"]["total"] == pytest.approx(785.0 - 15.0)
+    assert results["side_by_side"] == {"asr-decode": ["mt-train", "mt-decode"]}

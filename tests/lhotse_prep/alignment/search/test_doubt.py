@@ -67,6 +67,15 @@ def test_other_words_are_not_in_doubt() -> None:
     assert not align(speech(BEFORE, AFTER[:2], OTHER, AFTER), units, **COSTS).doubtful.any()  # not requested
 
 
+@pytest.mark.parametrize(("length", "doubtful"), [(1, []), (8, [6, 7])])
+def test_words_said_amid_long_speech_without_text_are_in_doubt(length: int, doubtful: list[int]) -> None:
+    """There they cost star_opening more; beside a minute the margin is more than that."""
+    others = OTHER * length
+    log_probs = speech(BEFORE, others[:7], AFTER[:2], others[7:], AFTER)
+    alignment = align(log_probs, np.array(BEFORE + AFTER), **COSTS, distance=25)
+    assert np.flatnonzero(alignment.doubtful).tolist() == doubtful
+
+
 @pytest.mark.parametrize(("pause", "doubtful"), [(24, []), (30, [2])])
 def test_hardly_recognised_unit_beside_a_long_pause_is_in_doubt(pause: int, doubtful: list[int]) -> None:
     units = np.array([1, 2, 4, 5, 4, 7, 8])  # 4 is not spoken; 3 is said instead

@@ -43,9 +43,34 @@ def test_a_unit_that_is_half_heard_is_not_spoken_if_many_others_are_not() -> Non
     assert not not_asked.unsaid.any()
 
 
-def test_two_of_four_hundred_are_not_many() -> None:
-    few, units = aligned({50: [HALF_HEARD], 200: [NEVER_HEARD], 220: [NEVER_HEARD]})
+@pytest.mark.parametrize("others", [{200: 1, 220: 1}, {200: 5, 220: 5, 240: 5}])
+def test_few_places_are_not_many(others: dict[int, int]) -> None:
+    few, units = aligned({50: [HALF_HEARD], **{at: [NEVER_HEARD] * count for at, count in others.items()}})
     assert (few.start[units == NEVER_HEARD] < 0).all() and not few.unsaid.any()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_what_is_written_twice_and_said_once_keeps_a_time(size: int) -> None:
+    """Whichever of the two the best path times, the other path may time the other."""
+    rng = np.random.default_rng(size)
+    for _ in range(8):
+        spoken = rng.integers(1, 30, 300).tolist()
+        at = {k: [0] for k in range(20, 280, 13)}
+        log_probs = spoken_log_probs([0, *(x for unit in spoken for x in (unit, 0))], 40)
+        log_probs += rng.normal(0, 1.5, log_probs.shape).astype(np.float32)
+        twice = [k for k in at if len(set(spoken[k - 2 : k + 2 * size])) == 2 * size + 2]
+        units, first = [], {}
+        for i, unit in enumerate(spoken):
+            if i in twice:
+                first[i] = len(units)
+                units += spoken[i : i + size]
+            units.append(unit)
+        path = align(log_probs, np.array(units), **COSTS, distance=25)
+        assert path.unsaid.any() and len(twice) > 5
+        for copy in first.values():
+            for unit in range(copy, copy + size):
+                both = np.array([unit, unit + size])
+                assert ((path.start[both] >= 0) & ~path.unsaid[both]).any() or (path.start[both] < 0).all()
 
 
 @pytest.mark.parametrize(("num_weak", "is_many"), [(5, True), (20, False)])

@@ -112,7 +112,7 @@ def push_of(rows: Tensor, channels: Callable[[Tensor], Tensor], push: Push | Non
     if not on_cpu(rows):
         slope, constant = violation_gradient(sample, push.limits)
     else:
-        slope, constant = violation_gradient_on_cpu(sample, push.limits)
+        slope, constant = violation_gradient_on_cpu(sample.float(), push.limits)
         if not bool(slope.any() or constant.any()):
             return None  # on a GPU, to look at the values would make the process wait for it
     return slope * push.grad_scale, constant * push.grad_scale
@@ -213,13 +213,13 @@ class _WhitenFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         limit, grad_scale, num_groups = ctx.arguments
-        rows, sample = x.reshape(-1, x.shape[-1]).float(), _sample_rows(x)
+        sample = _sample_rows(x)
         centred, covariance = _covariance(sample, num_groups)
         metric = _metric(covariance)
         if on_cpu(x) and float(metric) < limit:
             return grad, None, None, None
-        if len(sample) < len(rows):
-            centred, covariance = _covariance(rows, num_groups)
+        if sample.numel() < x.numel():
+            centred, covariance = _covariance(x.reshape(-1, x.shape[-1]).float(), num_groups)
         push = _whitening_gradient(centred, covariance).view(x.shape)
         scale = grad_scale * grad.float().norm() / (push.norm() + TINY)
         scale = torch.where(metric < limit, torch.zeros_like(scale), scale)
