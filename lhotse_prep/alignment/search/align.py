@@ -62,8 +62,5 @@ def align(
             raise DataError(f"lecture {lecture}: no alignment exists; is this the transcript of another recording?")
         if distance is None:
             return path
-        doubtful, unsaid = (
-            doubtful_units(reader, text, path, distance),
-            unsaid_units(reader, text, path, near=distance // 8),
-        )
-        return replace(path, doubtful=doubtful, unsaid=unsaid)
+        path = replace(path, doubtful=doubtful_units(reader, text, path, distance))
+        return replace(path, unsaid=unsaid_units(reader, text, path, near=distance // 8))

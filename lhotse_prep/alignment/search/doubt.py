@@ -15,9 +15,9 @@ from lhotse_prep.alignment.search.viterbi import advance
 
 WEAK = float(np.log(0.05))  # below this mean log-prob, the model hardly recognises a unit
 _NEAR = 20  # timed units on either side of a gap that are examined: about six seconds of words
-# A unit is in doubt if the best path without it at its place is within this log-prob of the best path, beside a gap with
-# `distance` frames without text. Less than star_opening: a place amid speech without text costs that much more than a
-# place beside it, so a repetition of the words there causes no doubt beside a gap of up to two `distance`.
+# A unit is in doubt if the best path without it at its place is within this log-prob of the best path, beside a gap
+# with `distance` frames without text. Less than star_opening: a place amid speech without text costs that much more
+# than a place beside it, so a repetition of the words there causes no doubt beside a gap of up to two `distance`.
 _MARGIN = 2.5
 # The longer the gap, the likelier there is another place by chance, which the model may even hear better: 5.4 for a
 # minute without text, 6.5 for five. Measured with 300 s of text deleted: of the words, 0.03 and 0.17% were more than

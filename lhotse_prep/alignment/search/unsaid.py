@@ -23,8 +23,8 @@ _CHEAPER = 0.5  # of the cost of a unit without speech
 # 0.3% in texts as they are said, 3.5 to 5.5% where 6% of the words are not said.
 _PLACES = 5
 _MANY = 0.006
-# In noise, and where paragraphs are exchanged, units are left out as others get a time and are not recognised. Measured:
-# 0.04 to 0.5 for each of these, and 1.8 to 4.8 where words are not said.
+# In noise, and where paragraphs are exchanged, units are left out as others get a time and are not recognised.
+# Measured: 0.04 to 0.5 for each of these, and 1.8 to 4.8 where words are not said.
 _AS_MANY_AS_WEAK = 1.0
 _SHORT = 6  # units; more of them in a row are a passage
 _NEAR = 8  # units
