@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _ENOUGH_LAGS = 8
 _LONGEST_GAP = 0.3  # seconds between units of one word
+_NEAR_WORDS = 8
 _MIN_KNOWN = 0.5  # part of a transcript's words that a model's vocabulary must be able to write
 
 
@@ -61,14 +62,29 @@ def align_words(
         return times
     is_known = np.array(sizes) > 0
     wrong = wrong_passages(times.score >= RECOGNISED, is_known)
-    return replace(times, wrong=wrong | unsaid_words(path, sizes))
+    return replace(times, wrong=wrong | unsaid_words(path, word_units))
 
 
-def unsaid_words(path: Alignment, sizes: Sequence[int]) -> NDArray[np.bool_]:
-    """(W,) words more than half of whose units are probably not spoken; sizes are the numbers of their units."""
-    count = np.append(0, np.cumsum(path.unsaid))
+def unsaid_words(path: Alignment, word_units: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
+    """(W,) words more than half of whose units are probably not spoken.
+
+    Where a word is written twice and said once, the two searches may time different ones. So a word with a time keeps
+    it if its like, at most _NEAR_WORDS away, has none and is not unsaid.
+    """
+    sizes = np.array([len(units) for units in word_units])
     ends = np.cumsum(sizes)
-    unsaid: NDArray[np.bool_] = 2 * (count[ends] - count[ends - np.array(sizes)]) > np.array(sizes)
+
+    def parts(units: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        count = np.append(0, np.cumsum(units))
+        most: NDArray[np.bool_] = 2 * (count[ends] - count[ends - sizes]) > sizes
+        return most
+
+    unsaid, untimed = parts(path.unsaid), parts(path.start < 0)
+    may_be_said = untimed & ~unsaid
+    for w in np.flatnonzero(unsaid & ~untimed).tolist():
+        first = max(0, w - _NEAR_WORDS)
+        others = first + np.flatnonzero(may_be_said[first : w + _NEAR_WORDS + 1])
+        unsaid[w] = all(word_units[v] != word_units[w] for v in others.tolist())
     return unsaid
 
 

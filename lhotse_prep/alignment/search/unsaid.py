@@ -34,8 +34,7 @@ def unsaid_units(reader: FrameReader, text: Text, path: Alignment, near: int) ->
     """(U,) which units a path leaves out for which that costs half as much; all False where the best leaves out few.
 
     Only the best path places units: the other one may leave out a passage and begin again elsewhere. So a unit counts
-    only between units, at most _NEAR away, that both paths have at the same place; and not if the other path has its
-    like there, as where a word is written twice and said once.
+    only between units, at most _NEAR away, that both paths have at the same place.
 
     Args:
       reader: of the log-probs, after the forward pass.
@@ -54,12 +53,7 @@ def unsaid_units(reader: FrameReader, text: Text, path: Alignment, near: int) ->
     window = np.ones(_NEAR + 1)
     before = np.convolve(same, window)[: len(same)] > 0.5
     after = np.convolve(same[::-1], window)[: len(same)][::-1] > 0.5
-    unsaid = left_out & before & after
-    others = np.flatnonzero(~left_out)
-    for unit in np.flatnonzero(unsaid & timed).tolist():
-        first, stop = np.searchsorted(other.start[others], path.start[unit] + np.array([-near, near + 1]))
-        unsaid[unit] = (text.symbols[others[first:stop]] != text.symbols[unit]).all()
-    return unsaid
+    return left_out & before & after
 
 
 def _leaves_out_many(path: Alignment) -> bool:
