@@ -48,7 +48,7 @@ def drop_strays(alignment: Alignment, min_units: int, isolation: int) -> Alignme
 def _islands_of_text(timed: NDArray[np.bool_], weak: NDArray[np.bool_], min_units: int) -> NDArray[np.bool_]:
     """(U,) which units are in a short reliable run between longer unreliable ones, or in a long unreliable run."""
     reliable = timed & ~weak
-    runs = _runs(np.flatnonzero(reliable), _TEXT_GAP)
+    runs = split_at_gaps(np.flatnonzero(reliable), _TEXT_GAP)
     if max((len(run) for run in runs), default=0) < min_units:
         return np.zeros_like(timed)
     for i, run in enumerate(runs):
@@ -57,7 +57,7 @@ def _islands_of_text(timed: NDArray[np.bool_], weak: NDArray[np.bool_], min_unit
         if len(run) < min_units and min(before, after) >= max(_TEXT_GAP, len(run) + 1):
             reliable[run] = False
     result = timed & ~weak & ~reliable
-    for run in _runs(np.flatnonzero(~reliable), 1):
+    for run in split_at_gaps(np.flatnonzero(~reliable), 1):
         result[run] |= len(run) > _TEXT_GAP
     return result
 
@@ -75,6 +75,6 @@ def _islands_of_time(
     return result
 
 
-def _runs(units: NDArray[np.int64], gap: int) -> list[NDArray[np.int64]]:
+def split_at_gaps(units: NDArray[np.int64], gap: int) -> list[NDArray[np.int64]]:
     """Split ascending numbers where at least `gap` are missing."""
     return np.split(units, np.flatnonzero(np.diff(units) > gap) + 1) if len(units) else []

@@ -17,6 +17,7 @@ from lhotse_prep.alignment.search.best_path import Alignment, best_path
 from lhotse_prep.alignment.search.doubt import WEAK
 from lhotse_prep.alignment.search.frame_reader import FrameReader
 from lhotse_prep.alignment.search.states import Text
+from lhotse_prep.alignment.search.strays import split_at_gaps
 
 _CHEAPER = 0.5  # of the cost of a unit without speech
 # From this many places on, and this part of the recognised units, units left out amid them are many. Measured: 0.1 to
@@ -59,11 +60,9 @@ def unsaid_units(reader: FrameReader, text: Text, path: Alignment, near: int) ->
 def _leaves_out_many(path: Alignment) -> bool:
     timed = path.start >= 0
     recognised = timed & (path.score >= WEAK)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], ~timed, [False]]).astype(np.int8)))
-    begins, ends = edges[::2], edges[1::2]  # of the runs of units that are left out
-    inner = (begins > 0) & (ends < len(timed)) & (ends - begins <= _SHORT)
-    begins, ends = begins[inner], ends[inner]
-    amid = recognised[begins - 1] & recognised[ends]
-    num_left_out, num_recognised = int((ends - begins)[amid].sum()), int(recognised.sum())
+    amid = np.append(False, recognised[:-1]), np.append(recognised[1:], False)  # whether the unit before and after is
+    runs = split_at_gaps(np.flatnonzero(~timed), 1)
+    sizes = [len(run) for run in runs if len(run) <= _SHORT and amid[0][run[0]] and amid[1][run[-1]]]
+    num_recognised = int(recognised.sum())
     num_weak = int(timed.sum()) - num_recognised
-    return bool(amid.sum() >= _PLACES and num_left_out > max(_MANY * num_recognised, _AS_MANY_AS_WEAK * num_weak))
+    return len(sizes) >= _PLACES and sum(sizes) > max(_MANY * num_recognised, _AS_MANY_AS_WEAK * num_weak)

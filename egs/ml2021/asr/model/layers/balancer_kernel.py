@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml2021.asr.model.layers.swoosh_kernel import ELEMENTS_PER_THREAD, FASTMATH
+
 TINY = 1e-20
-ELEMENTS_PER_THREAD = 65536  # fewer are not worth a thread
-FASTMATH = {"nsz", "arcp", "contract", "reassoc"}  # all but the assumption that there is no NaN
 
 
 def violation_gradient_on_cpu(x: Tensor, limits: tuple[float, float, float, float]) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,9 @@ import numba
 import pytest
 import torch
 
-from ml2021.asr.model.layers.balancer_kernel import ELEMENTS_PER_THREAD, pushed_on_cpu, violation_gradient_on_cpu
+from ml2021.asr.model.layers.balancer_kernel import pushed_on_cpu, violation_gradient_on_cpu
 from ml2021.asr.model.layers.regularisers import violation_gradient
+from ml2021.asr.model.layers.swoosh_kernel import ELEMENTS_PER_THREAD
 
 LIMITS = (-0.3, 0.5, 0.2, 4.0)
 
