@@ -173,7 +173,7 @@ class _Decoder:
         self.position = 0.0  # seconds: the end of the last frame, from the beginning of the recording
         self.decoded = 0.0  # seconds of all frames
         self.first: float | None = None
-        self.last_of_others = 0.0
+        self.last_of_packets = self.last_of_others = 0.0  # seconds: where the last packets end, by their timestamps
         self.declared = self._declared(limits)
         header = read_flac_header(self.path) if self.form == "flac" else None
         self.flac = header if header is not None and header.has_md5 else None
@@ -235,11 +235,15 @@ class _Decoder:
                 return
             except (av.FFmpegError, ValueError, MemoryError, OSError) as e:
                 raise damaged(self.path, self.position, reason_of(e)) from e
-            if packet.stream_index == self.stream.index:
-                yield packet
-            elif packet.pts is not None:
+            is_mine = packet.stream_index == self.stream.index
+            if packet.pts is not None:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                self.last_of_others = max(self.last_of_others, end)
+                if is_mine:
+                    self.last_of_packets = max(self.last_of_packets, end)
+                else:
+                    self.last_of_others = max(self.last_of_others, end)
+            if is_mine:
+                yield packet
 
     def _decode(self, packet: Any) -> list[Any]:
         """The frames of a packet; an error is noted, unless it lies where nothing is lost."""
@@ -310,6 +314,18 @@ class _Decoder:
                 raise cut_short(self.path, f"decodes to {span:.2f} s, its header says {self.declared:.2f} s")
         elif (self.form == "mov" and mp4_is_cut(self.path)) or (self.form == "mpegts" and mpegts_is_cut(self.path)):
             raise cut_short(self.path, f"ends at {span:.2f} s in the middle of its data")
+        if self.form == "mov":
+            self._check_index()
+
+    def _check_index(self) -> None:
+        """Raise AudioError if the index of an MP4 lost packets, which FFmpeg then leaves out without a word."""
+        size = os.path.getsize(self.path)
+        if any(entry.pos + entry.size > size for entry in self.stream.index_entries):
+            raise damaged(self.path, self.last_of_packets, "its index names places beyond the end of the file")
+        length = float((self.stream.duration or 0) * self.tick)  # of this track alone, whatever pictures last
+        if length - self.last_of_packets > _DECLARE_LENGTH["mov"]:
+            text = f"its index ends at {self.last_of_packets:.2f} s, its header says {length:.2f} s"
+            raise damaged(self.path, self.last_of_packets, text)
 
 
 def _integers(codec: Any) -> Any:

@@ -81,9 +81,14 @@ if hasattr(torch.library, "custom_op"):  # an operation of its own: fake tensors
 
 def lattice_numba(px: Tensor, py: Tensor, boundary: Tensor, regular: bool) -> tuple[Tensor, Tensor, Tensor]:
     """One utterance after another, on the CPU: scores (B,), counts shaped like px and py."""
-    arrays = [x.detach().to("cpu", torch.float32).contiguous().numpy() for x in (px, py)]
-    results = _lattice(arrays[0], arrays[1], boundary[:, 2:].cpu().numpy(), regular)
-    scores, px_grad, py_grad = (torch.from_numpy(x).to(px.device, px.dtype) for x in results)
+    x, y = (a.detach().to("cpu", torch.float32).contiguous().numpy() for a in (px, py))
+    ends = np.ascontiguousarray(boundary[:, 2:].cpu().numpy())
+    results = np.empty(len(x), np.float32), np.zeros_like(x), np.zeros_like(y)
+    if (num_threads := numba.get_num_threads()) > 1:
+        _lattices_in_threads(x, y, ends, 0 if regular else 1, *results, num_threads)
+    else:
+        _lattices(x, y, ends, 0 if regular else 1, *results, 0, len(x))
+    scores, px_grad, py_grad = (torch.from_numpy(a).to(px.device, px.dtype) for a in results)
     return scores, px_grad, py_grad
 
 
@@ -159,19 +164,23 @@ if numba is not None:
             return a
         return a + float(np.log1p(np.exp(b - a)))
 
-    @numba.njit(cache=True, parallel=True)
-    def _lattice(
-        px: NDArray[np.float32], py: NDArray[np.float32], ends: NDArray[np.int64], regular: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:  # pragma: no cover (compiled)
-        """Forward and backward recursions of each utterance, in double precision from float32 inputs.
+    @numba.njit(cache=True)
+    def _lattices(
+        px: NDArray[np.float32],
+        py: NDArray[np.float32],
+        ends: NDArray[np.int64],
+        shift: int,
+        scores: NDArray[np.float32],
+        px_grad: NDArray[np.float32],
+        py_grad: NDArray[np.float32],
+        first: int,
+        last: int,
+    ) -> None:  # pragma: no cover (compiled)
+        """Forward and backward recursions of utterances first to last - 1, in double precision from float32 inputs.
 
-        ends (B, 2) is [S_b, T_b].
+        ends (B, 2) is [S_b, T_b]; the frames that a symbol takes are `shift`.
         """
-        batch = px.shape[0]
-        scores = np.empty(batch, np.float32)
-        px_grad, py_grad = np.zeros_like(px), np.zeros_like(py)
-        shift = 0 if regular else 1
-        for b in numba.prange(batch):
+        for b in range(first, last):
             num_symbols, num_frames = ends[b, 0], ends[b, 1]
             alpha = np.full((num_symbols + 1, num_frames + 1), -np.inf)
             alpha[0, 0] = 0.0
@@ -197,4 +206,18 @@ if numba is not None:
                         step = px[b, s, t] + beta[s + 1, t + shift]
                         beta[s, t] = _log_add(beta[s, t], step)
                         px_grad[b, s, t] = np.exp(alpha[s, t] + step - total)
-        return scores, px_grad, py_grad
+
+    @numba.njit(cache=True, parallel=True)
+    def _lattices_in_threads(
+        px: NDArray[np.float32],
+        py: NDArray[np.float32],
+        ends: NDArray[np.int64],
+        shift: int,
+        scores: NDArray[np.float32],
+        px_grad: NDArray[np.float32],
+        py_grad: NDArray[np.float32],
+        parts: int,
+    ) -> None:  # pragma: no cover (compiled)
+        for part in numba.prange(parts):
+            begin, end = len(px) * part // parts, len(px) * (part + 1) // parts
+            _lattices(px, py, ends, shift, scores, px_grad, py_grad, begin, end)

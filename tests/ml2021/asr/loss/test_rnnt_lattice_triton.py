@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -167,11 +168,20 @@ def test_without_triton_a_gpu_gets_plain_operations(monkeypatch: pytest.MonkeyPa
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert not module.HAS_TRITON
+    px, py, boundary = (x.nan_to_num() for x in random_arcs([2, 1], [4, 3], True))
+    expected = lattice_numba(px, py, boundary, True)[0]
     monkeypatch.setattr(rnnt_lattice, "HAS_TRITON", False)
     monkeypatch.setattr(rnnt_lattice, "numba", None)
-    px, py, boundary = (x.nan_to_num() for x in random_arcs([2, 1], [4, 3], True))
-    scores = rnnt_lattice.lattice_here(px, py, boundary, True)[0]
-    torch.testing.assert_close(scores, lattice_numba(px, py, boundary, True)[0])
+    torch.testing.assert_close(rnnt_lattice.lattice_here(px, py, boundary, True)[0], expected)
+
+
+@pytest.mark.parametrize("regular", [True, False])
+def test_threads_of_a_cpu_change_nothing(regular: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    arcs = random_arcs([2, 1, 3], [4, 3, 5], regular)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
+    alone = lattice_numba(*arcs, regular)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 2)  # at least one runs, whatever the limit here
+    assert all(torch.equal(a, b) for a, b in zip(lattice_numba(*arcs, regular), alone))
 
 
 def test_fake_tensors_on_a_gpu_pass() -> None:

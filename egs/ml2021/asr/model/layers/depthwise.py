@@ -59,28 +59,50 @@ class _Depthwise2dFunction(torch.autograd.Function):
             [ctx.needs_input_grad[0], False, False],
         )
         rows, grad_rows = (t.permute(0, 2, 3, 1).contiguous() for t in (x, grad))
-        weight_grad = torch.from_numpy(
-            _weight_gradient(rows.numpy(), grad_rows.numpy(), *weight.shape[2:], *ctx.padding)
-        )
+        weight_grad = torch.from_numpy(weight_gradient(rows.numpy(), grad_rows.numpy(), weight.shape[2:], ctx.padding))
         return x_grad, weight_grad.permute(2, 0, 1)[:, None], grad_rows.flatten(0, 2).sum(dim=0), None
 
 
-@numba.njit(cache=True, parallel=True, fastmath=True)
-def _weight_gradient(
-    x: NDArray[np.float32], grad: NDArray[np.float32], height: int, width: int, pad_t: int, pad_f: int
-) -> NDArray[np.float32]:  # pragma: no cover (compiled)
+def weight_gradient(
+    x: NDArray[np.float32], grad: NDArray[np.float32], kernel: tuple[int, ...], padding: tuple[int, int]
+) -> NDArray[np.float32]:
     """x, grad (N, T, F, D) -> (height, width, D): sums over N, T and F of the shifted x times grad."""
+    height, width = kernel
+    sums = np.zeros((len(x) * height, width, x.shape[3]), np.float32)  # of each utterance and row of the kernel
+    if (num_threads := numba.get_num_threads()) > 1:
+        _sums_in_threads(x, grad, sums, *padding, num_threads)
+    else:
+        _sums(x, grad, sums, *padding, 0, len(sums))
+    total: NDArray[np.float32] = sums.reshape(-1, height, width, x.shape[3]).sum(axis=0)
+    return total
+
+
+@numba.njit(cache=True, fastmath=True)
+def _sums(
+    x: NDArray[np.float32],
+    grad: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    pad_t: int,
+    pad_f: int,
+    first: int,
+    last: int,
+) -> None:  # pragma: no cover (compiled)
+    """Adds to sums[first:last]."""
     num, num_frames, num_bins, channels = x.shape
-    partial_sums = np.zeros((num * height, width, channels), np.float32)
-    for job in numba.prange(num * height):
+    height, width = len(sums) // num, sums.shape[1]
+    for job in range(first, last):
         n, i = job // height, job % height
-        total = partial_sums[job]
+        total = sums[job]
         for t in range(max(0, pad_t - i), min(num_frames, num_frames + pad_t - i)):
             for f in range(num_bins):
                 for j in range(max(0, pad_f - f), min(width, num_bins + pad_f - f)):
                     for c in range(channels):
                         total[j, c] += x[n, t + i - pad_t, f + j - pad_f, c] * grad[n, t, f, c]
-    weight_grad = np.zeros((height, width, channels), np.float32)
-    for job in range(num * height):
-        weight_grad[job % height] += partial_sums[job]
-    return weight_grad
+
+
+@numba.njit(cache=True, parallel=True, fastmath=True)
+def _sums_in_threads(
+    x: NDArray[np.float32], grad: NDArray[np.float32], sums: NDArray[np.float32], pad_t: int, pad_f: int, parts: int
+) -> None:  # pragma: no cover (compiled)
+    for part in numba.prange(parts):
+        _sums(x, grad, sums, pad_t, pad_f, len(sums) * part // parts, len(sums) * (part + 1) // parts)

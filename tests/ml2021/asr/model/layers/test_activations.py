@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numba
 import pytest
 import torch
 from torch import Tensor, nn
@@ -150,8 +151,12 @@ def test_bypass_scale_does_not_fall_below_its_minimum_early_in_training() -> Non
         assert low < float(bypass.bypass_scale.mean()) < high
 
 
+@pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("shape", [(2, 128, 9, 5), (1, 8, 1, 1), (3, 16, 4, 19)])
-def test_depthwise_2d_and_its_gradients_are_those_of_torch(shape: tuple[int, ...]) -> None:
+def test_depthwise_2d_and_its_gradients_are_those_of_torch(
+    shape: tuple[int, ...], num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numba, "get_num_threads", lambda: num_threads)
     conv = nn.Conv2d(shape[1], shape[1], 7, padding=3, groups=shape[1])
     x = torch.randn(shape).contiguous(memory_format=torch.channels_last).requires_grad_()
     incoming, inputs = torch.randn(shape), [x, conv.weight, conv.bias]
