@@ -7,7 +7,8 @@ much earlier or later than the transducer's. So a hypothesis that leaves out a t
 are still in the beam. After the last frame, the alignments are those of exactly the hypothesis.
 
 The probability of a token sequence at each frame is a linear recurrence over frames, which is solved for all frames at
-once by cumulative sums: of products of probabilities, in float64, since they fall below e^-1000.
+once by cumulative sums: of products of probabilities, in float64, since they fall below e^-1000. The search asks for
+many more sequences than it takes, each at one frame only; on a CPU a compiled loop goes back from there (_next_scores).
 
 Legend: N utterances, K hypotheses of each, C candidates of each hypothesis, T frames, V vocabulary; B any of their
 products. A state has T + 1 columns: column s is after s frames.
@@ -15,12 +16,17 @@ products. A state has T + 1 columns: column s is after s frames.
 
 from __future__ import annotations
 
+import numba
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ml2021.asr.model.recogniser import BLANK_ID
 
 _FLOOR = -1000.0  # of log-probs, so that differences of their sums stay finite
+_BLOCK = 32  # frames
+_NEGLIGIBLE = 50.0  # a log-prob that is so much lower adds nothing
 _LABEL, _BLANK, _NEW = range(3)  # log-probs in a state: sequences that end in the last token, in a blank, just complete
 
 
@@ -36,8 +42,11 @@ class CtcPrefixes:
         """
         num_utterances, num_frames, _ = log_probs.shape
         padding = torch.arange(num_frames, device=lens.device) >= lens[:, None]  # (N, T): blanks that cost nothing
-        self.log_probs = log_probs.double().clamp(min=_FLOOR).masked_fill(padding[..., None], _FLOOR)
+        self.log_probs = log_probs.detach().double().clamp(min=_FLOOR).masked_fill(padding[..., None], _FLOOR)
         self.log_probs[..., BLANK_ID].masked_fill_(padding, 0.0)
+        self.probs: NDArray[np.float32] | None = None  # (N, V, T), for the loop on a CPU
+        if log_probs.device.type == "cpu":
+            self.probs = self.log_probs.transpose(1, 2).float().exp().contiguous().numpy()
         self.beam = beam
         blanks = _from_start(self.log_probs[..., BLANK_ID])  # (N, T + 1)
         start = torch.full((num_utterances, 3, num_frames + 1), -torch.inf, dtype=torch.float64, device=lens.device)
@@ -58,6 +67,14 @@ class CtcPrefixes:
 
     def scores_of_next(self, tokens: Tensor, begin: int, end: int) -> Tensor:
         """As scores, of each hypothesis after each of some more tokens, (N * K, C) -> (N * K, C)."""
+        if self.probs is not None:
+            end = min(end, self.states.shape[2] - 1)
+            arrays = (x.numpy() for x in (self.states, self.last, tokens))
+            return torch.from_numpy(_next_scores(*arrays, self.probs, begin, end))
+        return self.scores_by_sums(tokens, begin, end)
+
+    def scores_by_sums(self, tokens: Tensor, begin: int, end: int) -> Tensor:
+        """scores_of_next without a loop over frames, for a GPU."""
         rows = torch.arange(len(tokens), device=tokens.device).repeat_interleave(tokens.shape[1])
         return _scores(self._extended(rows, tokens.reshape(-1), begin), begin, end).view_as(tokens)
 
@@ -90,6 +107,69 @@ class CtcPrefixes:
         blank = blanks[:, 1:] + torch.logcumsumexp((label - blanks)[:, :-1], dim=1)
         after[:, _LABEL, :columns], after[:, _BLANK, 1:columns] = label, blank
         return after
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _next_scores(
+    states: NDArray[np.float64],
+    last: NDArray[np.int64],
+    tokens: NDArray[np.int64],
+    probs: NDArray[np.float32],
+    begin: int,
+    end: int,
+) -> NDArray[np.float64]:  # pragma: no cover (compiled)
+    """See CtcPrefixes.scores_of_next; probs (N, V, T).
+
+    The new token comes at a frame before `end`, grown from the probability of the hypothesis until there. If that is
+    before `begin`, it is repeated or not and then followed by blanks until there. Blocks of frames, from the last one
+    back, have probabilities of their own scale, and end where what is left cannot count.
+    """
+    scores = np.empty(tokens.shape)
+    num_blocks = 1 + -(-begin // _BLOCK)
+    tops, reach = np.empty(num_blocks), np.empty(num_blocks)  # log of a block's scale, and the highest from there back
+    after_any, after_blank = np.empty(end), np.empty(end)
+    for row in range(len(tokens)):
+        for j in range(num_blocks):
+            first, stop = max(0, begin - j * _BLOCK), end if j == 0 else begin - (j - 1) * _BLOCK
+            top = -np.inf
+            for t in range(first, stop):
+                after_blank[t] = states[row, _BLANK, t]
+                after_any[t] = np.logaddexp(states[row, _LABEL, t], after_blank[t])
+                top = max(top, after_any[t])
+            scale = top if top > -np.inf else 0.0
+            for t in range(first, stop):
+                after_any[t], after_blank[t] = np.exp(after_any[t] - scale), np.exp(after_blank[t] - scale)
+            tops[j] = top
+        highest = -np.inf
+        for j in range(num_blocks - 1, -1, -1):
+            highest = max(highest, tops[j])
+            reach[j] = highest
+        blank_probs = probs[row // (len(tokens) // len(probs)), BLANK_ID]
+        for i in range(tokens.shape[1]):
+            emitted = probs[row // (len(tokens) // len(probs)), tokens[row, i]]
+            grown_from = after_blank if tokens[row, i] == last[row] else after_any
+            total = 0.0
+            for t in range(begin, end):
+                total += emitted[t] * grown_from[t]
+            score = tops[0] + np.log(total)
+            later = 0.0  # log-prob of what comes after the block, if it begins with the token
+            blanks = 1.0  # part of it that is blanks only
+            for j in range(1, num_blocks):
+                if reach[j] + later < score - _NEGLIGIBLE:
+                    break
+                total, stays = 0.0, 1.0
+                for t in range(begin - (j - 1) * _BLOCK - 1, max(0, begin - j * _BLOCK) - 1, -1):
+                    total += emitted[t] * grown_from[t] * stays
+                    blanks *= blank_probs[t]
+                    stays = blanks + emitted[t] * stays
+                if total > 0.0:
+                    score = np.logaddexp(score, tops[j] + later + np.log(total))
+                if stays == 0.0:
+                    break
+                later += np.log(stays)
+                blanks /= stays
+            scores[row, i] = score
+    return scores
 
 
 def _scores(states: Tensor, begin: int, end: int) -> Tensor:
