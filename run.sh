@@ -9,7 +9,8 @@ last_stage=12
 stages="0 corpus, 1 manifests, 2 lang, 3 align, 4 windows, 5 asr-train, 6 asr-decode, 7 bitext, 8 mt-train"
 stages+=", 9 mt-decode, 10 st, 11 export, 12 report"
 stage=0 stop_stage=$last_stage corpus=mini conf='' data='' exp='' aligner_model='' trainer=''
-rerun_options='' folders=() executor=() redo=() processes=() nodes=1 node_rank=0 server='' translator='' cores=() ran=''
+rerun_options='' folders=() executor=() redo=() processes=() nodes=1 node_rank=0 server=''
+halves=() cores=() job='' beside=() ran=''
 training_stages=' 3 5 6 8 '
 
 usage() {
@@ -139,7 +140,7 @@ set_defaults() {
 run_stage() { # number, name, executable, further options
   local number=$1 name=$2 code=0
   shift 2
-  ((stage <= number && number <= stop_stage)) && [[ $ran != *" $number "* ]] || return 0
+  ((stage <= number && number <= stop_stage)) || return 0
   [[ ${RANK:-0} == 0 || $training_stages == *" $number "* ]] || return 0
   log "Stage $number: $name"
   "${cores[@]}" "$ml2021_python" "$@" "${folders[@]}" "${redo[@]}" || code=$?
@@ -172,34 +173,50 @@ translator_stages() {
   run_stage 9 mt-decode local/mt_decode.py
 }
 
-# They need nothing of the recogniser. Without a GPU, and if CONF says so (beside_recogniser), they run beside its stages,
-# on half of the cores each. What fails of them here is tried again in its turn.
-begin_translator() {
+export_stage() {
+  run_stage 11 export local/export.py
+}
+
+# The stages of the translator need nothing of stages 5 and 6, and stage 11 nothing of stage 10. Without a GPU, and if CONF
+# says so (beside_recogniser), they run beside those, on half of the cores each. What fails of them there is tried again
+# in its turn.
+find_halves() {
   local first second
   ((stage <= 5 && stop_stage >= 8 && ${#processes[@]} == 0)) && [[ -z ${RANK:-}$trainer ]] || return 0
   [[ ! -e $exp/asr/.done && ! -e $exp/mt/.done ]] || return 0
   read -r first second < <("$ml2021_python" -m ml2021.training.launch halves --conf "$conf") || return 0
   { [[ -n $second ]] && taskset -c "$first" true && taskset -c "$second" true; } 2>/dev/null || return 0
-  mkdir -p "$exp"
-  log "Stages 7 to $((stop_stage == 8 ? 8 : 9)) beside stages 5 and 6; their log is $exp/translator.log"
-  { cores=(taskset -c "$second") && ML2021_BESIDE=$$ translator_stages; } >"$exp/translator.log" 2>&1 &
-  translator=$! cores=(taskset -c "$first")
+  halves=("$first" "$second")
 }
 
-end_translator() { # "now", or nothing: wait for it
-  [[ -n $translator ]] || return 0
-  if kill -0 "$translator" 2>/dev/null; then
+begin_beside() { # function, what it runs, beside what, the name of its log
+  ((${#halves[@]})) || return 0
+  mkdir -p "$exp"
+  beside=("$@")
+  log "$2 beside $3 (log: $exp/$4.log)"
+  { cores=(taskset -c "${halves[1]}") && ML2021_BESIDE=$$ "$1"; } >"$exp/$4.log" 2>&1 &
+  job=$! cores=(taskset -c "${halves[0]}")
+}
+
+end_beside() { # "now", or nothing: wait for it
+  [[ -n $job ]] || return 0
+  local what=${beside[1]} others=${beside[2]} output=$exp/${beside[3]}.log
+  if kill -0 "$job" 2>/dev/null; then
     [[ -z ${1:-} ]] || return 0
-    log "Waiting for the stages from 7 on; their log is $exp/translator.log"
+    log "Waiting for ${what,} (log: $output)"
   fi
-  if wait "$translator"; then
-    grep ' WARNING ' "$exp/translator.log" >&2 || true
-    log "The stages from 7 on have finished beside stages 5 and 6"
-    ran=' 7 8 9 '
+  if wait "$job"; then
+    grep ' WARNING ' "$output" >&2 || true
+    log "$what finished beside $others"
+    ran+=" ${beside[0]} "
   else
-    log "A stage from 7 on failed beside stages 5 and 6, see $exp/translator.log; it is tried again in its turn"
+    log "$what failed beside $others, see $output; what failed is tried again in its turn"
   fi
-  translator='' cores=()
+  job='' cores=()
+}
+
+in_turn() { # function that may have run beside others
+  [[ $ran == *" $1 "* ]] || "$1"
 }
 
 parse_options "$@"
@@ -207,7 +224,7 @@ set_defaults
 export ML2021_CONF=$conf
 . ./path.sh || exit 1
 trap 'exit 130' INT
-trap '{ kill $(jobs -pr) && wait; } 2>/dev/null || true' EXIT # server and translator
+trap '{ kill $(jobs -pr) && wait; } 2>/dev/null || true' EXIT # server and what runs beside others
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000} # idle OpenMP threads soon free their core, which others may need
 join_machines
 
@@ -216,14 +233,17 @@ run_stage 1 manifests local/make_manifests.py "${executor[@]}"
 run_stage 2 lang local/make_lang.py
 run_stage 3 align local/align.py ${aligner_model:+--aligner-model "$aligner_model"} "${executor[@]}" "${processes[@]}"
 run_stage 4 windows local/make_windows.py "${executor[@]}"
-begin_translator
+find_halves
+begin_beside translator_stages "Stages 7 to $((stop_stage == 8 ? 8 : 9))" "stages 5 and 6" translator
 run_stage 5 asr-train local/asr_train.py ${trainer:+--trainer "$trainer"} "${processes[@]}"
-end_translator now
+end_beside now
 run_stage 6 asr-decode local/asr_decode.py ${trainer:+--trainer "$trainer"} "${processes[@]}"
-end_translator
-translator_stages
+end_beside
+in_turn translator_stages
+((stop_stage < 11)) || begin_beside export_stage "Stage 11" "stage 10" export
 run_stage 10 st local/st.py
-run_stage 11 export local/export.py
+end_beside
+in_turn export_stage
 run_stage 12 report local/make_report.py
 
 [[ -z $server ]] || { kill -USR1 "$server" && wait "$server"; } || true

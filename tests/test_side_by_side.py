@@ -1,4 +1,4 @@
-"""run.sh: the stages of the translator run beside those of the recogniser. A stub of Python does no work."""
+"""run.sh: the translator's stages run beside the recogniser's, the export beside stage 10. A stub does no work."""
 
 from __future__ import annotations
 
@@ -29,18 +29,23 @@ def test_translator_trains_beside_the_recogniser_and_not_again(house: House, las
     assert result.returncode == 0, result.stderr
     calls = [name for name, _ in house.calls()]
     assert sorted(calls) == sorted(STAGES[: last + 1])
-    assert [name for name in calls if name not in TRANSLATOR] == [*STAGES[:7], *STAGES[10 : last + 1]]
+    others = [name for name in calls if name not in (*TRANSLATOR, "export")]
+    assert others == [name for name in STAGES[: last + 1] if name not in (*TRANSLATOR, "export")]
     begun = [name for name in calls if name in TRANSLATOR]
     assert begun == TRANSLATOR[: last - 6] and calls.index("make_windows") < calls.index("make_bitext")
     assert calls.index(begun[-1]) < (calls + ["st"]).index("st")
-    assert f"Stages 7 to {min(last, 9)} beside stages 5 and 6; their log is my exp/translator.log" in result.stderr
-    assert "The stages from 7 on have finished beside stages 5 and 6" in result.stderr
+    assert f"Stages 7 to {min(last, 9)} beside stages 5 and 6 (log: my exp/translator.log)" in result.stderr
+    assert f"Stages 7 to {min(last, 9)} finished beside stages 5 and 6" in result.stderr
     assert (house.root / "my exp" / "translator.log").exists()
+    assert (house.root / "my exp" / "export.log").exists() == (last == 12)
+    assert ("Stage 11 finished beside stage 10" in result.stderr) == (last == 12)
     cores = dict(line.split() for line in Path(f"{house.calls_file}.cores").read_text().splitlines())
     assert cores["asr_train.py"] == HALVES.split()[0]
     assert {cores[f"{name}.py"] for name in begun} == {HALVES.split()[1]}
     all_cores = subprocess.run(["taskset", "-pc", str(os.getpid())], capture_output=True, text=True).stdout.split()[-1]
-    assert {cores[f"{name}.py"] for name in (*STAGES[:5], *STAGES[10 : last + 1])} == {all_cores}
+    assert {cores[f"{name}.py"] for name in STAGES[:5]} == {all_cores}
+    if last == 12:
+        assert [cores[f"{name}.py"] for name in STAGES[10:]] == [*HALVES.split(), all_cores]
 
 
 @with_taskset
@@ -48,7 +53,7 @@ def test_recogniser_is_decoded_on_all_cores_if_the_translator_has_finished(house
     result = house.run(HALVES=HALVES, SLOW="asr_train")
     assert result.returncode == 0, result.stderr
     cores = dict(line.split() for line in Path(f"{house.calls_file}.cores").read_text().splitlines())
-    assert cores["asr_decode.py"] == cores["st.py"]
+    assert cores["asr_decode.py"] == cores["make_report.py"]
 
 
 @with_taskset
@@ -60,8 +65,17 @@ def test_translator_that_fails_beside_the_recogniser_is_tried_again_in_its_turn(
     tried = TRANSLATOR[: TRANSLATOR.index(stage) + 1]
     assert [name for name in calls if name in TRANSLATOR] == 2 * tried  # those that succeeded have nothing to do
     assert calls[-len(tried) :] == tried and "asr_decode" in calls
-    assert "from 7 on failed beside stages 5 and 6, see exp/mini/translator.log; it is tried again" in result.stderr
+    assert "failed beside stages 5 and 6, see exp/mini/translator.log; what failed is tried again" in result.stderr
     assert f"Continue with: ./run.sh --corpus mini --stage {STAGES.index(stage)}" in result.stderr
+
+
+@with_taskset
+def test_export_that_fails_beside_the_cascade_is_tried_again_in_its_turn(house: House) -> None:
+    result = house.run(HALVES=HALVES, FAIL="export", CODE="7")
+    assert result.returncode == 7
+    calls = [name for name, _ in house.calls()]
+    assert calls.count("export") == 2 and calls[-1] == "export" and "st" in calls and "make_report" not in calls
+    assert "Stage 11 failed beside stage 10, see exp/mini/export.log" in result.stderr
 
 
 @with_taskset
@@ -119,7 +133,7 @@ def test_interrupt_ends_the_translator_too(house: House, stage: str) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         if stage == "mt_train":
-            assert any("Waiting for the stages from 7 on" in line for line in process.stderr)
+            assert any("Waiting for stages 7 to 9 (log" in line for line in process.stderr)
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130

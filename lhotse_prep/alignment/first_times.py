@@ -239,7 +239,7 @@ def _dtw(x, y, centre, width):  # pragma: no cover (compiled)
                 total += difference * difference
             row[k] = best + np.sqrt(total)
             pointers[t, k] = pointer
-        before[:] = row
+        before, row = row, before
     path = np.empty(num_x, np.int64)
     k = 0
     for i in range(span):  # the path may end anywhere, at a cost for each remaining frame of y

@@ -286,7 +286,10 @@ def _candidates(frame, hypotheses, trie, words, records, candidates):  # pragma:
     floats, integers, slots = candidates
     count = 0
     for k in range(len(old)):
-        floats[count], integers[count] = old_floats[k], old[k]
+        for i in range(old_floats.shape[1]):  # to assign a row takes two seconds more to compile
+            floats[count, i] = old_floats[k, i]
+        for i in range(old.shape[1]):
+            integers[count, i] = old[k, i]
         blank, label, last = old_floats[k, _BLANK], old_floats[k, _LABEL], old[k, _LAST]
         floats[count, _BLANK] = _log_add(blank, label) + log_probs[0]
         floats[count, _LABEL] = label + log_probs[last] if last else -np.inf
