@@ -286,10 +286,7 @@ def _candidates(frame, hypotheses, trie, words, records, candidates):  # pragma:
     floats, integers, slots = candidates
     count = 0
     for k in range(len(old)):
-        for i in range(old_floats.shape[1]):  # to assign a row takes two seconds more to compile
-            floats[count, i] = old_floats[k, i]
-        for i in range(old.shape[1]):
-            integers[count, i] = old[k, i]
+        _copy(old_floats, old, k, floats, integers, count)
         blank, label, last = old_floats[k, _BLANK], old_floats[k, _LABEL], old[k, _LAST]
         floats[count, _BLANK] = _log_add(blank, label) + log_probs[0]
         floats[count, _LABEL] = label + log_probs[last] if last else -np.inf
@@ -327,7 +324,7 @@ def _candidates(frame, hypotheses, trie, words, records, candidates):  # pragma:
                 else:
                     c = slots[at] = count
                     count += 1
-                floats[c], integers[c] = old_floats[k], old[k]
+                _copy(old_floats, old, k, floats, integers, c)
                 floats[c, _BLANK], floats[c, _LABEL] = blank, _log_add(more, score)
                 floats[c, _PAST] = 0.0 if node == 0 else old_floats[k, _PAST] + old_floats[k, _PEAK]
                 floats[c, _PEAK] = log_probs[unit]
@@ -350,6 +347,15 @@ def _candidates(frame, hypotheses, trie, words, records, candidates):  # pragma:
             slots[at] = -1
             at = (at + 1) & (len(slots) - 1)
     return count
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _copy(old_floats, old, k, floats, integers, c):  # pragma: no cover (compiled)
+    """Make candidate c hypothesis k: in loops, since assignments of rows take two seconds more to compile."""
+    for i in range(old_floats.shape[1]):
+        floats[c, i] = old_floats[k, i]
+    for i in range(old.shape[1]):
+        integers[c, i] = old[k, i]
 
 
 @numba.njit(cache=True, error_model="numpy")
