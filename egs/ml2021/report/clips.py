@@ -6,8 +6,10 @@ import base64
 import io
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,14 @@ import soundfile
 from lhotse import Recording
 
 from lhotse_prep.workflow.errors import DataError
+from lhotse_prep.workflow.executor import share_of_cores
 
 logger = logging.getLogger(__name__)
 ENVELOPE_RATE = 50  # values per second
 MP3_COMPRESSION = 0.8  # variable bit rate, about 4 kB per second of speech
 BYTES_PER_SECOND = 6000  # rough size of a clip in base64, to avoid encoding clips that cannot fit
 BLOCK_SECONDS = 60
+_AT_ONCE = 32  # clips that are encoded before their sizes are looked at
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,21 @@ def make_clips(spans: Sequence[Span], max_bytes: int) -> dict[str, str]:
         logger.warning("this libsndfile cannot write MP3: the page will have no audio")
         return clips
     left = max_bytes
-    for span in spans:
-        if span.duration * BYTES_PER_SECOND > 2 * left:
-            break
-        clip = base64.b64encode(_mp3(span)).decode()
-        if len(clip) > left:
-            break
-        clips[span.id] = clip
-        left -= len(clip)
+
+    def may_fit(span: Span) -> bool:
+        return span.duration * BYTES_PER_SECOND <= 2 * left
+
+    with ThreadPoolExecutor(share_of_cores(1)) as pool:
+        for begin in range(0, len(spans), _AT_ONCE):
+            some = list(takewhile(may_fit, spans[begin : begin + _AT_ONCE]))
+            for span, mp3 in zip(some, pool.map(_mp3, some)):
+                clip = base64.b64encode(mp3).decode()
+                if not may_fit(span) or len(clip) > left:
+                    return clips
+                clips[span.id] = clip
+                left -= len(clip)
+            if len(some) < _AT_ONCE:
+                break
     return clips
 
 
