@@ -138,11 +138,12 @@ class SharedLoss:
         """
         self.module, self.world = LossModule(model, task), world
         self.parallel: DistributedDataParallel | None = None
+        self._parameters = list(model.parameters())
         self._trained: list[bool] | None = None  # of each parameter, when self.parallel was made
 
     def _exchange(self) -> None:
         """Exchange gradients of what is trained now. What did not need a gradient before would be left out for good."""
-        trained = [p.requires_grad for p in self.module.parameters()]
+        trained = [p.requires_grad for p in self._parameters]
         if trained == self._trained:
             return
         self.parallel, self._trained = None, trained
