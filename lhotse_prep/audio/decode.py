@@ -321,6 +321,8 @@ class _Decoder:
         """Raise AudioError if the index of an MP4 lost packets, which FFmpeg then leaves out without a word."""
         size = os.path.getsize(self.path)
         if any(entry.pos + entry.size > size for entry in self.stream.index_entries):
+            if mp4_is_cut(self.path):
+                raise cut_short(self.path, f"ends at {self.last_of_packets:.2f} s in the middle of its data")
             raise damaged(self.path, self.last_of_packets, "its index names places beyond the end of the file")
         length = float((self.stream.duration or 0) * self.tick)  # of this track alone, whatever pictures last
         if length - self.last_of_packets > _DECLARE_LENGTH["mov"]:

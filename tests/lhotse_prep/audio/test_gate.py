@@ -318,3 +318,19 @@ def test_the_first_two_thirds_of_a_download_are_refused(
     assert np.abs(sound.offsets(sound.passed(path), sound.talk(4))).max() < 0.03
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     sound.refused(path, "it was cut short: restore it", "cut-short")
+
+
+def test_a_lost_end_of_an_mp4_with_pictures_is_refused_however_short(sound, tmp_path: Path) -> None:
+    """The pictures go on; FFmpeg leaves out what it does not find, without a word."""
+    options = {"video": True, "container_options": {"movflags": "faststart"}}
+    path = sound.encode(tmp_path / "a.mp4", sound.talk(4, 48_000), 48_000, "aac", **options)
+    content = path.read_bytes()
+    path.write_bytes(content[:-3])
+    sound.refused(path, "ends at 3.9. s in the middle of its data", "cut-short")
+    at = content.rindex(b"stco") + 8  # places of the sound's chunks
+    end = at + 4 + 4 * int.from_bytes(content[at : at + 4], "big")
+    path.write_bytes(content[: end - 4] + (1 << 20).to_bytes(4, "big") + content[end:])
+    sound.refused(path, "its index names places beyond the end of the file", "damaged")
+    at = content.rindex(b"stsz") + 16 + 4 * 160  # the size of a packet
+    path.write_bytes(content[:at] + b"\x40" + content[at + 1 :])
+    sound.refused(path, "its index ends at 3.4. s, its header says 4.0. s", "damaged")
