@@ -27,6 +27,7 @@ from lhotse_prep.audio.fbank import fbank
 from lhotse_prep.audio.vad import speech_regions
 from lhotse_prep.workflow.errors import DataError
 from ml2021.asr.aligner.acoustic import Acoustic, FeatureAcoustic, load_acoustic
+from ml2021.asr.aligner.kept_log_probs import Blocks, KeptLogProbs
 from ml2021.asr.aligner.prepared import Frames, PreparedLecture
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,6 @@ _ENOUGH_WORDS = 50  # of a lecture, from which its mean score tells a wrong tran
 _CLEARLY_RECOGNISED = 0.5  # part of the words; of a wrong transcript, at most 0.3 were recognised
 # Part of the words; of right texts in loud rooms 0.28 to 0.55, on a telephone 0.01, and half of them had no time.
 _HARDLY_RECOGNISED = 0.05
-Blocks = Iterator[NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class CtcTimes:
     least_timed: float = 0.0  # part of a transcript's words that the model must time
     # times the mean score of the same words in reverse order that the mean score must be; 0: does not matter
     least_contrast: float = 0.0
+    kept: KeptLogProbs | None = None  # those of this model
     token: str = field(default_factory=lambda: uuid.uuid4().hex)  # of the loaded model: files may change between runs
 
     def __call__(self, lecture: Lecture | PreparedLecture) -> LectureTimes:
@@ -62,8 +63,10 @@ class CtcTimes:
         acoustic = self._acoustic()
         if isinstance(lecture, PreparedLecture):
             assert isinstance(acoustic, FeatureAcoustic)
-            features = lecture.features
-            return self._aligned(lecture, lecture.regions, lambda: acoustic.feature_blocks(features))
+            compute: Callable[[], Blocks] = functools.partial(acoustic.feature_blocks, lecture.features)
+            if self.kept is not None:
+                compute = functools.partial(self.kept.blocks, lecture.id, compute)
+            return self._aligned(lecture, lecture.regions, compute)
         samples = lecture.samples()
         regions = speech_regions(samples, lecture.id)
         return self._aligned(lecture, regions, lambda: acoustic.blocks(samples))

@@ -129,7 +129,7 @@ def _align_again(
     """
     weights = exp_dir / f"round-{number}" / "pretrained.pt"
     results = machinery.results(f"round-{number}", digest_file(weights))
-    work = CtcTimes(exp_dir, str(machinery.device), None, weights)
+    work = CtcTimes(exp_dir, str(machinery.device), None, weights, kept=machinery.kept_log_probs(weights))
     timed = time_each(work, lectures, machinery.executor, results, f"round {number}", machinery.batched(work))
     scores, moved = [], []
     for lecture, result in timed:

@@ -64,8 +64,10 @@ def time_with_trained_model(
     del texts
     # a model that knows most lectures tells a wrong transcript among them
     least_contrast = MIN_CONTRAST if confidence >= _LEARNED else 0.0
-    work = CtcTimes(exp_dir, str(machinery.device), config, least_contrast=least_contrast)
-    options = [digest_file(exp_dir / "pretrained.pt"), config.costs, config.min_island]
+    weights = exp_dir / "pretrained.pt"
+    kept = machinery.kept_log_probs(weights)
+    work = CtcTimes(exp_dir, str(machinery.device), config, least_contrast=least_contrast, kept=kept)
+    options = [digest_file(weights), config.costs, config.min_island]
     results = machinery.results("aligned", options)
     items: Iterable[Lecture | PreparedLecture] = (prepared.get(x.id, x) for x in lectures)
     timed = time_each(work, items, machinery.executor, results, "aligning", machinery.batched(work))

@@ -25,17 +25,19 @@ from lhotse_prep.workflow.config import ExecutorConfig
 from lhotse_prep.workflow.errors import DataError
 from lhotse_prep.workflow.executor import open_executor
 from lhotse_prep.workflow.strict_config import to_mapping
+from ml2021.asr.aligner import acoustic
 from ml2021.asr.aligner.acoustic import batched_log_probs, log_prob_blocks
 from ml2021.asr.aligner.align_corpus import align_corpus
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.aligner.ctc_times import CtcTimes
+from ml2021.asr.aligner.machinery import Machinery
 from ml2021.asr.aligner.prepared import Preparation, StoredFrames, read_lecture
 from ml2021.asr.aligner.trained_times import training_lectures
 from ml2021.asr.aligner.windows import AlignerTask, read_windows, training_windows, write_windows
 from ml2021.asr.augment.config import SpecAugmentConfig
 from ml2021.asr.model.recogniser import CtcModel
 from ml2021.asr.train.config import AsrDataConfig
-from ml2021.training.checkpoint import load_checkpoint
+from ml2021.training.checkpoint import load_checkpoint, save_checkpoint
 from ml2021.training.config import TrainConfig
 from ml2021.training.launch import Processes
 from tests.ml2021.asr.zipformers import OF_ALIGNER
@@ -337,6 +339,30 @@ def test_lectures_aligned_together_have_the_same_times(manifests: Path, in_one_p
     for a, b in zip(alone, together, strict=True):
         assert np.array_equal(a.times.start, b.times.start, equal_nan=True)
         assert np.array_equal(a.regions, b.regions) and np.array_equal(a.num_units, b.num_units)
+
+
+def test_log_probs_are_computed_once_for_two_alignments(
+    manifests: Path, in_one_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, machinery = in_one_process / "aligner" / "pretrained.pt", Machinery(torch.device("cpu"), work_dir=tmp_path)
+    prepare = Preparation(tmp_path)
+    (name, text), *_ = TEXTS.items()
+    given = Lecture(
+        SupervisionSegment(name, name, 0.0, 5.0, text=text), manifests.parent / f"source/{name}.flac", "train"
+    )
+    item = prepare.result(given, prepare(given))
+    expected = CtcTimes(weights.parent, "cpu", CONFIG)(item).times
+    first = CtcTimes(weights.parent, "cpu", None, weights, kept=machinery.kept_log_probs(weights))(item).times
+    monkeypatch.setattr(acoustic, "log_prob_blocks", lambda *_: pytest.fail("computed again"))
+    second = CtcTimes(weights.parent, "cpu", CONFIG, kept=machinery.kept_log_probs(weights))(item).times
+    assert np.isfinite(first.start).any() and np.array_equal(second.start, expected.start, equal_nan=True)
+    assert np.array_equal(second.score, expected.score)
+    other = load_checkpoint(weights)["model"]
+    next(iter(other.values())).add_(1.0)
+    save_checkpoint(tmp_path / "other.pt", {"model": other})
+    kept = machinery.kept_log_probs(tmp_path / "other.pt")  # of the next round: the old ones are removed
+    assert kept is not None and not kept.folder.exists() and not list((tmp_path / "log-probs").iterdir())
+    assert Machinery(torch.device("cuda"), work_dir=tmp_path).kept_log_probs(weights) is None
 
 
 @pytest.mark.slow

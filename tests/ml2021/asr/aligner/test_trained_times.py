@@ -13,6 +13,7 @@ from ml2021.asr.aligner import trained_times
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.aligner.ctc_times import MIN_CONTRAST, CtcTimes
 from ml2021.asr.aligner.machinery import Machinery
+from ml2021.training.checkpoint import save_checkpoint
 
 
 @pytest.mark.parametrize(("confidence", "least_contrast"), [(0.942, MIN_CONTRAST), (0.3, 0.0)])
@@ -26,7 +27,7 @@ def test_only_an_aligner_that_has_learned_refuses_transcripts(
         works.append(work)
         return iter(())
 
-    (tmp_path / "pretrained.pt").touch()
+    save_checkpoint(tmp_path / "pretrained.pt", {"model": {}})
     monkeypatch.setattr(trained_times, "training_lectures", lambda *_: (set(), True))
     monkeypatch.setattr(trained_times, "_prepared", lambda *_: iter(()))
     monkeypatch.setattr(trained_times, "train_aligner", lambda *_: confidence)

@@ -1,0 +1,38 @@
+"""Log-probs of lectures in files, since a model that has learned the lectures aligns them twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lhotse_prep.alignment.lecture_times import file_name
+from lhotse_prep.workflow.files import whole_file
+
+_FRAMES = 500  # in a block that is read
+_COLUMNS = np.dtype("<i8")  # of V, which a file begins with
+Blocks = Iterator[NDArray[np.float32]]  # (T, V) of a lecture, some frames at a time
+
+
+@dataclass(frozen=True)
+class KeptLogProbs:
+    """The log-probs that one model gives for lectures, each computed once; picklable."""
+
+    folder: Path
+
+    def blocks(self, lecture: str, compute: Callable[[], Blocks]) -> Blocks:
+        """What `compute` gives for a lecture, from its file if there is one."""
+        path = self.folder / f"{file_name(lecture)}.f32"
+        if not path.is_file():
+            with whole_file(path, "wb") as f:
+                for i, block in enumerate(compute()):
+                    if i == 0:
+                        f.write(np.array(block.shape[1], _COLUMNS).tobytes())
+                    f.write(np.ascontiguousarray(block, "<f4").tobytes())
+        num_columns = int(np.fromfile(path, _COLUMNS, 1)[0])
+        log_probs = np.memmap(path, "<f4", "r", _COLUMNS.itemsize).reshape(-1, num_columns)
+        for begin in range(0, len(log_probs), _FRAMES):
+            yield np.array(log_probs[begin : begin + _FRAMES])
