@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -228,6 +229,61 @@ def mp4_is_cut(path: Path) -> bool:
                 return False
             at += length
     return at > size
+
+
+def mp4_index_fault(path: Path) -> str:
+    """What is wrong with the tables of packets of an MP4's sound: FFmpeg leaves out what they do not give; or "".
+
+    A fragmented file has them elsewhere, and passes. Raises OSError.
+    """
+    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for movie in _boxes(data, (0, len(data)), b"moov"):
+            for track in _boxes(data, movie, b"trak"):
+                for media in _boxes(data, track, b"mdia"):
+                    kinds = [data[begin + 8 : begin + 12] for begin, _ in _boxes(data, media, b"hdlr")]
+                    for info in _boxes(data, media, b"minf"):
+                        for tables in _boxes(data, info, b"stbl"):
+                            if b"soun" in kinds and (fault := _fault_of_tables(data, tables)):
+                                return fault
+    return ""
+
+
+def _fault_of_tables(data: mmap.mmap, tables: tuple[int, int]) -> str:
+    """Compare the sizes of a track's packets with the file, and their number with that in its chunks."""
+    found = {name: next(_boxes(data, tables, name), None) for name in (b"stsz", b"stsc", b"stco", b"co64")}
+    sizes, runs, chunks = found[b"stsz"], found[b"stsc"], found[b"stco"] or found[b"co64"]
+    if sizes is None or runs is None or chunks is None:
+        return ""
+    one_size, count = _integers_at(data, sizes[0] + 4, 2)
+    each = _integers_at(data, sizes[0] + 12, 0 if one_size else count)
+    if max(each, default=0) > len(data):
+        return "a packet in its index is larger than the file"
+    (num_runs,), (num_chunks,) = _integers_at(data, runs[0] + 4, 1), _integers_at(data, chunks[0] + 4, 1)
+    values = _integers_at(data, runs[0] + 8, 3 * num_runs)  # first chunk from 1, packets in each, description
+    ends = [*values[3::3], num_chunks + 1]
+    in_chunks = sum((end - first) * packets for first, packets, end in zip(values[::3], values[1::3], ends))
+    return f"its index has {in_chunks} packets in chunks, and {count} sizes" if in_chunks < count else ""
+
+
+def _integers_at(data: mmap.mmap, at: int, count: int) -> tuple[int, ...]:
+    """Integers of 32 bits, as many as the file has."""
+    count = max(0, min(count, (len(data) - at) // 4))
+    return struct.unpack(f">{count}I", data[at : at + 4 * count])
+
+
+def _boxes(data: mmap.mmap, inside: tuple[int, int], name: bytes) -> Iterator[tuple[int, int]]:
+    """First byte of the content, and the byte after it, of the boxes of this name between two bytes."""
+    at, end = inside
+    while at + 8 <= end:
+        length, begin = int.from_bytes(data[at : at + 4], "big"), at + 8
+        if length == 1:
+            length, begin = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16
+        stop = end if length == 0 else at + length
+        if stop < begin:
+            return
+        if data[at + 4 : at + 8] == name:
+            yield begin, min(stop, end)
+        at = stop
 
 
 def mpegts_is_cut(path: Path) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lhotse_prep.audio.chunks import Samples, read_samples_chunk
 from lhotse_prep.audio.config import AudioLimits
-from lhotse_prep.audio.containers import mp4_is_cut, mpegts_is_cut, walk_matroska, walk_ogg
+from lhotse_prep.audio.containers import mp4_index_fault, mp4_is_cut, mpegts_is_cut, walk_matroska, walk_ogg
 from lhotse_prep.audio.flac_header import FlacDigest, read_flac_header
 from lhotse_prep.audio.inspect import AudioError, cut_short, damaged, too_long, unreadable
 from lhotse_prep.audio.raw_frames import RawFrames, walk_file
@@ -180,13 +180,15 @@ class _Decoder:
         self.digest = FlacDigest(header.bits) if header is not None else None
 
     def _walk(self) -> RawFrames | None:
-        """Check the structure of Ogg, Matroska, MP3 and ADTS before anything is decoded."""
+        """Check the structure of Ogg, Matroska, MP4, MP3 and ADTS before anything is decoded."""
         if self.form in ("ogg", "matroska"):
             walk = walk_ogg(self.path) if self.form == "ogg" else walk_matroska(self.path)
             if walk is not None and walk.fault:
                 raise damaged(self.path, walk.seconds, walk.fault)
             if walk is not None and not walk.has_end:
                 raise cut_short(self.path, f"ends after {walk.seconds:.2f} s without its end")
+        if self.form == "mov" and (fault := mp4_index_fault(self.path)):
+            raise damaged(self.path, 0.0, fault)
         if self.form not in ("mp3", "aac"):
             return None
         raw = walk_file(self.path, self.form)
@@ -324,10 +326,6 @@ class _Decoder:
             if mp4_is_cut(self.path):
                 raise cut_short(self.path, f"ends at {self.last_of_packets:.2f} s in the middle of its data")
             raise damaged(self.path, self.last_of_packets, "its index names places beyond the end of the file")
-        length = float((self.stream.duration or 0) * self.tick)  # of this track alone, whatever pictures last
-        if length - self.last_of_packets > _DECLARE_LENGTH["mov"]:
-            text = f"its index ends at {self.last_of_packets:.2f} s, its header says {length:.2f} s"
-            raise damaged(self.path, self.last_of_packets, text)
 
 
 def _integers(codec: Any) -> Any:

@@ -48,7 +48,7 @@ def encode(path: Path, samples: Array, rate: int, codec: str, **options: Any) ->
     """Write samples (T,) or (C, T).
 
     Options: layout; container; first, the time of the first sample in seconds; holes, [(at second, seconds)], which
-    have no packets; container_options; codec_options; video, to add one that is black.
+    have no packets; container_options; codec_options; video, to add one that is black (seconds: at least so long).
     """
     samples = samples[None] if samples.ndim == 1 else samples
     layout = options.get("layout", "mono" if len(samples) == 1 else "stereo")
@@ -59,7 +59,7 @@ def encode(path: Path, samples: Array, rate: int, codec: str, **options: Any) ->
             video.width = video.height = 32
         stream = out.add_stream(codec, rate=rate, layout=layout, options=options.get("codec_options", {}))
         if options.get("video"):
-            for _ in range(int(5 * samples.shape[1] / rate)):
+            for _ in range(int(5 * max(samples.shape[1] / rate, options["video"]))):
                 out.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")))
             out.mux(video.encode(None))
         size = stream.codec_context.frame_size or 1024

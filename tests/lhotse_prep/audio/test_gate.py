@@ -333,4 +333,19 @@ def test_a_lost_end_of_an_mp4_with_pictures_is_refused_however_short(sound, tmp_
     sound.refused(path, "its index names places beyond the end of the file", "damaged")
     at = content.rindex(b"stsz") + 16 + 4 * 160  # the size of a packet
     path.write_bytes(content[:at] + b"\x40" + content[at + 1 :])
-    sound.refused(path, "its index ends at 3.4. s, its header says 4.0. s", "damaged")
+    sound.refused(path, "a packet in its index is larger than the file", "damaged")
+    at = content.rindex(b"stsc") + 12 + 12 * 3 + 7  # packets in each chunk of the fourth run: less
+    path.write_bytes(content[:at] + bytes([content[at] - 3]) + content[at + 1 :])
+    sound.refused(path, "its index has [0-9]+ packets in chunks, and 189 sizes", "damaged")
+    path.write_bytes(content)
+    assert len(sound.passed(path)) == pytest.approx(4 * RATE, abs=0.03 * RATE)
+
+
+def test_mp4_whose_sound_ends_before_the_pictures_passes(sound, tmp_path: Path) -> None:
+    """Fragments take the length of the pictures for that of the sound."""
+    for flags in ("frag_keyframe+empty_moov+default_base_moof+global_sidx", "faststart", ""):
+        options = {"video": 4.0, "container_options": {"movflags": flags} if flags else {}}
+        path = sound.encode(tmp_path / "a.mp4", sound.talk(4, 48_000)[: round(3.2 * 48_000)], 48_000, "aac", **options)
+        with av.open(str(path)) as container:
+            assert container.duration == pytest.approx(4e6, abs=1e5)
+        assert len(sound.passed(path)) == pytest.approx(3.2 * RATE, abs=0.05 * RATE)

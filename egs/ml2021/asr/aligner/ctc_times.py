@@ -65,7 +65,7 @@ class CtcTimes:
             assert isinstance(acoustic, FeatureAcoustic)
             compute: Callable[[], Blocks] = functools.partial(acoustic.feature_blocks, lecture.features)
             if self.kept is not None:
-                compute = functools.partial(self.kept.blocks, lecture.id, compute)
+                compute = functools.partial(self.kept.blocks, lecture, compute)
             return self._aligned(lecture, lecture.regions, compute)
         samples = lecture.samples()
         regions = speech_regions(samples, lecture.id)

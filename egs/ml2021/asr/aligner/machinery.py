@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,16 +33,12 @@ class Machinery:
         return None if self.work_dir is None else Results(self.work_dir / name, digest_json(options))
 
     def kept_log_probs(self, weights: Path) -> KeptLogProbs | None:
-        """Those of the model with these weights; those of all others are removed. On a GPU none are kept."""
+        """Those of the model with these weights; on a GPU none are kept."""
         if self.work_dir is None or self.device.type != "cpu":
             return None
         tensors = load_checkpoint(weights)["model"]
         digest = digest_bytes(b"".join(x.numpy().tobytes() for x in tensors.values()))
-        folder = self.work_dir / "log-probs" / digest
-        for other in folder.parent.glob("*"):
-            if other != folder:
-                shutil.rmtree(other)
-        return KeptLogProbs(folder)
+        return KeptLogProbs(self.work_dir / "log-probs" / digest)
 
     def batched(self, work: CtcTimes) -> Callable[[Iterable[Lecture | PreparedLecture]], Iterator[LectureTimes]] | None:
         """How to align several lectures together, where that is quicker."""

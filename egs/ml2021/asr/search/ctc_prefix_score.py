@@ -69,6 +69,7 @@ class CtcPrefixes:
         """As scores, of each hypothesis after each of some more tokens, (N * K, C) -> (N * K, C)."""
         if self.probs is not None:
             end = min(end, self.states.shape[2] - 1)
+            assert 0 <= begin <= end
             arrays = (x.numpy() for x in (self.states, self.last, tokens))
             return torch.from_numpy(_next_scores(*arrays, self.probs, begin, end))
         return self.scores_by_sums(tokens, begin, end)
@@ -118,7 +119,7 @@ def _next_scores(
     begin: int,
     end: int,
 ) -> NDArray[np.float64]:  # pragma: no cover (compiled)
-    """See CtcPrefixes.scores_of_next; probs (N, V, T).
+    """See CtcPrefixes.scores_of_next; probs (N, V, T). A probability below e^-104 counts as 0.
 
     The new token comes at a frame before `end`, grown from the probability of the hypothesis until there. If that is
     before `begin`, it is repeated or not and then followed by blanks until there. Blocks of frames, from the last one
