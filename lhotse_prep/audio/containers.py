@@ -250,8 +250,10 @@ def mp4_index_fault(path: Path) -> str:
 
 def _fault_of_tables(data: mmap.mmap, tables: tuple[int, int]) -> str:
     """Compare the sizes of a track's packets with the file, and their number with that in its chunks."""
-    found = {name: next(_boxes(data, tables, name), None) for name in (b"stsz", b"stsc", b"stco", b"co64")}
-    sizes, runs, chunks = found[b"stsz"], found[b"stsc"], found[b"stco"] or found[b"co64"]
+    sizes, runs, chunks, far_chunks = (
+        next(_boxes(data, tables, x), None) for x in (b"stsz", b"stsc", b"stco", b"co64")
+    )
+    chunks = chunks or far_chunks
     if sizes is None or runs is None or chunks is None:
         return ""
     one_size, count = _integers_at(data, sizes[0] + 4, 2)
