@@ -232,9 +232,9 @@ def mp4_is_cut(path: Path) -> bool:
 
 
 def mp4_index_fault(path: Path) -> str:
-    """What is wrong with the tables of packets of an MP4's sound: FFmpeg leaves out what they do not give; or "".
+    """What is wrong with the tables of packets of an MP4's sound and pictures; "" if nothing.
 
-    A fragmented file has them elsewhere, and passes. Raises OSError.
+    FFmpeg leaves out what they do not give. A fragmented file has them elsewhere, and passes. Raises OSError.
     """
     with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for movie in _boxes(data, (0, len(data)), b"moov"):
@@ -243,7 +243,7 @@ def mp4_index_fault(path: Path) -> str:
                     kinds = [data[begin + 8 : begin + 12] for begin, _ in _boxes(data, media, b"hdlr")]
                     for info in _boxes(data, media, b"minf"):
                         for tables in _boxes(data, info, b"stbl"):
-                            if b"soun" in kinds and (fault := _fault_of_tables(data, tables)):
+                            if kinds[:1] in ([b"soun"], [b"vide"]) and (fault := _fault_of_tables(data, tables)):
                                 return fault
     return ""
 

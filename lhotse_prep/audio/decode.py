@@ -55,6 +55,7 @@ class Track:
     codec: str = ""
     restarts: bool = False
     reads_all: bool = False  # the header declares less than the file holds
+    edited_out: float = 0.0  # seconds that the edit list of an MP4 leaves out
 
     @property
     def is_pcm(self) -> bool:
@@ -320,9 +321,18 @@ class _Decoder:
             self._check_index()
 
     def _check_index(self) -> None:
-        """Raise AudioError if the index of an MP4 lost packets, which FFmpeg then leaves out without a word."""
+        """Raise AudioError if the index of an MP4 leads out of the file: there FFmpeg ends without a word.
+
+        That of the pictures too, after which no more sound is read.
+        """
+        entries = list(self.stream.index_entries)  # of packets; PCM has chunks of samples
+        left_out = self.stream.frames - sum(not entry.is_discard for entry in entries)
+        if left_out > 0 and len(entries) > 1 and not self.track.codec.startswith(("pcm_", "adpcm_")):
+            length = (entries[-1].timestamp - entries[0].timestamp) / (len(entries) - 1)
+            self.track.edited_out = left_out * length * self.tick
         size = os.path.getsize(self.path)
-        if any(entry.pos + entry.size > size for entry in self.stream.index_entries):
+        tracks = [s for s in self.container.streams if s.type in ("audio", "video")]
+        if any(entry.pos + entry.size > size for track in tracks for entry in track.index_entries):
             if mp4_is_cut(self.path):
                 raise cut_short(self.path, f"ends at {self.last_of_packets:.2f} s in the middle of its data")
             raise damaged(self.path, self.last_of_packets, "its index names places beyond the end of the file")

@@ -15,6 +15,7 @@ from lhotse_prep.audio.config import AudioLimits
 from lhotse_prep.audio.decode import Frame, Track
 from lhotse_prep.audio.inspect import AudioError, too_long
 
+_MAX_PRIMING = 0.2  # seconds that an encoder puts before the sound, and an edit list leaves out
 _TOLERANCE = 0.05  # seconds that a frame may be off its place: timestamps are rounded
 _MAX_OVERLAP = 0.2  # seconds that a frame may begin before the one before it has ended
 _MAX_DRIFT = 0.02  # share of a recording that is put in or left out because its clock and its samples drift apart
@@ -70,6 +71,8 @@ class Timeline:
         if self._left_out:
             total, (first, _) = sum(length for _, length in self._left_out), self._left_out[0]
             notes.append(f"{total:.2f} s left out from {first:.2f} s on, where its timestamps overlap")
+        if self.track.edited_out > _MAX_PRIMING:
+            notes.append(f"{self.track.edited_out:.2f} s left out by its edit list")
         if self._restarts:
             times = ", ".join(f"{t:.2f} s" for t in self._restarts[:3])
             more = f" and {len(self._restarts) - 3} more times" if len(self._restarts) > 3 else ""

@@ -327,10 +327,10 @@ def test_a_lost_end_of_an_mp4_with_pictures_is_refused_however_short(sound, tmp_
     content = path.read_bytes()
     path.write_bytes(content[:-3])
     sound.refused(path, "ends at 3.9. s in the middle of its data", "cut-short")
-    at = content.rindex(b"stco") + 8  # places of the sound's chunks
-    end = at + 4 + 4 * int.from_bytes(content[at : at + 4], "big")
-    path.write_bytes(content[: end - 4] + (1 << 20).to_bytes(4, "big") + content[end:])
-    sound.refused(path, "its index names places beyond the end of the file", "damaged")
+    for at in (content.index(b"stco") + 8, content.rindex(b"stco") + 8):  # places of the pictures', the sound's chunks
+        end = at + 4 + 4 * int.from_bytes(content[at : at + 4], "big")
+        path.write_bytes(content[: end - 4] + (1 << 20).to_bytes(4, "big") + content[end:])
+        sound.refused(path, "its index names places beyond the end of the file", "damaged")
     at = content.rindex(b"stsz") + 16 + 4 * 160  # the size of a packet
     path.write_bytes(content[:at] + b"\x40" + content[at + 1 :])
     sound.refused(path, "a packet in its index is larger than the file", "damaged")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from lhotse_prep.audio.config import AudioLimits
+from lhotse_prep.audio.convert import store_audio
 from lhotse_prep.audio.decode import Frame, Track
 from lhotse_prep.audio.inspect import AudioError
 from lhotse_prep.audio.timeline import Timeline
@@ -144,7 +146,7 @@ def test_absurd_jumps_are_refused_before_silence_fills_the_disk() -> None:
         placed([(0.0, 1000), (7200.0, 1000), (7201.0, 1000)], restarts=True)
 
 
-def test_mp4_with_an_edit_list_is_trimmed(sound, tmp_path: Path) -> None:
+def test_mp4_with_an_edit_list_is_trimmed(sound, tmp_path: Path, caplog) -> None:
     """An edit that leaves out the first second, as a telephone writes it when a recording is trimmed."""
     path = sound.encode(tmp_path / "a.mp4", sound.talk(4, 48_000), 48_000, "aac")
     content = bytearray(path.read_bytes())
@@ -157,3 +159,6 @@ def test_mp4_with_an_edit_list_is_trimmed(sound, tmp_path: Path) -> None:
     path.write_bytes(content)
     samples = sound.passed(path)
     assert np.abs(sound.offsets(samples, sound.talk(4)[16_000:])).max() < 0.03
+    with caplog.at_level("INFO"):
+        store_audio(path, tmp_path, "x", AudioLimits())
+    assert re.search(r"(0\.9.|1\.0.) s left out by its edit list", caplog.text)

@@ -70,8 +70,8 @@ class CtcPrefixes:
         if self.probs is not None:
             end = min(end, self.states.shape[2] - 1)
             assert 0 <= begin <= end
-            arrays = (x.numpy() for x in (self.states, self.last, tokens))
-            return torch.from_numpy(_next_scores(*arrays, self.probs, begin, end))
+            states, last, new = self.states.numpy(), self.last.numpy(), tokens.numpy()
+            return torch.from_numpy(_next_scores(states, last, new, self.probs, begin, end))
         return self.scores_by_sums(tokens, begin, end)
 
     def scores_by_sums(self, tokens: Tensor, begin: int, end: int) -> Tensor:
