@@ -94,7 +94,8 @@ class MtConfig:
     # Model to start training from: folder or Hugging Face name of a Marian, M2M100 or NLLB model. Its size and pieces
     # replace those of `model` and `data.vocab_size`. Empty to train from random weights.
     init_from: str = field(default="", metadata=FILE)
-    # Without a GPU, run.sh has stages 7 to 9 (bitext, mt-train, mt-decode) beside 5 and 6, on half of the cores each.
+    # Without a GPU, run.sh has stages 7 to 9 (bitext, mt-train, mt-decode) beside 5 and 6, and 11 beside 10, on half of
+    # the cores each.
     # It pays for models so small that more threads or processes hardly make their training quicker.
     beside_recogniser: bool = field(default=False, metadata=HOW_IT_RUNS)
     source_lang: str = ""  # language code of the transcripts for M2M100 (zh) or NLLB (zho_Hant); empty for Marian
