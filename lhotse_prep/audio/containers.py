@@ -256,6 +256,8 @@ def _fault_of_tables(data: mmap.mmap, tables: tuple[int, int]) -> str:
     chunks = chunks or far_chunks
     if sizes is None or runs is None or chunks is None:
         return ""
+    if max(sizes[0] + 12, runs[0] + 8, chunks[0] + 8) > len(data):
+        return "a table of its index is cut"
     one_size, count = _integers_at(data, sizes[0] + 4, 2)
     each = _integers_at(data, sizes[0] + 12, 0 if one_size else count)
     if max(each, default=0) > len(data):

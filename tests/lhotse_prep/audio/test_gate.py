@@ -17,6 +17,7 @@ import pytest
 import soundfile as sf
 
 from lhotse_prep.audio.config import AudioLimits
+from lhotse_prep.audio.containers import mp4_index_fault
 from lhotse_prep.audio.convert import as_16k_mono, store_audio
 from lhotse_prep.audio.gate import declared_seconds, inspect_audio, read_samples, survey
 from lhotse_prep.audio.inspect import AudioError
@@ -339,6 +340,16 @@ def test_a_lost_end_of_an_mp4_with_pictures_is_refused_however_short(sound, tmp_
     sound.refused(path, "its index has [0-9]+ packets in chunks, and 189 sizes", "damaged")
     path.write_bytes(content)
     assert len(sound.passed(path)) == pytest.approx(4 * RATE, abs=0.03 * RATE)
+
+
+def test_mp4_tables_that_are_cut_anywhere_give_no_traceback(sound, tmp_path: Path) -> None:
+    path = sound.encode(tmp_path / "a.mp4", sound.talk(1, 48_000), 48_000, "aac")
+    content = path.read_bytes()
+    for size in range(content.index(b"moov"), len(content)):
+        path.write_bytes(content[:size])
+        mp4_index_fault(path)
+    path.write_bytes(content)
+    assert mp4_index_fault(path) == ""
 
 
 def test_mp4_whose_sound_ends_before_the_pictures_passes(sound, tmp_path: Path) -> None:
