@@ -213,22 +213,9 @@ def _element(data: mmap.mmap, at: int) -> tuple[int, int, int | None] | None:
 
 def mp4_is_cut(path: Path) -> bool:
     """True if the last box of an MP4 file goes beyond the end of the file; False for other forms. Raises OSError."""
-    size, at = os.path.getsize(path), 0
-    with open(path, "rb") as f:
-        while at + 8 <= size:
-            f.seek(at)
-            head = f.read(16)
-            length, name = int.from_bytes(head[:4], "big"), head[4:8]
-            if at == 0 and name != b"ftyp":
-                return False
-            if length == 1:
-                length = int.from_bytes(head[8:], "big")
-            elif length == 0:
-                return False
-            if length < 8:
-                return False
-            at += length
-    return at > size
+    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        boxes = list(_boxes(data, 0, len(data)))
+        return bool(boxes) and boxes[0][0] == b"ftyp" and boxes[-1][2] > len(data)
 
 
 def mp4_index_fault(path: Path) -> str:
@@ -237,21 +224,20 @@ def mp4_index_fault(path: Path) -> str:
     FFmpeg leaves out what they do not give. A fragmented file has them elsewhere, and passes. Raises OSError.
     """
     with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for movie in _boxes(data, (0, len(data)), b"moov"):
-            for track in _boxes(data, movie, b"trak"):
-                for media in _boxes(data, track, b"mdia"):
-                    kinds = [data[begin + 8 : begin + 12] for begin, _ in _boxes(data, media, b"hdlr")]
-                    for info in _boxes(data, media, b"minf"):
-                        for tables in _boxes(data, info, b"stbl"):
-                            if kinds[:1] in ([b"soun"], [b"vide"]) and (fault := _fault_of_tables(data, tables)):
-                                return fault
+        for track in _boxes_at(data, (0, len(data)), b"moov", b"trak"):
+            kinds = [data[begin + 8 : begin + 12] for begin, _ in _boxes_at(data, track, b"mdia", b"hdlr")]
+            if kinds[:1] not in ([b"soun"], [b"vide"]):
+                continue
+            for tables in _boxes_at(data, track, b"mdia", b"minf", b"stbl"):
+                if fault := _fault_of_tables(data, tables):
+                    return fault
     return ""
 
 
 def _fault_of_tables(data: mmap.mmap, tables: tuple[int, int]) -> str:
     """Compare the sizes of a track's packets with the file, and their number with that in its chunks."""
     sizes, runs, chunks, far_chunks = (
-        next(_boxes(data, tables, x), None) for x in (b"stsz", b"stsc", b"stco", b"co64")
+        next(_boxes_at(data, tables, x), None) for x in (b"stsz", b"stsc", b"stco", b"co64")
     )
     chunks = chunks or far_chunks
     if sizes is None or runs is None or chunks is None:
@@ -275,9 +261,16 @@ def _integers_at(data: mmap.mmap, at: int, count: int) -> tuple[int, ...]:
     return struct.unpack(f">{count}I", data[at : at + 4 * count])
 
 
-def _boxes(data: mmap.mmap, inside: tuple[int, int], name: bytes) -> Iterator[tuple[int, int]]:
-    """First byte of the content, and the byte after it, of the boxes of this name between two bytes."""
-    at, end = inside
+def _boxes_at(data: mmap.mmap, inside: tuple[int, int], name: bytes, *names: bytes) -> Iterator[tuple[int, int]]:
+    """First byte of the content, and the byte after it, of the boxes on a path of names."""
+    for kind, begin, stop in _boxes(data, *inside):
+        content = begin, min(stop, inside[1])
+        if kind == name:
+            yield from _boxes_at(data, content, *names) if names else [content]
+
+
+def _boxes(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, first byte of the content, and the byte after it, of the boxes that begin between two bytes."""
     while at + 8 <= end:
         length, begin = int.from_bytes(data[at : at + 4], "big"), at + 8
         if length == 1:
@@ -285,8 +278,7 @@ def _boxes(data: mmap.mmap, inside: tuple[int, int], name: bytes) -> Iterator[tu
         stop = end if length == 0 else at + length
         if stop < begin:
             return
-        if data[at + 4 : at + 8] == name:
-            yield begin, min(stop, end)
+        yield data[at + 4 : at + 8], begin, stop
         at = stop
 
 

@@ -174,7 +174,7 @@ class _Decoder:
         self.position = 0.0  # seconds: the end of the last frame, from the beginning of the recording
         self.decoded = 0.0  # seconds of all frames
         self.first: float | None = None
-        self.last_of_packets = self.last_of_others = 0.0  # seconds: where the last packets end, by their timestamps
+        self.last_of_others = 0.0
         self.declared = self._declared(limits)
         header = read_flac_header(self.path) if self.form == "flac" else None
         self.flac = header if header is not None and header.has_md5 else None
@@ -238,15 +238,11 @@ class _Decoder:
                 return
             except (av.FFmpegError, ValueError, MemoryError, OSError) as e:
                 raise damaged(self.path, self.position, reason_of(e)) from e
-            is_mine = packet.stream_index == self.stream.index
-            if packet.pts is not None:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                if is_mine:
-                    self.last_of_packets = max(self.last_of_packets, end)
-                else:
-                    self.last_of_others = max(self.last_of_others, end)
-            if is_mine:
+            if packet.stream_index == self.stream.index:
                 yield packet
+            elif packet.pts is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self.last_of_others = max(self.last_of_others, end)
 
     def _decode(self, packet: Any) -> list[Any]:
         """The frames of a packet; an error is noted, unless it lies where nothing is lost."""
@@ -319,23 +315,27 @@ class _Decoder:
             raise cut_short(self.path, f"ends at {span:.2f} s in the middle of its data")
         if self.form == "mov":
             self._check_index()
+            self.track.edited_out = self._edited_out()
 
     def _check_index(self) -> None:
         """Raise AudioError if the index of an MP4 leads out of the file: there FFmpeg ends without a word.
 
         That of the pictures too, after which no more sound is read.
         """
-        entries = list(self.stream.index_entries)  # of packets; PCM has chunks of samples
-        left_out = self.stream.frames - sum(not entry.is_discard for entry in entries)
-        if left_out > 0 and len(entries) > 1 and not self.track.codec.startswith(("pcm_", "adpcm_")):
-            length = (entries[-1].timestamp - entries[0].timestamp) / (len(entries) - 1)
-            self.track.edited_out = left_out * length * self.tick
         size = os.path.getsize(self.path)
         tracks = [s for s in self.container.streams if s.type in ("audio", "video")]
         if any(entry.pos + entry.size > size for track in tracks for entry in track.index_entries):
             if mp4_is_cut(self.path):
-                raise cut_short(self.path, f"ends at {self.last_of_packets:.2f} s in the middle of its data")
-            raise damaged(self.path, self.last_of_packets, "its index names places beyond the end of the file")
+                raise cut_short(self.path, f"ends at {self.position:.2f} s in the middle of its data")
+            raise damaged(self.path, self.position, "its index names places beyond the end of the file")
+
+    def _edited_out(self) -> float:
+        """Seconds of packets that an edit list leaves out; 0 for PCM, whose index has chunks of samples."""
+        entries = list(self.stream.index_entries)
+        left_out = self.stream.frames - sum(not entry.is_discard for entry in entries)
+        if left_out <= 0 or len(entries) < 2 or self.track.codec.startswith(("pcm_", "adpcm_")):
+            return 0.0
+        return float(left_out * (entries[-1].timestamp - entries[0].timestamp) / (len(entries) - 1) * self.tick)
 
 
 def _integers(codec: Any) -> Any:

@@ -42,6 +42,7 @@ class TrainState:
 
     def __init__(self, model: nn.Module, config: TrainConfig, device: torch.device) -> None:
         self.model = model.to(device)
+        self.parameters, self.buffers = list(model.parameters()), list(model.buffers())  # to look for them takes a ms
         self.is_precision_chosen = config.precision != "auto"
         self.precision = config.precision if self.is_precision_chosen else quickest_precision(device)
         self.model_avg = copy.deepcopy(model).to(torch.float64)

@@ -79,7 +79,6 @@ class Trainer:
         self.world = world or World()
         self.state = TrainState(model, config, device)
         self.model, self.optimizer = self.state.model, self.state.optimizer
-        self._parameters, self._buffers = list(model.parameters()), list(model.buffers())  # a look at all takes a ms
         self.group_size = task.batches_per_step = config.accum_grad * (
             1 if self.world.shares_batches else self.world.size
         )
@@ -240,7 +239,8 @@ class Trainer:
         for group in progress.begin_epoch(state.epoch, groups, done, state.steps_per_epoch, num_steps):
             rate = learning_rate(self.config, state.step, num_steps)
             set_learning_rate(self.optimizer, rate)
-            state.batches_done, reported = state.batches_done + self.group_size, self._train_step(group)
+            reported = self._train_step(group)
+            state.batches_done += self.group_size
             if reported is None:
                 continue
             sums, grad_norm = reported
@@ -257,12 +257,12 @@ class Trainer:
 
     def _train_step(self, group: Group) -> tuple[dict[str, float], float] | None:
         """One optimiser step: the sums over its batches and the gradient norm, or None if the step was skipped."""
-        buffers = [(b, b.clone()) for b in self._buffers]
+        buffers = [(b, b.clone()) for b in self.state.buffers]
         self.optimizer.zero_grad(set_to_none=True)
         results = self.compute_losses(group, self.backward)
         scaler = self.state.scaler
         scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self._parameters, max_grad_norm(self.config))
+        norm = nn.utils.clip_grad_norm_(self.state.parameters, max_grad_norm(self.config))
         sums, grad_norm = self._read(results, norm)
         num_bad = sums.pop("num_bad")  # like the norm, the same in all processes, so they all branch the same way
         if num_bad == 0 and math.isfinite(grad_norm):

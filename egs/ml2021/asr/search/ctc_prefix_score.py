@@ -126,7 +126,7 @@ def _next_scores(
     back, have probabilities of their own scale, and end where what is left cannot count.
     """
     scores = np.empty(tokens.shape)
-    num_blocks = 1 + -(-begin // _BLOCK)
+    beam, num_blocks = len(tokens) // len(probs), 1 + -(-begin // _BLOCK)
     tops, reach = np.empty(num_blocks), np.empty(num_blocks)  # log of a block's scale, and the highest from there back
     after_any, after_blank = np.empty(end), np.empty(end)
     for row in range(len(tokens)):
@@ -145,9 +145,10 @@ def _next_scores(
         for j in range(num_blocks - 1, -1, -1):
             highest = max(highest, tops[j])
             reach[j] = highest
-        blank_probs = probs[row // (len(tokens) // len(probs)), BLANK_ID]
+        of_utterance = probs[row // beam]
+        blank_probs = of_utterance[BLANK_ID]
         for i in range(tokens.shape[1]):
-            emitted = probs[row // (len(tokens) // len(probs)), tokens[row, i]]
+            emitted = of_utterance[tokens[row, i]]
             grown_from = after_blank if tokens[row, i] == last[row] else after_any
             total = 0.0
             for t in range(begin, end):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import subprocess
 import sys
 import time
@@ -31,9 +30,8 @@ from ml2021.asr.aligner.acoustic import batched_log_probs, log_prob_blocks
 from ml2021.asr.aligner.align_corpus import align_corpus
 from ml2021.asr.aligner.config import AlignerConfig
 from ml2021.asr.aligner.ctc_times import CtcTimes
-from ml2021.asr.aligner.kept_log_probs import KeptLogProbs
 from ml2021.asr.aligner.machinery import Machinery
-from ml2021.asr.aligner.prepared import Preparation, PreparedLecture, StoredFrames, read_lecture
+from ml2021.asr.aligner.prepared import Preparation, StoredFrames, read_lecture
 from ml2021.asr.aligner.trained_times import training_lectures
 from ml2021.asr.aligner.windows import AlignerTask, read_windows, training_windows, write_windows
 from ml2021.asr.augment.config import SpecAugmentConfig
@@ -367,27 +365,6 @@ def test_log_probs_are_computed_once_for_two_alignments(
     CtcTimes(weights.parent, "cpu", None, tmp_path / "other.pt", kept=kept)(item)
     assert kept is not None and list((tmp_path / "log-probs").iterdir()) == [kept.folder]
     assert Machinery(torch.device("cuda"), work_dir=tmp_path).kept_log_probs(weights) is None
-
-
-def test_kept_log_probs_are_those_of_the_same_recording_and_outlast_faults(tmp_path: Path, caplog) -> None:
-    blocks = [np.random.default_rng(i).normal(size=(n, 7)).astype(np.float32) for i, n in enumerate((400, 700, 1))]
-    kept, computed = KeptLogProbs(tmp_path / "log-probs" / "model"), []
-
-    def taken(digest: str) -> np.ndarray:
-        item = PreparedLecture("講座 1", [], np.zeros((0, 80)), np.zeros((0, 2)), np.zeros(0), digest)
-        return np.concatenate(list(kept.blocks(item, lambda: computed.append(digest) or iter(blocks))))
-
-    for digest in ("a", "a", "b", "a"):  # b: another recording of that name
-        assert np.array_equal(taken(digest), np.concatenate(blocks))
-    assert computed == ["a", "b"] and not caplog.messages
-    (path,) = kept.folder.glob("*-a.f32")
-    for content in (b"", path.read_bytes()[:-3]):
-        path.write_bytes(content)
-        assert np.array_equal(taken("a"), np.concatenate(blocks))
-    shutil.rmtree(kept.folder)
-    kept.folder.write_text("no folder, as where the disk is full")
-    assert np.array_equal(taken("a"), np.concatenate(blocks))
-    assert [m.startswith("lecture 講座 1: its log-probs are not kept in ") for m in caplog.messages] == [True] * 3
 
 
 @pytest.mark.slow
